@@ -1,0 +1,51 @@
+"""Mixed-precision quantisation, training and compilation for RRAM compute-in-memory crossbars."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from cimq import _load
+
+_load.load()
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. Imported on first use, so that `import cimq` stays quick.
+_PUBLIC = {
+    "Hardware": "cimq.hardware",
+    "presets": "cimq.hardware",
+    "Policy": "cimq.policy",
+    "latency": "cimq.cost_model",
+    "CimqWarning": "cimq.errors",
+    "prepare": "cimq.quantization",
+    "calibrate": "cimq.quantization",
+    "set_policy": "cimq.quantization",
+    "reestimate_bn": "cimq.quantization",
+    "param_groups": "cimq.quantization",
+    "convert": "cimq.quantization",
+    "finetune": "cimq.training",
+    "evaluate": "cimq.training",
+    "search": "cimq.policy_search",
+    "SearchResult": "cimq.policy_search",
+    "export": "cimq.bundle",
+    "compile": "cimq.bundle",
+    "load_bundle": "cimq.bundle",
+    "build_info": "cimq.build_report",
+}
+
+__all__ = ["__version__", "ops", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ops":
+        return import_module("cimq.ops")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'cimq' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+namespace cimq::agent { void starter() {} }

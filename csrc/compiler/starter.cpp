@@ -1,0 +1,1 @@
+namespace cimq::compiler { void starter() {} }

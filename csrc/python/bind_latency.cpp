@@ -1,0 +1,7 @@
+#include "python/bindings.h"
+
+namespace cimq::python {
+
+void bind_latency(pybind11::module_& /*m*/) {}
+
+}  // namespace cimq::python

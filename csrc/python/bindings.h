@@ -1,0 +1,15 @@
+// Declares the binding functions that module.cpp collects.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace cimq::python {
+
+void bind_build_info(pybind11::module_& m);  // build facts, ISA list
+void bind_latency(pybind11::module_& m);     // compiler/latency
+void bind_compiler(pybind11::module_& m);    // compiler: bundle -> program
+void bind_agent(pybind11::module_& m);       // agent/reinforce
+void bind_runtime(pybind11::module_& m);     // runtime: bundle reader and executor
+void bind_kernels(pybind11::module_& m);     // what ops/ needs from Python besides the dispatcher
+
+}  // namespace cimq::python

@@ -1,0 +1,1 @@
+namespace cimq::runtime { void starter() {} }
