@@ -52,7 +52,9 @@ class CMakeBuild(build_ext):
         version = torch_version()
         tag = f"torch-{version.split('+')[0]}-cp{sys.version_info.major}{sys.version_info.minor}"
         build_dir = Path(os.environ.get("CIMQ_BUILD_DIR") or ROOT / "build" / tag).resolve()
-        package_dir = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        # CMake copies the module, its build record and cimq-run: into the source tree for an editable
+        # install, else into the folder that becomes the wheel.
+        package_dir = ROOT / "cimq" if self.editable_mode else Path(self.get_ext_fullpath(ext.name)).resolve().parent
         jobs = os.environ.get("MAX_JOBS") or str(usable_cores())
         settings = {
             "CMAKE_BUILD_TYPE": "Release",
@@ -71,6 +73,9 @@ class CMakeBuild(build_ext):
         extra = shlex.split(os.environ.get("CMAKE_ARGS", ""))
         self.spawn_cmake(["-S", str(ROOT), "-B", str(build_dir), *generator, *definitions, *extra])
         self.spawn_cmake(["--build", str(build_dir), "--parallel", jobs])
+
+    def copy_extensions_to_source(self) -> None:
+        """Nothing to copy: an editable install was built in place."""
 
     @staticmethod
     def spawn_cmake(arguments: list[str]) -> None:

@@ -1,0 +1,121 @@
+# One list of tasks. `make help` prints them.
+PYTHON ?= python3
+VENV := .venv
+VENV_CUDA := .venv-cuda
+TORCH := torch==2.13.0
+TORCH_CUDA := torch==2.14.1 torchvision==0.29.1
+CATCH2 := comma-deps-catch2==2.13.10.post96
+CATCH2_DIR := build/catch2
+MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# The build folder's name carries the torch and Python versions (see setup.py).
+BUILD = $(firstword $(wildcard build/torch-2.13.0-cp*))
+PYTEST_FLAGS ?= -n $(MAX_JOBS)
+# Test workers share the cores: one thread each, and a second for the tests that are about threads.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.py pyproject.toml
+PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-cpp test-python test-asan test-cuda lint format bench clean
+
+help:
+	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
+	@echo "make test       set up .venv, run every C++ and Python test"
+	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision), build with nvcc where found, run the Python tests"
+	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make lint       ruff, mypy, clang-format, clang-tidy"
+	@echo "make format     rewrite sources with ruff and clang-format"
+	@echo "make clean      remove build products and virtual environments"
+
+# ---- set-up ----
+$(VENV)/.deps: requirements.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit("cimq needs Python >= 3.10, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	@echo "== cimq: creating $(VENV) and installing $(TORCH) and the pinned packages"
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# The Catch2 package declares a newer Python than ours may be, but it is headers only: unpack the wheel.
+$(CATCH2_DIR)/.done: $(VENV)/.deps
+	@echo "== cimq: fetching Catch2"
+	@mkdir -p $(CATCH2_DIR)
+	$(VENV)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+	  --python-version 3.12 -d $(CATCH2_DIR) $(CATCH2)
+	$(VENV)/bin/python -m zipfile -e $(CATCH2_DIR)/*.whl $(CATCH2_DIR)
+	@touch $@
+
+# One build serves demo and tests; the C++ tests are added the first time they are asked for.
+$(VENV)/.built: $(VENV)/.deps $(CSRC)
+	@echo "== cimq: building the extension against $(TORCH)"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" MAX_JOBS=$(MAX_JOBS) \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.built-tests: $(VENV)/.built $(CATCH2_DIR)/.done
+	@echo "== cimq: building the C++ tests"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B $(BUILD) -DCIMQ_TESTS=ON \
+	  -DCIMQ_CATCH2_INCLUDE=$(CURDIR)/$(CATCH2_DIR)/catch2/install/include >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) --parallel $(MAX_JOBS)
+	@touch $@
+
+# ---- the two commands ----
+demo: $(VENV)/.built
+	@echo "== cimq: running the demonstration"
+	$(VENV)/bin/python examples/digits.py --out runs/demo
+	@echo "== cimq: look at runs/demo/report.html; the deployment bundle is runs/demo/model.cimq"
+
+test: test-cpp test-python
+	@echo "== cimq: all C++ and Python tests passed; C++ log: $(BUILD)/Testing/Temporary/LastTest.log"
+
+test-cpp: $(VENV)/.built-tests
+	@echo "== cimq: C++ tests"
+	$(VENV)/bin/ctest --test-dir $(BUILD) --output-on-failure
+
+test-python: $(VENV)/.built
+	@echo "== cimq: Python tests"
+	$(TEST_ENV) $(VENV)/bin/pytest $(PYTEST_FLAGS)
+
+# ---- the other lanes ----
+$(VENV_CUDA)/.deps: requirements.txt Makefile
+	@echo "== cimq: creating $(VENV_CUDA) and installing $(TORCH_CUDA) and the pinned packages (several GB)"
+	$(PYTHON) -m venv $(VENV_CUDA)
+	$(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_CUDA)
+	$(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# Not an editable install: the products in cimq/ belong to the other lane's torch.
+$(VENV_CUDA)/.built: $(VENV_CUDA)/.deps $(CSRC) $(PACKAGE)
+	@echo "== cimq: building the extension against $(TORCH_CUDA)"
+	rm -rf build/lib*
+	PATH="$(CURDIR)/$(VENV_CUDA)/bin:$$PATH" MAX_JOBS=$(MAX_JOBS) \
+	  $(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps .
+	@touch $@
+
+test-cuda: $(VENV_CUDA)/.built
+	@echo "== cimq: Python tests with the CUDA build of torch"
+	$(TEST_ENV) $(VENV_CUDA)/bin/pytest $(PYTEST_FLAGS)
+	@echo "== cimq: all Python tests passed with $(TORCH_CUDA)"
+
+test-asan: $(CATCH2_DIR)/.done
+	@echo "== cimq: C++ tests under ASan and UBSan"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(MAX_JOBS)
+	$(VENV)/bin/ctest --test-dir build/asan --output-on-failure
+
+lint: $(VENV)/.built-tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	find csrc tests/csrc benchmarks -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format --dry-run -Werror
+	find csrc -name '*.cpp' ! -path '*/cuda/*' | xargs -P $(MAX_JOBS) -n 4 $(VENV)/bin/clang-tidy -p $(BUILD) --quiet --warnings-as-errors='*'
+	@echo "== cimq: lint is clean"
+
+format:
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+	find csrc tests/csrc benchmarks -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
+
+clean:
+	rm -rf build $(VENV) $(VENV_CUDA) cimq/_C.*.so cimq/_build_record.json cimq/bin *.egg-info
