@@ -65,7 +65,9 @@ class CMakeBuild(build_ext):
         }
         if os.environ.get("CATCH2_INCLUDE"):
             settings["CIMQ_CATCH2_INCLUDE"] = os.environ["CATCH2_INCLUDE"]
-        print("cimq build configuration:", f"  torch {version}", f"  build folder {build_dir}", f"  jobs {jobs}", sep="\n")
+        print(
+            "cimq build configuration:", f"  torch {version}", f"  build folder {build_dir}", f"  jobs {jobs}", sep="\n"
+        )
         for key, value in settings.items():
             print(f"  {key}={value}")
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
