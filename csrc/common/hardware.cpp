@@ -1,28 +1,184 @@
 #include "common/hardware.h"
 
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "common/json_fields.h"
+#include "common/rounding.h"
+
 namespace cimq {
+namespace {
 
-std::string_view name_of(Mapping mapping) {
-  switch (mapping) {
-    case Mapping::kDifferentialColumn: return "differential_column";
-    case Mapping::kDifferentialRow: return "differential_row";
-    case Mapping::kOffset: return "offset";
+constexpr int kMaxArraySide = 65536;
+constexpr int kMaxSliceBits = 8;
+constexpr int kMaxAdcBits = 16;
+constexpr int kMaxNetworkBits = 8;
+constexpr std::int64_t kMaxCount = 1'000'000'000'000;
+constexpr double kMaxQuantity = 1e15;
+constexpr double kMaxTimeUs = 1e9;
+constexpr double kHalfPicosecondUs = 0.5e-6;
+// A noisy conductance is an int16 in 1/256 level: levels up to 63 leave room for four sigmas of 16 levels.
+constexpr int kMaxNoisyCellBits = 6;
+constexpr double kMaxSigmaLevels = 16.0;
+
+constexpr std::array kMappings = {std::pair{Mapping::kDifferentialColumn, "differential_column"},
+                                  std::pair{Mapping::kDifferentialRow, "differential_row"},
+                                  std::pair{Mapping::kOffset, "offset"}};
+constexpr std::array kRanges = {
+    std::pair{AdcRange::kFullScale, "full_scale"}, std::pair{AdcRange::kGranular, "granular"},
+    std::pair{AdcRange::kCalibrated, "calibrated"}, std::pair{AdcRange::kLearned, "learned"}};
+constexpr std::array kPlacements = {std::pair{AdcPlacement::kPerColumn, "per_column"},
+                                    std::pair{AdcPlacement::kDifferential, "differential"}};
+constexpr std::array kProgrammingModels = {std::pair{"none", "none"}, std::pair{"gaussian", "gaussian"}};
+
+template <typename Names, typename Value>
+std::string_view name_in(const Names& names, Value value) {
+  for (const auto& [candidate, name] : names) {
+    if (candidate == value) return name;
   }
   return "";
 }
 
-std::string_view name_of(AdcRange range) {
-  switch (range) {
-    case AdcRange::kFullScale: return "full_scale";
-    case AdcRange::kGranular: return "granular";
-    case AdcRange::kCalibrated: return "calibrated";
-    case AdcRange::kLearned: return "learned";
-  }
-  return "";
+/// The schema: the one list of keys, types and ranges. `H` is Hardware (reading) or const Hardware (writing).
+template <typename Visitor, typename H>
+void describe(Visitor& v, H& hw) {
+  v.text("name", hw.name, 200);
+  v.integer("rows", hw.rows, 1, kMaxArraySide);
+  v.integer("cols", hw.cols, 1, kMaxArraySide);
+  v.integer("cell_bits", hw.cell_bits, 1, kMaxSliceBits);
+  v.integer("dac_bits", hw.dac_bits, 1, kMaxSliceBits);
+  v.choice("mapping", hw.mapping, kMappings);
+  v.boolean("sign_magnitude", hw.sign_magnitude);
+  v.group("adc", true, [&](auto& g) {
+    g.integer("bits", hw.adc.bits, 1, kMaxAdcBits);
+    g.choice("range", hw.adc.range, kRanges);
+    g.choice("placement", hw.adc.placement, kPlacements);
+  });
+  v.group("cell", true, [&](auto& g) {
+    g.number("g_min_microsiemens", hw.cell.g_min_microsiemens, 0.0, kMaxQuantity);
+    g.number("g_max_microsiemens", hw.cell.g_max_microsiemens, 0.0, kMaxQuantity);
+    g.number("hrs_ohm", hw.cell.hrs_ohm, 0.0, kMaxQuantity);
+    g.number("lrs_ohm", hw.cell.lrs_ohm, 0.0, kMaxQuantity);
+    g.group("programming", true, [&](auto& p) {
+      p.choice("model", hw.cell.programming.model, kProgrammingModels);
+      p.number("sigma_levels", hw.cell.programming.sigma_levels, 0.0, kMaxSigmaLevels);
+    });
+    g.reserved("read", "read noise");
+    g.reserved("stuck_at", "a stuck-at fault");
+    g.reserved("drift", "drift");
+  });
+  v.group("timing", false, [&](auto& g) {
+    g.number("write_time_us", hw.timing.write_time_us, 0.0, kMaxTimeUs);
+    g.number("mvm_time_us", hw.timing.mvm_time_us, 0.0, kMaxTimeUs);
+  });
+  v.group("resources", false, [&](auto& g) {
+    g.integer("crossbars", hw.resources.crossbars, 1, kMaxCount);
+    g.integer("adcs_per_crossbar", hw.resources.adcs_per_crossbar, 1, kMaxCount);
+    g.integer("parallel_writes", hw.resources.parallel_writes, 1, kMaxCount);
+    g.integer("buffer_bytes", hw.resources.buffer_bytes, 1, kMaxCount);
+    g.number("bus_bytes_per_us", hw.resources.bus_bytes_per_us, 0.0, kMaxQuantity);
+    g.integer("vector_lanes", hw.resources.vector_lanes, 1, kMaxCount);
+  });
+  v.group("energy", true, [&](auto& g) {
+    g.number("write_energy_pj", hw.energy.write_energy_pj, 0.0, kMaxQuantity);
+    g.number("mvm_energy_pj", hw.energy.mvm_energy_pj, 0.0, kMaxQuantity);
+    g.number("adc_energy_pj", hw.energy.adc_energy_pj, 0.0, kMaxQuantity);
+    g.number("dac_energy_pj", hw.energy.dac_energy_pj, 0.0, kMaxQuantity);
+    g.number("digital_energy_pj", hw.energy.digital_energy_pj, 0.0, kMaxQuantity);
+    g.number("buffer_energy_pj_per_byte", hw.energy.buffer_energy_pj_per_byte, 0.0, kMaxQuantity);
+    g.number("bus_energy_pj_per_byte", hw.energy.bus_energy_pj_per_byte, 0.0, kMaxQuantity);
+  });
+  v.group("area", true, [&](auto& g) {
+    g.number("crossbar_area_um2", hw.area.crossbar_area_um2, 0.0, kMaxQuantity);
+    g.number("adc_area_um2", hw.area.adc_area_um2, 0.0, kMaxQuantity);
+    g.number("dac_area_um2", hw.area.dac_area_um2, 0.0, kMaxQuantity);
+    g.number("buffer_area_um2_per_byte", hw.area.buffer_area_um2_per_byte, 0.0, kMaxQuantity);
+  });
+  v.texts_by_path("sources", hw.sources);
 }
 
-std::string_view name_of(AdcPlacement placement) {
-  return placement == AdcPlacement::kPerColumn ? "per_column" : "differential";
+void check_window(const Cell& cell) {
+  const bool conductances = cell.g_min_microsiemens || cell.g_max_microsiemens;
+  const bool resistances = cell.hrs_ohm || cell.lrs_ohm;
+  check(!(conductances && resistances),
+        "hardware: cell takes g_min_microsiemens and g_max_microsiemens, or hrs_ohm and lrs_ohm, not both");
+  if (conductances) {
+    check(
+        cell.g_min_microsiemens && cell.g_max_microsiemens && *cell.g_min_microsiemens < *cell.g_max_microsiemens,
+        "hardware: cell.g_min_microsiemens and cell.g_max_microsiemens must both be given, the first below the second");
+  }
+  if (resistances) {
+    check(cell.hrs_ohm && cell.lrs_ohm && *cell.lrs_ohm > 0.0 && *cell.lrs_ohm < *cell.hrs_ohm,
+          "hardware: cell.hrs_ohm and cell.lrs_ohm must both be given and positive, the first above the second");
+  }
 }
+
+/// What single ranges cannot express: rules that tie fields to each other.
+void check_together(const Hardware& hw) {
+  const bool offset = hw.mapping == Mapping::kOffset;
+  check(!(hw.sign_magnitude && offset),
+        "hardware: sign_magnitude must be false with mapping offset: its cells hold no sign to save a bit of");
+  check(hw.mapping != Mapping::kDifferentialRow || hw.rows >= 2,
+        "hardware: rows must be at least 2 with mapping differential_row (two word lines per input), got ", hw.rows);
+  const bool signed_quantity =
+      hw.mapping == Mapping::kDifferentialRow ||
+      (hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kDifferential);
+  check(!(signed_quantity && hw.adc.bits && *hw.adc.bits < 2),
+        "hardware: adc.bits must be at least 2 where the converter sees a signed quantity (mapping ",
+        name_of(hw.mapping), ", adc.placement ", name_of(hw.adc.placement), "): 1 bit leaves only the code 0");
+  const Programming& programming = hw.cell.programming;
+  check(programming.model != "none" || programming.sigma_levels == 0.0,
+        "hardware: cell.programming.sigma_levels must be 0 with model none, got ", programming.sigma_levels,
+        "; set cell.programming.model to gaussian");
+  check(!hw.varies() || hw.cell_bits <= kMaxNoisyCellBits, "hardware: cell_bits must be at most ", kMaxNoisyCellBits,
+        " with programming noise (conductances are held in 1/256 level, 16 bits), got ", hw.cell_bits);
+  check_window(hw.cell);
+  check(hw.timing.write_time_us == 0.0 || hw.timing.write_time_us >= kHalfPicosecondUs,
+        "hardware: timing.write_time_us must be 0 or at least one picosecond (1e-6), got ", hw.timing.write_time_us);
+  check(hw.timing.mvm_time_us >= kHalfPicosecondUs,
+        "hardware: timing.mvm_time_us must be at least one picosecond (1e-6), got ", hw.timing.mvm_time_us);
+  check(!hw.resources.bus_bytes_per_us || *hw.resources.bus_bytes_per_us > 0.0,
+        "hardware: resources.bus_bytes_per_us must be positive or null, got 0");
+}
+
+void check_network_bits(const char* name, int bits) {
+  check(bits >= 1 && bits <= kMaxNetworkBits, name, " must be an integer from 1 to ", kMaxNetworkBits, ", got ", bits);
+}
+
+}  // namespace
+
+std::string_view name_of(Mapping mapping) { return name_in(kMappings, mapping); }
+std::string_view name_of(AdcRange range) { return name_in(kRanges, range); }
+std::string_view name_of(AdcPlacement placement) { return name_in(kPlacements, placement); }
+
+int Hardware::weight_slices(int weight_bits) const {
+  check_network_bits("weight_bits", weight_bits);
+  const int magnitude_bits = sign_magnitude && weight_bits > 1 ? weight_bits - 1 : weight_bits;
+  return ceil_div(magnitude_bits, cell_bits);
+}
+
+int Hardware::input_digits(int act_bits) const {
+  check_network_bits("act_bits", act_bits);
+  return ceil_div(act_bits, dac_bits);
+}
+
+Hardware Hardware::from_json(std::string_view text) {
+  const nlohmann::json json = parse_json(text, "hardware");
+  Hardware hw;
+  FieldReader reader(json, "hardware");
+  describe(reader, hw);
+  reader.finish();
+  check_together(hw);
+  return hw;
+}
+
+std::string Hardware::to_json() const {
+  FieldWriter writer;
+  describe(writer, *this);
+  return writer.json().dump();
+}
+
+void Hardware::validate() const { from_json(to_json()); }
 
 }  // namespace cimq

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace cimq {
 
@@ -25,9 +25,13 @@ struct Programming {
   double sigma_levels = 0.0;  ///< standard deviation in level steps ("gaussian")
 };
 
+/// Read noise, stuck-at faults and drift have keys in the JSON (cell.read, cell.stuck_at, cell.drift) but no field
+/// here: until they are simulated, any value other than null is refused.
 struct Cell {
-  double g_min_microsiemens = 5.0;   ///< conductance of level 0
-  double g_max_microsiemens = 100.0;  ///< conductance of the top level
+  std::optional<double> g_min_microsiemens;  ///< conductance of level 0
+  std::optional<double> g_max_microsiemens;  ///< conductance of the top level
+  std::optional<double> hrs_ohm;             ///< the same window given as resistances
+  std::optional<double> lrs_ohm;
   Programming programming;
 };
 
@@ -36,12 +40,37 @@ struct Timing {
   double mvm_time_us = 1.4;     ///< one activation of one crossbar (one input digit)
 };
 
+/// nullopt: without limit (crossbars) or not described.
 struct Resources {
-  std::optional<int> crossbars = 1;  ///< nullopt: as many as the network needs
+  std::optional<std::int64_t> crossbars = 1;
+  std::optional<std::int64_t> adcs_per_crossbar;
+  std::optional<std::int64_t> parallel_writes;
+  std::optional<std::int64_t> buffer_bytes;
+  std::optional<double> bus_bytes_per_us;
+  std::optional<std::int64_t> vector_lanes;
+};
+
+/// Descriptive: carried along for reports, read by no computation yet.
+struct Energy {
+  std::optional<double> write_energy_pj;            ///< programming one crossbar
+  std::optional<double> mvm_energy_pj;              ///< one activation of one crossbar, without converters
+  std::optional<double> adc_energy_pj;              ///< one conversion
+  std::optional<double> dac_energy_pj;              ///< one driven word line
+  std::optional<double> digital_energy_pj;          ///< one shift-and-add
+  std::optional<double> buffer_energy_pj_per_byte;  ///< one byte read or written
+  std::optional<double> bus_energy_pj_per_byte;     ///< one byte moved
+};
+
+/// Descriptive, as Energy.
+struct Area {
+  std::optional<double> crossbar_area_um2;
+  std::optional<double> adc_area_um2;
+  std::optional<double> dac_area_um2;
+  std::optional<double> buffer_area_um2_per_byte;
 };
 
 struct Hardware {
-  std::string name = "paper";
+  std::string name = "custom";
   int rows = 256;
   int cols = 256;
   int cell_bits = 4;
@@ -52,13 +81,22 @@ struct Hardware {
   Cell cell;
   Timing timing;
   Resources resources;
+  Energy energy;
+  Area area;
+  std::map<std::string, std::string> sources;  ///< field (dotted) -> where its value comes from
 
   /// True if two chips of this hardware can differ.
   bool varies() const { return cell.programming.model != "none" && cell.programming.sigma_levels > 0.0; }
 
-  /// Parses the canonical JSON of cimq.Hardware.to_json(): every key known, every value in range.
-  /// Throws cimq::Error naming key, value and what is allowed.
+  /// Cells per weight, n_w: ceil(w/c), or max(1, ceil((w-1)/c)) with sign_magnitude.
+  int weight_slices(int weight_bits) const;
+  /// Input cycles per activation, n_x: ceil(a/d).
+  int input_digits(int act_bits) const;
+
+  /// Parses JSON of the schema of cimq.Hardware: missing keys take the defaults above, every key must be known (once),
+  /// every value of its type and in range. Throws cimq::Error naming key, value and what is allowed.
   static Hardware from_json(std::string_view text);
+  /// Canonical JSON: every key, in the order of this file.
   std::string to_json() const;
   /// Throws cimq::Error for impossible values.
   void validate() const;

@@ -6,6 +6,7 @@
 namespace cimq::python {
 
 void bind_build_info(pybind11::module_& m);  // build facts, ISA list
+void bind_hardware(pybind11::module_& m);    // common/hardware: the one check of descriptions
 void bind_latency(pybind11::module_& m);     // compiler/latency
 void bind_compiler(pybind11::module_& m);    // compiler: bundle -> program
 void bind_agent(pybind11::module_& m);       // agent/reinforce

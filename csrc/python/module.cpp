@@ -8,6 +8,7 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Compiled core of cimq: importing it also registers the torch.ops.cimq operators.";
   pybind11::register_exception<cimq::Error>(m, "CimqError", PyExc_ValueError);
   cimq::python::bind_build_info(m);
+  cimq::python::bind_hardware(m);
   cimq::python::bind_kernels(m);
   cimq::python::bind_latency(m);
   cimq::python::bind_compiler(m);

@@ -1,0 +1,374 @@
+"""Description of a crossbar machine: one schema for Python, C++, YAML and JSON.
+
+The schema itself (keys, types, ranges, rules between fields) is written once, in csrc/common/hardware.cpp;
+every description made here is checked by it. Units are in the field names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from cimq import _C
+from cimq.structured_files import plain_value, read_structured, write_text_atomically
+
+_PRESET_FOLDER = Path(__file__).with_name("hardware_presets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Adc:
+    """Analog-to-digital converter of a column (or pair of columns).
+
+    Attributes:
+        bits: Resolution, 1 to 16; None is an ideal converter.
+        range: What lo..hi is: "full_scale", "granular", "calibrated" or "learned" (docs/numbers.md).
+        placement: "differential" (a pair is subtracted before conversion) or "per_column"; matters to the
+            mapping differential_column only.
+    """
+
+    bits: int | None = None
+    range: str = "full_scale"
+    placement: str = "differential"
+
+
+@dataclasses.dataclass(frozen=True)
+class Programming:
+    """Variation that programming leaves in a cell.
+
+    Attributes:
+        model: "none" or "gaussian".
+        sigma_levels: Standard deviation in level steps, 0 to 16.
+    """
+
+    model: str = "none"
+    sigma_levels: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Memory cell. Give the conductance window as g_min/g_max or as hrs/lrs, or leave it out.
+
+    The window is descriptive: all computation is in level steps, and what level 0 conducts is taken as cancelled by
+    the subtraction of the pair or by the reference column. Read noise, stuck-at faults and drift are not simulated
+    yet; anything but None there is an error.
+    """
+
+    g_min_microsiemens: float | None = None
+    g_max_microsiemens: float | None = None
+    hrs_ohm: float | None = None
+    lrs_ohm: float | None = None
+    programming: Programming = dataclasses.field(default_factory=Programming)
+    read: None = None
+    stuck_at: None = None
+    drift: None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Times of one crossbar: programming it, and one activation (one input digit)."""
+
+    write_time_us: float = 56.0
+    mvm_time_us: float = 1.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What the machine has. None: without limit (crossbars) or not described; only `crossbars` is in use so far."""
+
+    crossbars: int | None = 1
+    adcs_per_crossbar: int | None = None
+    parallel_writes: int | None = None
+    buffer_bytes: int | None = None
+    bus_bytes_per_us: float | None = None
+    vector_lanes: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Energy:
+    """Energy per event; descriptive, carried along for reports."""
+
+    write_energy_pj: float | None = None
+    mvm_energy_pj: float | None = None
+    adc_energy_pj: float | None = None
+    dac_energy_pj: float | None = None
+    digital_energy_pj: float | None = None
+    buffer_energy_pj_per_byte: float | None = None
+    bus_energy_pj_per_byte: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Area:
+    """Area per component; descriptive, carried along for reports."""
+
+    crossbar_area_um2: float | None = None
+    adc_area_um2: float | None = None
+    dac_area_um2: float | None = None
+    buffer_area_um2_per_byte: float | None = None
+
+
+_GROUPS: dict[str, type[Any]] = {
+    "adc": Adc,
+    "cell": Cell,
+    "timing": Timing,
+    "resources": Resources,
+    "energy": Energy,
+    "area": Area,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """A crossbar machine. Immutable and hashable; the defaults are the numbers of the preset `paper`.
+
+    Attributes:
+        name: Shown in reports.
+        rows: Word lines (inputs) of a crossbar.
+        cols: Bit lines (outputs) of a crossbar.
+        cell_bits: A cell has 2^cell_bits levels, 1 to 8.
+        dac_bits: An input driver has 2^dac_bits levels, 1 to 8.
+        mapping: "differential_column", "differential_row" or "offset".
+        sign_magnitude: A differential pair stores a w-bit weight in w-1 magnitude bits.
+        adc: Converter.
+        cell: Memory cell and its variation.
+        timing: Write and MVM time.
+        resources: Crossbars and other limits.
+        energy: Energy per event.
+        area: Area per component.
+        sources: Pairs (dotted field, where its value comes from), a note that equality ignores. A mapping is taken too.
+
+    Raises:
+        ValueError: For an impossible value; names the key, the value and what is allowed.
+
+    Example:
+        >>> hw = Hardware.preset("paper").replace(cell_bits=2, adc={"bits": 8})
+        >>> hw.adc.bits, hw.adc.range
+        (8, 'full_scale')
+    """
+
+    name: str = "custom"
+    rows: int = 256
+    cols: int = 256
+    cell_bits: int = 4
+    dac_bits: int = 1
+    mapping: str = "differential_column"
+    sign_magnitude: bool = False
+    adc: Adc = dataclasses.field(default_factory=Adc)
+    cell: Cell = dataclasses.field(default_factory=Cell)
+    timing: Timing = dataclasses.field(default_factory=Timing)
+    resources: Resources = dataclasses.field(default_factory=Resources)
+    energy: Energy = dataclasses.field(default_factory=Energy)
+    area: Area = dataclasses.field(default_factory=Area)
+    sources: tuple[tuple[str, str], ...] = dataclasses.field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if not isinstance(self.sources, Mapping):
+            fields["sources"] = dict(self.sources)
+        canonical = _C.canonical_hardware(json.dumps(plain_value(fields, "hardware")))
+        # What C++ read back is what this object holds: numbers are Python's own, groups given as dict are dataclasses.
+        for name, value in json.loads(canonical).items():
+            object.__setattr__(self, name, _field_from_plain(name, value))
+        object.__setattr__(self, "_canonical", canonical)
+
+    @classmethod
+    def preset(cls, name: str) -> Hardware:
+        """The machine that ships with cimq under this name (see `cimq.presets()`).
+
+        Raises:
+            ValueError: If there is no such preset; names the nearest.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"Hardware.preset takes the name of a preset, got {type(name).__name__}")
+        path = _PRESET_FOLDER / f"{name}.yaml"
+        if name not in presets():
+            near = _C.nearest_word(name, presets())
+            hint = f" (did you mean {near!r}?)" if near else ""
+            raise ValueError(f"there is no hardware preset {name!r}{hint}; there are: {', '.join(presets())}")
+        return cls.from_dict(read_structured(path, "hardware preset"))
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Hardware:
+        """Makes a machine from nested mappings, as they stand in a file.
+
+        Args:
+            description: Fields of the schema. `base` names a preset whose fields are overridden; without it, missing
+                fields take the defaults (the numbers of `paper`).
+
+        Raises:
+            TypeError: If it is no mapping.
+            ValueError: For an unknown key (with the nearest known one), a wrong type or an impossible value.
+
+        Example:
+            >>> Hardware.from_dict({"base": "paper-2b", "rows": 128}).cell_bits
+            2
+        """
+        if not isinstance(description, Mapping):
+            raise TypeError(f"Hardware.from_dict takes a mapping of fields, got {type(description).__name__}")
+        fields = cast("dict[str, Any]", plain_value(description, "hardware"))
+        base_name = fields.pop("base", None)
+        if base_name is None:
+            return cls._from_plain(fields)
+        if not isinstance(base_name, str):
+            raise ValueError(f"hardware: base must be the name of a preset ({', '.join(presets())}), got {base_name!r}")
+        fields.setdefault("name", "custom")
+        return cls.preset(base_name)._merged(fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> Hardware:
+        """Makes a machine from the text that `to_json` gave.
+
+        Raises:
+            ValueError: As `from_dict`, or if it is no JSON.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"Hardware.from_json takes a text, got {type(text).__name__}")
+        return cls._from_plain(json.loads(_C.canonical_hardware(text)))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Hardware:
+        """Reads a .yaml, .yml or .json file; see `from_dict` for its fields. Without `name` the file's stem is taken.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged or a field is wrong; begins with the file's name.
+        """
+        path = Path(path)
+        description = read_structured(path, "hardware file")
+        if not isinstance(description, dict):
+            raise ValueError(f"{path}: a hardware file holds fields with values, got {type(description).__name__}")
+        try:
+            return cls.from_dict({"name": path.stem or "custom", **description})
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def replace(self, **fields: Any) -> Hardware:
+        """A copy with other values; the source of a changed value is forgotten, and so is the name if not given.
+
+        Args:
+            **fields: Fields of Hardware. A nested field takes a dataclass (replaces it) or a mapping (merged into it).
+
+        Raises:
+            ValueError: As the constructor.
+
+        Example:
+            >>> Hardware.preset("paper").replace(timing={"write_time_us": 10.0}).timing.mvm_time_us
+            1.4
+        """
+        plain = cast("dict[str, Any]", plain_value(fields, "hardware"))
+        for name, value in fields.items():
+            if name == "sources" and not isinstance(value, Mapping):
+                plain[name] = dict(value)
+        return self._merged(plain)
+
+    def source(self, field: str) -> str | None:
+        """Where the value of a field, e.g. "timing.mvm_time_us", comes from; None if not recorded."""
+        return dict(self.sources).get(field)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as nested dicts of plain values, in the schema's order."""
+        return cast("dict[str, Any]", json.loads(self.to_json()))
+
+    def to_json(self) -> str:
+        """Canonical JSON: complete, ordered, one line. What the C++ side parses; equal machines give equal text."""
+        return cast(str, self.__dict__["_canonical"])
+
+    def save(self, path: str | Path) -> None:
+        """Writes .json, .yaml or .yml; the file appears complete or not at all.
+
+        Raises:
+            ValueError: For another suffix.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            write_text_atomically(path, json.dumps(self.to_dict(), indent=2) + "\n")
+        elif path.suffix in (".yaml", ".yml"):
+            import yaml
+
+            write_text_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+        else:
+            raise ValueError(f"hardware is saved as .json, .yaml or .yml, got {path.name!r}")
+
+    def weight_slices(self, weight_bits: int) -> int:
+        """Cells per weight, n_w = ceil(w/c), or max(1, ceil((w-1)/c)) with sign_magnitude."""
+        return _C.weight_slices(self.to_json(), weight_bits)
+
+    def input_digits(self, act_bits: int) -> int:
+        """Input cycles per activation, n_x = ceil(a/d)."""
+        return _C.input_digits(self.to_json(), act_bits)
+
+    @classmethod
+    def _from_plain(cls, fields: dict[str, Any]) -> Hardware:
+        # C++ first: it knows the keys; the constructor would answer an unknown one with Python's own words.
+        complete: dict[str, Any] = json.loads(_C.canonical_hardware(json.dumps(fields)))
+        return cls(**complete)
+
+    def _merged(self, fields: dict[str, Any]) -> Hardware:
+        before = self.to_dict()
+        sources = before.pop("sources")
+        new_sources = fields.pop("sources", {})
+        merged = _merge(before, fields)
+        changed = _changed_paths(before, merged)
+        if changed - {"name"} and "name" not in fields:
+            merged["name"] = "custom"
+        kept = {path: text for path, text in sources.items() if path not in changed}
+        merged["sources"] = {**kept, **new_sources} if isinstance(new_sources, dict) else new_sources
+        return type(self)._from_plain(merged)
+
+
+def presets() -> list[str]:
+    """Names of the machines that ship with cimq.
+
+    Example:
+        >>> presets()
+        ['paper', 'paper-2b']
+    """
+    return sorted(path.stem for path in _PRESET_FOLDER.glob("*.yaml"))
+
+
+def resolve(hardware: Hardware | str | Path) -> Hardware:
+    """The machine meant by a Hardware, the name of a preset, a canonical JSON text or the path of a file.
+
+    Raises:
+        TypeError: For anything else.
+        ValueError: If a text is neither a preset nor a file, or the description is wrong.
+    """
+    if isinstance(hardware, Hardware):
+        return hardware
+    if isinstance(hardware, Path):
+        return Hardware.from_file(hardware)
+    if not isinstance(hardware, str):
+        raise TypeError(f"hardware must be a Hardware, a preset's name or a file, got {type(hardware).__name__}")
+    if hardware.lstrip().startswith("{"):
+        return Hardware.from_json(hardware)
+    if Path(hardware).suffix in (".json", ".yaml", ".yml"):
+        return Hardware.from_file(hardware)
+    return Hardware.preset(hardware)
+
+
+def _field_from_plain(name: str, value: Any) -> Any:
+    if name == "sources":
+        return tuple(value.items())
+    if name == "cell":
+        return Cell(**{**value, "programming": Programming(**value["programming"])})
+    return _GROUPS[name](**value) if name in _GROUPS else value
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on top of `base`; mappings are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _changed_paths(before: Any, after: Any, prefix: str = "") -> set[str]:
+    """Dotted paths of leaves whose value differs."""
+    if not isinstance(before, dict):
+        return set() if before == after and type(before) is type(after) else {prefix}
+    after = after if isinstance(after, dict) else {}
+    inner = f"{prefix}." if prefix else ""
+    return {path for key in before for path in _changed_paths(before[key], after.get(key), f"{inner}{key}")}

@@ -1,0 +1,158 @@
+"""Reading and writing of small YAML, JSON and text files with errors that a user can act on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import numbers
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_DEPTH = 64
+_EXPONENT = re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
+
+
+def read_structured(path: str | Path, what: str) -> Any:
+    """Content of a .json, .yaml or .yml file as plain Python values.
+
+    Args:
+        path: The file. Read as JSON if its name ends in .json, as YAML otherwise (never with Python objects).
+        what: How messages call it, e.g. "hardware file".
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is a folder, too large, not UTF-8, damaged, or gives a key twice; begins with the path.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{what} {path} does not exist")
+    if not path.is_file():
+        raise ValueError(f"{what} {path} is not a file")
+    if path.stat().st_size > _MAX_BYTES:
+        raise ValueError(f"{what} {path} has {path.stat().st_size} bytes, more than the {_MAX_BYTES} that one may have")
+    try:
+        text = path.read_text(encoding="utf-8")
+        return _parse_json(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeyLoader)
+    except RecursionError:
+        raise ValueError(f"{what} {path} is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{what} {path} is not UTF-8 text: {error}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{what} {path} is not valid YAML: {_one_line(str(error))}") from None
+    except ValueError as error:
+        raise ValueError(f"{what} {path}: {error}") from None
+
+
+def write_text_atomically(path: str | Path, text: str) -> None:
+    """Writes a text file by way of a temporary file and a rename, so that readers see all of it or the old one."""
+    write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def write_bytes_atomically(path: str | Path, content: bytes) -> None:
+    """As `write_text_atomically`, for bytes."""
+    path = Path(path)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        # mkstemp makes files that only the owner reads; a result is to have the permissions of any new file.
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def plain_value(value: Any, path: str, depth: int = 0) -> Any:
+    """`value` as dicts, lists, str, int, float, bool and None, ready for JSON.
+
+    Args:
+        value: Nested mappings, sequences, dataclasses and numbers (numpy's too).
+        path: How messages call it.
+        depth: Nesting so far.
+
+    Raises:
+        ValueError: For NaN or infinity, keys that are no text, nesting beyond 64 levels, or another type.
+    """
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"{path.split('.', maxsplit=1)[0]} is nested too deeply (more than {_MAX_DEPTH} levels)")
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError(f"{path} must be a finite number, got {number}")
+        return number
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{path} has a key that is no text: {key!r}")
+        return {str(key): plain_value(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
+    raise ValueError(f"{path} must be a plain value (number, text, true/false, null), got {type(value).__name__}")
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON: {error}") from None
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise ValueError(f"key {key!r} is given twice")
+        made[key] = value
+    return made
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number that JSON knows")
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader (no Python tags) that refuses a key given twice, which YAML forbids and PyYAML lets pass."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key_node.value in seen:
+                    line = key_node.start_mark.line + 1
+                    raise ValueError(f"key {key_node.value!r} is given twice (line {line})")
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e400 and 1e-3 (no dot) as text; JSON and people mean numbers.
+_UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789")
+)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _umask() -> int:
+    # There is no way to read it without setting it.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

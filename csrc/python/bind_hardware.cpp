@@ -1,0 +1,25 @@
+#include <pybind11/stl.h>
+
+#include "common/hardware.h"
+#include "common/json_fields.h"
+#include "python/bindings.h"
+
+namespace cimq::python {
+
+void bind_hardware(pybind11::module_& m) {
+  m.def(
+      "canonical_hardware", [](const std::string& json) { return Hardware::from_json(json).to_json(); },
+      pybind11::arg("json"), "Checks a hardware description and returns it complete, every key in the schema's order.");
+  m.def("nearest_word", &nearest_word, pybind11::arg("word"), pybind11::arg("candidates"),
+        "The candidate to suggest for a misspelt word, or an empty text.");
+  m.def(
+      "weight_slices",
+      [](const std::string& hardware, int bits) { return Hardware::from_json(hardware).weight_slices(bits); },
+      pybind11::arg("hardware"), pybind11::arg("weight_bits"), "Cells per weight.");
+  m.def(
+      "input_digits",
+      [](const std::string& hardware, int bits) { return Hardware::from_json(hardware).input_digits(bits); },
+      pybind11::arg("hardware"), pybind11::arg("act_bits"), "Input cycles per activation.");
+}
+
+}  // namespace cimq::python

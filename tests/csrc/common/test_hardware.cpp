@@ -1,0 +1,112 @@
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "common/error.h"
+#include "common/hardware.h"
+
+using Catch::Matchers::Contains;
+using cimq::Hardware;
+
+TEST_CASE("an empty object is the default machine", "[hardware]") {
+  const Hardware hw = Hardware::from_json("{}");
+  CHECK(hw.rows == 256);
+  CHECK(hw.cell_bits == 4);
+  CHECK(!hw.adc.bits.has_value());
+  CHECK(!hw.varies());
+  CHECK(hw.to_json() == Hardware{}.to_json());
+}
+
+TEST_CASE("hardware survives JSON", "[hardware]") {
+  Hardware hw;
+  hw.name = "mine \"1\"";
+  hw.rows = 100;
+  hw.mapping = cimq::Mapping::kOffset;
+  hw.adc = {7, cimq::AdcRange::kCalibrated, cimq::AdcPlacement::kPerColumn};
+  hw.cell.programming = {"gaussian", 0.1};
+  hw.cell.hrs_ohm = 1e6;
+  hw.cell.lrs_ohm = 1e4;
+  hw.timing.mvm_time_us = 0.1;
+  hw.resources.crossbars = std::nullopt;
+  hw.energy.adc_energy_pj = 1.667;
+  hw.sources["timing.mvm_time_us"] = "measured";
+  const std::string json = hw.to_json();
+  const Hardware back = Hardware::from_json(json);
+  CHECK(back.to_json() == json);
+  CHECK(back.adc.bits == 7);
+  CHECK(back.adc.range == cimq::AdcRange::kCalibrated);
+  CHECK(back.timing.mvm_time_us == 0.1);
+  CHECK(!back.resources.crossbars.has_value());
+  CHECK(back.varies());
+}
+
+TEST_CASE("what is impossible is refused by name", "[hardware]") {
+  const auto [json, reason] = GENERATE(table<std::string, std::string>({
+      {R"({"rows": 0})", "rows must be an integer from 1 to 65536, got 0"},
+      {R"({"rows": true})", "rows must be an integer from 1 to 65536, got true"},
+      {R"({"rows": 18446744073709551615})", "rows must be an integer"},
+      {R"({"cell_bits": 9})", "cell_bits must be an integer from 1 to 8, got 9"},
+      {R"({"rowz": 1})", "unknown key 'rowz' (did you mean 'rows'?); allowed: name, rows"},
+      {R"({"adc": {"bit": 1}})", "unknown key 'adc.bit' (did you mean 'bits'?)"},
+      {R"({"rows": 1, "rows": 2})", "key \"rows\" is given twice"},
+      {R"({"adc": {"bits": 1, "bits": 2}})", "key \"bits\" is given twice"},
+      {R"({"mapping": "offse"})", "(did you mean \"offset\"?)"},
+      {R"({"mapping": 3})", "mapping must be one of"},
+      {R"({"timing": {"write_time_us": 1e400}})", "not valid JSON"},
+      {R"({"timing": {"write_time_us": -1}})", "timing.write_time_us must be a number from 0"},
+      {R"({"timing": {"mvm_time_us": 0}})", "timing.mvm_time_us must be at least one picosecond"},
+      {R"({"timing": {"mvm_time_us": "1"}})", "timing.mvm_time_us must be a number"},
+      {R"({"timing": null})", "timing must be an object"},
+      {R"({"cell": {"read": {"sigma": 1}}})", "cell.read must be null: read noise is not simulated yet"},
+      {R"({"cell": {"stuck_at": 0}})", "cell.stuck_at must be null"},
+      {R"({"cell": {"hrs_ohm": 10}})", "cell.hrs_ohm and cell.lrs_ohm must both be given"},
+      {R"({"cell": {"g_min_microsiemens": 10, "g_max_microsiemens": 5}})", "the first below the second"},
+      {R"({"cell": {"g_min_microsiemens": 1, "g_max_microsiemens": 5, "hrs_ohm": 3}})", "not both"},
+      {R"({"cell": {"programming": {"sigma_levels": 0.1}}})", "sigma_levels must be 0 with model none"},
+      {R"({"cell_bits": 8, "cell": {"programming": {"model": "gaussian", "sigma_levels": 0.1}}})", "at most 6"},
+      {R"({"adc": {"bits": 1}})", "adc.bits must be at least 2"},
+      {R"({"mapping": "offset", "sign_magnitude": true})", "sign_magnitude must be false"},
+      {R"({"mapping": "differential_row", "rows": 1})", "rows must be at least 2"},
+      {R"({"resources": {"bus_bytes_per_us": 0}})", "must be positive"},
+      {R"({"name": ""})", "name must be a text"},
+      {R"({"sources": {"rowz": "x"}})", "unknown key 'sources.rowz'"},
+      {R"([])", "the top level must be an object with keys, got a list"},
+      {R"({"rows": 1)", "not valid JSON"},
+      {"{\"name\": \"\xff\"}", "not valid JSON"},
+      {"", "not valid JSON"},
+  }));
+  CHECK_THROWS_WITH(Hardware::from_json(json), Contains(reason));
+}
+
+TEST_CASE("deep nesting is an error, not a crash", "[hardware]") {
+  std::string deep;
+  for (int i = 0; i < 200'000; ++i) deep += "[";
+  CHECK_THROWS_AS(Hardware::from_json(deep), cimq::Error);
+  deep += std::string(200'000, ']');
+  CHECK_THROWS_WITH(Hardware::from_json("{\"rows\": " + deep + "}"), Contains("got a list"));
+}
+
+TEST_CASE("null stands for the defaults of a group that may be absent", "[hardware]") {
+  const Hardware hw = Hardware::from_json(R"({"adc": null, "energy": null, "cell": {"programming": null}})");
+  CHECK(hw.to_json() == Hardware{}.to_json());
+}
+
+TEST_CASE("slices and digits", "[hardware]") {
+  Hardware hw;
+  CHECK(hw.weight_slices(8) == 2);
+  CHECK(hw.weight_slices(5) == 2);
+  CHECK(hw.input_digits(5) == 5);
+  hw.sign_magnitude = true;
+  CHECK(hw.weight_slices(5) == 1);
+  CHECK(hw.weight_slices(1) == 1);
+  hw.dac_bits = 3;
+  CHECK(hw.input_digits(8) == 3);
+  CHECK_THROWS_WITH(hw.weight_slices(0), Contains("weight_bits must be an integer from 1 to 8, got 0"));
+  CHECK_THROWS_WITH(hw.input_digits(9), Contains("act_bits must be an integer from 1 to 8, got 9"));
+}
+
+TEST_CASE("validate checks a struct filled by hand", "[hardware]") {
+  Hardware hw;
+  CHECK_NOTHROW(hw.validate());
+  hw.cols = 0;
+  CHECK_THROWS_WITH(hw.validate(), Contains("cols must be an integer"));
+}
