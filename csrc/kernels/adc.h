@@ -1,0 +1,26 @@
+// The converter at the end of a column: one formula for every backend (docs/numbers.md).
+#pragma once
+
+#include <cstdint>
+
+#include "common/host_device.h"
+#include "common/rounding.h"
+
+namespace cimq::kernels {
+
+/// code = clamp(rint(float32(I - lo) * inv_lsb), code_min, code_max), half to even, one rounding per operation.
+///
+/// @param current  I - lo, in level units or in 1/256 level units when cells vary
+/// @param inv_lsb  float32(1 / lsb) in the same units
+/// The clamp comes before the rounding, where a value beyond int32 cannot reach the conversion; the bounds are
+/// integers, so that the result is the same.
+CIMQ_HOST_DEVICE inline std::int32_t adc_code(std::int32_t current, float inv_lsb, std::int32_t code_min,
+                                              std::int32_t code_max) {
+  const float value = static_cast<float>(current) * inv_lsb;
+  const auto lowest = static_cast<float>(code_min);
+  const auto highest = static_cast<float>(code_max);
+  const float clamped = value < lowest ? lowest : (value > highest ? highest : value);
+  return static_cast<std::int32_t>(round_half_even(clamped));
+}
+
+}  // namespace cimq::kernels

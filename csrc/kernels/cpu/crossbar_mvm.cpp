@@ -1,0 +1,169 @@
+// The crossbar MVM on the CPU: blocks of batch rows, panels of outputs, slices, row tiles; the rest is a tile kernel.
+#include "kernels/crossbar_mvm.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "common/error.h"
+#include "kernels/cpu/digit_block.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/packed_cells.h"
+
+namespace cimq::kernels {
+namespace {
+
+using cpu::kPanelWidth;
+
+/// Scratch of one panel of one block: [rows][kPanelWidth].
+template <typename T>
+using Panel = std::vector<T>;
+
+/// Exact results are summed in int64 and fit int32 in the end; float results as the contract orders.
+template <typename T>
+using Accumulator = std::conditional_t<std::is_same_v<T, float>, float, std::int64_t>;
+
+template <typename T>
+class BlockRunner {
+ public:
+  BlockRunner(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows)
+      : plan_(plan), cells_(cells), digits_(plan, cells, max_rows) {
+    const auto size = static_cast<std::size_t>(max_rows * kPanelWidth);
+    wide_ = cells.mode() != MvmMode::kDigital &&
+            (plan.ideal || plan.largest_sum > std::numeric_limits<std::int32_t>::max());
+    sums_.resize(size);
+    if (wide_) wide_sums_.resize(size);
+    result_.resize(size);
+    const cpu::TileKernels& kernels = cpu::active_kernels();
+    kernel_ = cells.words() ? kernels.words : kernels.bytes;
+  }
+
+  void run(const std::uint8_t* x, std::int64_t rows, T* y) {
+    digits_.load(x, rows);
+    for (std::int64_t panel = 0; panel < cells_.panels(); ++panel) run_panel(panel, rows, y);
+  }
+
+ private:
+  void run_panel(std::int64_t panel, std::int64_t rows, T* y) {
+    const auto used = static_cast<std::size_t>(rows * kPanelWidth);
+    std::fill_n(result_.begin(), used, Accumulator<T>{0});
+    const int slices = cells_.mode() == MvmMode::kDigital ? 1 : plan_.n_w;
+    for (int s = 0; s < slices; ++s) {
+      std::fill_n(sums_.begin(), used, 0);
+      if (wide_) std::fill_n(wide_sums_.begin(), used, std::int64_t{0});
+      for (std::size_t p = 0; p < cells_.planes().size(); ++p) {
+        if (cells_.planes()[p].slice == s) run_plane(panel, p, used);
+      }
+      if (wide_) {
+        add_slice(s, wide_sums_.data(), used);
+      } else {
+        add_slice(s, sums_.data(), used);
+      }
+    }
+    write(panel, rows, y);
+  }
+
+  void run_plane(std::int64_t panel, std::size_t plane, std::size_t used) {
+    const SlicePlan& slice = plan_.slices[static_cast<std::size_t>(cells_.planes()[plane].slice)];
+    cpu::TileArgs args{};
+    args.width = cells_.panel_width(panel);
+    args.sums = sums_.data();
+    args.convert = !plan_.ideal && cells_.mode() != MvmMode::kDigital;
+    args.negative = cells_.planes()[plane].negative;
+    args.inv_lsb = slice.inv_lsb;
+    args.code_min = plan_.code_min;
+    args.code_max = plan_.code_max;
+    args.lo = args.convert ? slice.lo * (plan_.varies ? kConductanceUnit : 1) : 0;
+    args.cell_bias = cells_.cell_bias();
+    args.max_product = digits_.max_digit() * cells_.max_cell();
+    for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
+      if (plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;
+      args.cells = cells_.tile(panel, plane, t);
+      args.steps = cells_.steps_of_tile(t);
+      args.digits = digits_.digits(t);
+      args.rows = digits_.rows(t).data();
+      args.row_count = static_cast<int>(digits_.rows(t).size());
+      kernel_(args);
+      if (!wide_) continue;
+      for (std::size_t j = 0; j < used; ++j) wide_sums_[j] += sums_[j];
+      std::fill_n(sums_.begin(), used, 0);
+    }
+  }
+
+  template <typename Sum>
+  void add_slice(int s, const Sum* sums, std::size_t used) {
+    const SlicePlan& slice = plan_.slices[static_cast<std::size_t>(s)];
+    if constexpr (std::is_same_v<T, float>) {
+      for (std::size_t j = 0; j < used; ++j) result_[j] += static_cast<float>(sums[j]) * slice.scale;
+    } else {
+      const std::int64_t weight = cells_.mode() == MvmMode::kDigital ? 1 : slice.weight;
+      for (std::size_t j = 0; j < used; ++j) result_[j] += weight * sums[j];
+    }
+  }
+
+  void write(std::int64_t panel, std::int64_t rows, T* y) const {
+    const int outputs = cells_.panel_outputs(panel);
+    const std::int64_t weight_shift = cells_.mode() == MvmMode::kDigital ? 0 : plan_.weight_shift;
+    const float lo_constant = plan_.lo_constant();
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const Accumulator<T>* result = result_.data() + row * kPanelWidth;
+      const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
+      const std::int64_t offset = weight_shift * digits_.applied_sums()[static_cast<std::size_t>(row)];
+      T* out = y + row * plan_.outputs + panel * kPanelWidth;
+      for (int j = 0; j < outputs; ++j) {
+        const std::int64_t correction = -digits_.input_shift() * weight_sums[j] - offset;
+        if constexpr (std::is_same_v<T, float>) {
+          out[j] = result[j] + lo_constant + static_cast<float>(correction);
+        } else {
+          // The digital product of shifted activations is exact modulo 2^32 (plan: the result itself fits int32).
+          out[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(result[j] + correction));
+        }
+      }
+    }
+  }
+
+  const MvmPlan& plan_;
+  const PackedCells& cells_;
+  DigitBlock digits_;
+  bool wide_ = false;
+  cpu::TileKernel kernel_ = nullptr;
+  Panel<std::int32_t> sums_;
+  Panel<std::int64_t> wide_sums_;
+  Panel<Accumulator<T>> result_;
+};
+
+template <typename T>
+void run_all(const MvmPlan& plan, const PackedCells& cells, const std::uint8_t* x, std::int64_t batch, T* y) {
+  check(plan.exact == std::is_same_v<T, std::int32_t>, "crossbar_mvm: this configuration gives ",
+        plan.exact ? "int32" : "float32", " results");
+  check(batch >= 0, "crossbar_mvm: batch must be at least 0, got ", batch);
+  if (batch == 0) return;
+  check_activations(x, batch * plan.inputs, plan.act_bits, plan.act_signed);
+  const std::int64_t block = std::min(batch, DigitBlock::rows_per_block(plan, cells));
+  BlockRunner<T> runner(plan, cells, block);
+  for (std::int64_t b = 0; b < batch; b += block) {
+    runner.run(x + b * plan.inputs, std::min(block, batch - b), y + b * plan.outputs);
+  }
+}
+
+}  // namespace
+
+CrossbarMvm::CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
+                         const MvmOptions& options)
+    : plan_(std::make_shared<const MvmPlan>(make_mvm_plan(hardware, outputs, inputs, options))) {
+  check_weights(w, outputs * inputs, options.weight_bits);
+  cells_ = std::make_shared<const PackedCells>(hardware, *plan_, options, w);
+}
+
+std::int64_t CrossbarMvm::packed_bytes() const { return cells_->bytes(); }
+
+void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y) const {
+  run_all(*plan_, *cells_, x, batch, y);
+}
+
+void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, float* y) const {
+  run_all(*plan_, *cells_, x, batch, y);
+}
+
+}  // namespace cimq::kernels

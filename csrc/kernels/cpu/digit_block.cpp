@@ -1,0 +1,105 @@
+#include "kernels/cpu/digit_block.h"
+
+#include <algorithm>
+
+#include "common/bits.h"
+
+namespace cimq::kernels {
+namespace {
+
+constexpr std::int64_t kBlockBytes = 192 * 1024;
+constexpr std::int64_t kMaxBlockRows = 64;
+constexpr std::int64_t kMinBlockRows = 8;
+
+int digits_of(const MvmPlan& plan, MvmMode mode) { return mode == MvmMode::kSliced ? plan.n_x : 1; }
+
+}  // namespace
+
+DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows)
+    : plan_(plan),
+      cells_(cells),
+      digit_count_(digits_of(plan, cells.mode())),
+      digit_bits_(cells.mode() == MvmMode::kSliced ? plan.dac_bits : plan.act_bits),
+      skip_zero_(plan.zero_input_is_zero_code()) {
+  input_shift_ = plan.input_shift;
+  if (cells.mode() == MvmMode::kDigital) {
+    // The digital product takes unsigned bytes: signed activations shifted, whatever the drivers would do.
+    input_shift_ = plan.act_signed ? std::int64_t{1} << (plan.act_bits - 1) : 0;
+  }
+  keep_sign_ = cells.mode() == MvmMode::kFoldedDigits && plan.act_signed && input_shift_ == 0;
+  max_digit_ = static_cast<std::int32_t>(low_mask(std::min(digit_bits_, plan.act_bits)));
+  std::size_t offset = 0;
+  for (std::int64_t t = 0; t < cells.tiles(); ++t) {
+    tile_offsets_.push_back(offset);
+    offset += static_cast<std::size_t>(max_rows * digit_count_ * cells.steps_of_tile(t) * 4);
+  }
+  data_.resize(offset);
+  rows_.resize(static_cast<std::size_t>(cells.tiles()));
+  for (auto& rows : rows_) rows.reserve(static_cast<std::size_t>(max_rows * digit_count_));
+  applied_sums_.resize(static_cast<std::size_t>(max_rows));
+  bits_.resize(static_cast<std::size_t>(cells.tile_inputs()));
+}
+
+std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& cells) {
+  std::int64_t steps = 0;
+  for (std::int64_t t = 0; t < cells.tiles(); ++t) steps += cells.steps_of_tile(t);
+  const std::int64_t row_bytes = steps * 4 * digits_of(plan, cells.mode());
+  return std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
+}
+
+void DigitBlock::load(const std::uint8_t* x, std::int64_t rows) {
+  for (auto& tile_rows : rows_) tile_rows.clear();
+  for (std::int64_t row = 0; row < rows; ++row) {
+    if (cells_.words()) {
+      split_row<std::int16_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
+    } else {
+      split_row<std::uint8_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
+    }
+  }
+}
+
+template <typename Digit>
+void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
+  const auto shift = static_cast<std::uint8_t>(input_shift_);
+  const auto mask = static_cast<std::uint8_t>(low_mask(plan_.act_bits));
+  const auto digit_mask = low_mask(digit_bits_);
+  const bool sliced = cells_.mode() == MvmMode::kSliced;
+  std::int64_t applied = 0;
+  for (std::int64_t t = 0; t < cells_.tiles(); ++t, x += cells_.tile_inputs()) {
+    const std::int64_t inputs = cells_.inputs_of_tile(t);
+    const std::int64_t row_length = cells_.steps_of_tile(t) * static_cast<std::int64_t>(4 / sizeof(Digit));
+    unsigned seen = 0;
+    for (std::int64_t k = 0; k < inputs; ++k) {
+      const auto bits = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[k] + shift) & mask);
+      bits_[static_cast<std::size_t>(k)] = bits;
+      seen |= bits;
+    }
+    std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(t)];
+    auto* base = reinterpret_cast<Digit*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);
+    for (int i = 0; i < digit_count_; ++i) {
+      const int low = i * digit_bits_;
+      if (skip_zero_ && ((seen >> low) & digit_mask) == 0U) continue;
+      Digit* out = base + static_cast<std::int64_t>(rows.size()) * row_length;
+      std::int32_t sum = 0;
+      for (std::int64_t k = 0; k < inputs; ++k) {
+        const auto digit = static_cast<Digit>((unsigned{bits_[static_cast<std::size_t>(k)]} >> low) & digit_mask);
+        out[k] = digit;
+        sum += digit;
+      }
+      if (keep_sign_) {
+        sum = 0;
+        for (std::int64_t k = 0; k < inputs; ++k) {
+          out[k] = static_cast<Digit>(activation_value(x[k], true));
+          sum += activation_value(x[k], true);
+        }
+      }
+      std::fill(out + inputs, out + row_length, Digit{0});
+      const std::int32_t weight = sliced ? plan_.digit_weights[static_cast<std::size_t>(i)] : 1;
+      rows.push_back({row, low, weight < 0 ? 1 : 0, sum});
+      applied += std::int64_t{weight} * sum;
+    }
+  }
+  applied_sums_[static_cast<std::size_t>(row)] = applied;
+}
+
+}  // namespace cimq::kernels

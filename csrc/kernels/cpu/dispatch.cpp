@@ -1,0 +1,56 @@
+#include "kernels/cpu/dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "common/error.h"
+#include "kernels/cpu/tile_kernels.h"
+
+namespace cimq::kernels::cpu {
+namespace {
+
+std::atomic<const TileKernels*> forced{nullptr};
+
+std::vector<TileKernels> find_kernels() {
+  std::vector<TileKernels> found;
+  found.push_back(scalar_kernels());
+  return found;
+}
+
+const TileKernels& chosen_at_start() {
+  // A throwing initialiser runs again on the next call, so that every use of a wrong name gets the message.
+  static const TileKernels& chosen = []() -> const TileKernels& {
+    const char* wanted = std::getenv("CIMQ_CPU_ISA");
+    if (wanted == nullptr || *wanted == '\0') return available_kernels().front();
+    return kernels_named(wanted);
+  }();
+  return chosen;
+}
+
+}  // namespace
+
+const std::vector<TileKernels>& available_kernels() {
+  static const std::vector<TileKernels> kernels = find_kernels();
+  return kernels;
+}
+
+const TileKernels& kernels_named(std::string_view isa) {
+  std::string names;
+  for (const TileKernels& kernels : available_kernels()) {
+    if (isa == kernels.isa) return kernels;
+    names += (names.empty() ? "" : ", ") + std::string(kernels.isa);
+  }
+  throw Error(
+      message("CIMQ_CPU_ISA: must be one of the instruction sets that this machine can run (", names, "), got ", isa));
+}
+
+const TileKernels& active_kernels() {
+  const TileKernels* kernels = forced.load(std::memory_order_acquire);
+  return kernels != nullptr ? *kernels : chosen_at_start();
+}
+
+void force_isa(std::string_view isa) {
+  forced.store(isa.empty() ? nullptr : &kernels_named(isa), std::memory_order_release);
+}
+
+}  // namespace cimq::kernels::cpu

@@ -1,0 +1,156 @@
+#include "kernels/cpu/packed_cells.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "common/rounding.h"
+#include "kernels/cell_noise.h"
+
+namespace cimq::kernels {
+namespace {
+
+using cpu::kLaneWidth;
+using cpu::kPanelWidth;
+
+/// Inputs added up in int32 before they move to int64: 256 * 255 * 32767 < 2^31.
+constexpr std::int64_t kIdealTileInputs = 256;
+/// Inputs of the digital product that are read against one block of weights, so that both stay in the first cache.
+constexpr std::int64_t kDigitalTileInputs = 512;
+
+/// Cell values of one plane, [outputs, inputs]: levels, 1/256 levels, or differences of a pair.
+std::vector<std::int32_t> plane_values(const MvmPlan& plan, const MvmOptions& options, const CellNoise& noise,
+                                       const std::int8_t* w, const CellPlane& plane, MvmMode mode) {
+  std::vector<std::int32_t> values(static_cast<std::size_t>(plan.outputs * plan.inputs));
+  if (mode == MvmMode::kDigital) {
+    std::copy(w, w + values.size(), values.begin());
+    return values;
+  }
+  const auto cell = [&](std::int64_t o, std::int64_t k, int polarity) {
+    const std::int32_t level = cell_level(plan, w[o * plan.inputs + k], plane.slice, polarity);
+    if (!plan.varies) return level;
+    return noise.conductance(level, options.first_output + o, k, plan.inputs, plane.slice, polarity);
+  };
+  const bool pair = plan.mapping != Mapping::kOffset;
+  std::size_t index = 0;
+  for (std::int64_t o = 0; o < plan.outputs; ++o) {
+    for (std::int64_t k = 0; k < plan.inputs; ++k, ++index) {
+      if (plan.separate_columns || !pair) {
+        values[index] = cell(o, k, plane.negative ? 1 : 0);
+      } else {
+        values[index] = cell(o, k, 0) - cell(o, k, 1);
+      }
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w)
+    : outputs_(plan.outputs), inputs_(plan.inputs) {
+  choose_mode(plan);
+  for (std::int64_t t = 0; t < tiles_; ++t) steps_ += steps_of_tile(t);
+  const std::int64_t padded_outputs = ceil_div<std::int64_t>(outputs_, kLaneWidth) * kLaneWidth;
+  bytes_ = static_cast<std::int64_t>(planes_.size()) * steps_ * padded_outputs * 4;
+  data_.reset(new (std::align_val_t{64}) std::byte[static_cast<std::size_t>(bytes_)]);
+  std::memset(data_.get(), 0, static_cast<std::size_t>(bytes_));
+  any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0);
+
+  const CellNoise noise(hardware, options);
+  for (std::size_t p = 0; p < planes_.size(); ++p) {
+    const std::vector<std::int32_t> values = plane_values(plan, options, noise, w, planes_[p], mode_);
+    if (words_) {
+      fill<std::int16_t>(values, p);
+    } else {
+      fill<std::int8_t>(values, p);
+    }
+  }
+  weight_sums_.assign(static_cast<std::size_t>(outputs_), 0);
+  for (std::int64_t o = 0; o < outputs_; ++o) {
+    for (std::int64_t k = 0; k < inputs_; ++k) weight_sums_[static_cast<std::size_t>(o)] += w[o * inputs_ + k];
+  }
+}
+
+void PackedCells::choose_mode(const MvmPlan& plan) {
+  words_ = plan.varies;
+  tile_inputs_ = plan.inputs_per_tile;
+  if (plan.collapses) {
+    mode_ = MvmMode::kDigital;
+    tile_inputs_ = kDigitalTileInputs;
+    planes_.push_back({});
+  } else {
+    // With an ideal converter the digits of an activation fold into the activation itself: I is linear in them.
+    mode_ = plan.ideal && plan.varies ? MvmMode::kFoldedDigits : MvmMode::kSliced;
+    // Tiles do not matter to an ideal converter: shorter ones keep the sums of a tile in int32.
+    if (plan.ideal) tile_inputs_ = std::min(tile_inputs_, kIdealTileInputs);
+    for (int s = 0; s < plan.n_w; ++s) {
+      planes_.push_back({s, false});
+      if (plan.separate_columns) planes_.push_back({s, true});
+    }
+    // Only the offset mapping has int8-sized cells above 127: they are stored less 128, which the kernel adds back.
+    if (!words_ && plan.mapping == Mapping::kOffset && plan.max_level > 127) cell_bias_ = 128;
+  }
+  tile_inputs_ = std::min(tile_inputs_, inputs_);
+  tiles_ = ceil_div(inputs_, tile_inputs_);
+}
+
+int PackedCells::panel_outputs(std::int64_t panel) const {
+  return static_cast<int>(std::min<std::int64_t>(kPanelWidth, outputs_ - panel * kPanelWidth));
+}
+
+int PackedCells::panel_width(std::int64_t panel) const {
+  return ceil_div(panel_outputs(panel), kLaneWidth) * kLaneWidth;
+}
+
+std::int64_t PackedCells::inputs_of_tile(std::int64_t tile) const {
+  return std::min(tile_inputs_, inputs_ - tile * tile_inputs_);
+}
+
+std::int64_t PackedCells::steps_of_tile(std::int64_t tile) const {
+  return ceil_div<std::int64_t>(inputs_of_tile(tile), words_ ? 2 : 4);
+}
+
+std::size_t PackedCells::flag_index(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
+  return (static_cast<std::size_t>(panel) * planes_.size() + plane) * static_cast<std::size_t>(tiles_) +
+         static_cast<std::size_t>(tile);
+}
+
+std::int64_t PackedCells::offset(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
+  const auto planes = static_cast<std::int64_t>(planes_.size());
+  const std::int64_t before = panel * kPanelWidth * planes * steps_;  // lanes: panels before this one are full
+  const std::int64_t step = static_cast<std::int64_t>(plane) * steps_ + tile * steps_of_tile(0);
+  return 4 * (before + step * panel_width(panel));
+}
+
+const std::byte* PackedCells::tile(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
+  return data_.get() + offset(panel, plane, tile);
+}
+
+bool PackedCells::any_cell(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
+  return any_cell_[flag_index(panel, plane, tile)];
+}
+
+template <typename Cell>
+void PackedCells::fill(const std::vector<std::int32_t>& values, std::size_t plane) {
+  constexpr std::int64_t kGroup = 4 / sizeof(Cell);
+  for (std::int64_t panel = 0; panel < panels(); ++panel) {
+    const int width = panel_width(panel);
+    for (std::int64_t t = 0; t < tiles_; ++t) {
+      auto* cells = reinterpret_cast<Cell*>(data_.get() + offset(panel, plane, t));
+      bool any = false;
+      for (int j = 0; j < panel_outputs(panel); ++j) {
+        const std::int32_t* row = values.data() + (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
+        for (std::int64_t k = 0; k < inputs_of_tile(t); ++k) {
+          const std::int32_t value = row[k] - cell_bias_;
+          any = any || value != 0;
+          max_cell_ = std::max(max_cell_, std::abs(value));
+          cells[(k / kGroup * width + j) * kGroup + k % kGroup] = static_cast<Cell>(value);
+        }
+      }
+      if (any) any_cell_[flag_index(panel, plane, t)] = true;
+    }
+  }
+}
+
+}  // namespace cimq::kernels

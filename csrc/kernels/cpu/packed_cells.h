@@ -1,0 +1,82 @@
+// Cells of a layer in the order in which the tile kernels read them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <vector>
+
+#include "common/hardware.h"
+#include "kernels/cpu/tile_kernel.h"
+#include "kernels/mvm_plan.h"
+
+namespace cimq::kernels {
+
+/// How a layer is computed: sliced as the hardware does, or with what provably gives the same folded together.
+enum class MvmMode {
+  kDigital,       ///< lossless: x . w^T in one product
+  kFoldedDigits,  ///< ideal converter, varying cells: one product per slice with the whole activation
+  kSliced,        ///< every digit and slice
+};
+
+/// One set of cells that is multiplied at once.
+struct CellPlane {
+  int slice = 0;
+  bool negative = false;  ///< the second column of a pair converted on its own
+};
+
+class PackedCells {
+ public:
+  PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w);
+
+  MvmMode mode() const { return mode_; }
+  bool words() const { return words_; }  ///< int16 cells and digits; else int8 and uint8
+  const std::vector<CellPlane>& planes() const { return planes_; }
+  std::int64_t tile_inputs() const { return tile_inputs_; }
+  std::int64_t tiles() const { return tiles_; }
+  std::int32_t cell_bias() const { return cell_bias_; }
+  std::int32_t max_cell() const { return max_cell_; }  ///< bound of the stored magnitudes
+  std::int64_t bytes() const { return bytes_; }
+  /// Sum of the weights of each output, for the digital corrections.
+  const std::vector<std::int64_t>& weight_sums() const { return weight_sums_; }
+
+  std::int64_t panels() const { return (outputs_ + cpu::kPanelWidth - 1) / cpu::kPanelWidth; }
+  /// Outputs of a panel, padded to a multiple of kLaneWidth.
+  int panel_width(std::int64_t panel) const;
+  /// Outputs of a panel.
+  int panel_outputs(std::int64_t panel) const;
+  std::int64_t inputs_of_tile(std::int64_t tile) const;
+  std::int64_t steps_of_tile(std::int64_t tile) const;
+  const std::byte* tile(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
+  /// False if every cell of the tile is exactly zero.
+  bool any_cell(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
+  };
+
+  void choose_mode(const MvmPlan& plan);
+  std::size_t flag_index(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
+  std::int64_t offset(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
+  template <typename Cell>
+  void fill(const std::vector<std::int32_t>& values, std::size_t plane);
+
+  MvmMode mode_ = MvmMode::kSliced;
+  bool words_ = false;
+  std::int64_t outputs_ = 0;
+  std::int64_t inputs_ = 0;
+  std::vector<CellPlane> planes_;
+  std::int64_t tile_inputs_ = 1;
+  std::int64_t tiles_ = 1;
+  std::int64_t steps_ = 0;  ///< of all tiles
+  std::int32_t cell_bias_ = 0;
+  std::int32_t max_cell_ = 0;
+  std::int64_t bytes_ = 0;
+  std::vector<std::int64_t> weight_sums_;
+  std::vector<bool> any_cell_;
+  std::unique_ptr<std::byte[], Free> data_;
+};
+
+}  // namespace cimq::kernels

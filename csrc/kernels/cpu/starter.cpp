@@ -1,1 +1,0 @@
-namespace cimq::kernels { void starter() {} }

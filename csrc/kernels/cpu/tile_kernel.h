@@ -1,0 +1,49 @@
+// The inner loop of the crossbar MVM: digits of many inputs against the cells of one row tile of one weight slice,
+// with the converter at the end. One implementation per instruction set, all the same bits.
+//
+// Cells of a tile lie as [steps][width][4 bytes]: a step is four rows of int8 or two rows of int16, so that one 32-bit
+// lane holds what one dot-product instruction adds up. Digits of a row lie as [steps][4 bytes] in the same order.
+#pragma once
+
+#include <cstdint>
+
+namespace cimq::kernels::cpu {
+
+constexpr int kPanelWidth = 64;  ///< outputs of a panel: what a kernel keeps in registers, at most
+constexpr int kLaneWidth = 16;   ///< panels are padded to a multiple of this
+
+/// One input digit of one batch row.
+struct TileRow {
+  std::int32_t output_row;  ///< row of the batch block: where its codes are added
+  std::int32_t shift;       ///< the digit counts 2^shift ...
+  std::int32_t negative;    ///< ... times -1 if set (top digit of two's complement)
+  std::int32_t digit_sum;   ///< sum of the digits of the tile
+};
+
+struct TileArgs {
+  const void* cells;  ///< [steps][width][4] int8 or [steps][width][2] int16, 64-byte aligned
+  std::int64_t steps;
+  int width;           ///< 16, 32, 48 or 64
+  const void* digits;  ///< row r at digits + r * steps * 4 bytes: uint8 or int16
+  const TileRow* rows;
+  int row_count;
+  std::int32_t* sums;  ///< [output rows][kPanelWidth], codes times digit weights are added (mod 2^32)
+  bool convert;        ///< false: code = I
+  bool negative;       ///< subtract the codes: the second column of a pair converted on its own
+  float inv_lsb;
+  std::int32_t code_min;
+  std::int32_t code_max;
+  std::int32_t lo;           ///< subtracted from the current, in its units
+  std::int32_t cell_bias;    ///< was subtracted from every cell, to fit int8
+  std::int32_t max_product;  ///< bound of |digit * stored cell|
+};
+
+using TileKernel = void (*)(const TileArgs&);
+
+struct TileKernels {
+  const char* isa;
+  TileKernel bytes;  ///< uint8 digits, int8 cells
+  TileKernel words;  ///< int16 digits, int16 cells
+};
+
+}  // namespace cimq::kernels::cpu

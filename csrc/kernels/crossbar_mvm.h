@@ -1,0 +1,51 @@
+// Matrix-vector products on programmed crossbars: Y[b, o] = crossbar(x[b, :] . w[o, :]), docs/numbers.md.
+//
+// Operands: x is raw bits, one byte per activation: the unsigned value, or int8 two's complement when act_signed.
+// w is [outputs, inputs] row-major in the narrow range of its width. Results are the same bits for every ISA,
+// batch split and thread count.
+//
+// Threads: run() works on the calling thread and is const and thread-safe. To use several threads, split the batch:
+// `mvm.run(x + begin * inputs, end - begin, y + begin * outputs)` per thread (at::parallel_for, a pool, ...).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "common/hardware.h"
+#include "kernels/mvm_plan.h"
+
+namespace cimq::kernels {
+
+class PackedCells;
+
+/// The programmed crossbars of one layer on one chip. Immutable.
+class CrossbarMvm {
+ public:
+  /// Programs `w` [outputs, inputs]. Throws cimq::Error as make_mvm_plan and check_weights do.
+  CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
+              const MvmOptions& options);
+
+  const MvmPlan& plan() const { return *plan_; }
+  /// True: results are int32; false: float32.
+  bool exact() const { return plan_->exact; }
+  /// Bytes that the packed cells take.
+  std::int64_t packed_bytes() const;
+
+  /// x [batch, inputs], y [batch, outputs]. The int32 form needs exact(), the float form !exact(); the other throws
+  /// cimq::Error, as do activations outside act_bits.
+  void run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y) const;
+  void run(const std::uint8_t* x, std::int64_t batch, float* y) const;
+
+ private:
+  std::shared_ptr<const MvmPlan> plan_;
+  std::shared_ptr<const PackedCells> cells_;
+};
+
+/// The specification as plain loops over tiles, digits and slices; the same results, slowly.
+/// Exactly one of the two forms fits a configuration (plan.exact); the other throws cimq::Error.
+void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
+                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y);
+void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
+                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y);
+
+}  // namespace cimq::kernels

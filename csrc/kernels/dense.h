@@ -1,0 +1,20 @@
+// Layers left in float32: double accumulation in a fixed order and one rounding to float32, so that Python and the
+// executor give the same bits on every machine.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/crossbar_conv2d.h"
+
+namespace cimq::kernels {
+
+/// y[b, o] = float32(sum over k ascending of x[b, k] * w[o, k], in double, + bias[o]). bias may be null.
+void linear_f32(const float* x, const float* w, const float* bias, std::int64_t batch, std::int64_t inputs,
+                std::int64_t outputs, float* y);
+
+/// x [batch, in_channels, h, width], w OIHW, y [batch, out_channels, out_h, out_w]; the sum runs over channel, kernel
+/// row, kernel column, ascending, in double, then bias (may be null), then one rounding to float32.
+void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& geometry, std::int64_t batch,
+                std::int64_t h, std::int64_t width, float* y);
+
+}  // namespace cimq::kernels

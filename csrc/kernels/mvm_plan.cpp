@@ -1,0 +1,290 @@
+#include "kernels/mvm_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+
+#include "common/bits.h"
+#include "common/error.h"
+#include "common/rounding.h"
+#include "kernels/adc.h"
+#include "kernels/cell_noise.h"
+
+namespace cimq::kernels {
+namespace {
+
+constexpr std::int64_t kInt32Max = std::numeric_limits<std::int32_t>::max();
+
+void check_range(const char* key, std::int64_t value, std::int64_t lowest, std::int64_t highest) {
+  check(value >= lowest && value <= highest, "crossbar_mvm: ", key, " must lie in ", lowest, "..", highest, ", got ",
+        value);
+}
+
+void check_arguments(const Hardware& hw, std::int64_t outputs, std::int64_t inputs, const MvmOptions& options) {
+  check_range("outputs", outputs, 1, kInt32Max);
+  check_range("inputs", inputs, 1, kInt32Max);
+  check_range("weight_bits", options.weight_bits, 1, 8);
+  check_range("act_bits", options.act_bits, 1, 8);
+  check_range("first_output", options.first_output, 0, kInt32Max);
+  check_range("rows", hw.rows, 1, 1 << 20);
+  check_range("cols", hw.cols, 1, 1 << 20);
+  check_range("cell_bits", hw.cell_bits, 1, 8);
+  check_range("dac_bits", hw.dac_bits, 1, 8);
+  if (hw.adc.bits) check_range("adc.bits", *hw.adc.bits, 1, 16);
+  if (hw.mapping == Mapping::kDifferentialRow) {
+    check(hw.rows >= 2, "crossbar_mvm: mapping differential_row needs rows >= 2 (an input drives a pair), got ",
+          hw.rows);
+  }
+  check(!(hw.sign_magnitude && hw.mapping == Mapping::kOffset),
+        "crossbar_mvm: sign_magnitude needs a differential mapping, got mapping offset");
+  const auto& programming = hw.cell.programming;
+  check(programming.model == "none" || programming.model == "gaussian",
+        "crossbar_mvm: cell.programming.model must be none or gaussian, got ", programming.model);
+  check(std::isfinite(programming.sigma_levels) && programming.sigma_levels >= 0.0,
+        "crossbar_mvm: cell.programming.sigma_levels must be finite and at least 0, got ", programming.sigma_levels);
+}
+
+void plan_digits(MvmPlan& plan) {
+  plan.n_x = ceil_div(plan.act_bits, plan.dac_bits);
+  for (int i = 0; i < plan.n_x; ++i) plan.digit_weights.push_back(std::int32_t{1} << (plan.dac_bits * i));
+  if (!plan.act_signed) return;
+  if (plan.dac_bits == 1) {
+    plan.digit_weights.back() = -plan.digit_weights.back();
+  } else {
+    plan.input_shift = std::int32_t{1} << (plan.act_bits - 1);
+  }
+}
+
+void plan_slices(MvmPlan& plan, bool sign_magnitude) {
+  const int w = plan.weight_bits;
+  const int c = plan.cell_bits;
+  plan.n_w = sign_magnitude ? std::max(1, ceil_div(w - 1, c)) : ceil_div(w, c);
+  plan.slices.resize(static_cast<std::size_t>(plan.n_w));
+  const std::int32_t top = std::max(1, (1 << (w - 1)) - 1);
+  std::int32_t largest = top;  // of the stored magnitude
+  if (plan.mapping == Mapping::kOffset) {
+    plan.weight_shift = 1 << (w - 1);
+    largest = top + plan.weight_shift;
+  }
+  for (int s = 0; s < plan.n_w; ++s) plan.slices[static_cast<std::size_t>(s)].weight = std::int64_t{1} << (c * s);
+  if (w == 1 && c == 1 && plan.mapping == Mapping::kOffset) {
+    plan.slices[0].weight = 2;  // {0, 2} does not fit one bit: the cell holds (w + 1) / 2
+    largest = 1;
+  }
+  plan.max_level = std::min(largest, (1 << c) - 1);
+}
+
+void plan_array(MvmPlan& plan, const Hardware& hw) {
+  const bool row_pairs = plan.mapping == Mapping::kDifferentialRow;
+  plan.inputs_per_tile = row_pairs ? hw.rows / 2 : hw.rows;
+  plan.row_tiles = ceil_div(plan.inputs, plan.inputs_per_tile);
+  plan.rows_needed = row_pairs ? 2 * plan.inputs : plan.inputs;
+  const std::int64_t slices = plan.outputs * plan.n_w;
+  switch (plan.mapping) {
+    case Mapping::kDifferentialColumn:
+      plan.columns = 2 * slices;
+      break;
+    case Mapping::kDifferentialRow:
+      plan.columns = slices;
+      break;
+    case Mapping::kOffset:
+      plan.columns = slices + 1;
+      break;
+  }
+}
+
+/// Step of the converter in level units, before any calibration.
+double array_lsb(const MvmPlan& plan, AdcRange range) {
+  const double full_scale = static_cast<double>(plan.inputs_per_tile) * ((1 << plan.cell_bits) - 1) *
+                            ((1 << plan.dac_bits) - 1) * (plan.signed_codes ? 2.0 : 1.0);
+  const double lsb = full_scale / (plan.levels - 1);
+  return range == AdcRange::kGranular ? std::max(1.0, lsb) : lsb;
+}
+
+void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options) {
+  const bool given = hw.adc.bits && (hw.adc.range == AdcRange::kCalibrated || hw.adc.range == AdcRange::kLearned);
+  const auto slices = static_cast<std::size_t>(plan.n_w);
+  if (given) {
+    check(options.adc_lo.size() == slices && options.adc_lsb.size() == slices, "crossbar_mvm: adc.range ",
+          name_of(hw.adc.range), " needs adc_lo and adc_lsb with one value per weight slice (", slices, "), got ",
+          options.adc_lo.size(), " and ", options.adc_lsb.size());
+  } else {
+    check(options.adc_lo.empty() && options.adc_lsb.empty(),
+          "crossbar_mvm: adc_lo and adc_lsb belong to adc.range calibrated or learned, got ",
+          hw.adc.bits ? name_of(hw.adc.range) : "an ideal converter");
+  }
+  plan.ideal = !hw.adc.bits.has_value();
+  const double unit = plan.varies ? kConductanceUnit : 1.0;
+  if (plan.ideal) {
+    for (SlicePlan& slice : plan.slices) {
+      slice.lsb = 1.0 / unit;
+      slice.scale = static_cast<float>(static_cast<double>(slice.weight) * slice.lsb);
+    }
+    return;
+  }
+  const int bits = *hw.adc.bits;
+  const bool column_pairs = plan.mapping == Mapping::kDifferentialColumn;
+  plan.separate_columns = column_pairs && hw.adc.placement == AdcPlacement::kPerColumn;
+  plan.signed_codes = plan.mapping != Mapping::kOffset && !plan.separate_columns;
+  check(!plan.signed_codes || bits >= 2, "crossbar_mvm: a converter of a signed quantity (mapping ",
+        name_of(plan.mapping), column_pairs ? ", adc.placement differential" : "", ") needs adc.bits >= 2, got ", bits);
+  plan.levels = plan.signed_codes ? (1 << bits) - 1 : 1 << bits;
+  plan.code_max = plan.signed_codes ? (plan.levels - 1) / 2 : plan.levels - 1;
+  plan.code_min = plan.signed_codes ? -plan.code_max : 0;
+  for (std::size_t s = 0; s < slices; ++s) {
+    SlicePlan& slice = plan.slices[s];
+    if (given) {
+      slice.lo = options.adc_lo[s];
+      slice.lsb = options.adc_lsb[s];
+      check(std::isfinite(slice.lsb) && slice.lsb > 0.0, "crossbar_mvm: adc_lsb must be finite and above 0, got ",
+            slice.lsb, " for slice ", s);
+      check(!plan.signed_codes || slice.lo == 0,
+            "crossbar_mvm: adc_lo must be 0 for a signed quantity (its codes are symmetric), got ", slice.lo,
+            " for slice ", s);
+    } else {
+      slice.lsb = array_lsb(plan, hw.adc.range);
+    }
+    slice.inv_lsb = static_cast<float>(1.0 / (unit * slice.lsb));
+    slice.scale = static_cast<float>(static_cast<double>(slice.weight) * slice.lsb);
+    check(std::isfinite(slice.inv_lsb) && std::isfinite(slice.scale) && slice.inv_lsb > 0.0F, "crossbar_mvm: adc_lsb ",
+          slice.lsb, " of slice ", s, " is outside what float32 can hold");
+  }
+}
+
+/// |x . w| and what the slices add up to, with the widths of this layer.
+void check_bounds(MvmPlan& plan, const CellNoise& noise) {
+  const std::int64_t inputs = std::min(plan.inputs, plan.inputs_per_tile);
+  const std::int64_t max_digit = std::min((1 << plan.dac_bits) - 1, (1 << plan.act_bits) - 1);
+  const std::int64_t max_cell = plan.varies ? noise.largest_conductance(plan.max_level) : plan.max_level;
+  plan.largest_current = inputs * max_digit * max_cell;
+  const std::int64_t unit = plan.varies ? kConductanceUnit : 1;
+  std::int64_t digits = 0;
+  for (const std::int32_t weight : plan.digit_weights) digits += std::abs(weight);
+
+  const std::int64_t max_x = plan.act_signed ? 1 << (plan.act_bits - 1) : (1 << plan.act_bits) - 1;
+  const std::int64_t max_w = std::max(1, (1 << (plan.weight_bits - 1)) - 1);
+  check(plan.inputs <= kInt32Max / (max_x * max_w), "crossbar_mvm: the result must fit int32, but ", plan.inputs,
+        " inputs times ", max_x, " times ", max_w, " can reach ", static_cast<double>(plan.inputs) * max_x * max_w,
+        " > 2147483647; split the layer or use fewer bits");
+
+  plan.exact = !plan.varies;
+  plan.lossless = !plan.varies;
+  for (std::size_t s = 0; s < plan.slices.size(); ++s) {
+    const SlicePlan& slice = plan.slices[s];
+    const std::int64_t lo = std::abs(static_cast<std::int64_t>(slice.lo)) * unit;
+    if (!plan.ideal) {
+      check(plan.largest_current + lo <= kInt32Max, "crossbar_mvm: the current of a tile must fit int32",
+            plan.varies ? " in 1/256 level" : "", ", but slice ", s, " can reach ", plan.largest_current + lo,
+            " > 2147483647; use fewer rows, dac_bits or cell_bits");
+      plan.exact = plan.exact && slice.lsb == 1.0 && slice.lo == 0;
+      plan.lossless = plan.exact && plan.largest_current <= plan.code_max;
+    }
+  }
+  if (plan.ideal) {
+    // Sums of currents: int64 wherever int32 could be left, so that no bound applies beyond the one on the result.
+    plan.largest_sum = plan.row_tiles * digits * plan.largest_current;
+    return;
+  }
+  std::int64_t largest_result = 0;
+  for (std::size_t s = 0; s < plan.slices.size(); ++s) {
+    const SlicePlan& slice = plan.slices[s];
+    std::int64_t code = 0;
+    for (const std::int64_t current : {-plan.largest_current, std::int64_t{0}, plan.largest_current}) {
+      const auto shifted = static_cast<std::int32_t>(current - slice.lo * unit);
+      const std::int64_t c = adc_code(shifted, slice.inv_lsb, plan.code_min, plan.code_max);
+      code = std::max(code, std::abs(c));
+    }
+    const std::int64_t sum = plan.row_tiles * digits * code;
+    plan.largest_sum = std::max(plan.largest_sum, sum);
+    largest_result += slice.weight * sum;
+    check(plan.lossless || sum <= kInt32Max, "crossbar_mvm: the sum of codes of a slice must fit int32, but slice ", s,
+          " can reach ", sum, " > 2147483647 (", plan.row_tiles, " row tiles, codes up to ", code,
+          "); use more rows per tile, fewer adc.bits or act_bits");
+  }
+  if (plan.exact && !plan.lossless) {
+    largest_result += plan.inputs * ((std::int64_t{1} << plan.act_bits) * (max_w + plan.weight_shift));
+    check(largest_result <= kInt32Max, "crossbar_mvm: the result must fit int32, but slices and corrections can reach ",
+          largest_result, " > 2147483647; use fewer adc.bits, act_bits or weight_bits");
+  }
+}
+
+}  // namespace
+
+bool MvmPlan::zero_input_is_zero_code() const {
+  return ideal || std::all_of(slices.begin(), slices.end(), [](const SlicePlan& slice) { return slice.lo >= 0; });
+}
+
+float MvmPlan::lo_constant() const {
+  if (mapping != Mapping::kOffset) return 0.0F;
+  std::int64_t digits = 0;
+  for (const std::int32_t weight : digit_weights) digits += weight;
+  std::int64_t sum = 0;
+  for (const SlicePlan& slice : slices) sum += slice.weight * slice.lo * row_tiles * digits;
+  return static_cast<float>(sum);
+}
+
+MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64_t inputs, const MvmOptions& options) {
+  check_arguments(hardware, outputs, inputs, options);
+  MvmPlan plan;
+  plan.outputs = outputs;
+  plan.inputs = inputs;
+  plan.weight_bits = options.weight_bits;
+  plan.act_bits = options.act_bits;
+  plan.act_signed = options.act_signed;
+  plan.mapping = hardware.mapping;
+  plan.cell_bits = hardware.cell_bits;
+  plan.dac_bits = hardware.dac_bits;
+  plan.varies = hardware.varies();
+  plan_digits(plan);
+  plan_slices(plan, hardware.sign_magnitude);
+  plan_array(plan, hardware);
+  check(!plan.varies || plan.max_level * kConductanceUnit <= kMaxConductance,
+        "crossbar_mvm: cell variation needs levels up to 127 (conductances are held in 1/256 level, int16), got ",
+        plan.max_level, " with weight_bits ", plan.weight_bits, " and cell_bits ", plan.cell_bits);
+  plan_converter(plan, hardware, options);
+  check_bounds(plan, CellNoise(hardware, options));
+  plan.collapses = plan.lossless && options.allow_collapse;
+  return plan;
+}
+
+void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits) {
+  const int top = (1 << (weight_bits - 1)) - 1;
+  for (std::int64_t j = 0; j < count; ++j) {
+    const int value = w[j];
+    if (weight_bits == 1) {
+      check(value == 1 || value == -1, "crossbar_mvm: one-bit weights must be -1 or +1, got ", value, " at index ", j);
+    } else {
+      check(value >= -top && value <= top, "crossbar_mvm: weights of ", weight_bits, " bits must lie in ", -top, "..",
+            top, ", got ", value, " at index ", j);
+    }
+  }
+}
+
+void check_activations(const std::uint8_t* x, std::int64_t count, int act_bits, bool act_signed) {
+  if (act_bits == 8) return;  // every byte is a value
+  const unsigned half = act_signed ? 1U << (act_bits - 1) : 0U;
+  const unsigned outside = 0xFFU & ~low_mask(act_bits);
+  unsigned seen = 0;
+  for (std::int64_t j = 0; j < count; ++j) seen |= static_cast<std::uint8_t>(x[j] + half);
+  if ((seen & outside) == 0U) return;
+  for (std::int64_t j = 0; j < count; ++j) {
+    const unsigned shifted = static_cast<std::uint8_t>(x[j] + half);
+    check((shifted & outside) == 0U, "crossbar_mvm: ", act_signed ? "signed" : "unsigned", " activations of ", act_bits,
+          " bits must lie in ", -static_cast<int>(half), "..", static_cast<int>(low_mask(act_bits) - half), ", got ",
+          activation_value(x[j], act_signed), " at index ", j);
+  }
+}
+
+std::int32_t cell_level(const MvmPlan& plan, std::int32_t w_q, int slice, int polarity) {
+  std::int32_t stored = 0;
+  if (plan.mapping == Mapping::kOffset) {
+    stored = w_q + plan.weight_shift;
+    if (plan.weight_bits == 1 && plan.cell_bits == 1) stored /= 2;
+  } else {
+    stored = polarity == 0 ? std::max(w_q, 0) : std::max(-w_q, 0);
+  }
+  return static_cast<std::int32_t>(digit_of(static_cast<std::uint32_t>(stored), slice, plan.cell_bits));
+}
+
+}  // namespace cimq::kernels

@@ -1,0 +1,98 @@
+// What a matrix of weights on a given hardware means in numbers: digits, slices, tiles, converter codes, and the
+// bounds that keep every sum exact. Made once per layer; every backend computes from the same plan.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/hardware.h"
+
+namespace cimq::kernels {
+
+/// Fraction bits of a conductance when cells vary: int16 in 1/256 of a level step.
+constexpr int kConductanceFractionBits = 8;
+constexpr std::int32_t kConductanceUnit = 1 << kConductanceFractionBits;
+constexpr std::int32_t kMaxConductance = 32767;
+
+struct MvmOptions {
+  int weight_bits = 8;  ///< 1..8
+  int act_bits = 8;     ///< 1..8
+  bool act_signed = false;
+  std::uint64_t seed = 0;  ///< with `chip`: one draw of all variation
+  std::uint32_t chip = 0;
+  std::uint32_t layer = 0;           ///< keeps the cells of layers apart
+  std::vector<std::int32_t> adc_lo;  ///< [n_w] level units; calibrated and learned ranges only
+  std::vector<double> adc_lsb;       ///< [n_w] level units; calibrated and learned ranges only
+  /// Let lossless results skip the slices. The result is the same; false exists for tests and measurements.
+  bool allow_collapse = true;
+  /// Number of the matrix's first output within its layer, so that the groups of a convolution have cells of their own.
+  std::int64_t first_output = 0;
+};
+
+/// One weight slice and its converter range.
+struct SlicePlan {
+  std::int64_t weight = 1;  ///< 2^(c*s)
+  std::int32_t lo = 0;      ///< code 0, level units
+  double lsb = 1.0;         ///< step, level units
+  float inv_lsb = 1.0F;     ///< float32(1 / lsb); per 1/256 level when cells vary
+  float scale = 1.0F;       ///< float32(weight * lsb)
+};
+
+struct MvmPlan {
+  std::int64_t outputs = 0;
+  std::int64_t inputs = 0;
+  int weight_bits = 8;
+  int act_bits = 8;
+  bool act_signed = false;
+  Mapping mapping = Mapping::kDifferentialColumn;
+  int cell_bits = 1;
+  int dac_bits = 1;
+
+  int n_x = 1;                              ///< input digits: ceil(a / d)
+  int n_w = 1;                              ///< weight slices
+  std::vector<std::int32_t> digit_weights;  ///< [n_x] 2^(d*i); the top one negative for signed activations with d = 1
+  std::int32_t input_shift = 0;             ///< added to signed activations with d > 1 before they are applied
+  std::int32_t weight_shift = 0;            ///< added to weights by the offset mapping
+  std::int32_t max_level = 1;               ///< largest level a cell of this layer can hold
+
+  std::int64_t inputs_per_tile = 1;  ///< rows, or rows / 2 for differential_row
+  std::int64_t row_tiles = 1;        ///< T = ceil(inputs / inputs_per_tile)
+  std::int64_t columns = 1;          ///< physical columns of the layer
+  std::int64_t rows_needed = 1;      ///< physical rows of the layer
+
+  bool ideal = true;              ///< no converter: code = I
+  bool signed_codes = false;      ///< symmetric codes; else 0..levels-1
+  bool separate_columns = false;  ///< the two columns of a pair are converted one by one
+  std::int32_t levels = 0;        ///< L; 0 when ideal
+  std::int32_t code_min = 0;
+  std::int32_t code_max = 0;
+  std::vector<SlicePlan> slices;  ///< [n_w]
+
+  bool varies = false;               ///< conductances in 1/256 level
+  bool exact = true;                 ///< int32 results; else float32
+  bool lossless = true;              ///< the result is x . w^T: exact, and no code can clip
+  bool collapses = true;             ///< lossless, and allowed to skip the slices
+  std::int64_t largest_current = 0;  ///< bound of |I| in a tile (1/256 level when cells vary)
+  std::int64_t largest_sum = 0;      ///< bound of |C_s|, the sum of codes of a slice
+
+  /// Largest magnitude that code 0 of an input of value zero contributes: zero if zero digit planes may be skipped.
+  bool zero_input_is_zero_code() const;
+  /// float32 constant that a range not starting at 0 adds (offset mapping; cancels in a pair of columns).
+  float lo_constant() const;
+};
+
+/// Plans a matrix [outputs, inputs] on `hardware`.
+/// Throws cimq::Error, naming what must hold and what it got, for impossible hardware or options and for a
+/// configuration in which a sum could leave its integer type (the bound is in the message).
+MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64_t inputs, const MvmOptions& options);
+
+/// Refuses weights outside the narrow range of `weight_bits`: -(2^(w-1)-1)..2^(w-1)-1, or -1 and +1 for one bit.
+void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits);
+
+/// Refuses activations outside the range of `act_bits` (raw bits, see crossbar_mvm.h).
+void check_activations(const std::uint8_t* x, std::int64_t count, int act_bits, bool act_signed);
+
+/// Level that slice `s` of weight `w_q` puts into a cell; `polarity` 1 is the negative column or row of a pair.
+std::int32_t cell_level(const MvmPlan& plan, std::int32_t w_q, int slice, int polarity);
+
+}  // namespace cimq::kernels

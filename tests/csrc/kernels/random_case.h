@@ -1,0 +1,148 @@
+// Random layers on random hardware, and the comparison of the kernels with the reference.
+#pragma once
+
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "kernels/crossbar_mvm.h"
+
+namespace cimq::kernels::testing {
+
+struct Case {
+  Hardware hardware;
+  MvmOptions options;
+  std::int64_t outputs = 1;
+  std::int64_t inputs = 1;
+  std::int64_t batch = 1;
+
+  std::string text() const {
+    return message(outputs, "x", inputs, " batch ", batch, " w", options.weight_bits, " a", options.act_bits,
+                   options.act_signed ? "s" : "u", " c", hardware.cell_bits, " d", hardware.dac_bits, " rows ",
+                   hardware.rows, " ", name_of(hardware.mapping), hardware.sign_magnitude ? " sign-magnitude" : "",
+                   " adc ", hardware.adc.bits.value_or(0), " ", name_of(hardware.adc.range), " ",
+                   name_of(hardware.adc.placement), " sigma ",
+                   hardware.varies() ? hardware.cell.programming.sigma_levels : 0.0, " collapse ",
+                   options.allow_collapse);
+  }
+};
+
+class Random {
+ public:
+  explicit Random(std::uint32_t seed) : generator_(seed) {}
+  std::int64_t integer(std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(generator_);
+  }
+  bool chance(double p) { return std::bernoulli_distribution(p)(generator_); }
+  double real(double low, double high) { return std::uniform_real_distribution<double>(low, high)(generator_); }
+
+ private:
+  std::mt19937 generator_;
+};
+
+inline std::vector<std::int8_t> random_weights(Random& random, std::int64_t count, int bits) {
+  const int top = (1 << (bits - 1)) - 1;
+  // Small weights are what trained layers have: they leave upper slices empty.
+  const bool small = random.chance(0.3);
+  std::vector<std::int8_t> w(static_cast<std::size_t>(count));
+  for (std::int8_t& value : w) {
+    if (bits == 1) {
+      value = random.chance(0.5) ? 1 : -1;
+    } else {
+      value = static_cast<std::int8_t>(small ? random.integer(-1, 1) : random.integer(-top, top));
+    }
+  }
+  return w;
+}
+
+inline std::vector<std::uint8_t> random_activations(Random& random, std::int64_t count, int bits, bool is_signed) {
+  const std::int64_t low = is_signed ? -(1 << (bits - 1)) : 0;
+  const std::int64_t high = low + (1 << bits) - 1;
+  const std::int64_t limit = random.chance(0.3) ? std::max<std::int64_t>(low, 0) : high;  // empty upper digits
+  const bool zeros = random.chance(0.3);
+  std::vector<std::uint8_t> x(static_cast<std::size_t>(count));
+  for (std::uint8_t& value : x) {
+    value = zeros && random.chance(0.8) ? std::uint8_t{0} : static_cast<std::uint8_t>(random.integer(low, limit));
+  }
+  return x;
+}
+
+/// Hardware and widths only; the caller sets the shape.
+inline Case random_configuration(Random& random) {
+  Case c;
+  Hardware& hw = c.hardware;
+  hw.rows = static_cast<int>(random.integer(2, 40));
+  hw.cell_bits = static_cast<int>(random.integer(1, 8));
+  hw.dac_bits = random.chance(0.5) ? 1 : static_cast<int>(random.integer(1, 8));
+  hw.mapping = static_cast<Mapping>(random.integer(0, 2));
+  hw.sign_magnitude = hw.mapping != Mapping::kOffset && random.chance(0.3);
+  hw.adc.placement = random.chance(0.5) ? AdcPlacement::kDifferential : AdcPlacement::kPerColumn;
+  hw.adc.range = static_cast<AdcRange>(random.integer(0, 3));
+  if (random.chance(0.85)) hw.adc.bits = static_cast<int>(random.integer(1, 16));
+  if (random.chance(0.35)) hw.cell.programming = {"gaussian", random.real(0.01, 0.6)};
+  MvmOptions& options = c.options;
+  options.weight_bits = static_cast<int>(random.integer(1, 8));
+  options.act_bits = static_cast<int>(random.integer(1, 8));
+  options.act_signed = random.chance(0.5);
+  options.seed = static_cast<std::uint64_t>(random.integer(0, 1 << 30)) << 20;
+  options.chip = static_cast<std::uint32_t>(random.integer(0, 3));
+  options.layer = static_cast<std::uint32_t>(random.integer(0, 3));
+  options.allow_collapse = random.chance(0.5);
+  if (hw.adc.bits && (hw.adc.range == AdcRange::kCalibrated || hw.adc.range == AdcRange::kLearned)) {
+    const bool unipolar = hw.mapping == Mapping::kOffset ||
+                          (hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kPerColumn);
+    const int slices = hw.sign_magnitude ? std::max(1, (options.weight_bits - 1 + hw.cell_bits - 1) / hw.cell_bits)
+                                         : (options.weight_bits + hw.cell_bits - 1) / hw.cell_bits;
+    for (int s = 0; s < slices; ++s) {
+      options.adc_lo.push_back(unipolar && random.chance(0.6) ? static_cast<std::int32_t>(random.integer(-20, 40)) : 0);
+      options.adc_lsb.push_back(random.chance(0.3) ? 1.0 : random.real(0.05, 9.0));
+    }
+  }
+  return c;
+}
+
+inline Case random_case(Random& random) {
+  Case c = random_configuration(random);
+  c.outputs = random.chance(0.2) ? 1 : random.integer(1, random.chance(0.1) ? 150 : 20);
+  c.inputs = random.chance(0.1) ? 1 : random.integer(1, 90);
+  c.batch = random.chance(0.3) ? 1 : random.integer(1, 9);
+  return c;
+}
+
+template <typename T>
+void compare(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
+             const std::vector<std::uint8_t>& x) {
+  const auto size = static_cast<std::size_t>(c.batch * c.outputs);
+  std::vector<T> got(size);
+  std::vector<T> expected(size);
+  mvm.run(x.data(), c.batch, got.data());
+  crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, expected.data());
+  REQUIRE(got == expected);
+}
+
+/// Runs one case on the active kernels; false if the configuration is refused (by both sides alike).
+inline bool run_case(const Case& c, const std::vector<std::int8_t>& w, const std::vector<std::uint8_t>& x) {
+  INFO(c.text());
+  std::optional<CrossbarMvm> mvm;
+  try {
+    mvm.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+  } catch (const Error&) {
+    std::vector<float> y(static_cast<std::size_t>(c.batch * c.outputs));
+    REQUIRE_THROWS_AS(
+        crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, y.data()),
+        Error);
+    return false;
+  }
+  if (mvm->exact()) {
+    compare<std::int32_t>(c, *mvm, w, x);
+  } else {
+    compare<float>(c, *mvm, w, x);
+  }
+  return true;
+}
+
+}  // namespace cimq::kernels::testing

@@ -1,0 +1,249 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "kernels/cpu/dispatch.h"
+#include "random_case.h"
+
+namespace cimq::kernels::testing {
+namespace {
+
+Hardware plain_hardware() {
+  Hardware hw;
+  hw.rows = 16;
+  hw.cell_bits = 2;
+  hw.dac_bits = 1;
+  return hw;
+}
+
+/// x . w^T by its definition.
+std::vector<std::int32_t> digital(const Case& c, const std::vector<std::int8_t>& w,
+                                  const std::vector<std::uint8_t>& x) {
+  std::vector<std::int32_t> y;
+  for (std::int64_t b = 0; b < c.batch; ++b) {
+    for (std::int64_t o = 0; o < c.outputs; ++o) {
+      std::int32_t sum = 0;
+      for (std::int64_t k = 0; k < c.inputs; ++k) {
+        const std::uint8_t raw = x[static_cast<std::size_t>(b * c.inputs + k)];
+        const int value = c.options.act_signed ? static_cast<std::int8_t>(raw) : raw;
+        sum += value * w[static_cast<std::size_t>(o * c.inputs + k)];
+      }
+      y.push_back(sum);
+    }
+  }
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("random layers equal the reference bit for bit on every instruction set", "[mvm]") {
+  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
+    DYNAMIC_SECTION(kernels.isa) {
+      cpu::force_isa(kernels.isa);
+      Random random(1);
+      int computed = 0;
+      for (int j = 0; j < 3000; ++j) {
+        const Case c = random_case(random);
+        const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+        const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
+        if (run_case(c, w, x)) ++computed;
+      }
+      CHECK(computed > 2000);
+      cpu::force_isa("");
+    }
+  }
+}
+
+TEST_CASE("ideal and lossless converters give the digital value for every width, digit and mapping", "[mvm]") {
+  Random random(2);
+  for (int j = 0; j < 1500; ++j) {
+    Case c = random_case(random);
+    c.hardware.cell.programming = {};
+    c.options.adc_lo.clear();
+    c.options.adc_lsb.clear();
+    c.hardware.adc.range = AdcRange::kGranular;
+    c.hardware.rows = static_cast<int>(random.integer(2, 6));
+    c.hardware.adc.bits.reset();
+    if (random.chance(0.5)) {
+      c.hardware.adc.bits = 16;
+      c.hardware.cell_bits = static_cast<int>(random.integer(1, 5));
+      c.hardware.dac_bits = static_cast<int>(random.integer(1, 5));
+    }
+    INFO(c.text());
+    const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+    const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
+    const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    REQUIRE(mvm.exact());
+    REQUIRE(mvm.plan().lossless);
+    std::vector<std::int32_t> y(static_cast<std::size_t>(c.batch * c.outputs));
+    mvm.run(x.data(), c.batch, y.data());
+    REQUIRE(y == digital(c, w, x));
+  }
+}
+
+TEST_CASE("a converter's codes are what a hand calculation gives", "[mvm]") {
+  // 3 rows, 1-bit cells and drivers, 2-bit offset codes: fs = 3, L = 4, lsb = 1: lossless.
+  Hardware hw = plain_hardware();
+  hw.rows = 3;
+  hw.cell_bits = 1;
+  hw.adc = {2, AdcRange::kFullScale, AdcPlacement::kPerColumn};
+  const std::vector<std::int8_t> w{1, 1, 1, 1};
+  const std::vector<std::uint8_t> x{1, 1, 1, 1};
+  MvmOptions options;
+  options.weight_bits = 1;
+  options.act_bits = 1;
+  const CrossbarMvm lossless(hw, w.data(), 1, 4, options);
+  CHECK(lossless.exact());
+  std::int32_t exact = 0;
+  lossless.run(x.data(), 1, &exact);
+  CHECK(exact == 4);
+
+  // 4 rows instead: fs = 4, lsb = 4/3; I = 4 is code 3, y = 3 * 4/3.
+  hw.rows = 4;
+  const CrossbarMvm lossy(hw, w.data(), 1, 4, options);
+  CHECK_FALSE(lossy.exact());
+  float y = 0.0F;
+  lossy.run(x.data(), 1, &y);
+  CHECK(y == 3.0F * static_cast<float>(4.0 / 3.0));
+
+  // Two of four inputs: I = 2, 2 / (4/3) = 1.5 rounds to the even code 2.
+  const std::vector<std::uint8_t> half{1, 0, 1, 0};
+  lossy.run(half.data(), 1, &y);
+  CHECK(y == 2.0F * static_cast<float>(4.0 / 3.0));
+
+  // Differential: L = 3, fs = 4, lsb = 4; two inputs are a half code: even, 0.
+  hw.adc.placement = AdcPlacement::kDifferential;
+  const CrossbarMvm differential(hw, w.data(), 1, 4, options);
+  differential.run(half.data(), 1, &y);
+  CHECK(y == 0.0F);
+  differential.run(x.data(), 1, &y);
+  CHECK(y == 4.0F);
+}
+
+TEST_CASE("a calibrated range clips, and its lo comes back", "[mvm]") {
+  Hardware hw = plain_hardware();
+  hw.mapping = Mapping::kOffset;
+  hw.cell_bits = 8;
+  hw.adc = {2, AdcRange::kCalibrated, AdcPlacement::kPerColumn};
+  MvmOptions options;
+  options.weight_bits = 3;  // stored: w + 4
+  options.act_bits = 1;
+  options.adc_lo = {5};
+  options.adc_lsb = {2.0};
+  const std::vector<std::int8_t> w{3, 3};
+  const std::vector<std::uint8_t> x{1, 1};
+  const CrossbarMvm mvm(hw, w.data(), 1, 2, options);
+  float y = 0.0F;
+  mvm.run(x.data(), 1, &y);
+  // I = 14, (14 - 5) / 2 = 4.5 clips to 3: 5 + 2 * 3 = 11, less the offset 4 * 2.
+  CHECK(y == 3.0F);
+}
+
+TEST_CASE("the result does not depend on how the batch is split", "[mvm]") {
+  Random random(3);
+  Case c = random_case(random);
+  c.hardware = plain_hardware();
+  c.hardware.adc = {6, AdcRange::kFullScale, AdcPlacement::kDifferential};
+  c.hardware.cell.programming = {"gaussian", 0.1};
+  c.options = {};
+  c.outputs = 70;
+  c.inputs = 100;
+  c.batch = 131;
+  const auto w = random_weights(random, c.outputs * c.inputs, 8);
+  const auto x = random_activations(random, c.batch * c.inputs, 8, false);
+  const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+  std::vector<float> whole(static_cast<std::size_t>(c.batch * c.outputs));
+  std::vector<float> parts(whole.size());
+  mvm.run(x.data(), c.batch, whole.data());
+  for (std::int64_t b = 0; b < c.batch; b += 29) {
+    mvm.run(x.data() + b * c.inputs, std::min<std::int64_t>(29, c.batch - b), parts.data() + b * c.outputs);
+  }
+  CHECK(whole == parts);
+  mvm.run(x.data(), 0, whole.data());
+  CHECK(whole == parts);
+}
+
+TEST_CASE("chips, layers and seeds have cells of their own; the same key has the same cells", "[mvm][noise]") {
+  Random random(4);
+  Hardware hw = plain_hardware();
+  hw.cell.programming = {"gaussian", 0.2};
+  const auto w = random_weights(random, 4 * 40, 8);
+  const auto x = random_activations(random, 40, 8, false);
+  const auto run = [&](std::uint64_t seed, std::uint32_t chip, std::uint32_t layer) {
+    MvmOptions options;
+    options.seed = seed;
+    options.chip = chip;
+    options.layer = layer;
+    std::vector<float> y(4);
+    CrossbarMvm(hw, w.data(), 4, 40, options).run(x.data(), 1, y.data());
+    return y;
+  };
+  const std::vector<float> base = run(5, 0, 0);
+  CHECK(run(5, 0, 0) == base);
+  CHECK(run(6, 0, 0) != base);
+  CHECK(run(5U + (std::uint64_t{1} << 32), 0, 0) != base);
+  CHECK(run(5, 1, 0) != base);
+  CHECK(run(5, 0, 1) != base);
+}
+
+TEST_CASE("programming noise has the variance that independent cells add up to", "[mvm][noise]") {
+  // Level 2 of 3 everywhere (w = 2 in one 2-bit cell), far from the clamp at 0 on the positive side; the negative
+  // column holds level 0, clamped at 0: half normal. y = sum over 64 inputs of x * (G+ - G-).
+  Hardware hw = plain_hardware();
+  constexpr double kSigma = 0.125;
+  hw.cell.programming = {"gaussian", kSigma};
+  MvmOptions options;
+  options.weight_bits = 3;
+  options.act_bits = 1;
+  hw.cell_bits = 3;
+  constexpr std::int64_t kOutputs = 4000;
+  constexpr std::int64_t kInputs = 64;
+  const std::vector<std::int8_t> w(kOutputs * kInputs, 2);
+  const std::vector<std::uint8_t> x(kInputs, 1);
+  std::vector<float> y(kOutputs);
+  CrossbarMvm(hw, w.data(), kOutputs, kInputs, options).run(x.data(), 1, y.data());
+  double sum = 0.0;
+  double squares = 0.0;
+  for (const float value : y) {
+    sum += value;
+    squares += double{value} * value;
+  }
+  const double mean = sum / kOutputs;
+  const double variance = squares / kOutputs - mean * mean;
+  const double half_normal_mean = kSigma / std::sqrt(2.0 * 3.14159265358979);
+  const double half_normal_variance = kSigma * kSigma * (0.5 - 1.0 / (2.0 * 3.14159265358979));
+  const double expected = kInputs * (kSigma * kSigma + half_normal_variance);
+  CHECK(std::abs(mean - kInputs * (2.0 - half_normal_mean)) < 4.0 * std::sqrt(expected / kOutputs));
+  CHECK(variance == Approx(expected).epsilon(4.0 * std::sqrt(2.0 / kOutputs)));
+}
+
+TEST_CASE("results of the wrong type and activations out of range are refused", "[mvm][errors]") {
+  const std::vector<std::int8_t> w{1, -1};
+  std::vector<std::uint8_t> x{1, 16};
+  MvmOptions options;
+  options.weight_bits = 2;
+  options.act_bits = 4;
+  Hardware hw = plain_hardware();
+  const CrossbarMvm exact(hw, w.data(), 1, 2, options);
+  float real = 0.0F;
+  std::int32_t integer = 0;
+  CHECK_THROWS_WITH(exact.run(x.data(), 1, &real), Catch::Contains("int32"));
+  CHECK_THROWS_WITH(exact.run(x.data(), 1, &integer), Catch::Contains("0..15, got 16 at index 1"));
+  CHECK_THROWS_WITH(exact.run(x.data(), -1, &integer), Catch::Contains("batch"));
+  options.act_signed = true;
+  x = {7, 8};
+  CHECK_THROWS_WITH(CrossbarMvm(hw, w.data(), 1, 2, options).run(x.data(), 1, &integer),
+                    Catch::Contains("-8..7, got 8 at index 1"));
+  hw.adc.bits = 4;
+  options.act_signed = false;
+  CHECK_THROWS_WITH(CrossbarMvm(hw, w.data(), 1, 2, options).run(x.data(), 1, &integer), Catch::Contains("float32"));
+  CHECK_THROWS_WITH(crossbar_mvm_reference(hw, w.data(), 1, 2, options, x.data(), 1, &integer),
+                    Catch::Contains("float32"));
+}
+
+TEST_CASE("an unknown instruction set is refused with the names of the known ones", "[mvm][errors]") {
+  CHECK_THROWS_WITH(cpu::force_isa("sse9"), Catch::Contains("scalar") && Catch::Contains("sse9"));
+  CHECK(std::string(cpu::kernels_named("scalar").isa) == "scalar");
+  CHECK(std::string(cpu::available_kernels().back().isa) == "scalar");
+}
+
+}  // namespace cimq::kernels::testing
