@@ -1,0 +1,29 @@
+// LSQ fake quantisation of a run of values that share one scale. One pass over memory each way.
+#pragma once
+
+#include <cstdint>
+
+namespace cimq::kernels {
+
+/// Integer range of a quantiser. `binary`: only lo and hi occur, chosen by the sign (1-bit weights: -1, +1).
+struct QuantRange {
+  int lo = 0;
+  int hi = 0;
+  bool binary = false;
+};
+
+/// x_hat = scale * clamp(rint(x / scale), lo, hi). `y` may be `x`. T: float, double.
+template <typename T>
+void fake_quantize(const T* x, std::int64_t count, T scale, const QuantRange& range, T* y);
+
+/// dx = grad where x is not clipped, else 0; returns sum of grad * d x_hat / d scale. The order of the sum depends on
+/// `count` alone. T: float, double.
+template <typename T>
+double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, T scale, const QuantRange& range, T* dx);
+
+/// q = quantize_value(x, scale, lo, hi) of common/rounding.h as integers. Returns false if a value was NaN or
+/// infinite; `q` is then unspecified. Q: std::int8_t, std::uint8_t; the range must fit.
+template <typename Q>
+bool quantize(const float* x, std::int64_t count, float scale, const QuantRange& range, Q* q);
+
+}  // namespace cimq::kernels

@@ -1,0 +1,31 @@
+// Checks shared by the operators. Messages start with the op's name; wrong values are ValueError, wrong types
+// TypeError.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "common/error.h"
+
+namespace cimq::ops {
+
+/// Runs `body`; an Error of the torch-free code becomes a ValueError that starts with `op`.
+template <typename Body>
+auto translate_errors(const char* op, Body&& body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    const bool named = text.rfind(op, 0) == 0;
+    TORCH_CHECK_VALUE(false, named ? "" : op, named ? "" : ": ", text);
+  }
+}
+
+/// The names of a tensor's shape and type for messages, e.g. "float32 [2, 3]".
+std::string describe(const at::Tensor& tensor);
+
+/// Refuses tensors that are not dense CPU tensors; cimq's kernels for other devices register themselves.
+void check_cpu(const char* op, const char* name, const at::Tensor& tensor);
+
+}  // namespace cimq::ops
