@@ -142,9 +142,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 # YAML 1.1 reads 1e400 and 1e-3 (no dot) as text; JSON and people mean numbers.
-_UniqueKeyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789")
-)
+_UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
 
 
 def _one_line(text: str) -> str:

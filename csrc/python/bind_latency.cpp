@@ -1,7 +1,51 @@
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "common/hardware.h"
+#include "compiler/latency/tier1.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
+namespace {
 
-void bind_latency(pybind11::module_& /*m*/) {}
+// name, outputs, inputs, invocations, repeats
+using ShapeTuple = std::tuple<std::string, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
+
+compiler::LayerShape shape_of(const ShapeTuple& tuple) {
+  const auto& [name, outputs, inputs, invocations, repeats] = tuple;
+  return {name, outputs, inputs, invocations, repeats};
+}
+
+}  // namespace
+
+void bind_latency(pybind11::module_& m) {
+  m.def(
+      "tier1_layers",
+      [](const std::string& hardware, const std::vector<ShapeTuple>& shapes,
+         const std::vector<std::pair<int, int>>& bits) {
+        const Hardware hw = Hardware::from_json(hardware);
+        std::vector<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>> costs;
+        std::int64_t total = 0;
+        for (std::size_t i = 0; i < shapes.size(); ++i) {
+          const auto cost = compiler::tier1(hw, shape_of(shapes[i]), bits.at(i).first, bits.at(i).second);
+          total = compiler::checked_sum(total, cost.time_ps(), "the time of the network in picoseconds");
+          costs.emplace_back(cost.tiles, cost.writes, cost.mvms, cost.write_time_ps, cost.mvm_time_ps);
+        }
+        return costs;
+      },
+      pybind11::arg("hardware"), pybind11::arg("shapes"), pybind11::arg("bits"),
+      "(tiles, writes, mvms, write_time_ps, mvm_time_ps) of every layer.");
+  m.def(
+      "tier1_table",
+      [](const std::string& hardware, const ShapeTuple& shape, const std::vector<int>& bits) {
+        return compiler::tier1_table(Hardware::from_json(hardware), shape_of(shape), bits);
+      },
+      pybind11::arg("hardware"), pybind11::arg("shape"), pybind11::arg("bits"),
+      "Picoseconds of one layer for every pair of bit widths, activations fastest.");
+}
 
 }  // namespace cimq::python

@@ -1,0 +1,202 @@
+"""cimq.cost_model: the paper's table to the last digit, a written-out reference, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cimq.cost_model import LatencyReport, LayerShape, cost_table, latency
+from cimq.hardware import Hardware
+from cimq.policy import Policy
+
+MAPPINGS = ["differential_column", "differential_row", "offset"]
+DATA = Path(os.environ.get("CIMQ_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+PUBLISHED = DATA / "paper" / "policies.json"
+
+
+def published() -> dict[str, Any]:
+    if not PUBLISHED.exists():
+        pytest.skip(f"the published policies are not at {PUBLISHED} (set CIMQ_DATA)")
+    content: dict[str, Any] = json.loads(PUBLISHED.read_text())
+    return content
+
+
+def machine(table: dict[str, Any], cell_bits: int, mapping: str) -> Hardware:
+    given = table["hardware"]
+    return Hardware(
+        rows=given["rows"],
+        cols=given["cols"],
+        dac_bits=given["dac_bits"],
+        cell_bits=cell_bits,
+        mapping=mapping,
+        timing={"write_time_us": given["write_time_us"], "mvm_time_us": given["mvm_time_us"]},
+    )
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_published_table_is_reproduced_exactly(mapping: str) -> None:
+    table = published()
+    assert len(table["policies"]) == 5
+    for row in table["policies"]:
+        layers = [LayerShape(f"l{i}", **layer) for i, layer in enumerate(table["layers"][row["model"]])]
+        hardware = machine(table, row["cell_bits"], mapping)
+        report = latency(layers, Policy.from_pairs(row["policy"]), hardware)
+        uniform = latency(layers, Policy.uniform(8, 8), hardware)
+        assert {
+            "writes": report.writes,
+            "mvms": report.mvms,
+            "time_us": report.time_us,
+            "uniform8_writes": uniform.writes,
+            "uniform8_mvms": uniform.mvms,
+            "uniform8_time_us": report.uniform8_time_us,
+            "speedup": round(report.speedup, 6),
+        } == row["expected"][mapping], (row["name"], mapping)
+        assert uniform.time_us == report.uniform8_time_us
+
+
+def test_headline_speedup() -> None:
+    table = published()
+    row = next(row for row in table["policies"] if row["model"] == "vgg16")
+    layers = [LayerShape(f"l{i}", **layer) for i, layer in enumerate(table["layers"]["vgg16"])]
+    report = latency(layers, Policy.from_pairs(row["policy"]), "paper")
+    assert (report.writes, report.mvms, report.time_us, f"{report.speedup:.3f}") == (7494, 3267072, 4993564.8, "2.482")
+
+
+# The formula of docs/numbers.md in ten lines of exact rationals.
+def reference(hw: Hardware, shape: LayerShape, w: int, a: int) -> tuple[int, int, int, Fraction]:
+    slices = max(1, math.ceil(Fraction(w - hw.sign_magnitude, hw.cell_bits)))
+    columns, rows = shape.outputs * slices, shape.inputs
+    columns, rows = {
+        "differential_column": (2 * columns, rows),
+        "differential_row": (columns, 2 * rows),
+        "offset": (columns + 1, rows),
+    }[hw.mapping]
+    tiles = math.ceil(Fraction(columns, hw.cols)) * math.ceil(Fraction(rows, hw.rows))
+    writes = shape.repeats * tiles
+    mvms = shape.repeats * shape.invocations * tiles * math.ceil(Fraction(a, hw.dac_bits))
+    time = writes * Fraction(str(hw.timing.write_time_us)) + mvms * Fraction(str(hw.timing.mvm_time_us))
+    return tiles, writes, mvms, time
+
+
+sizes = st.integers(1, 5000)
+shapes = st.builds(
+    LayerShape,
+    name=st.just("layer"),
+    kind=st.just("Linear"),
+    outputs=sizes,
+    inputs=st.integers(1, 30000),
+    invocations=st.integers(1, 60000),
+    repeats=st.integers(1, 64),
+)
+bits = st.integers(1, 8)
+times_us = st.integers(1, 10**9).map(lambda ps: ps / 10**6)
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Hardware:
+    mapping = draw(st.sampled_from(MAPPINGS))
+    return Hardware(
+        rows=draw(st.integers(2, 1024)),
+        cols=draw(st.integers(1, 1024)),
+        cell_bits=draw(bits),
+        dac_bits=draw(bits),
+        mapping=mapping,
+        sign_magnitude=mapping != "offset" and draw(st.booleans()),
+        timing={"write_time_us": draw(times_us), "mvm_time_us": draw(times_us)},
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(machines(), st.lists(st.tuples(shapes, bits, bits), min_size=1, max_size=4))
+def test_latency_equals_the_written_out_formula(hw: Hardware, layers: list[tuple[LayerShape, int, int]]) -> None:
+    named = [dataclasses.replace(shape, name=f"l{i}") for i, (shape, _, _) in enumerate(layers)]
+    report = latency(named, Policy.from_pairs([(w, a) for _, w, a in layers]), hw)
+    expected = [reference(hw, *layer) for layer in layers]
+    uniform8 = sum(reference(hw, shape, 8, 8)[3] for shape, _, _ in layers)
+    total = sum(row[3] for row in expected)
+    assert [(layer.tiles, layer.writes, layer.mvms) for layer in report.layers] == [row[:3] for row in expected]
+    assert [layer.time_us for layer in report.layers] == [float(row[3]) for row in expected]
+    assert (report.time_us, report.uniform8_time_us) == (float(total), float(uniform8))
+    assert report.speedup == pytest.approx(float(uniform8 / total), rel=1e-15)
+
+
+@settings(max_examples=40, deadline=None)
+@given(machines(), shapes)
+def test_cost_table_agrees_with_latency_and_never_falls_with_bits(hw: Hardware, shape: LayerShape) -> None:
+    table = cost_table([shape], hw, range(1, 9))[0]
+    for w in (1, 3, 8):
+        for a in (1, 4, 7):
+            assert table[w][a] == latency([shape], Policy.uniform(w, a), hw).time_us
+    for w in range(1, 8):
+        assert all(table[w][a] <= table[w + 1][a] and table[a][w] <= table[a][w + 1] for a in range(1, 9))
+
+
+SHAPES = [
+    LayerShape("conv1", "Conv2d", 64, 147, 12544),
+    LayerShape("fc", "Linear", 10, 512, 1),
+]
+
+
+def test_report_says_what_each_layer_costs() -> None:
+    report = latency(SHAPES, Policy({"conv1": (8, 8), "fc": (4, 4)}), "paper")
+    assert isinstance(report, LatencyReport)
+    assert [layer.name for layer in report.layers] == ["conv1", "fc"]
+    assert report.layers[1].time_us == report.layers[1].write_time_us + report.layers[1].mvm_time_us == 2 * 56 + 8 * 1.4
+    assert report.write_time_us + report.mvm_time_us == report.time_us
+    assert json.loads(json.dumps(report.to_dict()))["layers"][0]["mvms"] == 12544 * 8
+    text = str(report)
+    assert "conv1" in text
+    assert "uniform 8-bit" in text
+    assert len({len(line) for line in text.splitlines()[1:2]}) == 1
+
+
+def test_policy_file_and_hardware_file(tmp_path: Path) -> None:
+    Policy.uniform(4, 4).save(tmp_path / "p.json")
+    Hardware.preset("paper-2b").save(tmp_path / "h.yaml")
+    by_file = latency(SHAPES, tmp_path / "p.json", tmp_path / "h.yaml")
+    assert by_file.time_us == latency(SHAPES, Policy.uniform(4, 4), "paper-2b").time_us
+    assert latency(SHAPES, str(tmp_path / "p.json")).hardware == Hardware.preset("paper")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("outputs", 0), ("inputs", -4), ("invocations", 1.5), ("repeats", True), ("outputs", 2**63)]
+)
+def test_impossible_sizes_name_layer_and_key(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"layer 'conv1': {key} must be"):
+        dataclasses.replace(SHAPES[0], **{key: value})
+
+
+def test_counts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="layer 'big': the number of MVMs exceeds 63 bits"):
+        latency([LayerShape("big", "Linear", 1, 1, 2**62, 8)], Policy.uniform(8, 8))
+    nearly = [LayerShape(f"l{i}", "Linear", 1, 1, 2**39) for i in range(8)]
+    with pytest.raises(ValueError, match="time of the network in picoseconds exceeds 63 bits"):
+        latency(nearly, Policy.uniform(8, 8))
+
+
+def test_what_is_missing_or_does_not_fit_is_said() -> None:
+    with pytest.raises(ValueError, match="give a policy"):
+        latency(SHAPES)
+    with pytest.raises(ValueError, match="1 rows of bits do not fit 2 layers"):
+        latency(SHAPES, Policy.from_pairs([(8, 8)]))
+    with pytest.raises(ValueError, match="lacks 'fc'"):
+        latency(SHAPES, Policy({"conv1": (8, 8)}))
+    with pytest.raises(ValueError, match="no layer that could be on a crossbar"):
+        latency([], Policy.uniform(8, 8))
+    with pytest.raises(TypeError, match="latency takes a model, a bundle's folder or LayerShapes, got int"):
+        latency(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"policy must be a cimq\.Policy or a file, got list"):
+        latency(SHAPES, [(8, 8)])  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        latency("nowhere.cimq")
+    with pytest.raises(ValueError, match="layer 'fc': weight_bits must be from 1 to 8, got 9"):
+        cost_table(SHAPES[1:], "paper", [9])
