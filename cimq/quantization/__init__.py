@@ -1,1 +1,51 @@
-"""See the modules of this package."""
+"""Quantisation of PyTorch models for crossbars.
+
+The way through, each step usable on its own:
+
+    q = cimq.prepare(model, cimq.Policy.uniform(4, 4), hardware="paper")   # nn.Conv2d, nn.Linear -> quantised layers
+    cimq.calibrate(q, loader)                        # activation scales and signs from data, for all bit widths
+    cimq.set_policy(q, policy)                       # switch bits, as often as wanted
+    optimizer = torch.optim.SGD(cimq.param_groups(q, lr=0.01, weight_decay=1e-4), momentum=0.9)
+    ...                                              # any training loop; or cimq.finetune(q, loader, ...)
+    cimq.reestimate_bn(q, loader)                    # batch statistics of the trained network
+    integer_model = cimq.convert(q, sample_input=x)  # batch normalisation folded, integer products
+
+What is where: `quantizers` has ranges and the scale search, `layers` the quantised layers, `products` their integer
+products, `prepare` the replacement, `calibrate` scales from data, `inspect` what can be asked of and switched in a
+prepared model, `exact` the operations whose order of additions is fixed.
+
+A prepared model in evaluation gives what `convert` gives, bit for bit (float32 on the CPU, called through its root, not
+compiled). In evaluation it needs no gradient; run it under `torch.no_grad()`, or it computes a second, differentiable
+product for each layer.
+"""
+
+from __future__ import annotations
+
+from cimq.quantization.calibrate import calibrate, reestimate_bn
+from cimq.quantization.inspect import (
+    get_policy,
+    layer_shapes,
+    param_groups,
+    quant_layers,
+    set_chip,
+    set_hardware,
+    set_policy,
+)
+from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
+from cimq.quantization.prepare import prepare
+
+__all__ = [
+    "QuantConv2d",
+    "QuantLayer",
+    "QuantLinear",
+    "calibrate",
+    "get_policy",
+    "layer_shapes",
+    "param_groups",
+    "prepare",
+    "quant_layers",
+    "reestimate_bn",
+    "set_chip",
+    "set_hardware",
+    "set_policy",
+]

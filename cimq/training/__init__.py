@@ -1,1 +1,1 @@
-"""See the modules of this package."""
+"""Training of prepared models."""

@@ -1,0 +1,179 @@
+"""Calibration: scales from data; and batch statistics measured anew after training."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cimq.quantization import exact
+from cimq.quantization.inspect import observing, quant_layers
+from cimq.quantization.layers import QuantLayer
+from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
+from cimq.training.batches import ForwardFn, default_forward, kept_random_state
+
+_METHODS = ("mse", "minmax")
+_VALUES_PER_LAYER = 1 << 16
+
+
+class _Samples:
+    """Range and a bounded sample of the values that a layer gets."""
+
+    def __init__(self, batches: int) -> None:
+        self.per_batch = max(1024, _VALUES_PER_LAYER // batches)
+        self.low = float("inf")
+        self.high = float("-inf")
+        self.parts: list[Tensor] = []
+
+    def add(self, x: Tensor, generator: torch.Generator) -> None:
+        values = x.detach().float().flatten()
+        low, high = (float(v) for v in torch.aminmax(values))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        if values.numel() > self.per_batch:
+            index = torch.randint(values.numel(), (self.per_batch,), generator=generator)
+            values = values[index.to(values.device)]
+        self.parts.append(values)
+
+    def values(self) -> Tensor:
+        """The sample with both ends of the range in it, [1, n]."""
+        ends = torch.tensor([self.low, self.high], device=self.parts[0].device)
+        return torch.cat([*self.parts, ends]).reshape(1, -1)
+
+
+def calibrate(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    batches: int = 8,
+    method: str = "mse",
+    forward_fn: ForwardFn | None = None,
+) -> None:
+    """Sets the scales of a prepared model: activations from data run through the fp32 network, weights from themselves.
+
+    Scales of all bit widths are made at once, so that `set_policy` needs nothing more. Also finds out which inputs are
+    never negative; they are quantised without a sign. The user's random state is not touched.
+
+    Args:
+        model: A prepared model; its train/eval mode is kept.
+        loader: Batches `(x, target)`, dicts or lists; see `forward_fn`.
+        batches: How many batches to use at most.
+        method: "mse": scales with the smallest mean squared error; "minmax": nothing seen is clipped.
+        forward_fn: `forward_fn(model, batch)` runs the model on a batch; default: on the batch's first item (a dict
+            without targets is passed as keyword arguments).
+
+    Raises:
+        ValueError: If the loader is empty, a layer is never called, or its input is not finite; names the layer.
+
+    Example:
+        >>> import torch, cimq
+        >>> q = cimq.prepare(torch.nn.Linear(4, 2))
+        >>> cimq.calibrate(q, [(torch.rand(8, 4), None)])
+        >>> q.act_signed
+        False
+    """
+    if method not in _METHODS:
+        raise ValueError(f"calibrate: method must be one of {', '.join(_METHODS)}, got {method!r}")
+    if batches < 1:
+        raise ValueError(f"calibrate: batches must be at least 1, got {batches}")
+    layers = quant_layers(model)
+    samples: dict[int, _Samples] = {}
+    generator = torch.Generator().manual_seed(0)
+
+    def observe(layer: QuantLayer, x: Tensor, product: Callable[[], Tensor]) -> Tensor:
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(f"calibrate: the input of layer {layer.layer_name!r} holds NaN or infinite values")
+        samples.setdefault(id(layer), _Samples(batches)).add(x, generator)
+        return product()
+
+    used = 0
+    forward = forward_fn or default_forward
+    with observing(model, observe), kept_random_state(model):
+        for batch in itertools.islice(loader, batches):
+            forward(model, batch)
+            used += 1
+    if used == 0:
+        raise ValueError("calibrate: the loader is empty")
+    unused = [name for name, layer in layers if id(layer) not in samples]
+    if unused:
+        raise ValueError(
+            f"calibrate: the model does not call {', '.join(unused)}; leave them out with prepare(..., exclude=[...])"
+        )
+    for _, layer in layers:
+        seen = samples[id(layer)]
+        signed = seen.low < 0
+        layer.set_act_scales(_act_scales(seen, signed, method), signed)
+        widths = set(layer._scaled_widths) | {layer.weight_bits}
+        layer._scaled_widths = set()
+        for bits in sorted(widths):
+            layer.ensure_weight_scale(bits)
+
+
+def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:
+    values = seen.values()
+    scales = []
+    for bits in range(1, MAX_BITS + 1):
+        low, high = act_range(bits, signed)
+        if method == "mse":
+            scales.append(mse_scales(values, low, high)[0])
+        else:
+            largest = max(seen.high / high if high else 0.0, seen.low / low if low else 0.0)
+            scales.append(torch.tensor(largest if largest > 0 else 1.0, device=values.device))
+    return torch.stack(scales)
+
+
+@torch.no_grad()
+def reestimate_bn(
+    model: nn.Module, loader: Iterable[Any], batches: int = 50, *, forward_fn: ForwardFn | None = None
+) -> None:
+    """Measures the statistics of batch normalisation anew, as the plain mean over batches.
+
+    Low-bit weights jump between values in training, which leaves moving averages off (Nagel et al., 2022,
+    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are.
+
+    Args:
+        model: Any model; batch normalisations in it that are frozen (`track_running_stats=False`) are left alone.
+        loader: Batches; see `calibrate`.
+        batches: How many to use at most.
+        forward_fn: See `calibrate`.
+
+    Raises:
+        ValueError: If the loader is empty.
+    """
+    norms = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
+    ]
+    if not norms:
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    forward = forward_fn or default_forward
+    used = 0
+    # The statistics must come from the network as it will run: everything but the normalisations in training mode
+    # would switch dropout on, so only these are.
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, QuantLayer):
+            module.training = True  # the fake-quantised product, without folding
+    try:
+        for norm in norms:
+            norm.training = True
+        with exact.suspended(), kept_random_state(model):
+            for batch in itertools.islice(loader, batches):
+                if used == 0:
+                    for norm in norms:
+                        norm.reset_running_stats()
+                        norm.momentum = None  # cumulative average
+                forward(model, batch)
+                used += 1
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, training in modes:
+            module.training = training
+    if used == 0:
+        raise ValueError("reestimate_bn: the loader is empty")

@@ -1,0 +1,292 @@
+"""Evaluation with the numbers of the converted model.
+
+A prepared model in evaluation computes what `convert` builds and the executor runs, bit for bit. Quantised layers do
+this themselves; batch normalisation, pooling and layers left in fp32 are ordinary PyTorch calls, whose order of
+additions is not defined. While the root of a prepared model runs in evaluation, a `TorchFunctionMode` answers these
+calls with the defined operations. Training is not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cimq import ops
+
+
+class _State(threading.local):
+    suspended = 0
+
+    def __init__(self) -> None:
+        self.stack: list[ExactEval] = []
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def suspended() -> Iterator[None]:
+    """Prepared models run with PyTorch's own operations (calibration, tracing of shapes)."""
+    _state.suspended += 1
+    try:
+        yield
+    finally:
+        _state.suspended -= 1
+
+
+def folded_norm(layer: nn.Module) -> nn.Module | None:
+    """The batch normalisation that `layer` computes in its multiplier in the evaluation that is running."""
+    return _state.stack[-1].norms.get(id(layer)) if _state.stack else None
+
+
+def attach(root: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
+    """Makes `root` evaluate exactly; `pairs` are names of (quantised layer, batch normalisation that follows it)."""
+    detach(root)
+    root._cimq_folded = tuple(pairs)  # type: ignore[assignment]
+    root._cimq_hooks = (  # type: ignore[assignment]
+        root.register_forward_pre_hook(_enter, prepend=True).id,
+        root.register_forward_hook(_leave, always_call=True).id,
+    )
+
+
+def detach(root: nn.Module) -> None:
+    """Takes back `attach`."""
+    before, after = root.__dict__.pop("_cimq_hooks", (None, None))
+    if before is not None:
+        root._forward_pre_hooks.pop(before, None)
+        root._forward_hooks.pop(after, None)
+        root._forward_hooks_always_called.pop(after, None)
+        root.__dict__.pop("_cimq_folded")
+
+
+def folded_pairs(root: nn.Module) -> tuple[tuple[str, str], ...] | None:
+    """The pairs given to `attach`, None if it was not called on this module."""
+    return root.__dict__.get("_cimq_folded")
+
+
+class ExactEval(TorchFunctionMode):
+    """Answers calls whose result PyTorch does not define to the bit."""
+
+    def __init__(self, root: nn.Module) -> None:
+        super().__init__()
+        self.root_id = id(root)
+        self.norms: dict[int, nn.Module] = {}
+        self.folded_means: set[int] = set()
+        for layer_name, norm_name in folded_pairs(root) or ():
+            # By name at every run: whoever replaces a module (SyncBatchNorm) must not be answered with the old one.
+            norm = root.get_submodule(norm_name)
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training:
+                self.norms[id(root.get_submodule(layer_name))] = norm
+                self.folded_means.add(id(norm.running_mean))
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        handler = _HANDLERS.get(func)
+        if not hasattr(ops, "avg_pool2d") and handler is not _batch_norm:
+            handler = None
+        if handler is not None:
+            with torch.no_grad():
+                result = handler(self, *args, **kwargs)
+            if result is _PASS:
+                return args[0] if args else kwargs["input"]
+            if result is not NotImplemented:
+                return with_gradient_of(result, func, *args, **kwargs) if torch.is_grad_enabled() else result
+        return func(*args, **kwargs)
+
+
+def _enter(module: nn.Module, args: Any) -> None:
+    if module.training or _state.suspended or torch.compiler.is_compiling():
+        return
+    mode = ExactEval(module)
+    mode.__enter__()  # type: ignore[no-untyped-call]
+    _state.stack.append(mode)
+
+
+def _leave(module: nn.Module, args: Any, output: Any) -> None:
+    if _state.stack and _state.stack[-1].root_id == id(module):
+        _state.stack.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+
+def _plain(x: Any) -> bool:
+    """The defined operations exist for float32 on the CPU; elsewhere PyTorch's are used."""
+    return isinstance(x, Tensor) and x.dtype == torch.float32 and x.device.type == "cpu"
+
+
+class _ReplaceValue(torch.autograd.Function):
+    """Value of one tensor, gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, differentiable: Tensor, value: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> Any:
+        return grad[0], None
+
+
+def with_gradient_of(value: Tensor, func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    """`value`, with the gradient of `func(*args)` if that has one (evaluation without `torch.no_grad`)."""
+    differentiable = func(*args, **kwargs)
+    if not differentiable.requires_grad:
+        return value
+    result: Tensor = _ReplaceValue.apply(differentiable, value.to(differentiable.dtype))  # type: ignore[no-untyped-call]
+    return result
+
+
+_PASS = object()  # a handler's answer: the input itself
+
+
+# ---- what the defined operations are ----
+
+
+def norm_affine(
+    mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Batch normalisation with fixed statistics as x * scale[c] + shift[c]; float64 [C] each."""
+    scale = 1.0 / torch.sqrt(var.double() + eps)
+    if weight is not None:
+        scale = scale * weight.double()
+    shift = -mean.double() * scale
+    return scale, shift if bias is None else shift + bias.double()
+
+
+def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale[c] + shift[c] in float32, two roundings; x [N, C, ...]."""
+    shape = (1, -1) + (1,) * (x.dim() - 2)
+    return x.float() * scale.float().reshape(shape) + shift.float().reshape(shape)
+
+
+def global_avg_pool2d(x: Tensor, keepdim: bool = True) -> Tensor:
+    """Mean over the last two dimensions of [N, C, H, W], as `ops.avg_pool2d` defines it."""
+    y = ops.avg_pool2d(x, (x.shape[-2], x.shape[-1]))
+    return y if keepdim else y.flatten(1)
+
+
+def is_spatial_mean(x: Any, dim: Any) -> bool:
+    """Whether a mean over `dim` is over height and width of [N, C, H, W]."""
+    if not isinstance(dim, (tuple, list)) or len(dim) != 2 or x.dim() != 4:
+        return False
+    return {int(d) % 4 for d in dim} == {2, 3}
+
+
+def adaptive_kernel(size: tuple[int, int], output_size: Any) -> tuple[int, int] | None:
+    """Kernel of the average pooling that an adaptive one with equal windows is; None where windows differ."""
+    wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+    kernel = []
+    for have, want in zip(size, wanted, strict=True):
+        want = have if want is None else int(want)
+        if have % want:
+            return None
+        kernel.append(have // want)
+    return kernel[0], kernel[1]
+
+
+def _batch_norm(
+    mode: ExactEval,
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    if training or running_mean is None or running_var is None:
+        return NotImplemented
+    if id(running_mean) in mode.folded_means:
+        return _PASS
+    return affine(input, *norm_affine(running_mean, running_var, weight, bias, eps))
+
+
+def _mean(mode: ExactEval, input: Tensor, dim: Any = None, keepdim: bool = False, *rest: Any, **kwargs: Any) -> Any:
+    dim = kwargs.pop("axis", dim)
+    if rest and isinstance(dim, int):  # x.mean(2, 3) is x.mean(dim=2, keepdim=3) in PyTorch: leave it alone
+        return NotImplemented
+    if kwargs or rest or not _plain(input) or not is_spatial_mean(input, dim):
+        return NotImplemented
+    return global_avg_pool2d(input, bool(keepdim))
+
+
+def _adaptive_avg_pool2d(mode: ExactEval, input: Tensor, output_size: Any) -> Any:
+    if not _plain(input) or input.dim() != 4:
+        return NotImplemented
+    kernel = adaptive_kernel((input.shape[-2], input.shape[-1]), output_size)
+    return NotImplemented if kernel is None else ops.avg_pool2d(input, kernel)
+
+
+def _avg_pool2d(
+    mode: ExactEval,
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    if not _plain(input) or input.dim() != 4 or ceil_mode or divisor_override is not None:
+        return NotImplemented
+    return ops.avg_pool2d(input, kernel_size, stride or None, padding, count_include_pad)
+
+
+def conv2d_args(
+    weight: Tensor, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
+    """Stride, padding (left, right, top, bottom) and dilation of a conv2d call; string paddings are worked out."""
+
+    def pair(value: Any) -> tuple[int, int]:
+        values = (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
+        return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+
+    dilation = pair(dilation)
+    if padding == "valid":
+        sides = (0, 0, 0, 0)
+    elif padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[-2:], strict=True)]
+        top, left = total[0] // 2, total[1] // 2
+        sides = (left, total[1] - left, top, total[0] - top)
+    else:
+        vertical, horizontal = pair(padding)
+        sides = (horizontal, horizontal, vertical, vertical)
+    return pair(stride), sides, dilation
+
+
+def _conv2d(
+    mode: ExactEval,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    if not _plain(input) or not _plain(weight) or input.dim() != 4:
+        return NotImplemented
+    stride, sides, dilation = conv2d_args(weight, stride, padding, dilation)
+    return ops.conv2d_f32(input, weight, bias, stride, sides, dilation, groups)
+
+
+def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    if not _plain(input) or not _plain(weight) or weight.dim() != 2:
+        return NotImplemented
+    return ops.linear_f32(input, weight, bias)
+
+
+_HANDLERS: dict[Any, Callable[..., Any]] = {
+    F.batch_norm: _batch_norm,
+    torch.mean: _mean,
+    Tensor.mean: _mean,
+    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    F.avg_pool2d: _avg_pool2d,
+    F.conv2d: _conv2d,
+    F.linear: _linear,
+}

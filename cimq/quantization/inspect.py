@@ -1,0 +1,169 @@
+"""Looking at and switching the quantised layers of a prepared model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cimq.cost_model import LayerShape
+from cimq.hardware import Hardware, resolve
+from cimq.policy import Policy
+from cimq.quantization import exact
+from cimq.quantization.layers import Observer, QuantConv2d, QuantLayer
+
+
+def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
+    """The quantised layers as (name, module), in module order: the order of a policy. A shared layer counts once.
+
+    Raises:
+        ValueError: If there are none (the model was not prepared).
+    """
+    layers = [(module.layer_name, module) for module in model.modules() if isinstance(module, QuantLayer)]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")
+    return layers
+
+
+def set_policy(model: nn.Module, policy: Policy | str | Path) -> None:
+    """Switches the bits of every layer of a prepared model; nothing is copied or searched for widths seen before.
+
+    Args:
+        model: A prepared model.
+        policy: Bits per layer (any policy that fits), or a file of them.
+
+    Raises:
+        ValueError: If the model is not prepared or the policy does not fit its layers.
+    """
+    layers = quant_layers(model)
+    if not isinstance(policy, Policy):
+        policy = Policy.load(policy)
+    bound = policy.bind([name for name, _ in layers])
+    for (_, layer), bits in zip(layers, bound.values(), strict=True):
+        layer.set_bits(bits.weight_bits, bits.act_bits)
+
+
+def get_policy(model: nn.Module) -> Policy:
+    """The bits that a prepared model has now."""
+    return Policy({name: (layer.weight_bits, layer.act_bits) for name, layer in quant_layers(model)})
+
+
+def set_hardware(model: nn.Module, hardware: Hardware | str | Path) -> None:
+    """Moves a prepared model to another machine; ranges of calibrated converters are forgotten."""
+    machine = resolve(hardware)
+    for _, layer in quant_layers(model):
+        layer.hardware = machine
+        layer.adc_ranges = {}
+
+
+def set_chip(model: nn.Module, seed: int) -> None:
+    """Chooses the chip (one draw of all cell variation) that evaluation uses."""
+    for _, layer in quant_layers(model):
+        layer.chip_seed = int(seed)
+
+
+def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+    """Parameter groups for an optimiser: scales apart, with a tenth of the rate and no weight decay.
+
+    Frozen parameters are left out.
+
+    Example:
+        >>> import torch, cimq
+        >>> q = cimq.prepare(torch.nn.Linear(4, 2))
+        >>> optimizer = torch.optim.SGD(cimq.param_groups(q, lr=0.01, weight_decay=1e-4), momentum=0.9)
+        >>> [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups]
+        [(0.01, 0.0001), (0.001, 0.0)]
+    """
+    quant_layers(model)
+    scale_ids = {
+        id(scales)
+        for module in model.modules()
+        if isinstance(module, QuantLayer)
+        for scales in (module.weight_scales, module.act_scales)
+    }
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [p for p in trained if id(p) not in scale_ids],
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "name": "weights",
+        },
+        {"params": [p for p in trained if id(p) in scale_ids], "lr": lr * 0.1, "weight_decay": 0.0, "name": "scales"},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+@contextmanager
+def observing(model: nn.Module, observer: Observer) -> Iterator[None]:
+    """The model runs in fp32 and evaluation; `observer` sees the input of every quantised layer."""
+    layers = [layer for _, layer in quant_layers(model)]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    for layer in layers:
+        layer._observer = observer
+    try:
+        with exact.suspended(), torch.no_grad():
+            yield
+    finally:
+        for layer in layers:
+            layer._observer = None
+        for module, training in modes:
+            module.training = training
+
+
+def run_sample(model: nn.Module, sample_input: Any) -> Any:
+    """Calls a model with one input, a tuple of inputs, or a dict of keyword arguments."""
+    if isinstance(sample_input, dict):
+        return model(**sample_input)
+    return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
+
+
+def layer_shapes(model: nn.Module, sample_input: Any) -> list[LayerShape]:
+    """Shapes of the quantised layers as matrices, from one run in fp32: what `cimq.latency` needs.
+
+    Args:
+        model: A prepared model.
+        sample_input: An input [N, ...], a tuple of inputs, or a dict of keyword arguments. Counts are per sample.
+
+    Returns:
+        One LayerShape per quantised layer in policy order; a convolution with g groups is g matrices (`repeats`).
+
+    Raises:
+        ValueError: If a layer is not called; names it.
+    """
+    layers = quant_layers(model)
+    invocations: dict[int, int] = {}
+
+    def count(layer: QuantLayer, x: Tensor, product: Callable[[], Tensor]) -> Tensor:
+        y = product()
+        products = y.shape[0] * y.shape[2] * y.shape[3] if isinstance(layer, QuantConv2d) else math.prod(y.shape[:-1])
+        invocations[id(layer)] = invocations.get(id(layer), 0) + products // x.shape[0]
+        return y
+
+    with observing(model, count):
+        run_sample(model, sample_input)
+    unused = [name for name, layer in layers if id(layer) not in invocations]
+    if unused:
+        raise ValueError(
+            f"the model does not call {', '.join(unused)}; leave them out with prepare(..., exclude=[...])"
+        )
+    shapes = []
+    for name, layer in layers:
+        groups = layer.groups if isinstance(layer, QuantConv2d) else 1
+        shapes.append(
+            LayerShape(
+                name=name,
+                kind="conv2d" if isinstance(layer, QuantConv2d) else "linear",
+                outputs=layer.weight.shape[0] // groups,
+                inputs=layer.weight[0].numel(),
+                invocations=invocations[id(layer)],
+                repeats=groups,
+            )
+        )
+    return shapes

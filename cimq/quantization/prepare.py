@@ -1,0 +1,217 @@
+"""`prepare`: quantised layers in the place of nn.Conv2d and nn.Linear, in a model that is otherwise left alone."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from cimq.errors import CimqWarning
+from cimq.hardware import Hardware, resolve
+from cimq.policy import Policy
+from cimq.quantization import exact
+from cimq.quantization.layers import QuantLayer, quant_class
+from cimq.quantization.tracing import followers, trace
+
+# PyTorch reads the weights inside these from fused code, not by calling the layers: quantising those would do nothing.
+_OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+_OTHER_PRODUCTS = (
+    nn.Conv1d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Bilinear,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
+
+
+def prepare(
+    model: nn.Module,
+    policy: Policy | str | Path | None = None,
+    hardware: Hardware | str | Path = "paper",
+    *,
+    exclude: Iterable[str] | str = (),
+    inplace: bool = False,
+    per_channel: bool = True,
+    example_inputs: Any = None,
+) -> nn.Module:
+    """Makes a model ready for calibration and quantisation-aware training.
+
+    Every nn.Conv2d and nn.Linear becomes a `QuantConv2d` or `QuantLinear`, an instance of the class it was, with the
+    same parameters: names in the state_dict stay, fp32 state_dicts load (also strictly) before and after. A subclass
+    with a forward of its own keeps it; only the product inside is quantised. What cannot be quantised stays fp32, with
+    one `CimqWarning` that names it.
+
+    Args:
+        model: Any nn.Module.
+        policy: Bits per layer, or a file of them; None is 8 bits everywhere.
+        hardware: The crossbar machine: a Hardware, a preset's name or a file.
+        exclude: Glob patterns of layer names that stay fp32 (`"*.head"`); a name excludes what is inside it.
+        inplace: Changes `model` itself instead of a deep copy.
+        per_channel: One weight scale per output channel; False: one per layer.
+        example_inputs: One input (or a tuple of inputs) to calibrate with at once; else call `calibrate`.
+
+    Returns:
+        The prepared model, in the train/eval mode of `model`.
+
+    Raises:
+        TypeError: If `model` is no nn.Module.
+        ValueError: If nothing can be quantised, a pattern of `exclude` matches nothing, the model is prepared already,
+            or the policy does not fit; names what is wrong.
+
+    Example:
+        >>> import torch, cimq
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Flatten())
+        >>> q = cimq.prepare(net, cimq.Policy.uniform(4, 4))
+        >>> q[0].weight_bits, type(q[0]).__name__, type(net[0]).__name__
+        (4, 'QuantConv2d', 'Conv2d')
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"prepare takes an nn.Module, got {type(model).__name__}")
+    if any(isinstance(module, QuantLayer) for module in model.modules()):
+        raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
+    machine = resolve(hardware)
+    if not isinstance(policy, Policy):
+        policy = Policy.uniform(8, 8) if policy is None else Policy.load(policy)
+    excluded = _excluded_names(model, [exclude] if isinstance(exclude, str) else list(exclude))
+    chosen, left_out = _choose(model, excluded)
+    if not chosen:
+        reasons = f" ({'; '.join(left_out)})" if left_out else ""
+        raise ValueError(f"prepare: {type(model).__name__} has no nn.Conv2d or nn.Linear to quantise{reasons}")
+    bound = policy.bind([name for name, _ in chosen])
+    if left_out:
+        warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
+
+    result = model if inplace else copy.deepcopy(model)
+    for index, (name, intercepts) in enumerate(chosen):
+        # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
+        layer: Any = result.get_submodule(name)
+        layer.__class__ = quant_class(type(layer))
+        layer._attach(name, index, machine, per_channel, intercepts)
+        layer.set_bits(*bound[name])
+    exact.attach(result, _folded(result))
+    if example_inputs is not None:
+        from cimq.quantization.calibrate import calibrate
+
+        inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+        calibrate(result, [inputs], batches=1, forward_fn=lambda net, batch: net(*batch))
+    return result
+
+
+def _folded(model: nn.Module) -> list[tuple[str, str]]:
+    """Pairs to fold; none where the model cannot be traced (its normalisations are then computed on their own)."""
+    try:
+        with exact.suspended():
+            return followers(model, trace(model))
+    except Exception:
+        return []
+
+
+def _excluded_names(model: nn.Module, patterns: list[str]) -> set[str]:
+    names = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    excluded: set[str] = set()
+    for pattern in patterns:
+        hits = [name for name in names if fnmatchcase(name, pattern)]
+        if not hits:
+            raise ValueError(f"prepare: exclude pattern {pattern!r} matches no module; there are: {_some(names)}")
+        excluded.update(inner for inner in names for hit in hits if inner == hit or inner.startswith(hit + "."))
+    return excluded
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[tuple[str, bool]], list[str]]:
+    """Layers to quantise as (name, whether its forward is its own), and sentences about what is left in fp32."""
+    chosen: list[tuple[str, bool]] = []
+    left_out: list[str] = []
+    excluded_ids = {id(model.get_submodule(name)) for name in excluded}
+    for name, module in _visible_modules(model):
+        if id(module) in excluded_ids:
+            continue
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            reason, own_forward = _check_layer(module)
+            if reason is None:
+                chosen.append((name, own_forward))
+            else:
+                left_out.append(f"{name or 'the model'} ({type(module).__name__}): {reason}")
+        elif isinstance(module, (*_OTHER_PRODUCTS, *_OPAQUE)):
+            left_out.append(f"{name or 'the model'} ({type(module).__name__}): this kind of layer is not quantised")
+    return chosen, left_out
+
+
+def _visible_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """named_modules, without what lies inside modules that bypass their children."""
+    hidden: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, _OPAQUE):
+            hidden.update(id(inner) for inner in module.modules() if inner is not module)
+    return ((name, module) for name, module in model.named_modules() if id(module) not in hidden)
+
+
+def _check_layer(module: nn.Conv2d | nn.Linear) -> tuple[str | None, bool]:
+    """(why it cannot be quantised or None, whether it has a forward of its own)."""
+    base = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear
+    if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
+        return "it is lazy; run the model once before prepare", False
+    if module.weight.dtype != torch.float32:
+        return f"its weight is {str(module.weight.dtype).removeprefix('torch.')}, not float32", False
+    if not bool(torch.isfinite(module.weight).all()):
+        return "its weight holds NaN or infinite values", False
+    cls = type(module)
+    own = cls.forward is not base.forward or (
+        isinstance(module, nn.Conv2d) and type(module)._conv_forward is not nn.Conv2d._conv_forward
+    )
+    return (_check_own_forward(module) if own else None), own
+
+
+class _Spy(TorchFunctionMode):
+    """Notes the products a forward makes, and with which weights."""
+
+    def __init__(self, target: Any) -> None:
+        super().__init__()
+        self.target = target
+        self.weights: list[Tensor] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is self.target:
+            self.weights.append(args[1] if len(args) > 1 else kwargs["weight"])
+        return func(*args, **kwargs)
+
+
+def _check_own_forward(module: nn.Conv2d | nn.Linear) -> str | None:
+    """Runs the forward of a subclass once on a copy: it must make one product, with its own weight."""
+    trial = copy.deepcopy(module).eval()
+    device = trial.weight.device
+    if isinstance(trial, nn.Conv2d):
+        target: Any = F.conv2d
+        size = [max(16, 2 * d * k) for d, k in zip(trial.dilation, trial.kernel_size, strict=True)]
+        x = torch.zeros(1, trial.in_channels, *size, device=device)
+    else:
+        target = F.linear
+        x = torch.zeros(1, trial.in_features, device=device)
+    spy = _Spy(target)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
+            trial(x)
+    except Exception as error:
+        return f"its own forward fails on a plain input ({type(error).__name__}: {error})"
+    name = "conv2d" if target is F.conv2d else "linear"
+    if len(spy.weights) != 1:
+        return f"its own forward calls torch's {name} {len(spy.weights)} times, not once"
+    used, own = spy.weights[0], trial.weight
+    if used is not own and not (used.shape == own.shape and torch.equal(used, own)):
+        return f"its own forward calls {name} with a weight computed from its parameter"
+    return None

@@ -1,0 +1,122 @@
+"""Integer products of a layer: by the crossbar operator, or by one exact convolution where that gives the same."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cimq import ops
+from cimq.hardware import Hardware
+from cimq.quantization.exact import norm_affine
+from cimq.quantization.quantizers import act_range, weight_range
+
+_EXACT_FLOAT32 = 2**24
+
+
+@lru_cache(maxsize=256)
+def collapses(hardware: Hardware) -> bool:
+    """Whether products on this machine are the digital ones: nothing varies, and the converter loses nothing.
+
+    True only where that holds for every layer; the crossbar operator finds the other cases by itself.
+    """
+    programming = hardware.cell.programming
+    if programming.model != "none" and programming.sigma_levels > 0:
+        return False
+    if hardware.adc.bits is None:
+        return True
+    if hardware.adc.range != "granular":
+        return False
+    row_pairs = hardware.mapping == "differential_row"
+    pair_converted = hardware.mapping == "differential_column" and hardware.adc.placement == "differential"
+    signed = row_pairs or pair_converted
+    rows = hardware.rows // 2 if row_pairs else hardware.rows
+    full_scale = rows * (2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
+    wanted: int = full_scale * (2 if signed else 1)
+    return bool(wanted <= 2**hardware.adc.bits - (2 if signed else 1))
+
+
+def fold(act_scale: Tensor, weight_scale: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
+    """Multiplier and bias of every output: computed in float64, rounded once.
+
+    multiplier[o] = s_x * s_w[o] * gamma[o] / sqrt(var[o] + eps); without a batch normalisation, s_x * s_w[o].
+
+    Returns:
+        Two float32 tensors [O].
+    """
+    multiplier = act_scale.double() * weight_scale.double()
+    shift = torch.zeros_like(multiplier) if bias is None else bias.double()
+    if norm is not None:
+        scale, offset = norm_affine(norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)  # type: ignore[arg-type]
+        multiplier = multiplier * scale
+        shift = shift * scale + offset
+    return multiplier.float(), shift.float()
+
+
+def _largest_sum(weight: Tensor, weight_bits: int, act_bits: int, act_signed: bool) -> int:
+    low, high = act_range(act_bits, act_signed)
+    return weight[0].numel() * max(-low, high) * weight_range(weight_bits)[1]
+
+
+def conv2d_product(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    hardware: Hardware,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    **options: Any,
+) -> Tensor:
+    """Y of a convolution, as `ops.crossbar_conv2d` defines it: [N, O, OH, OW].
+
+    Where the hardware adds nothing and float32 holds every sum exactly, a float32 convolution of the integers is that
+    same integer, and far quicker.
+    """
+    bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
+    if (
+        not torch.is_grad_enabled()
+        and _can_use_float32(x, hardware)
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and _largest_sum(weight, **bits) < _EXACT_FLOAT32
+    ):
+        left, right, top, bottom = padding
+        if left != right or top != bottom:
+            x, left, top = F.pad(x, padding), 0, 0
+        # By name: F.conv2d may choose an algorithm (Winograd) whose float32 sums are not exact.
+        y: Tensor = torch.mkldnn_convolution(x.float(), weight.float(), None, (top, left), stride, dilation, groups)
+        return y
+    return ops.crossbar_conv2d(
+        x, weight, hardware, stride=stride, padding=padding, dilation=dilation, groups=groups, **bits, **options
+    )
+
+
+def linear_product(
+    x: Tensor,
+    weight: Tensor,
+    *,
+    hardware: Hardware,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    **options: Any,
+) -> Tensor:
+    """Y of a linear layer, as `ops.crossbar_mvm` defines it: [..., O]; see `conv2d_product`."""
+    bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
+    rows = x.reshape(-1, x.shape[-1])
+    if not torch.is_grad_enabled() and _can_use_float32(x, hardware) and _largest_sum(weight, **bits) < _EXACT_FLOAT32:
+        y = rows.float() @ weight.float().t()
+    else:
+        y = ops.crossbar_mvm(rows, weight, hardware, **bits, **options)
+    return y.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _can_use_float32(x: Tensor, hardware: Hardware) -> bool:
+    return x.device.type == "cpu" and collapses(hardware)

@@ -1,0 +1,101 @@
+"""Integer ranges of quantised values, and the search for the scale with the smallest mean squared error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MAX_BITS = 8
+# Scales below this are taken as this: a division by the scale must stay finite in float32.
+SMALLEST_SCALE = 1e-8
+
+
+def weight_range(bits: int) -> tuple[int, int]:
+    """Smallest and largest integer of a weight: symmetric, so that both polarities of a pair hold the same.
+
+    Example:
+        >>> weight_range(4), weight_range(1)
+        ((-7, 7), (-1, 1))
+    """
+    largest = max(1, 2 ** (bits - 1) - 1)
+    return -largest, largest
+
+
+def act_range(bits: int, signed: bool) -> tuple[int, int]:
+    """Smallest and largest integer of an activation: unsigned, or two's complement.
+
+    Example:
+        >>> act_range(4, signed=False), act_range(4, signed=True)
+        ((0, 15), (-8, 7))
+    """
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+
+
+@torch.no_grad()
+def mse_scales(values: Tensor, qmin: int, qmax: int, *, binary: bool = False) -> Tensor:
+    """Per row, the scale s that minimises sum((v - s * clamp(rint(v / s), qmin, qmax))^2).
+
+    A geometric grid below the scale that clips nothing, then a finer grid around its best. The error of a candidate
+    comes from sorted values and their prefix sums, so its cost does not grow with the number of values.
+
+    Args:
+        values: Finite values [rows, n].
+        qmin: Smallest integer.
+        qmax: Largest integer.
+        binary: The integers are -1 and +1 alone; the optimum is then mean(|v|) (Rastegari et al., 2016).
+
+    Returns:
+        Scales, float32 [rows], positive. A row of zeros gets the mean scale of the other rows (1 if there is none).
+
+    Example:
+        >>> mse_scales(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), 0, 3)
+        tensor([1.])
+    """
+    values = values.detach().to(torch.float32)
+    if binary:
+        return _fill_empty_rows(values.abs().mean(dim=1))
+    low = values.amin(dim=1)
+    high = values.amax(dim=1)
+    largest = high / max(qmax, 1)
+    if qmin < 0:
+        largest = torch.maximum(largest, low / qmin)
+    if qmin == -qmax:  # symmetric: half of the boundaries do
+        values, qmin = values.abs(), 0
+    ordered = values.sort(dim=1).values.contiguous()
+    sums = torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0))
+    usable = largest.clamp_min(torch.finfo(torch.float32).tiny)
+
+    coarse = torch.logspace(-1.7, 0.0, 28, dtype=torch.float64)
+    best = _best_ratio(ordered, sums, usable, coarse.expand(len(values), -1), qmin, qmax)
+    for width in (0.14, 0.03):
+        fine = best[:, None] * torch.linspace(1 - width, 1 + width, 7, dtype=torch.float64, device=best.device)
+        best = _best_ratio(ordered, sums, usable, fine, qmin, qmax)
+    scales = (best * usable.double()).float()
+    return _fill_empty_rows(torch.where(largest > 0, scales, torch.zeros_like(scales)))
+
+
+def _best_ratio(ordered: Tensor, sums: Tensor, largest: Tensor, ratios: Tensor, qmin: int, qmax: int) -> Tensor:
+    """For each row the ratio s / largest with the smallest error; the first one where several are equal."""
+    n = ordered.shape[1]
+    steps = torch.arange(qmin + 1, qmax + 1, dtype=torch.float64, device=ordered.device)
+    best_error = torch.full((len(ordered),), float("inf"), dtype=torch.float64, device=ordered.device)
+    best = torch.ones_like(best_error)
+    for column in range(ratios.shape[1]):
+        ratio = ratios[:, column].to(ordered.device)
+        scale = ratio * largest.double()
+        boundaries = ((steps - 0.5) * scale[:, None]).float()
+        below = torch.searchsorted(ordered, boundaries.contiguous())
+        # sum(k * v) and sum(k * k) over all values, with k the integer of v: each boundary passed adds one step.
+        sum_kv = qmin * sums[:, -1] + (sums[:, -1:] - sums.gather(1, below)).sum(dim=1)
+        sum_kk = float(qmin * qmin * n) + ((2 * steps - 1) * (n - below)).sum(dim=1)
+        error = scale * scale * sum_kk - 2 * scale * sum_kv
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best = torch.where(better, ratio, best)
+    return best
+
+
+def _fill_empty_rows(scales: Tensor) -> Tensor:
+    used = scales > 0
+    typical = scales[used].mean() if bool(used.any()) else torch.ones((), device=scales.device)
+    return torch.where(used, scales, typical).clamp_min(SMALLEST_SCALE)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import random
+
+import nets
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import cimq
+from cimq.quantization import layer_shapes
+
+
+def test_finds_signs_and_sets_every_width() -> None:
+    q = cimq.prepare(nets.randomise(nets.SmallCnn()))
+    cimq.calibrate(q, [(nets.images(), None)])
+    assert [q.conv1.act_signed, q.conv2.act_signed, q.fc.act_signed] == [True, False, False]
+    assert bool((q.conv1.act_scales > 0).all())
+    assert q.conv1.act_scales[1:].tolist() == sorted(q.conv1.act_scales[1:].tolist(), reverse=True)
+
+
+def test_minmax_clips_nothing() -> None:
+    x = nets.images()
+    q = cimq.prepare(nets.randomise(nets.SmallCnn()), cimq.Policy.uniform(8, 8))
+    cimq.calibrate(q, [(x, None)], method="minmax")
+    low, high = float(x.min()), float(x.max())
+    assert q.conv1.act_scale.item() == pytest.approx(max(high / 127, -low / 128))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        lambda x: (x, torch.zeros(8)),
+        lambda x: [x],
+        lambda x: x,
+        lambda x: {"x": x, "labels": torch.zeros(8)},
+    ],
+)
+def test_kinds_of_batches(batch: object) -> None:
+    q = cimq.prepare(nets.randomise(nets.SmallCnn()))
+    cimq.calibrate(q, [batch(nets.images())])  # type: ignore[operator]
+    assert q.conv1.act_signed
+
+
+def test_forward_fn() -> None:
+    q = cimq.prepare(nets.randomise(nets.SmallCnn()))
+    cimq.calibrate(q, [{"picture": nets.images()}], forward_fn=lambda model, batch: model(batch["picture"]))
+    assert q.conv1.act_signed
+
+
+def test_uses_at_most_so_many_batches_and_keeps_modes_and_random_state() -> None:
+    q = cimq.prepare(nets.randomise(nets.SmallCnn())).train()
+    q.bn1.eval()
+    statistics = q.bn2.running_mean.clone()
+    loader = DataLoader(TensorDataset(nets.images(32), torch.zeros(32)), batch_size=4, shuffle=True)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    seen = []
+
+    def forward(model: nn.Module, batch: list[Tensor]) -> None:
+        seen.append(len(batch[0]))
+        model(batch[0])
+
+    cimq.calibrate(q, loader, batches=3, forward_fn=forward)
+    assert seen == [4, 4, 4]
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
+    assert q.training
+    assert not q.bn1.training
+    assert torch.equal(q.bn2.running_mean, statistics)
+
+
+def test_refusals() -> None:
+    q = cimq.prepare(nets.SmallCnn())
+    with pytest.raises(ValueError, match="loader is empty"):
+        cimq.calibrate(q, [])
+    with pytest.raises(ValueError, match="method must be one of mse, minmax"):
+        cimq.calibrate(q, [nets.images()], method="kl")
+    with pytest.raises(ValueError, match="batches must be at least 1"):
+        cimq.calibrate(q, [nets.images()], batches=0)
+    with pytest.raises(ValueError, match="input of layer 'conv1' holds NaN"):
+        cimq.calibrate(q, [nets.images() * float("inf")])
+    with pytest.raises(TypeError, match="a loader must yield"):
+        cimq.calibrate(q, [3])
+
+
+class SkipsOne(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Linear(4, 4)
+        self.spare = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+def test_layers_that_are_not_called_are_named() -> None:
+    q = cimq.prepare(SkipsOne())
+    with pytest.raises(ValueError, match="does not call spare"):
+        cimq.calibrate(q, [torch.rand(2, 4)])
+    with pytest.raises(ValueError, match="does not call spare"):
+        layer_shapes(q, torch.rand(2, 4))
+
+
+def test_layer_shapes_match_the_layers() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2), nn.Flatten(2), nn.Linear(16, 5))
+    shapes = layer_shapes(cimq.prepare(model), nets.images(3, 9, channels=4))
+    assert [(s.name, s.kind, s.outputs, s.inputs, s.invocations, s.repeats) for s in shapes] == [
+        ("0", "conv2d", 4, 18, 16, 2),
+        ("2", "linear", 5, 16, 8, 1),
+    ]
+
+
+def test_layer_shapes_count_a_layer_used_twice_twice() -> None:
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    shapes = layer_shapes(cimq.prepare(nn.Sequential(shared, shared)), nets.images(2, 5))
+    assert [s.invocations for s in shapes] == [50]
+
+
+def test_reestimated_statistics_are_the_mean_over_batches() -> None:
+    q = cimq.prepare(nets.randomise(nets.SmallCnn()), cimq.Policy.uniform(8, 8)).eval()
+    batches = [nets.images(8, seed=seed) for seed in range(3)]
+    cimq.calibrate(q, batches)
+    cimq.reestimate_bn(q, batches)
+    q.conv1.train()
+    with torch.no_grad():
+        means = torch.stack([q.conv1(x).mean((0, 2, 3)) for x in batches]).mean(0)
+    torch.testing.assert_close(q.bn1.running_mean, means, rtol=1e-4, atol=1e-5)
+    assert q.bn1.momentum == 0.1
+    assert not q.bn1.training
+    with pytest.raises(ValueError, match="loader is empty"):
+        cimq.reestimate_bn(q, [])
+    torch.testing.assert_close(q.bn1.running_mean, means, rtol=1e-4, atol=1e-5)
