@@ -263,15 +263,16 @@ void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits) {
 
 void check_activations(const std::uint8_t* x, std::int64_t count, int act_bits, bool act_signed) {
   if (act_bits == 8) return;  // every byte is a value
-  const unsigned half = act_signed ? 1U << (act_bits - 1) : 0U;
+  const auto half = static_cast<std::uint8_t>(act_signed ? 1U << (act_bits - 1) : 0U);
   const unsigned outside = 0xFFU & ~low_mask(act_bits);
-  unsigned seen = 0;
-  for (std::int64_t j = 0; j < count; ++j) seen |= static_cast<std::uint8_t>(x[j] + half);
+  std::uint8_t seen = 0;  // bytes throughout, so that the loop is a vector one
+  for (std::int64_t j = 0; j < count; ++j)
+    seen = static_cast<std::uint8_t>(seen | static_cast<std::uint8_t>(x[j] + half));
   if ((seen & outside) == 0U) return;
   for (std::int64_t j = 0; j < count; ++j) {
     const unsigned shifted = static_cast<std::uint8_t>(x[j] + half);
     check((shifted & outside) == 0U, "crossbar_mvm: ", act_signed ? "signed" : "unsigned", " activations of ", act_bits,
-          " bits must lie in ", -static_cast<int>(half), "..", static_cast<int>(low_mask(act_bits) - half), ", got ",
+          " bits must lie in ", -int{half}, "..", static_cast<int>(low_mask(act_bits)) - int{half}, ", got ",
           activation_value(x[j], act_signed), " at index ", j);
   }
 }

@@ -1,6 +1,8 @@
 #include "kernels/cpu/digit_block.h"
 
 #include <algorithm>
+#include <cstring>
+#include <numeric>
 
 #include "common/bits.h"
 
@@ -10,6 +12,26 @@ namespace {
 constexpr std::int64_t kBlockBytes = 192 * 1024;
 constexpr std::int64_t kMaxBlockRows = 64;
 constexpr std::int64_t kMinBlockRows = 8;
+
+/// out[k] = (bits[k] >> low) & mask, eight bytes at a time: a shift of the whole word moves bits of the next byte in
+/// only above what `mask` keeps. length is a multiple of 4.
+void extract(const std::uint8_t* bits, std::int64_t length, int low, std::uint32_t mask, std::uint8_t* out) {
+  const std::uint64_t masks = mask * 0x0101010101010101U;
+  std::int64_t k = 0;
+  for (; k + 8 <= length; k += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bits + k, sizeof(word));
+    word = (word >> low) & masks;
+    std::memcpy(out + k, &word, sizeof(word));
+  }
+  for (; k < length; ++k) out[k] = static_cast<std::uint8_t>((unsigned{bits[k]} >> low) & mask);
+}
+
+void extract(const std::uint8_t* bits, std::int64_t length, int low, std::uint32_t mask, std::int16_t* out) {
+  for (std::int64_t k = 0; k < length; ++k) {
+    out[k] = static_cast<std::int16_t>(static_cast<std::uint16_t>(bits[k] >> low) & static_cast<std::uint16_t>(mask));
+  }
+}
 
 int digits_of(const MvmPlan& plan, MvmMode mode) { return mode == MvmMode::kSliced ? plan.n_x : 1; }
 
@@ -37,7 +59,7 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   rows_.resize(static_cast<std::size_t>(cells.tiles()));
   for (auto& rows : rows_) rows.reserve(static_cast<std::size_t>(max_rows * digit_count_));
   applied_sums_.resize(static_cast<std::size_t>(max_rows));
-  bits_.resize(static_cast<std::size_t>(cells.tile_inputs()));
+  bits_.resize(static_cast<std::size_t>(cells.steps_of_tile(0) * 4));
 }
 
 std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& cells) {
@@ -62,44 +84,48 @@ template <typename Digit>
 void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
   const auto shift = static_cast<std::uint8_t>(input_shift_);
   const auto mask = static_cast<std::uint8_t>(low_mask(plan_.act_bits));
-  const auto digit_mask = low_mask(digit_bits_);
   const bool sliced = cells_.mode() == MvmMode::kSliced;
   std::int64_t applied = 0;
   for (std::int64_t t = 0; t < cells_.tiles(); ++t, x += cells_.tile_inputs()) {
     const std::int64_t inputs = cells_.inputs_of_tile(t);
     const std::int64_t row_length = cells_.steps_of_tile(t) * static_cast<std::int64_t>(4 / sizeof(Digit));
-    unsigned seen = 0;
+    std::uint8_t* bits = bits_.data();
+    std::uint8_t seen = 0;
     for (std::int64_t k = 0; k < inputs; ++k) {
-      const auto bits = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[k] + shift) & mask);
-      bits_[static_cast<std::size_t>(k)] = bits;
-      seen |= bits;
+      bits[k] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[k] + shift) & mask);
+      seen = static_cast<std::uint8_t>(seen | bits[k]);
     }
+    std::fill(bits + inputs, bits + row_length, std::uint8_t{0});
+    if (plan_.weight_shift != 0) applied += applied_sum(bits, inputs);
     std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(t)];
     auto* base = reinterpret_cast<Digit*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);
     for (int i = 0; i < digit_count_; ++i) {
       const int low = i * digit_bits_;
-      if (skip_zero_ && ((seen >> low) & digit_mask) == 0U) continue;
+      // Not past the byte: extract() shifts several bytes at once.
+      const std::uint32_t digit_mask = low_mask(std::min(digit_bits_, 8 - low));
+      if (skip_zero_ && ((unsigned{seen} >> low) & digit_mask) == 0U) continue;
       Digit* out = base + static_cast<std::int64_t>(rows.size()) * row_length;
-      std::int32_t sum = 0;
-      for (std::int64_t k = 0; k < inputs; ++k) {
-        const auto digit = static_cast<Digit>((unsigned{bits_[static_cast<std::size_t>(k)]} >> low) & digit_mask);
-        out[k] = digit;
-        sum += digit;
-      }
       if (keep_sign_) {
-        sum = 0;
-        for (std::int64_t k = 0; k < inputs; ++k) {
-          out[k] = static_cast<Digit>(activation_value(x[k], true));
-          sum += activation_value(x[k], true);
-        }
+        for (std::int64_t k = 0; k < inputs; ++k) out[k] = static_cast<Digit>(activation_value(x[k], true));
+        std::fill(out + inputs, out + row_length, Digit{0});
+      } else {
+        extract(bits, row_length, low, digit_mask, out);
       }
-      std::fill(out + inputs, out + row_length, Digit{0});
-      const std::int32_t weight = sliced ? plan_.digit_weights[static_cast<std::size_t>(i)] : 1;
-      rows.push_back({row, low, weight < 0 ? 1 : 0, sum});
-      applied += std::int64_t{weight} * sum;
+      const std::int32_t sum = cells_.cell_bias() != 0 ? std::accumulate(out, out + inputs, std::int32_t{0}) : 0;
+      const bool negative = sliced && plan_.digit_weights[static_cast<std::size_t>(i)] < 0;
+      rows.push_back({row, low, negative ? 1 : 0, sum});
     }
   }
   applied_sums_[static_cast<std::size_t>(row)] = applied;
+}
+
+std::int64_t DigitBlock::applied_sum(const std::uint8_t* bits, std::int64_t inputs) const {
+  std::int64_t sum = 0;
+  for (std::int64_t k = 0; k < inputs; ++k) sum += bits[k];
+  if (!plan_.act_signed || input_shift_ != 0) return sum;
+  // Two's complement: the top bit counts -2^(a-1) instead of 2^(a-1).
+  for (std::int64_t k = 0; k < inputs; ++k) sum -= std::int64_t{bits[k] >> (plan_.act_bits - 1)} << plan_.act_bits;
+  return sum;
 }
 
 }  // namespace cimq::kernels

@@ -33,6 +33,7 @@ class DigitBlock {
  private:
   template <typename Digit>
   void split_row(const std::uint8_t* x, std::int32_t row);
+  std::int64_t applied_sum(const std::uint8_t* bits, std::int64_t inputs) const;
 
   const MvmPlan& plan_;
   const PackedCells& cells_;

@@ -13,17 +13,20 @@ std::atomic<const TileKernels*> forced{nullptr};
 
 std::vector<TileKernels> find_kernels() {
   std::vector<TileKernels> found;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx512 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+                      __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
+  if (avx512) found.push_back(avx512_kernels());
+  if (__builtin_cpu_supports("avx2") != 0) found.push_back(avx2_kernels());
+#endif
   found.push_back(scalar_kernels());
   return found;
 }
 
 const TileKernels& chosen_at_start() {
   // A throwing initialiser runs again on the next call, so that every use of a wrong name gets the message.
-  static const TileKernels& chosen = []() -> const TileKernels& {
-    const char* wanted = std::getenv("CIMQ_CPU_ISA");
-    if (wanted == nullptr || *wanted == '\0') return available_kernels().front();
-    return kernels_named(wanted);
-  }();
+  static const TileKernels& chosen = choose_kernels(std::getenv("CIMQ_CPU_ISA"));
   return chosen;
 }
 
@@ -42,6 +45,11 @@ const TileKernels& kernels_named(std::string_view isa) {
   }
   throw Error(
       message("CIMQ_CPU_ISA: must be one of the instruction sets that this machine can run (", names, "), got ", isa));
+}
+
+const TileKernels& choose_kernels(const char* wanted) {
+  if (wanted == nullptr || *wanted == '\0') return available_kernels().front();
+  return kernels_named(wanted);
 }
 
 const TileKernels& active_kernels() {

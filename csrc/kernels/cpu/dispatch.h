@@ -16,6 +16,9 @@ const std::vector<TileKernels>& available_kernels();
 /// (read once). Throws cimq::Error if it names an unknown or unavailable instruction set.
 const TileKernels& active_kernels();
 
+/// The best available kernels if `wanted` is null or empty, else those of that name (as kernels_named).
+const TileKernels& choose_kernels(const char* wanted);
+
 /// Finds available kernels by name; throws cimq::Error with the names to choose from.
 const TileKernels& kernels_named(std::string_view isa);
 

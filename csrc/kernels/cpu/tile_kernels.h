@@ -6,5 +6,9 @@
 namespace cimq::kernels::cpu {
 
 TileKernels scalar_kernels();
+#if defined(__x86_64__)
+TileKernels avx2_kernels();
+TileKernels avx512_kernels();
+#endif
 
 }  // namespace cimq::kernels::cpu

@@ -243,6 +243,10 @@ TEST_CASE("results of the wrong type and activations out of range are refused", 
 TEST_CASE("an unknown instruction set is refused with the names of the known ones", "[mvm][errors]") {
   CHECK_THROWS_WITH(cpu::force_isa("sse9"), Catch::Contains("scalar") && Catch::Contains("sse9"));
   CHECK(std::string(cpu::kernels_named("scalar").isa) == "scalar");
+  CHECK(std::string(cpu::choose_kernels("scalar").isa) == "scalar");
+  CHECK(cpu::choose_kernels(nullptr).isa == cpu::available_kernels().front().isa);
+  CHECK(cpu::choose_kernels("").isa == cpu::available_kernels().front().isa);
+  CHECK_THROWS_WITH(cpu::choose_kernels("AVX"), Catch::Contains("CIMQ_CPU_ISA") && Catch::Contains("AVX"));
   CHECK(std::string(cpu::available_kernels().back().isa) == "scalar");
 }
 
