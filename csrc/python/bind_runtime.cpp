@@ -1,7 +1,98 @@
+// cimq._C.Executor: the executor of bundles for Python. Arrays cross as C-ordered float32 numpy arrays.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
 #include "python/bindings.h"
+#include "runtime/executor.h"
 
 namespace cimq::python {
+namespace {
 
-void bind_runtime(pybind11::module_& /*m*/) {}
+namespace py = pybind11;
+// No forcecast: cimq.bundle converts, so that a lossy conversion is decided there and not by accident here.
+using Array = py::array_t<float, py::array::c_style>;
+
+runtime::Tensor tensor_of(const Array& x) {
+  runtime::Tensor tensor;
+  tensor.shape.assign(x.shape(), x.shape() + x.ndim());
+  tensor.data.assign(x.data(), x.data() + x.size());
+  return tensor;
+}
+
+template <typename T>
+py::array array_of(std::vector<T> values, const std::vector<std::int64_t>& shape) {
+  // The capsule owns the vector: the array is a view, nothing is copied.
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  const T* data = owned->data();
+  const py::capsule owner(owned.get(), [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
+  owned.release();  // NOLINT(bugprone-unused-return-value): the capsule has it now
+  return py::array_t<T>(shape, data, owner);
+}
+
+py::array run(const Executor& executor, const Array& x) {
+  runtime::Tensor in = tensor_of(x);
+  runtime::Tensor out;
+  {
+    const py::gil_scoped_release unlocked;
+    out = executor.run(in);
+  }
+  return array_of(std::move(out.data), out.shape);
+}
+
+std::pair<py::array, py::dict> run_layers(const Executor& executor, const Array& x) {
+  runtime::Tensor in = tensor_of(x);
+  runtime::RunResult result;
+  {
+    const py::gil_scoped_release unlocked;
+    result = executor.run_layers(in);
+  }
+  py::dict layers;
+  for (runtime::LayerOutput& layer : result.layers) {
+    layers[py::str(layer.name)] =
+        layer.exact ? array_of(std::move(layer.integers), layer.shape) : array_of(std::move(layer.floats), layer.shape);
+  }
+  return {array_of(std::move(result.output.data), result.output.shape), layers};
+}
+
+py::list check(const Executor& executor) {
+  runtime::CheckReport report;
+  {
+    const py::gil_scoped_release unlocked;
+    report = executor.check();
+  }
+  py::list entries;
+  for (const auto& entry : report.entries) {
+    entries.append(py::make_tuple(entry.name, entry.compared, entry.different, entry.first_difference));
+  }
+  return entries;
+}
+
+Executor load(const std::string& path, int threads, std::optional<std::uint64_t> seed,
+              std::optional<std::uint32_t> chip) {
+  runtime::LoadOptions options;
+  options.threads = threads;
+  options.seed = seed;
+  options.chip = chip;
+  const py::gil_scoped_release unlocked;
+  return Executor::load(path, options);
+}
+
+}  // namespace
+
+void bind_runtime(py::module_& m) {
+  py::class_<Executor>(m, "Executor", "Executes a bundle folder. cimq.load_bundle is the public way to it.")
+      .def_static("load", &load, py::arg("path"), py::kw_only(), py::arg("threads") = 0, py::arg("seed") = py::none(),
+                  py::arg("chip") = py::none())
+      .def("run", &run, py::arg("x"))
+      .def("run_layers", &run_layers, py::arg("x"), "(output, {layer name: raw result}).")
+      .def("check", &check, "[(name, values compared, values that differ, first difference)].")
+      .def("text_of", &Executor::text_of, py::arg("file"))
+      .def_property_readonly("input_shape", [](const Executor& e) { return e.graph().input_shape; })
+      .def_property_readonly("threads", &Executor::threads);
+}
 
 }  // namespace cimq::python

@@ -1,0 +1,95 @@
+// The network as the compiler and the executor see it: nodes in order of execution, shapes without the batch.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cimq::compiler {
+
+enum class OpKind {
+  kCrossbarConv2d,
+  kCrossbarLinear,
+  kConv2dF32,
+  kLinearF32,
+  kRelu,
+  kClamp,
+  kMaxPool2d,
+  kAvgPool2d,
+  kAdd,
+  kFlatten,
+  kReshape,
+  kSlice,
+  kPad,
+  kCat,
+  kAffine,
+};
+
+using Shape = std::vector<std::int64_t>;
+
+/// Kernel geometry of convolutions and pooling. Pooling pads symmetrically and does not use `groups`.
+struct Window {
+  std::array<std::int64_t, 2> kernel{1, 1}, stride{1, 1}, dilation{1, 1};  // height, width
+  std::int64_t pad_left = 0, pad_right = 0, pad_top = 0, pad_bottom = 0;
+  std::int64_t groups = 1;
+  bool count_include_pad = true;
+};
+
+/// What a crossbar layer is to the crossbars and to the latency model.
+struct CrossbarLayer {
+  std::string layer_name;
+  std::uint32_t layer_index = 0;
+  int weight_bits = 8;
+  int act_bits = 8;
+  bool act_signed = false;
+  std::int64_t outputs = 0;            ///< columns of one group's matrix
+  std::int64_t inputs_per_output = 0;  ///< rows of one group's matrix
+  std::int64_t invocations = 1;        ///< matrix-vector products per sample and group
+  std::int64_t repeats = 1;            ///< groups
+};
+
+struct Node {
+  std::string name;
+  OpKind op = OpKind::kRelu;
+  std::vector<int> inputs;                     ///< -1 is the graph's input, i >= 0 the result of node i
+  Shape shape;                                 ///< of the result, without the batch
+  std::map<std::string, std::string> tensors;  ///< role ("weight", "x_scale", ...) -> key in weights.safetensors
+
+  Window window;                              // convolutions, pooling
+  std::optional<float> clamp_min, clamp_max;  // clamp
+  Shape slice_start, slice_stop, slice_step;  // slice, one entry per dimension
+  Shape pad_before, pad_after;                // pad, one entry per dimension
+  float pad_value = 0.0F;                     // pad
+  std::int64_t dim = 0;                       // cat
+  std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear
+};
+
+struct Graph {
+  std::string input_name;
+  Shape input_shape;       ///< without the batch
+  int output = -1;         ///< node index
+  std::uint64_t seed = 0;  ///< of device variation
+  std::uint32_t chip = 0;  ///< which chip of that seed
+  std::vector<Node> nodes;
+
+  const Shape& shape_of(int value) const {
+    return value < 0 ? input_shape : nodes[static_cast<std::size_t>(value)].shape;
+  }
+};
+
+std::string_view name_of(OpKind op);
+bool is_crossbar(OpKind op);
+bool is_conv(OpKind op);
+
+/// Product of the dimensions.
+std::int64_t elements(const Shape& shape);
+
+/// Shape that `node` computes from its inputs' shapes; throws Error naming the node where they do not fit.
+/// Crossbar and fp32 layers take their output count from `node.shape`, which the tensors' shapes must match (runtime).
+Shape infer_shape(const Graph& graph, const Node& node);
+
+}  // namespace cimq::compiler

@@ -1,1 +1,0 @@
-namespace cimq::compiler { void starter() {} }

@@ -1,1 +1,0 @@
-namespace cimq::runtime { void starter() {} }

@@ -1,0 +1,188 @@
+// crossbar_conv2d, crossbar_linear: quantise, multiply on the crossbars, re-scale.
+//   x_q = clamp(rint(x / x_scale)); Y = crossbar(x_q); y = float32(Y) * multiplier[o] + bias[o], each op rounded once.
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <utility>
+
+#include "common/error.h"
+#include "common/rounding.h"
+#include "kernels/crossbar_conv2d.h"
+#include "kernels/crossbar_mvm.h"
+#include "runtime/parallel.h"
+#include "runtime/steps/geometry.h"
+#include "runtime/steps/step.h"
+
+namespace cimq::runtime {
+namespace {
+
+using compiler::CrossbarLayer;
+using compiler::Node;
+using compiler::Shape;
+
+/// Activations as the kernels take them: raw bits of an unsigned value or of an int8.
+class Quantizer {
+ public:
+  Quantizer(std::string name, float scale, const CrossbarLayer& layer) : name_(std::move(name)), scale_(scale) {
+    const int magnitude_bits = layer.act_signed ? layer.act_bits - 1 : layer.act_bits;
+    lo_ = layer.act_signed ? -std::ldexp(1.0F, magnitude_bits) : 0.0F;
+    hi_ = std::ldexp(1.0F, magnitude_bits) - 1.0F;
+  }
+
+  std::vector<std::uint8_t> operator()(const float* x, std::int64_t count) const {
+    std::vector<std::uint8_t> result(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) {
+      check(std::isfinite(x[i]), "node '", name_, "': its input must be finite, got ", x[i], " at element ", i);
+      const auto value = static_cast<std::int32_t>(quantize_value(x[i], scale_, lo_, hi_));
+      result[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(value & 0xff);
+    }
+    return result;
+  }
+
+ private:
+  std::string name_;
+  float scale_, lo_, hi_;
+};
+
+kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
+  const CrossbarLayer& layer = *node.crossbar;
+  kernels::MvmOptions options;
+  options.weight_bits = layer.weight_bits;
+  options.act_bits = layer.act_bits;
+  options.act_signed = layer.act_signed;
+  options.seed = context.graph.seed;
+  options.chip = context.graph.chip;
+  options.layer = layer.layer_index;
+  if (node.tensors.contains("adc_lo")) {
+    const Shape& shape = context.weights.at(node.tensors.at("adc_lo")).shape;
+    options.adc_lo = tensor_of<std::int32_t>(context, node, "adc_lo", shape);
+  }
+  if (node.tensors.contains("adc_lsb")) {
+    const Shape& shape = context.weights.at(node.tensors.at("adc_lsb")).shape;
+    options.adc_lsb = tensor_of<double>(context, node, "adc_lsb", shape);
+  }
+  return options;
+}
+
+/// What both kinds share: quantisation before, re-scaling after. `Kernel` runs the layer on raw bits.
+template <typename Kernel>
+class CrossbarStep final : public Step {
+ public:
+  CrossbarStep(Kernel kernel, Quantizer quantizer, std::vector<float> multiplier, std::vector<float> bias,
+               std::int64_t in_elements, std::int64_t out_elements, std::int64_t inner)
+      : kernel_(std::move(kernel)),
+        quantizer_(std::move(quantizer)),
+        multiplier_(std::move(multiplier)),
+        bias_(std::move(bias)),
+        in_elements_(in_elements),
+        out_elements_(out_elements),
+        inner_(inner) {}
+
+  bool exact() const override { return kernel_.exact(); }
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
+           int threads) const override {
+    const std::vector<std::uint8_t> x = quantizer_(inputs[0], batch * in_elements_);
+    if (exact()) {
+      run_as<std::int32_t>(x, batch, out, raw == nullptr ? nullptr : raw->integers, threads);
+    } else {
+      run_as<float>(x, batch, out, raw == nullptr ? nullptr : raw->floats, threads);
+    }
+  }
+
+ private:
+  template <typename T>
+  void run_as(const std::vector<std::uint8_t>& x, std::int64_t batch, float* out, T* y, int threads) const {
+    std::vector<T> own;
+    if (y == nullptr) {
+      own.resize(static_cast<std::size_t>(batch * out_elements_));
+      y = own.data();
+    }
+    kernel_.run(x.data(), batch, y, threads);
+    const auto channels = static_cast<std::int64_t>(multiplier_.size());
+    for (std::int64_t row = 0; row < batch * out_elements_ / (channels * inner_); ++row) {
+      for (std::size_t o = 0; o < multiplier_.size(); ++o) {
+        for (std::int64_t i = 0; i < inner_; ++i) {
+          const float scaled = static_cast<float>(*y++) * multiplier_[o];
+          *out++ = scaled + bias_[o];
+        }
+      }
+    }
+  }
+
+  Kernel kernel_;
+  Quantizer quantizer_;
+  std::vector<float> multiplier_, bias_;
+  std::int64_t in_elements_, out_elements_;
+  std::int64_t inner_;  // values per channel: OH * OW, or 1
+};
+
+/// Calls `work(begin, end)` on parts of [0, rows).
+template <typename Work>
+void split(std::int64_t rows, int threads, const Work& work) {
+  const std::int64_t part = (rows + threads - 1) / threads;
+  parallel_for((rows + part - 1) / part, threads,
+               [&](std::int64_t i) { work(i * part, std::min(rows, (i + 1) * part)); });
+}
+
+struct LinearKernel {
+  kernels::CrossbarMvm mvm;
+  std::int64_t rows;  // vectors per sample
+
+  bool exact() const { return mvm.exact(); }
+  template <typename T>
+  void run(const std::uint8_t* x, std::int64_t batch, T* y, int threads) const {
+    const std::int64_t inputs = mvm.plan().inputs;
+    const std::int64_t outputs = mvm.plan().outputs;
+    split(batch * rows, threads,
+          [&](std::int64_t begin, std::int64_t end) { mvm.run(x + begin * inputs, end - begin, y + begin * outputs); });
+  }
+};
+
+struct ConvKernel {
+  kernels::CrossbarConv2d conv;
+  std::int64_t height, width;
+
+  bool exact() const { return conv.exact(); }
+  template <typename T>
+  void run(const std::uint8_t* x, std::int64_t batch, T* y, int threads) const {
+    split(batch * conv.geometry().out_h(height), threads,
+          [&](std::int64_t begin, std::int64_t end) { conv.run_rows(x, height, width, begin, end, y); });
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node& node) {
+  const Shape& in = context.graph.shape_of(node.inputs[0]);
+  const bool conv = compiler::is_conv(node.op);
+  const std::int64_t outputs = conv ? node.shape[0] : node.shape.back();
+  const compiler::Window& w = node.window;
+  const Shape weight_shape =
+      conv ? Shape{outputs, in[0] / w.groups, w.kernel[0], w.kernel[1]} : Shape{outputs, in.back()};
+
+  const auto weight = tensor_of<std::int8_t>(context, node, "weight", weight_shape);
+  const float scale = tensor_of<float>(context, node, "x_scale", {})[0];
+  check(scale > 0.0F, "weights.safetensors: x_scale of node '", node.name, "' must be positive, got ", scale);
+  auto multiplier = tensor_of<float>(context, node, "multiplier", {outputs});
+  auto bias = tensor_of<float>(context, node, "bias", {outputs});
+  const kernels::MvmOptions options = options_of(context, node);
+  Quantizer quantizer(node.name, scale, *node.crossbar);
+  const std::int64_t in_elements = compiler::elements(in);
+  const std::int64_t out_elements = compiler::elements(node.shape);
+  try {
+    if (conv) {
+      ConvKernel kernel{{context.hardware, weight.data(), geometry_of(node, in[0]), options}, in[1], in[2]};
+      return std::make_unique<CrossbarStep<ConvKernel>>(std::move(kernel), std::move(quantizer), std::move(multiplier),
+                                                        std::move(bias), in_elements, out_elements,
+                                                        node.shape[1] * node.shape[2]);
+    }
+    LinearKernel kernel{{context.hardware, weight.data(), outputs, in.back(), options}, in_elements / in.back()};
+    return std::make_unique<CrossbarStep<LinearKernel>>(std::move(kernel), std::move(quantizer), std::move(multiplier),
+                                                        std::move(bias), in_elements, out_elements, 1);
+  } catch (const Error& error) {
+    throw Error(message("node '", node.name, "': ", error.what()));
+  }
+}
+
+}  // namespace cimq::runtime

@@ -1,0 +1,77 @@
+// conv2d_f32, linear_f32: layers that were left in float32.
+#include "kernels/dense.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "runtime/parallel.h"
+#include "runtime/steps/geometry.h"
+#include "runtime/steps/step.h"
+
+namespace cimq::runtime {
+namespace {
+
+using compiler::Node;
+using compiler::Shape;
+
+struct Parameters {
+  std::vector<float> weight, bias;
+  const float* bias_or_null() const { return bias.empty() ? nullptr : bias.data(); }
+};
+
+class LinearStep final : public Step {
+ public:
+  LinearStep(Parameters parameters, std::int64_t rows, std::int64_t inputs, std::int64_t outputs)
+      : parameters_(std::move(parameters)), rows_(rows), inputs_(inputs), outputs_(outputs) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+    kernels::linear_f32(inputs[0], parameters_.weight.data(), parameters_.bias_or_null(), batch * rows_, inputs_,
+                        outputs_, out);
+  }
+
+ private:
+  Parameters parameters_;
+  std::int64_t rows_, inputs_, outputs_;
+};
+
+class ConvStep final : public Step {
+ public:
+  ConvStep(Parameters parameters, const kernels::Conv2dGeometry& geometry, Shape in, std::int64_t out_elements)
+      : parameters_(std::move(parameters)), geometry_(geometry), in_(std::move(in)), out_elements_(out_elements) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           int threads) const override {
+    parallel_for(batch, threads, [&](std::int64_t b) {
+      kernels::conv2d_f32(inputs[0] + b * compiler::elements(in_), parameters_.weight.data(),
+                          parameters_.bias_or_null(), geometry_, 1, in_[1], in_[2], out + b * out_elements_);
+    });
+  }
+
+ private:
+  Parameters parameters_;
+  kernels::Conv2dGeometry geometry_;
+  Shape in_;
+  std::int64_t out_elements_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_dense_step(const StepContext& context, const Node& node) {
+  const Shape& in = context.graph.shape_of(node.inputs[0]);
+  const bool conv = compiler::is_conv(node.op);
+  const std::int64_t outputs = conv ? node.shape[0] : node.shape.back();
+  const compiler::Window& w = node.window;
+  const Shape weight_shape =
+      conv ? Shape{outputs, in[0] / w.groups, w.kernel[0], w.kernel[1]} : Shape{outputs, in.back()};
+  Parameters parameters;
+  parameters.weight = tensor_of<float>(context, node, "weight", weight_shape);
+  if (node.tensors.contains("bias")) parameters.bias = tensor_of<float>(context, node, "bias", {outputs});
+  if (conv) {
+    return std::make_unique<ConvStep>(std::move(parameters), geometry_of(node, in[0]), in,
+                                      compiler::elements(node.shape));
+  }
+  const std::int64_t inputs = in.back();
+  return std::make_unique<LinearStep>(std::move(parameters), compiler::elements(in) / inputs, inputs, outputs);
+}
+
+}  // namespace cimq::runtime

@@ -1,0 +1,114 @@
+// flatten, reshape, slice, pad, cat: values are moved, never changed.
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <utility>
+
+#include "runtime/steps/step.h"
+
+namespace cimq::runtime {
+namespace {
+
+using compiler::Node;
+using compiler::OpKind;
+using compiler::Shape;
+
+class CopyStep final : public Step {
+ public:
+  explicit CopyStep(std::int64_t elements) : elements_(elements) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+    std::copy_n(inputs[0], batch * elements_, out);
+  }
+
+ private:
+  std::int64_t elements_;
+};
+
+/// Copies a box between two arrays: element i of the box is at `offset + sum i_k * stride_k` on both sides.
+struct BoxCopy {
+  Shape extent, from_stride, to_stride;
+  std::int64_t from_offset = 0, to_offset = 0;
+
+  void run(const float* from, float* to) const { copy(0, from + from_offset, to + to_offset); }
+
+ private:
+  void copy(std::size_t axis, const float* from, float* to) const {
+    for (std::int64_t i = 0; i < extent[axis]; ++i) {
+      if (axis + 1 == extent.size()) {
+        to[i * to_stride[axis]] = from[i * from_stride[axis]];
+      } else {
+        copy(axis + 1, from + i * from_stride[axis], to + i * to_stride[axis]);
+      }
+    }
+  }
+};
+
+Shape strides_of(const Shape& shape) {
+  Shape strides(shape.size());
+  std::int64_t stride = 1;
+  for (std::size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= shape[i];
+  }
+  return strides;
+}
+
+/// Fills the result with `fill`, then copies one box of each input into it.
+class BoxStep final : public Step {
+ public:
+  BoxStep(std::vector<BoxCopy> boxes, std::vector<std::int64_t> sizes, std::int64_t elements, std::optional<float> fill)
+      : boxes_(std::move(boxes)), sizes_(std::move(sizes)), elements_(elements), fill_(fill) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+    if (fill_) std::fill_n(out, batch * elements_, *fill_);
+    for (std::int64_t b = 0; b < batch; ++b) {
+      for (std::size_t i = 0; i < boxes_.size(); ++i) boxes_[i].run(inputs[i] + b * sizes_[i], out + b * elements_);
+    }
+  }
+
+ private:
+  std::vector<BoxCopy> boxes_;
+  std::vector<std::int64_t> sizes_;  // elements of each input
+  std::int64_t elements_;
+  std::optional<float> fill_;
+};
+
+std::int64_t dot(const Shape& a, const Shape& b) {
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_shape_step(const StepContext& context, const Node& node) {
+  const std::int64_t elements = compiler::elements(node.shape);
+  if (node.op == OpKind::kFlatten || node.op == OpKind::kReshape || node.shape.empty()) {
+    return std::make_unique<CopyStep>(elements);
+  }
+  std::vector<BoxCopy> boxes;
+  std::vector<std::int64_t> sizes;
+  std::int64_t place = 0;  // cat: where the next input goes
+  for (const int input : node.inputs) {
+    const Shape& in = context.graph.shape_of(input);
+    BoxCopy box{in, strides_of(in), strides_of(node.shape)};
+    if (node.op == OpKind::kSlice) {
+      box.extent = node.shape;
+      box.from_offset = dot(node.slice_start, box.from_stride);
+      for (std::size_t i = 0; i < in.size(); ++i) box.from_stride[i] *= node.slice_step[i];
+    } else if (node.op == OpKind::kPad) {
+      box.to_offset = dot(node.pad_before, box.to_stride);
+    } else {
+      const auto dim = static_cast<std::size_t>(node.dim);
+      box.to_offset = place * box.to_stride[dim];
+      place += in[dim];
+    }
+    sizes.push_back(compiler::elements(in));
+    boxes.push_back(std::move(box));
+  }
+  const std::optional<float> fill = node.op == OpKind::kPad ? std::optional(node.pad_value) : std::nullopt;
+  return std::make_unique<BoxStep>(std::move(boxes), std::move(sizes), elements, fill);
+}
+
+}  // namespace cimq::runtime

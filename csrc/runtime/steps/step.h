@@ -1,0 +1,57 @@
+// One executable node of a network. Steps are immutable after construction and may run on several threads at once.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "common/hardware.h"
+#include "compiler/ir/graph.h"
+#include "runtime/safetensors.h"
+
+namespace cimq::runtime {
+
+/// Where a crossbar step puts its raw result Y besides using it; the pointer that fits `exact` is set.
+struct RawResult {
+  std::int32_t* integers = nullptr;
+  float* floats = nullptr;
+};
+
+class Step {
+ public:
+  Step() = default;
+  Step(const Step&) = delete;
+  Step& operator=(const Step&) = delete;
+  virtual ~Step() = default;
+
+  /// Computes `batch` samples. Arrays are [batch, shape of the node] in C order; `raw` may be null and is used by
+  /// crossbar steps only. `threads` may be used inside; the result does not depend on it.
+  virtual void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
+                   int threads) const = 0;
+  /// Crossbar steps: whether Y is int32.
+  virtual bool exact() const { return true; }
+};
+
+/// What a step is built from. `weights` must hold the node's tensors with the shapes and types that the node implies.
+struct StepContext {
+  const compiler::Graph& graph;
+  const Hardware& hardware;
+  const Safetensors& weights;
+};
+
+/// Builds the step of `node`; throws Error naming the node where tensors are missing or do not fit.
+std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node);
+
+// The makers that make_step chooses from, one per file.
+std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const compiler::Node& node);
+std::unique_ptr<Step> make_dense_step(const StepContext& context, const compiler::Node& node);
+std::unique_ptr<Step> make_pooling_step(const StepContext& context, const compiler::Node& node);
+std::unique_ptr<Step> make_elementwise_step(const StepContext& context, const compiler::Node& node);
+std::unique_ptr<Step> make_shape_step(const StepContext& context, const compiler::Node& node);
+
+/// Values of the tensor in `role`; throws Error unless its shape is `shape` and, for floats, every value is finite.
+template <typename T>
+std::vector<T> tensor_of(const StepContext& context, const compiler::Node& node, const char* role,
+                         const compiler::Shape& shape);
+
+}  // namespace cimq::runtime

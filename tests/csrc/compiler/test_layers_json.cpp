@@ -1,0 +1,125 @@
+#include <catch2/catch.hpp>
+
+#include "common/error.h"
+#include "compiler/frontends/layers_json.h"
+#include "runtime/bundle_fixture.h"
+
+using Catch::Matchers::Contains;
+using cimq::compiler::OpKind;
+using cimq::compiler::read_layers;
+using nlohmann::json;
+
+namespace {
+
+json net() { return cimq::test::layers_of_small_net(); }
+
+/// The small network with the value at a JSON pointer replaced must be refused.
+void refused(const std::string& pointer, const json& value, const char* part) {
+  json file = net();
+  file[json::json_pointer(pointer)] = value;
+  INFO(pointer << " = " << value.dump());
+  CHECK_THROWS_WITH(read_layers(file.dump()), Contains(part));
+}
+
+json node(const char* op, const json& attrs, const json& shape, const json& inputs = {"x"}) {
+  return {{"name", "n"},    {"op", op},       {"inputs", inputs},
+          {"shape", shape}, {"attrs", attrs}, {"tensors", json::object()}};
+}
+
+json single(const json& the_node, const json& input_shape) {
+  return {{"schema", "cimq.layers"},
+          {"version", "1.0.0"},
+          {"input", {{"name", "x"}, {"shape", input_shape}, {"dtype", "float32"}}},
+          {"output", "n"},
+          {"nodes", {the_node}}};
+}
+
+}  // namespace
+
+TEST_CASE("layers.json becomes a graph in order", "[layers]") {
+  const auto graph = read_layers(net().dump());
+  REQUIRE(graph.nodes.size() == 6);
+  CHECK(graph.output == 5);
+  CHECK(graph.nodes[0].op == OpKind::kCrossbarConv2d);
+  CHECK(graph.nodes[0].inputs == std::vector<int>{-1});
+  CHECK(graph.nodes[0].window.pad_left == 1);
+  CHECK(graph.nodes[0].window.pad_bottom == 1);
+  CHECK(graph.nodes[0].window.pad_top == 0);
+  CHECK(graph.nodes[0].crossbar->repeats == 2);
+  CHECK(graph.nodes[2].inputs == std::vector<int>{1, 0});
+  CHECK(graph.nodes[5].tensors.at("x_scale") == "fc.x_scale");
+}
+
+TEST_CASE("layers.json that does not hold together is refused", "[layers]") {
+  refused("/schema", "x", "schema must be 'cimq.layers'");
+  refused("/version", "2.0.0", "cannot be read");
+  refused("/extra", 1, "unknown key 'extra'");
+  refused("/output", "x", "output must name a node");
+  refused("/output", "nowhere", "output must name a node");
+  refused("/input/dtype", "int8", "dtype must be 'float32'");
+  refused("/input/shape", {2, 0, 5}, "shape must hold integers from 1");
+  refused("/input/shape", {2, 4, 5, 1}, "needs inputs and results of shape [C, H, W]");
+  refused("/nodes/0/op", "exec", "unknown op 'exec'");
+  refused("/nodes/0/shape", {4, 4, 6}, "does not follow");
+  refused("/nodes/0/shape", {3, 4, 5}, "cannot be split into 2 groups");
+  refused("/nodes/0/shape", {268435456, 268435456, 2}, "elements per sample");
+  refused("/nodes/0/inputs", {"sum"}, "'sum' is no earlier node");
+  refused("/nodes/0/inputs", {"conv"}, "'conv' is no earlier node");
+  refused("/nodes/2/inputs", {"relu"}, "takes 2 inputs, got 1");
+  refused("/nodes/1/name", "conv", "the name is used twice");
+  refused("/nodes/1/name", "x", "the name is used twice");
+  refused("/nodes/0/weight_bits", 9, "weight_bits must be an integer from 1 to 8, got 9");
+  refused("/nodes/0/weight_bits", 0, "weight_bits");
+  refused("/nodes/0/weight_bits", 4.0, "weight_bits must be an integer");
+  refused("/nodes/0/act_bits", 9, "act_bits");
+  refused("/nodes/0/act_signed", 1, "act_signed must be true or false");
+  refused("/nodes/0/outputs", 4, "outputs is 4 but its geometry gives 2");
+  refused("/nodes/0/inputs_per_output", 12, "inputs_per_output is 12 but its geometry gives 6");
+  refused("/nodes/0/invocations", 1, "invocations is 1 but its geometry gives 20");
+  refused("/nodes/5/repeats", 2, "repeats is 2 but its geometry gives 1");
+  refused("/nodes/5/layer_name", "conv", "layer_name 'conv' is used twice");
+  refused("/nodes/5/layer_index", 0, "layer_index 0 is used twice");
+  refused("/nodes/0/attrs/stride", {0, 1}, "stride must hold integers from 1");
+  refused("/nodes/0/attrs/stride", {1}, "stride must have 2 entries, got 1");
+  refused("/nodes/0/attrs/padding", {-1, 0, 0, 0}, "padding must hold integers from 0");
+  refused("/nodes/0/attrs/kernel", {9, 9}, "does not fit the padded input");
+  refused("/nodes/0/attrs/kernel", {18446744073709551615ULL, 1}, "kernel must hold integers");
+  refused("/nodes/0/attrs/groups", 0, "groups must be an integer from 1");
+  refused("/nodes/0/attrs/mode", 1, "unknown key 'mode'");
+  refused("/nodes/0/tensors/extra", "a", "unknown key 'extra'");
+  refused("/nodes/0/tensors", json::object(), "'weight' is missing");
+  refused("/nodes/1/attrs/x", 1, "unknown key 'x'");
+  refused("/nodes/3/attrs/padding", {2, 2}, "at most half its kernel");
+  refused("/chip", {{"seed", -1}, {"chip", 0}}, "seed must be an integer from 0");
+}
+
+TEST_CASE("Shapes of the shape ops follow from their attributes", "[layers]") {
+  const auto accepted = [](const json& the_node, const json& in) {
+    INFO(the_node.dump());
+    CHECK_NOTHROW(read_layers(single(the_node, in).dump()));
+  };
+  const auto not_accepted = [](const json& the_node, const json& in, const char* part) {
+    INFO(the_node.dump());
+    CHECK_THROWS_WITH(read_layers(single(the_node, in).dump()), Contains(part));
+  };
+  const json none = json::object();
+  accepted(node("slice", {{"start", {0, 1}}, {"stop", {2, 5}}, {"step", {1, 2}}}, {2, 2}), {2, 5});
+  not_accepted(node("slice", {{"start", {0, 1}}, {"stop", {2, 6}}, {"step", {1, 2}}}, {2, 3}), {2, 5}, "stop <= 5");
+  not_accepted(node("slice", {{"start", {2}}, {"stop", {2}}, {"step", {1}}}, {1}), {5}, "start < stop");
+  accepted(node("pad", {{"before", {1, 0}}, {"after", {0, 2}}, {"value", 0}}, {3, 7}), {2, 5});
+  not_accepted(node("pad", {{"before", {1}}, {"after", {0}}, {"value", 0}}, {3, 5}), {2, 5}, "must have 2 entries");
+  not_accepted(node("pad", {{"before", {0}}, {"after", {0}}, {"value", 1e300}}, {2}), {2}, "must fit float32");
+  accepted(node("cat", {{"dim", 0}}, {4, 5}, {"x", "x"}), {2, 5});
+  not_accepted(node("cat", {{"dim", 2}}, {4, 5}, {"x", "x"}), {2, 5}, "dim must be below 2");
+  accepted(node("reshape", none, {5, 2}), {2, 5});
+  not_accepted(node("reshape", none, {5, 3}), {2, 5}, "cannot reshape [2, 5] to [5, 3]");
+  accepted(node("flatten", none, {10}), {2, 5});
+  accepted(node("clamp", {{"min", 0}, {"max", nullptr}}, {2}), {2});
+  not_accepted(node("clamp", none, {2}), {2}, "needs min or max");
+  accepted(node("avg_pool2d",
+                {{"kernel", {2, 2}}, {"stride", {2, 1}}, {"padding", {1, 0}}, {"count_include_pad", false}}, {1, 3, 3}),
+           {1, 4, 4});
+  not_accepted(node("max_pool2d", {{"kernel", {3, 3}}, {"stride", {1, 1}}, {"padding", {0, 0}}, {"dilation", {2, 2}}},
+                    {1, 1, 1}),
+               {1, 4, 4}, "does not fit");
+}
