@@ -1,1 +1,0 @@
-namespace cimq::agent { void starter() {} }
