@@ -21,13 +21,18 @@ namespace cimq::kernels {
 /// What a random word is for; each has its own stream.
 enum class CellPurpose : std::uint32_t { kProgramming = 0 };
 
-/// Uniform word of one cell.
-CIMQ_HOST_DEVICE inline std::uint32_t cell_word(std::uint64_t seed, std::uint32_t chip, std::uint32_t layer, int slice,
-                                                CellPurpose purpose, std::uint64_t cell) {
-  const std::uint64_t block = cell >> 2;
+/// Number of a cell within its layer and slice.
+CIMQ_HOST_DEVICE inline std::uint64_t cell_index(std::int64_t output, std::int64_t input, std::int64_t inputs,
+                                                 int polarity) {
+  return static_cast<std::uint64_t>(output * inputs + input) * 2U + static_cast<std::uint64_t>(polarity);
+}
+
+/// Uniform words of the four cells of a block.
+CIMQ_HOST_DEVICE inline PhiloxCounter cell_words(std::uint64_t seed, std::uint32_t chip, std::uint32_t layer, int slice,
+                                                 CellPurpose purpose, std::uint64_t block) {
   const std::uint32_t packed = static_cast<std::uint32_t>(block >> 32) | (static_cast<std::uint32_t>(slice) << 16) |
                                (static_cast<std::uint32_t>(purpose) << 24);
-  return philox4x32({{static_cast<std::uint32_t>(block), packed, layer, chip}}, philox_key(seed)).word[cell & 3U];
+  return philox4x32({{static_cast<std::uint32_t>(block), packed, layer, chip}}, philox_key(seed));
 }
 
 /// Conductance in 1/256 level of a cell programmed to `level` whose variation is `sample` (1/256 level).
@@ -47,6 +52,22 @@ class CellNoise {
                            int polarity) const;
   /// Bound of conductance() for levels up to `level`.
   std::int32_t largest_conductance(std::int32_t level) const;
+
+  /// The cells of one output and slice in ascending order: the same conductances, every block of words drawn once.
+  class Row {
+   public:
+    Row(const CellNoise& noise, std::int64_t output, std::int64_t inputs, int slice)
+        : noise_(noise), output_(output), inputs_(inputs), slice_(slice) {}
+    std::int32_t conductance(std::int32_t level, std::int64_t input, int polarity);
+
+   private:
+    const CellNoise& noise_;
+    std::int64_t output_;
+    std::int64_t inputs_;
+    int slice_;
+    std::uint64_t block_ = ~std::uint64_t{0};
+    PhiloxCounter words_{};
+  };
 
  private:
   std::uint64_t seed_;

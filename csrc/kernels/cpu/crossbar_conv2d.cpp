@@ -13,6 +13,17 @@ constexpr std::int64_t kPatchBytes = 1 << 20;  // of a block of patches
 constexpr std::int64_t kMinPatches = 64;
 constexpr std::int64_t kMaxPatches = 4096;
 
+/// Calls `work(position, row, ox, count)` for the parts of the output positions [first, last) that lie in one row.
+template <typename Work>
+void for_each_row_part(std::int64_t first, std::int64_t last, std::int64_t out_w, const Work& work) {
+  while (first < last) {
+    const std::int64_t ox = first % out_w;
+    const std::int64_t count = std::min(out_w - ox, last - first);
+    work(first, first / out_w, ox, count);
+    first += count;
+  }
+}
+
 }  // namespace
 
 CrossbarConv2d::CrossbarConv2d(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
@@ -40,31 +51,35 @@ void CrossbarConv2d::run_block_rows(const std::uint8_t* x, std::int64_t h, std::
                                     std::int64_t end, T* y) const {
   const Conv2dGeometry& g = geometry_;
   check_image(g, h, w, "crossbar_conv2d");
+  const std::int64_t out_h = g.out_h(h);
   const std::int64_t out_w = g.out_w(w);
-  const std::int64_t plane = g.out_h(h) * out_w;
+  check(begin >= 0 && begin <= end, "crossbar_conv2d: rows must be a range, got ", begin, "..", end);
+  if (begin == end) return;
   const std::int64_t inputs = g.inputs_per_output();
   const std::int64_t outputs = g.out_channels / g.groups;
   const std::int64_t block =
       std::min((end - begin) * out_w, std::clamp(kPatchBytes / inputs, kMinPatches, kMaxPatches));
-  std::vector<std::uint8_t> patches(static_cast<std::size_t>(block * inputs));
+  std::vector<std::uint8_t> patches(static_cast<std::size_t>(block * inputs + PatchGatherer::kSlack));
   std::vector<T> results(static_cast<std::size_t>(block * outputs));
+  PatchGatherer gatherer(g, h, w);
+  // Blocks cross rows and images, so that small images still fill them.
   for (std::int64_t first = begin * out_w; first < end * out_w; first += block) {
-    const std::int64_t count = std::min(block, end * out_w - first);
+    const std::int64_t last = std::min(first + block, end * out_w);
     for (std::int64_t group = 0; group < g.groups; ++group) {
-      for (std::int64_t p = 0; p < count; ++p) {
-        const std::int64_t image = (first + p) / plane;
-        const std::int64_t position = (first + p) % plane;
-        const std::int64_t channel = image * g.in_channels + group * (g.in_channels / g.groups);
-        copy_patch(g, x + channel * h * w, h, w, position / out_w, position % out_w, patches.data() + p * inputs);
-      }
-      groups_[static_cast<std::size_t>(group)].run(patches.data(), count, results.data());
-      for (std::int64_t o = 0; o < outputs; ++o) {
-        for (std::int64_t p = 0; p < count; ++p) {
-          const std::int64_t image = (first + p) / plane;
-          const std::int64_t channel = image * g.out_channels + group * outputs + o;
-          y[channel * plane + (first + p) % plane] = results[static_cast<std::size_t>(p * outputs + o)];
+      const std::int64_t channel = group * (g.in_channels / g.groups);
+      for_each_row_part(first, last, out_w, [&](std::int64_t p, std::int64_t row, std::int64_t ox, std::int64_t count) {
+        const std::uint8_t* image = x + (row / out_h * g.in_channels + channel) * h * w;
+        gatherer.gather(image, row % out_h, ox, ox + count, patches.data() + (p - first) * inputs);
+      });
+      groups_[static_cast<std::size_t>(group)].run(patches.data(), last - first, results.data());
+      for_each_row_part(first, last, out_w, [&](std::int64_t p, std::int64_t row, std::int64_t ox, std::int64_t count) {
+        const T* result = results.data() + (p - first) * outputs;
+        const std::int64_t plane = row / out_h * g.out_channels + group * outputs;
+        for (std::int64_t o = 0; o < outputs; ++o) {
+          T* out = y + ((plane + o) * out_h + row % out_h) * out_w + ox;
+          for (std::int64_t j = 0; j < count; ++j) out[j] = result[j * outputs + o];
         }
-      }
+      });
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "kernels/cpu/packed_cells.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 
@@ -18,28 +19,39 @@ constexpr std::int64_t kIdealTileInputs = 256;
 /// Inputs of the digital product that are read against one block of weights, so that both stay in the first cache.
 constexpr std::int64_t kDigitalTileInputs = 512;
 
-/// Cell values of one plane, [outputs, inputs]: levels, 1/256 levels, or differences of a pair.
-std::vector<std::int32_t> plane_values(const MvmPlan& plan, const MvmOptions& options, const CellNoise& noise,
-                                       const std::int8_t* w, const CellPlane& plane, MvmMode mode) {
-  std::vector<std::int32_t> values(static_cast<std::size_t>(plan.outputs * plan.inputs));
-  if (mode == MvmMode::kDigital) {
-    std::copy(w, w + values.size(), values.begin());
-    return values;
+/// What a plane stores for a weight whose cells do not vary, for every int8 weight (by its bits).
+using StoredValues = std::array<std::int32_t, 256>;
+
+StoredValues stored_values(const MvmPlan& plan, const CellPlane& plane, MvmMode mode, std::int32_t cell_bias) {
+  StoredValues stored{};
+  const std::int32_t top = std::max(1, (1 << (plan.weight_bits - 1)) - 1);
+  for (std::int32_t w = -top; w <= top; ++w) {
+    std::int32_t value = w;
+    if (mode != MvmMode::kDigital) {
+      value = cell_level(plan, w, plane.slice, plane.negative ? 1 : 0);
+      if (plan.mapping != Mapping::kOffset && !plan.separate_columns) value -= cell_level(plan, w, plane.slice, 1);
+    }
+    stored[static_cast<std::uint8_t>(w)] = value - cell_bias;
   }
-  const auto cell = [&](std::int64_t o, std::int64_t k, int polarity) {
-    const std::int32_t level = cell_level(plan, w[o * plan.inputs + k], plane.slice, polarity);
-    if (!plan.varies) return level;
-    return noise.conductance(level, options.first_output + o, k, plan.inputs, plane.slice, polarity);
-  };
-  const bool pair = plan.mapping != Mapping::kOffset;
+  return stored;
+}
+
+/// Conductances of one plane, [outputs, inputs] in 1/256 level: of a column, or the difference of a pair.
+std::vector<std::int16_t> noisy_values(const MvmPlan& plan, const MvmOptions& options, const CellNoise& noise,
+                                       const std::int8_t* w, const CellPlane& plane) {
+  std::vector<std::int16_t> values(static_cast<std::size_t>(plan.outputs * plan.inputs));
+  const bool difference = plan.mapping != Mapping::kOffset && !plan.separate_columns;
   std::size_t index = 0;
   for (std::int64_t o = 0; o < plan.outputs; ++o) {
+    CellNoise::Row row(noise, options.first_output + o, plan.inputs, plane.slice);
     for (std::int64_t k = 0; k < plan.inputs; ++k, ++index) {
-      if (plan.separate_columns || !pair) {
-        values[index] = cell(o, k, plane.negative ? 1 : 0);
-      } else {
-        values[index] = cell(o, k, 0) - cell(o, k, 1);
-      }
+      const std::int32_t w_q = w[index];
+      const auto cell = [&](int polarity) {
+        return row.conductance(cell_level(plan, w_q, plane.slice, polarity), k, polarity);
+      };
+      std::int32_t value = cell(plane.negative ? 1 : 0);
+      if (difference) value -= cell(1);
+      values[index] = static_cast<std::int16_t>(value);
     }
   }
   return values;
@@ -59,11 +71,14 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
 
   const CellNoise noise(hardware, options);
   for (std::size_t p = 0; p < planes_.size(); ++p) {
-    const std::vector<std::int32_t> values = plane_values(plan, options, noise, w, planes_[p], mode_);
     if (words_) {
-      fill<std::int16_t>(values, p);
+      const std::vector<std::int16_t> values = noisy_values(plan, options, noise, w, planes_[p]);
+      fill<std::int16_t>(p, [&](std::int64_t index) { return values[static_cast<std::size_t>(index)]; });
     } else {
-      fill<std::int8_t>(values, p);
+      const StoredValues stored = stored_values(plan, planes_[p], mode_, cell_bias_);
+      for (const std::int32_t value : stored) max_cell_ = std::max(max_cell_, std::abs(value));
+      fill<std::int8_t>(
+          p, [&](std::int64_t index) { return static_cast<std::int8_t>(stored[static_cast<std::uint8_t>(w[index])]); });
     }
   }
   weight_sums_.assign(static_cast<std::size_t>(outputs_), 0);
@@ -131,24 +146,25 @@ bool PackedCells::any_cell(std::int64_t panel, std::size_t plane, std::int64_t t
   return any_cell_[flag_index(panel, plane, tile)];
 }
 
-template <typename Cell>
-void PackedCells::fill(const std::vector<std::int32_t>& values, std::size_t plane) {
+template <typename Cell, typename Source>
+void PackedCells::fill(std::size_t plane, const Source& source) {
   constexpr std::int64_t kGroup = 4 / sizeof(Cell);
   for (std::int64_t panel = 0; panel < panels(); ++panel) {
-    const int width = panel_width(panel);
+    const std::int64_t step_cells = panel_width(panel) * kGroup;
     for (std::int64_t t = 0; t < tiles_; ++t) {
-      auto* cells = reinterpret_cast<Cell*>(data_.get() + offset(panel, plane, t));
-      bool any = false;
+      const std::int64_t inputs = inputs_of_tile(t);
+      int any = 0;
       for (int j = 0; j < panel_outputs(panel); ++j) {
-        const std::int32_t* row = values.data() + (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
-        for (std::int64_t k = 0; k < inputs_of_tile(t); ++k) {
-          const std::int32_t value = row[k] - cell_bias_;
-          any = any || value != 0;
-          max_cell_ = std::max(max_cell_, std::abs(value));
-          cells[(k / kGroup * width + j) * kGroup + k % kGroup] = static_cast<Cell>(value);
+        auto* cell = reinterpret_cast<Cell*>(data_.get() + offset(panel, plane, t)) + j * kGroup;
+        std::int64_t index = (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
+        for (std::int64_t k = 0; k < inputs; k += kGroup, cell += step_cells) {
+          for (std::int64_t q = 0; q < std::min(kGroup, inputs - k); ++q) {
+            cell[q] = source(index++);
+            any |= cell[q];
+          }
         }
       }
-      if (any) any_cell_[flag_index(panel, plane, t)] = true;
+      if (any != 0) any_cell_[flag_index(panel, plane, t)] = true;
     }
   }
 }

@@ -36,7 +36,7 @@ class PackedCells {
   std::int64_t tile_inputs() const { return tile_inputs_; }
   std::int64_t tiles() const { return tiles_; }
   std::int32_t cell_bias() const { return cell_bias_; }
-  std::int32_t max_cell() const { return max_cell_; }  ///< bound of the stored magnitudes
+  std::int32_t max_cell() const { return max_cell_; }  ///< bound of the stored magnitudes of int8 cells
   std::int64_t bytes() const { return bytes_; }
   /// Sum of the weights of each output, for the digital corrections.
   const std::vector<std::int64_t>& weight_sums() const { return weight_sums_; }
@@ -60,8 +60,9 @@ class PackedCells {
   void choose_mode(const MvmPlan& plan);
   std::size_t flag_index(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
   std::int64_t offset(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
-  template <typename Cell>
-  void fill(const std::vector<std::int32_t>& values, std::size_t plane);
+  /// Packs the values source(output * inputs + input) of one plane.
+  template <typename Cell, typename Source>
+  void fill(std::size_t plane, const Source& source);
 
   MvmMode mode_ = MvmMode::kSliced;
   bool words_ = false;
