@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,24 @@ import torch
 
 _PACKAGE = Path(__file__).resolve().parent
 _REBUILD = "pip install --no-build-isolation -e ."
+_RECORDED = ("version", "torch_version", "python", "compiler", "build_type", "with_cuda", "cuda_summary")
 
 
 def build_record() -> dict[str, Any]:
     """The facts that the build wrote beside the compiled module.
 
     Raises:
-        ImportError: If cimq was never built here.
+        ImportError: If cimq was never built here, or the record is damaged.
     """
     path = _PACKAGE / "_build_record.json"
-    if not path.exists():
-        raise ImportError(f"cimq's extension is not built: run `{_REBUILD}` in its source folder.")
-    record: dict[str, Any] = json.loads(path.read_text())
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ImportError(f"cimq's extension is not built: run `{_REBUILD}` in its source folder.") from None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict) or any(not isinstance(record.get(key), str) for key in _RECORDED):
+        raise ImportError(f"cimq's build record {path} is damaged: rebuild with `{_REBUILD}`.")
     return record
 
 
@@ -29,7 +37,7 @@ def check_torch_version(built: str, running: str) -> None:
     """Refuses a torch other than the one built against: its C++ interface differs between releases.
 
     Raises:
-        ImportError: With the rebuild command, if major.minor.patch or the CPU/CUDA kind differs.
+        ImportError: With the rebuild command, if version or kind (CPU, CUDA) differs.
     """
     if built != running:
         raise ImportError(
@@ -44,11 +52,17 @@ def load() -> None:
         ImportError: With one sentence and the rebuild command.
     """
     record = build_record()
-    check_torch_version(record["torch_version"], torch.__version__)
+    check_torch_version(record["torch_version"], str(torch.__version__))
+    built = f"built against torch {record['torch_version']} with Python {record['python']}"
     try:
-        from cimq import _C  # noqa: F401
-    except ImportError as error:
+        import_module("cimq._C")
+    except ModuleNotFoundError as error:
+        if error.name != "cimq._C":
+            raise
+        # The file's name carries the Python version, so another Python does not even see it.
         raise ImportError(
-            f"cimq's extension (built against torch {record['torch_version']} with Python {record['python']}) "
-            f"does not load: {error}. Rebuild with `{_REBUILD}`."
-        ) from error
+            f"cimq's extension ({built}) is missing for this Python {platform.python_version()}: "
+            f"rebuild with `{_REBUILD}`."
+        ) from None
+    except ImportError as error:
+        raise ImportError(f"cimq's extension ({built}) does not load: {error}. Rebuild with `{_REBUILD}`.") from error

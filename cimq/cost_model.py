@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import numbers
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 
 from cimq import _C
+from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import MAX_BITS, LayerBits, Policy
 from cimq.structured_files import read_structured
@@ -170,7 +172,7 @@ def latency(
         raise ValueError("latency: give a policy; neither layer shapes nor a model that is not prepared carry bits")
     if not isinstance(policy, Policy):
         raise TypeError(f"latency: policy must be a cimq.Policy or a file, got {type(policy).__name__}")
-    machine = resolve(hardware if hardware is not None else own_hardware or "paper")
+    machine = _closed_form_machine(hardware if hardware is not None else own_hardware or "paper")
     names = [shape.name for shape in shapes]
     return _report(shapes, list(policy.bind(names).values()), machine)
 
@@ -196,7 +198,7 @@ def cost_table(
         >>> table[0][8][4]
         123.2
     """
-    text, bits = resolve(hardware).to_json(), [int(bit) for bit in bits]
+    text, bits = _closed_form_machine(hardware).to_json(), [int(bit) for bit in bits]
     table = []
     for shape in shapes:
         times = iter(_C.tier1_table(text, _as_tuple(shape), bits))
@@ -204,17 +206,28 @@ def cost_table(
     return table
 
 
-def aligned_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as a table: first column left, the others right, the first row underlined."""
+def aligned_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Rows of text as a table: `left` columns flush left, the others right, the first row underlined."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
+            cell.ljust(width) if column < left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _closed_form_machine(hardware: Hardware | str | Path) -> Hardware:
+    machine = resolve(hardware)
+    if machine.resources.crossbars != 1:
+        count = (
+            "unlimited crossbars" if machine.resources.crossbars is None else f"{machine.resources.crossbars} crossbars"
+        )
+        text = f"hardware {machine.name!r} has {count}, but the closed-form latency is that of one, re-written per tile"
+        warnings.warn(text, CimqWarning, stacklevel=3)
+    return machine
 
 
 def _report(shapes: Sequence[LayerShape], bits: Sequence[LayerBits], hardware: Hardware) -> LatencyReport:

@@ -287,7 +287,8 @@ class Hardware:
         elif path.suffix in (".yaml", ".yml"):
             import yaml
 
-            write_text_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
+            # Escaped: written out, characters such as U+0085 would come back as line breaks.
+            write_text_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False))
         else:
             raise ValueError(f"hardware is saved as .json, .yaml or .yml, got {path.name!r}")
 

@@ -17,6 +17,7 @@ MIN_BITS = 1
 MAX_BITS = 8
 _SCHEMA = "cimq.policy"
 _VERSION = "1.0.0"
+_NPY_MAGIC = b"\x93NUMPY"
 _MAX_NPY_BYTES = 16 * 1024 * 1024
 
 
@@ -268,13 +269,14 @@ class Policy:
             raise FileNotFoundError(f"policy file {path} does not exist")
         if path.stat().st_size > _MAX_NPY_BYTES:
             raise ValueError(f"it has {path.stat().st_size} bytes, far more than a policy")
+        with path.open("rb") as file:
+            if file.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
+                raise ValueError("not a readable .npy of integers: it does not begin as a .npy file does")
         try:
             # Mapped: a header that claims more than the file holds is refused before memory is taken.
             array = np.load(path, allow_pickle=False, mmap_mode="r")
         except (ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, OverflowError) as error:
             raise ValueError(f"not a readable .npy of integers: {error}") from None
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive of arrays, not one .npy array")
         if array.ndim != 2 or array.shape[1] != 2 or not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"it must hold integers [layers, 2], got {array.dtype} {list(array.shape)}")
         return cls.from_pairs(array.tolist())

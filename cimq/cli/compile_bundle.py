@@ -1,0 +1,28 @@
+"""`cimq compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cimq.cli.user_errors import one_sentence
+
+
+@one_sentence
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq).")],
+    hardware: Annotated[
+        str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
+    ] = None,
+) -> None:
+    """Compile BUNDLE for a crossbar machine.
+
+    Writes its program and prints the latency of every layer.
+    """
+    import cimq
+    from cimq.hardware import resolve
+
+    program: Any = cimq.compile(bundle, hardware=None if hardware is None else resolve(hardware))
+    typer.echo(str(program.latency))

@@ -1,0 +1,60 @@
+"""`cimq run`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cimq.cli.user_errors import EXIT_MISMATCH, one_sentence
+
+
+@one_sentence
+def command(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq).")],
+    input_file: Annotated[Path | None, typer.Option("--input", help=".npy with float32 inputs.")] = None,
+    output_file: Annotated[Path | None, typer.Option("--output", help=".npy to write the outputs to.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare every layer with the bundle's expected values.")
+    ] = False,
+) -> None:
+    """Execute BUNDLE with the C++ executor.
+
+    On an input, or with --check on the bundle's own sample, against what the trained model gave.
+    """
+    import cimq
+
+    if check == (input_file is not None) or (input_file is None) != (output_file is None):
+        raise ValueError("run: give --input and --output, or --check")
+    executor: Any = cimq.load_bundle(bundle)
+    if check:
+        report = executor.check()
+        typer.echo(str(report))
+        if not report.equal:
+            raise typer.Exit(EXIT_MISMATCH)
+    else:
+        assert input_file is not None
+        assert output_file is not None
+        _run(executor, input_file, output_file)
+
+
+def _run(executor: Any, input_file: Path, output_file: Path) -> None:
+    import numpy as np
+
+    from cimq.structured_files import write_bytes_atomically
+
+    if not input_file.is_file():
+        raise FileNotFoundError(f"run: input {input_file} does not exist")
+    try:
+        x = np.load(input_file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise ValueError(f"run: input {input_file} is not a readable .npy: {error}") from None
+    if not isinstance(x, np.ndarray):
+        raise ValueError(f"run: input {input_file} is an archive of arrays, not one .npy array")
+    y = np.asarray(executor.run(x))
+    buffer = io.BytesIO()
+    np.save(buffer, y, allow_pickle=False)
+    write_bytes_atomically(output_file, buffer.getvalue())
+    typer.echo(f"wrote {output_file}: {y.dtype} {list(y.shape)}")

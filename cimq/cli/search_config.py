@@ -1,0 +1,109 @@
+"""The YAML or JSON file that `cimq search` takes."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cimq import _C
+from cimq.hardware import Hardware, resolve
+from cimq.structured_files import read_structured
+
+_REQUIRED = ("model", "data", "max_accuracy_drop", "out")
+_FACTORIES = ("model", "data", "val_data")
+_FUNCTIONS = ("loss", "metric")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "max_accuracy_drop": (int, float),
+    "strategy": (str,),
+    "evaluations": (int,),
+    "seed": (int,),
+    "out": (str,),
+    "resume": (bool,),
+    "workers": (int,),
+}
+_KEYS = (*_FACTORIES, *_FUNCTIONS, *_TYPES, "hardware")
+
+
+def read_search_config(path: str | Path) -> dict[str, Any]:
+    """Arguments for `cimq.search`, the model and the loader included.
+
+    Args:
+        path: File with `model`, `data` and optionally `val_data` ("package.module:factory", called without arguments:
+            an nn.Module, an iterable of batches), `loss` and `metric` ("package.module:function"), `hardware` (preset,
+            file, or fields of cimq.Hardware), `max_accuracy_drop`, `strategy`, `evaluations`, `seed`, `out`, `resume`,
+            `workers`. Modules are looked up in the file's folder first; relative paths start there too.
+
+    Returns:
+        Keyword arguments of `cimq.search`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: For an unknown or missing key, a wrong type, or a factory that is not found.
+    """
+    path = Path(path)
+    content = read_structured(path, "search configuration")
+    try:
+        _check_keys(content)
+        folder = path.resolve().parent
+        arguments: dict[str, Any] = {key: content[key] for key in _TYPES if key in content}
+        arguments["out"] = folder / content["out"]
+        if "hardware" in content:
+            arguments["hardware"] = _hardware(content["hardware"], folder)
+        names = {"data": "loader", "val_data": "val_loader", "loss": "loss_fn", "metric": "metric_fn"}
+        for key in (*_FACTORIES, *_FUNCTIONS):
+            if key in content:
+                function = _function(content[key], key, folder)
+                arguments[names.get(key, key)] = function() if key in _FACTORIES else function
+        return arguments
+    except ValueError as error:
+        raise ValueError(f"search configuration {path}: {error}") from None
+
+
+def _check_keys(content: Any) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"it must hold keys with values, got {type(content).__name__}")
+    for key in content:
+        if key not in _KEYS:
+            near = _C.nearest_word(str(key), list(_KEYS))
+            hint = f" (did you mean {near!r}?)" if near else ""
+            raise ValueError(f"unknown key {key!r}{hint}; allowed: {', '.join(_KEYS)}")
+    missing = [key for key in _REQUIRED if key not in content]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    for key, types in _TYPES.items():
+        value = content.get(key)
+        if key in content and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
+            wanted = " or ".join(kind.__name__ for kind in types)
+            raise ValueError(f"{key} must be of type {wanted}, got {json.dumps(value, default=str)}")
+
+
+def _hardware(content: Any, folder: Path) -> Hardware:
+    if isinstance(content, dict):
+        return Hardware.from_dict(content)
+    if isinstance(content, str) and (folder / content).is_file():
+        return Hardware.from_file(folder / content)
+    if isinstance(content, str):
+        return resolve(content)
+    raise ValueError(
+        f"hardware must be a preset, a file or an object with fields, got {json.dumps(content, default=str)}"
+    )
+
+
+def _function(text: Any, key: str, folder: Path) -> Callable[..., Any]:
+    parts = text.split(":") if isinstance(text, str) else []
+    if len(parts) != 2 or not all(parts):
+        raise ValueError(f'{key} must have the form "package.module:function", got {json.dumps(text, default=str)}')
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(parts[0])
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{key}: there is no module {error.name!r} (looked in {folder} and the Python path)") from None
+    function: Callable[..., Any] | None = getattr(module, parts[1], None)
+    if function is None or not callable(function):
+        raise ValueError(f"{key}: module {parts[0]!r} has no function {parts[1]!r}")
+    return function

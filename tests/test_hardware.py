@@ -1,0 +1,362 @@
+"""cimq.hardware: round trips, presets with sources, replace, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+import pickle
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cimq
+from cimq.hardware import Adc, Area, Cell, Energy, Hardware, Programming, Resources, Timing, presets, resolve
+
+PAPER = Hardware.preset("paper")
+
+counts = st.none() | st.integers(1, 10**12)
+quantities = st.none() | st.floats(0, 1e15)
+rates = st.none() | st.floats(1e-3, 1e15)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+
+
+def filled(
+    kind: type[Any], values: st.SearchStrategy[Any], **special: st.SearchStrategy[Any]
+) -> st.SearchStrategy[Any]:
+    fields = {field.name: values for field in dataclasses.fields(kind)}
+    return st.builds(kind, **{**fields, **special})
+
+
+@st.composite
+def cells(draw: st.DrawFn) -> Cell:
+    low, high = sorted(draw(st.lists(st.floats(1e-6, 1e12), min_size=2, max_size=2, unique=True)))
+    window = draw(
+        st.sampled_from(
+            [{}, {"g_min_microsiemens": low, "g_max_microsiemens": high}, {"hrs_ohm": high, "lrs_ohm": low}]
+        )
+    )
+    sigma = draw(st.floats(0, 16))
+    return Cell(**window, programming=draw(st.sampled_from([Programming(), Programming("gaussian", sigma)])))
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Hardware:
+    mapping = draw(st.sampled_from(["differential_column", "differential_row", "offset"]))
+    cell = draw(cells())
+    return Hardware(
+        name=draw(texts.filter(lambda text: len(text.encode()) <= 200)),
+        rows=draw(st.integers(2, 65536)),
+        cols=draw(st.integers(1, 65536)),
+        cell_bits=draw(st.integers(1, 8 if cell.programming.sigma_levels == 0 else 6)),
+        dac_bits=draw(st.integers(1, 8)),
+        mapping=mapping,
+        sign_magnitude=mapping != "offset" and draw(st.booleans()),
+        adc=draw(
+            st.builds(
+                Adc,
+                st.none() | st.integers(2, 16),
+                st.sampled_from(["full_scale", "granular", "calibrated", "learned"]),
+                st.sampled_from(["per_column", "differential"]),
+            )
+        ),
+        cell=cell,
+        timing=Timing(draw(st.just(0.0) | st.floats(1e-6, 1e9)), draw(st.floats(1e-6, 1e9))),
+        resources=draw(filled(Resources, counts, bus_bytes_per_us=rates)),
+        energy=draw(filled(Energy, quantities)),
+        area=draw(filled(Area, quantities)),
+        sources=draw(st.dictionaries(st.sampled_from(["rows", "timing.mvm_time_us", "adc.bits"]), texts)),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(machines())
+def test_round_trips_keep_everything(tmp_path_factory: pytest.TempPathFactory, hw: Hardware) -> None:
+    folder = tmp_path_factory.mktemp("hw", numbered=True)
+    (copies := [Hardware.from_dict(hw.to_dict()), Hardware.from_json(hw.to_json())]).append(copy.deepcopy(hw))
+    copies.append(pickle.loads(pickle.dumps(hw)))
+    copies.append(dataclasses.replace(hw))
+    copies.append(Hardware.from_dict(json.loads(json.dumps(hw.to_dict()))))
+    for name in ("h.json", "h.yaml", "h.yml"):
+        hw.save(folder / name)
+        copies.append(Hardware.from_file(folder / name))
+    for other in copies:
+        assert other == hw
+        assert hash(other) == hash(hw)
+        assert other.to_dict() == hw.to_dict()
+        assert other.to_json() == hw.to_json()
+    assert sorted(path.name for path in folder.iterdir()) == ["h.json", "h.yaml", "h.yml"]
+
+
+def test_python_and_cpp_have_the_same_fields() -> None:
+    def keys(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {field.name: keys(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return None
+
+    def leaves(value: Any) -> Any:
+        return {key: leaves(item) for key, item in value.items()} if isinstance(value, dict) and value else None
+
+    assert keys(Hardware()) == leaves(Hardware().to_dict())
+
+
+def test_defaults_are_the_paper_numbers() -> None:
+    assert Hardware() == PAPER.replace(name="custom")
+    assert Hardware.from_dict({}) == Hardware()
+    assert (PAPER.rows, PAPER.cols, PAPER.cell_bits, PAPER.dac_bits) == (256, 256, 4, 1)
+    assert (PAPER.timing, PAPER.resources.crossbars) == (Timing(56.0, 1.4), 1)
+    assert (PAPER.mapping, PAPER.adc.bits, PAPER.sign_magnitude) == ("differential_column", None, False)
+
+
+def test_presets_have_a_source_for_every_number() -> None:
+    assert cimq.presets() == presets() == ["paper", "paper-2b"]
+
+    def numbers(value: Any, path: str = "") -> list[str]:
+        if isinstance(value, dict):
+            return [leaf for key, item in value.items() for leaf in numbers(item, f"{path}.{key}".lstrip("."))]
+        return [path] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+
+    for name in presets():
+        hw = Hardware.preset(name)
+        assert hw.name == name
+        fields = hw.to_dict()
+        for path in numbers({key: fields[key] for key in fields if key != "sources"}):
+            if path == "cell.programming.sigma_levels":
+                continue  # zero because the model is "none"
+            assert hw.source(path), f"{name}: {path}"
+    two = Hardware.preset("paper-2b")
+    assert two == PAPER.replace(name="paper-2b", cell_bits=2)
+    assert two.source("cell_bits") != PAPER.source("cell_bits")
+
+
+def test_replace_merges_mappings_and_takes_dataclasses() -> None:
+    hw = PAPER.replace(adc={"bits": 6}, cell={"programming": {"model": "gaussian", "sigma_levels": 0.5}}, rows=128)
+    assert hw.adc == Adc(6, "full_scale", "differential")
+    assert hw.replace(adc={"range": "granular"}).adc == Adc(6, "granular", "differential")
+    assert hw.replace(adc=Adc(4)).adc == Adc(4)
+    assert hw.replace(cell=Cell(hrs_ohm=1e6, lrs_ohm=1e4)).cell.programming == Programming()
+    assert hw.replace(adc=None).adc == Adc()
+    assert hw.replace(rows=np.int64(64), timing={"mvm_time_us": np.float32(0.5)}).timing.mvm_time_us == 0.5
+    assert (PAPER.rows, PAPER.adc.bits) == (256, None)
+
+
+def test_replace_forgets_the_source_and_name_of_what_changed() -> None:
+    hw = PAPER.replace(rows=128)
+    assert (hw.name, hw.source("rows")) == ("custom", None)
+    assert hw.source("cols") == PAPER.source("cols") is not None
+    assert PAPER.replace(rows=256).name == "paper"
+    named = PAPER.replace(name="mine", rows=128, sources={"rows": "data sheet"})
+    assert (named.name, named.source("rows")) == ("mine", "data sheet")
+    assert PAPER.replace(sources=(("rows", "x"),)).source("rows") == "x"
+
+
+def test_it_is_frozen_and_usable_as_key() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PAPER.rows = 3  # type: ignore[misc]
+    assert len({PAPER, Hardware.preset("paper"), PAPER.replace(rows=64)}) == 2
+
+
+def test_slices_and_digits() -> None:
+    assert [PAPER.weight_slices(w) for w in (1, 4, 5, 8)] == [1, 1, 2, 2]
+    assert PAPER.replace(sign_magnitude=True).weight_slices(5) == 1
+    assert PAPER.replace(dac_bits=3).input_digits(8) == 3
+    with pytest.raises(ValueError, match="weight_bits must be an integer from 1 to 8, got 9"):
+        PAPER.weight_slices(9)
+
+
+HOSTILE: list[tuple[dict[str, Any], str]] = [
+    ({"rows": 0}, "rows must be an integer from 1 to 65536, got 0"),
+    ({"rows": -1}, "got -1"),
+    ({"rows": True}, "rows must be an integer from 1 to 65536, got true"),
+    ({"rows": "256"}, 'rows must be an integer from 1 to 65536, got "256"'),
+    ({"rows": 256.0}, "rows must be an integer from 1 to 65536, got 256.0"),
+    ({"rows": None}, "rows must be an integer from 1 to 65536, got null"),
+    ({"rows": 10**30}, "rows must be an integer"),
+    ({"rows": 10**400}, "rows must be an integer|not valid JSON"),
+    ({"rows": float("nan")}, r"hardware\.rows must be a finite number, got nan"),
+    ({"rows": [1]}, "rows must be an integer from 1 to 65536, got a list"),
+    ({"rows": object()}, r"hardware\.rows must be a plain value .* got object"),
+    ({"rows": np.bool_(True)}, "hardware.rows must be a plain value"),
+    ({"cell_bits": 9}, "cell_bits must be an integer from 1 to 8, got 9"),
+    ({"mapping": "diferential_row"}, r'mapping must be one of .* \(did you mean "differential_row"\?\)'),
+    ({"sign_magnitude": 1}, "sign_magnitude must be true or false, got 1"),
+    ({"name": 3}, "name must be a text of 1 to 200 bytes, got 3"),
+    ({"rwos": 1}, r"unknown key 'rwos' \(did you mean 'rows'\?\); allowed: name, rows,"),
+    ({"zzzzzzzz": 1}, "unknown key 'zzzzzzzz'; allowed: name"),
+    ({3: 1}, "hardware has a key that is no text: 3"),
+    ({"adc": {"bits": 17}}, r"adc\.bits must be an integer from 1 to 16 or null, got 17"),
+    ({"adc": {"bits": 1}}, r"adc\.bits must be at least 2"),
+    ({"adc": 8}, "adc must be an object with keys, got 8"),
+    ({"timing": {"write_time_us": float("inf")}}, r"hardware\.timing\.write_time_us must be a finite number, got inf"),
+    ({"timing": {"mvm_time_us": -1.4}}, r"timing\.mvm_time_us must be a number from 0"),
+    ({"timing": {"mvm_time_us": 1e-9}}, r"timing\.mvm_time_us must be at least one picosecond"),
+    ({"timing": {"write_time_us": 1e-9}}, r"timing\.write_time_us must be 0 or at least one picosecond"),
+    ({"timing": {"mvm_time": 1.4}}, r"unknown key 'timing\.mvm_time' \(did you mean 'mvm_time_us'\?\)"),
+    ({"cell": {"read": {"sigma_levels": 0.1}}}, r"cell\.read must be null: read noise is not simulated yet"),
+    ({"cell": {"stuck_at": {"hrs": 0.01}}}, r"cell\.stuck_at must be null: a stuck-at fault is not simulated yet"),
+    ({"cell": {"drift": {"nu": 0.05}}}, r"cell\.drift must be null: drift is not simulated yet"),
+    ({"cell": {"programming": {"model": "lognormal"}}}, "model must be one of none, gaussian"),
+    ({"cell": {"programming": {"sigma_levels": 0.1}}}, r"sigma_levels must be 0 with model none, got 0\.1"),
+    ({"cell": {"g_min_microsiemens": 5}}, "must both be given, the first below the second"),
+    ({"cell": {"hrs_ohm": 1e4, "lrs_ohm": 1e6}}, "the first above the second"),
+    ({"energy": {"adc_energy_pj": -1}}, r"energy\.adc_energy_pj must be a number from 0"),
+    ({"area": {"adc_area_um2": "1"}}, r"area\.adc_area_um2 must be a number"),
+    (
+        {"resources": {"crossbars": 0}},
+        r"resources\.crossbars must be an integer from 1 to 1000000000000 or null, got 0",
+    ),
+    ({"mapping": "offset", "sign_magnitude": True}, "sign_magnitude must be false with mapping offset"),
+    ({"sources": {"row": "x"}}, r"unknown key 'sources\.row' \(did you mean 'rows'\?\)"),
+    ({"sources": {"rows": 3}}, r"sources\.rows must be a text, got 3"),
+    ({"base": "papr"}, r"no hardware preset 'papr' \(did you mean 'paper'\?\); there are: paper, paper-2b"),
+    ({"base": 3}, "base must be the name of a preset"),
+]
+
+
+@pytest.mark.parametrize(("fields", "reason"), HOSTILE)
+def test_hostile_values_are_named(fields: dict[Any, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Hardware.from_dict(fields)
+    if all(isinstance(key, str) for key in fields) and "base" not in fields:
+        with pytest.raises(ValueError, match=reason):
+            PAPER.replace(**fields)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+PATHS = [key for key in PAPER.to_dict() if key != "name"]
+
+
+def machine_or_reason(make: Callable[[], Hardware]) -> tuple[Hardware | None, str]:
+    """The machine, or None and the message of the ValueError; anything else fails the test."""
+    try:
+        return make(), ""
+    except ValueError as error:
+        return None, str(error)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(PATHS) | st.text(max_size=6), plain, max_size=3))
+def test_any_content_is_a_machine_or_a_value_error(fields: dict[str, Any]) -> None:
+    made, reason = machine_or_reason(lambda: Hardware.from_dict(fields))
+    assert reason.startswith("hardware") if made is None else Hardware.from_json(made.to_json()) == made
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(["json", "yaml"]))
+def test_any_file_is_a_machine_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any.{suffix}"
+    path.write_bytes(content)
+    made, reason = machine_or_reason(lambda: Hardware.from_file(path))
+    assert str(path) in reason if made is None else Hardware.from_json(made.to_json()) == made
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_file_with_base_and_name(tmp_path: Path) -> None:
+    hw = Hardware.from_file(
+        write(tmp_path / "lab.yaml", "base: paper-2b\nadc: {bits: 6}\ntiming: {mvm_time_us: 1e-1}\n")
+    )
+    assert (hw.name, hw.cell_bits, hw.adc.bits) == ("lab", 2, 6)
+    assert hw.timing == Timing(56.0, 0.1)
+    assert hw.source("timing.mvm_time_us") is None
+    assert hw.source("timing.write_time_us")
+    assert Hardware.from_file(write(tmp_path / "a.json", '{"rows": 64, "name": "n"}')) == Hardware(name="n", rows=64)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("t.json", '{"rows": 12', "not valid JSON"),
+        ("t.json", '{"rows": NaN}', "NaN is not a number that JSON knows"),
+        ("t.json", '{"rows": 1, "rows": 2}', "key 'rows' is given twice"),
+        ("t.json", '{"timing": {"mvm_time_us": 1e400}}', "must be a finite number, got inf"),
+        ("t.json", "[" * 100_000, "nested too deeply|not valid JSON"),
+        ("t.json", '{"adc": ' * 100 + "1" + "}" * 100, "nested too deeply"),
+        ("t.json", "3", "holds fields with values, got int"),
+        ("t.json", '{"rows": ' + "1" * 5000 + "}", "rows must be|Exceeds the limit"),
+        ("t.yaml", "rows: 1\nrows: 2\n", r"key 'rows' is given twice \(line 2\)"),
+        ("t.yaml", "rows: !!python/object/apply:os.getcwd []", "not valid YAML: could not determine a constructor"),
+        ("t.yaml", "rows: [1, 2", "not valid YAML"),
+        ("t.yaml", "timing: {mvm_time_us: 1e400}", "must be a finite number, got inf"),
+        ("t.yaml", "timing: {mvm_time_us: .nan}", "must be a finite number, got nan"),
+        ("t.yaml", "a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("t.yaml", "a: &a [1, *a]", "nested too deeply"),
+        ("t.yaml", "", "holds fields with values, got NoneType"),
+        ("t.yaml", "rows: 2020-01-01", "rows must be a plain value"),
+        ("t.yaml", "rows: 0x10000000", "rows must be an integer from 1 to 65536, got 268435456"),
+        ("t.yaml", "? [1, 2]\n: 3\n", "key|unhashable|found"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, name: str, text: str, reason: str) -> None:
+    path = write(tmp_path / name, text)
+    with pytest.raises(ValueError, match=reason) as caught:
+        Hardware.from_file(path)
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"hardware file .*none\.yaml does not exist"):
+        Hardware.from_file(tmp_path / "none.yaml")
+    with pytest.raises(ValueError, match="is not a file"):
+        Hardware.from_file(tmp_path)
+    (tmp_path / "b.yaml").write_bytes(b"rows: \xff")
+    with pytest.raises(ValueError, match="is not UTF-8 text"):
+        Hardware.from_file(tmp_path / "b.yaml")
+    with open(tmp_path / "big.json", "wb") as file:
+        file.truncate(65 * 1024 * 1024)
+    with pytest.raises(ValueError, match="more than the"):
+        Hardware.from_file(tmp_path / "big.json")
+
+
+def test_save_is_readable_atomic_and_knows_its_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PAPER.save(tmp_path / "p.yaml")
+    assert yaml.safe_load((tmp_path / "p.yaml").read_text())["timing"]["mvm_time_us"] == 1.4
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "p.yaml").stat().st_mode) == 0o666 & ~umask
+    with pytest.raises(ValueError, match=r"saved as \.json, \.yaml or \.yml, got 'p\.txt'"):
+        PAPER.save(tmp_path / "p.txt")
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    before = (tmp_path / "p.yaml").read_text()
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        PAPER.replace(rows=2).save(tmp_path / "p.yaml")
+    assert (tmp_path / "p.yaml").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["p.yaml"]
+
+
+def test_wrong_python_types_are_type_errors() -> None:
+    with pytest.raises(TypeError, match="takes the name of a preset, got int"):
+        Hardware.preset(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes a mapping of fields, got list"):
+        Hardware.from_dict([])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes a text, got dict"):
+        Hardware.from_json({})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="must be a Hardware, a preset's name or a file, got int"):
+        resolve(3)  # type: ignore[arg-type]
+
+
+def test_resolve(tmp_path: Path) -> None:
+    PAPER.save(tmp_path / "p.json")
+    for given_as in (PAPER, "paper", PAPER.to_json(), tmp_path / "p.json", str(tmp_path / "p.json")):
+        assert resolve(given_as) == PAPER
