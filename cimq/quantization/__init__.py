@@ -22,6 +22,8 @@ product for each layer.
 from __future__ import annotations
 
 from cimq.quantization.calibrate import calibrate, reestimate_bn
+from cimq.quantization.convert import convert, layer_outputs
+from cimq.quantization.converted import CrossbarConv2d, CrossbarLinear
 from cimq.quantization.inspect import (
     get_policy,
     layer_shapes,
@@ -35,11 +37,15 @@ from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
 from cimq.quantization.prepare import prepare
 
 __all__ = [
+    "CrossbarConv2d",
+    "CrossbarLinear",
     "QuantConv2d",
     "QuantLayer",
     "QuantLinear",
     "calibrate",
+    "convert",
     "get_policy",
+    "layer_outputs",
     "layer_shapes",
     "param_groups",
     "prepare",

@@ -164,9 +164,31 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def global_avg_pool2d(x: Tensor, keepdim: bool = True) -> Tensor:
-    """Mean over the last two dimensions of [N, C, H, W], as `ops.avg_pool2d` defines it."""
+    """Mean over the last two dimensions; of [N, C, H, W] in float32 as `ops.avg_pool2d` defines it."""
+    if x.dim() != 4 or not _plain(x):
+        return x.mean((-2, -1), keepdim)
     y = ops.avg_pool2d(x, (x.shape[-2], x.shape[-1]))
     return y if keepdim else y.flatten(1)
+
+
+def conv2d_f32(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Tensor:
+    """`ops.conv2d_f32` where it is defined (float32, CPU), else PyTorch's convolution."""
+    if _plain(x):
+        return ops.conv2d_f32(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return F.conv2d(F.pad(x, padding), weight, bias, stride, 0, dilation, groups)
+
+
+def linear_f32(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`ops.linear_f32` where it is defined (float32, CPU), else PyTorch's linear layer."""
+    return ops.linear_f32(x, weight, bias) if _plain(x) else F.linear(x, weight, bias)
 
 
 def is_spatial_mean(x: Any, dim: Any) -> bool:
@@ -238,7 +260,7 @@ def _avg_pool2d(
 
 
 def conv2d_args(
-    weight: Tensor, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+    kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
 ) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
     """Stride, padding (left, right, top, bottom) and dilation of a conv2d call; string paddings are worked out."""
 
@@ -250,7 +272,7 @@ def conv2d_args(
     if padding == "valid":
         sides = (0, 0, 0, 0)
     elif padding == "same":
-        total = [d * (k - 1) for d, k in zip(dilation, weight.shape[-2:], strict=True)]
+        total = [d * (k - 1) for d, k in zip(dilation, pair(kernel_size), strict=True)]
         top, left = total[0] // 2, total[1] // 2
         sides = (left, total[1] - left, top, total[0] - top)
     else:
@@ -271,14 +293,14 @@ def _conv2d(
 ) -> Any:
     if not _plain(input) or not _plain(weight) or input.dim() != 4:
         return NotImplemented
-    stride, sides, dilation = conv2d_args(weight, stride, padding, dilation)
-    return ops.conv2d_f32(input, weight, bias, stride, sides, dilation, groups)
+    stride, sides, dilation = conv2d_args(weight.shape[-2:], stride, padding, dilation)
+    return conv2d_f32(input, weight, bias, stride, sides, dilation, groups)
 
 
 def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     if not _plain(input) or not _plain(weight) or weight.dim() != 2:
         return NotImplemented
-    return ops.linear_f32(input, weight, bias)
+    return linear_f32(input, weight, bias)
 
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {

@@ -7,14 +7,21 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq import ops
 from cimq.hardware import Hardware
 from cimq.quantization import exact
 from cimq.quantization.exact import conv2d_args, folded_norm
-from cimq.quantization.products import collapses, conv2d_product, fold, linear_product
+from cimq.quantization.products import (
+    collapses,
+    conv2d_product,
+    fake_quantize_act,
+    fold,
+    linear_product,
+    quantize_act,
+)
 from cimq.quantization.quantizers import MAX_BITS, SMALLEST_SCALE, act_range, mse_scales, weight_range
 
 # Called instead of the quantised product: (layer, input, function of the fp32 product) -> output.
@@ -161,6 +168,8 @@ class QuantLayer(nn.Module):
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
         """The quantised product in place of conv2d / linear; `call` has stride, padding, dilation, groups."""
+        if isinstance(x, fx.Proxy):
+            return x.tracer.quantised_product(self, x, call)
         if self._observer is not None:
             return self._observer(self, x, lambda: self._float_product(x, weight, bias, call))
         limits = self.act_limits()
@@ -193,9 +202,7 @@ class QuantLayer(nn.Module):
     ) -> Tensor:
         per_tensor = self.weight_scales.shape[1] == 1
         w_scale, x_scale = self._weight_scale(), self.act_scale
-        # LSQ's factor 1 / sqrt(values per scale * qmax); for activations the values of one sample.
-        grad_scale = (max(1, x.numel() // max(1, x.shape[0])) * max(1, limits[1])) ** -0.5
-        x_hat = ops.fake_quantize(x, x_scale, *limits, grad_scale=grad_scale)
+        x_hat = fake_quantize_act(x, x_scale, *limits)
         low, high = weight_range(self.weight_bits)
         w_hat = ops.fake_quantize(
             weight,
@@ -233,7 +240,7 @@ class QuantLayer(nn.Module):
     ) -> Tensor:
         multiplier, shift = fold(self.act_scale, self.weight_scale, bias, norm)
         try:
-            x_q = ops.quantize(x.float(), self.act_scale, *limits)
+            x_q = quantize_act(x, self.act_scale, *limits)
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}: {error}") from None
         y = self._integers(x_q, self.integer_weight(weight), call, self._mvm_options())
@@ -305,9 +312,9 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
         dilation: Any = 1,
         groups: int = 1,
     ) -> Tensor:
-        stride, sides, dilation = conv2d_args(weight, stride, padding, dilation)
+        stride, sides, dilation = conv2d_args(self.kernel_size, stride, padding, dilation)
         call = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
-        if input.dim() == 3:
+        if not isinstance(input, fx.Proxy) and input.dim() == 3:
             return self._product(input.unsqueeze(0), weight, bias, call).squeeze(0)
         return self._product(input, weight, bias, call)
 
@@ -336,7 +343,7 @@ class QuantLinear(QuantLayer, nn.Linear):
         return self._call(input, self.weight, self.bias)
 
     def _call(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if input.dim() == 1:
+        if not isinstance(input, fx.Proxy) and input.dim() == 1:
             return self._product(input.unsqueeze(0), weight, bias, {}).squeeze(0)
         return self._product(input, weight, bias, {})
 

@@ -56,6 +56,21 @@ def fold(act_scale: Tensor, weight_scale: Tensor, bias: Tensor | None, norm: nn.
     return multiplier.float(), shift.float()
 
 
+def quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    """The integers clamp(rint(x / scale), low, high) of an input; uint8 without a sign, else int8."""
+    if high == 0:  # one bit with a sign is {-1, 0}: the same as {0, 1} of -x, as rounding is symmetric
+        return -ops.quantize(-x.float(), scale, 0, 1).to(torch.int8)
+    return ops.quantize(x.float(), scale, low, high)
+
+
+def fake_quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+    """The input on its grid, with LSQ gradients: the scale's factor is 1 / sqrt(values of one sample * high)."""
+    grad_scale = (max(1, x.numel() // max(1, x.shape[0])) * max(1, high)) ** -0.5
+    if high == 0:
+        return -ops.fake_quantize(-x, scale, 0, 1, grad_scale=grad_scale)
+    return ops.fake_quantize(x, scale, low, high, grad_scale=grad_scale)
+
+
 def _largest_sum(weight: Tensor, weight_bits: int, act_bits: int, act_signed: bool) -> int:
     low, high = act_range(act_bits, act_signed)
     return weight[0].numel() * max(-low, high) * weight_range(weight_bits)[1]

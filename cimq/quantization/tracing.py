@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -11,18 +12,44 @@ from cimq.quantization.layers import QuantLayer
 
 
 class LeafTracer(fx.Tracer):
-    """Traces everything but quantised layers and PyTorch's own modules."""
+    """Traces everything but quantised layers and PyTorch's own modules.
 
-    def __init__(self, leaves: tuple[type[nn.Module], ...] = (QuantLayer,)) -> None:
+    The forward of a quantised subclass is traced too where it can be, around its product.
+    """
+
+    def __init__(self, inlined: Container[nn.Module] = ()) -> None:
         super().__init__(param_shapes_constant=True)
-        self.leaves = leaves
+        self.inlined = inlined
+        self.calls: dict[str, dict[str, Any]] = {}  # layer name -> stride, padding, ... of its product
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Quantised layers and torch.nn modules stay single nodes."""
-        return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
+        if isinstance(m, QuantLayer):
+            return m not in self.inlined
+        return super().is_leaf_module(m, module_qualified_name)
+
+    def quantised_product(self, layer: QuantLayer, x: fx.Proxy, call: dict[str, Any]) -> fx.Proxy:
+        """The node of a product whose surroundings are being traced."""
+        name = self.path_of_module(layer)
+        self.calls[name] = call
+        return self.create_proxy("call_module", name, (x,), {})
 
 
-def trace(model: nn.Module, leaves: tuple[type[nn.Module], ...] = (QuantLayer,)) -> fx.Graph:
+def traceable_subclasses(model: nn.Module) -> list[nn.Module]:
+    """Quantised layers with a forward of their own that symbolic values pass through."""
+    found: list[nn.Module] = []
+    for module in model.modules():
+        if isinstance(module, QuantLayer) and (module._intercepts or getattr(module, "padding_mode", "") != "zeros"):
+            holder = nn.Sequential(module)
+            try:
+                LeafTracer([module]).trace(holder)
+            except Exception:
+                continue
+            found.append(module)
+    return found
+
+
+def trace(model: nn.Module, tracer: LeafTracer | None = None) -> fx.Graph:
     """The graph of `model` in evaluation.
 
     Raises:
@@ -31,7 +58,7 @@ def trace(model: nn.Module, leaves: tuple[type[nn.Module], ...] = (QuantLayer,))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        return LeafTracer(leaves).trace(model)
+        return (tracer or LeafTracer()).trace(model)
     finally:
         for module, training in modes:
             module.training = training
@@ -50,12 +77,15 @@ def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
             calls[key] = calls.get(key, 0) + 1
     pairs = []
     for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], QuantLayer) or len(node.users) != 1:
+        if node.op != "call_module" or len(node.users) != 1:
+            continue
+        layer = modules[node.target]
+        if not isinstance(layer, QuantLayer) or layer._intercepts:  # a forward of its own may do more than the product
             continue
         user: fx.Node = next(iter(node.users))
         if user.op != "call_module" or user.args[:1] != (node,) or len(user.args) != 1 or user.kwargs:
             continue
-        layer, norm = modules[node.target], modules[str(user.target)]
+        norm = modules[str(user.target)]
         if calls[id(layer)] == 1 and calls[id(norm)] == 1 and is_foldable_norm(layer, norm):
             pairs.append((str(node.target), str(user.target)))
     return pairs

@@ -1,0 +1,227 @@
+"""`convert`: the integer model that is exported, from a prepared one."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from cimq.errors import CimqWarning
+from cimq.quantization import exact
+from cimq.quantization.converted import Affine, Conv2dF32, CrossbarConv2d, CrossbarLayer, CrossbarLinear, LinearF32
+from cimq.quantization.graph_module import ConvertedModel
+from cimq.quantization.inspect import quant_layers, run_sample
+from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
+from cimq.quantization.normalise import normalise
+from cimq.quantization.tracing import LeafTracer, followers, trace, traceable_subclasses
+
+
+def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
+    """Makes the inference model: integer crossbar products, batch normalisation folded into multiplier and bias.
+
+    The graph of the model is read with torch.fx; its operations get one form each (cimq/quantization/normalise.py).
+    What has no such form stays as it stands, and one `CimqWarning` names it. A model that torch.fx cannot trace keeps
+    its own forward, with its layers replaced and nothing folded; a warning says so.
+
+    Args:
+        model: A prepared and calibrated model; it is not changed.
+        sample_input: If given (an input, a tuple of inputs or a dict), the result is checked against `model` on it.
+
+    Returns:
+        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
+
+    Raises:
+        ValueError: If the model is not prepared or not calibrated; or if the results differ on `sample_input`, as they
+            do for a model that is random in evaluation.
+
+    Example:
+        >>> import torch, cimq
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> q = cimq.prepare(net, cimq.Policy.uniform(4, 4), example_inputs=torch.rand(8, 4)).eval()
+        >>> x = torch.rand(2, 4)
+        >>> bool(torch.equal(cimq.convert(q)(x), q(x)))
+        True
+    """
+    for _, layer in quant_layers(model):
+        layer.act_limits()
+    work = copy.deepcopy(model).eval()
+    pairs = exact.folded_pairs(work)
+    exact.detach(work)
+    subclasses = traceable_subclasses(work)
+    tracer = LeafTracer(subclasses)
+    try:
+        graph = trace(work, tracer)
+    except Exception as error:
+        warnings.warn(
+            f"convert: torch.fx cannot trace {type(model).__name__} ({type(error).__name__}: {error}); its forward is "
+            "kept with its layers replaced, batch normalisation is not folded, and it cannot be exported",
+            CimqWarning,
+            stacklevel=2,
+        )
+        result = _replace_in_place(work)
+    else:
+        result, left = _rewrite(work, graph, dict(followers(work, graph) if pairs is None else pairs), tracer)
+        if left:
+            warnings.warn(
+                f"convert: left as they stand, and not exportable: {', '.join(left)}", CimqWarning, stacklevel=2
+            )
+    result.eval()
+    if sample_input is not None:
+        _check(model, result, sample_input)
+    return result
+
+
+def _rewrite(
+    root: nn.Module, graph: fx.Graph, pairs: dict[str, str], tracer: LeafTracer
+) -> tuple[nn.Module, list[str]]:
+    folded = {id(root.get_submodule(layer)): root.get_submodule(norm) for layer, norm in pairs.items()}
+    skipped = {id(norm) for norm in folded.values()}
+    made: dict[int, nn.Module] = {}
+    for node in list(graph.nodes):
+        if node.op != "call_module":
+            continue
+        name = str(node.target)
+        module = root.get_submodule(name)
+        if id(module) in skipped:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+            continue
+        if isinstance(module, QuantConv2d) and _pads_itself(module) and name not in tracer.calls:
+            continue
+        if id(module) not in made:
+            new = _replacement(module, folded.get(id(module)), tracer.calls.get(name))
+            if new is not None:
+                made[id(module)] = new
+    names = [
+        (name, made[id(module)]) for name, module in root.named_modules(remove_duplicate=False) if id(module) in made
+    ]
+    for name, new in names:
+        root = new if name == "" else root
+        if name:
+            root.set_submodule(name, new)
+    left = normalise(root, graph)
+    for node in reversed(graph.nodes):
+        node.type = None  # annotations as text would keep the module from being pickled
+        if not node.users and node.op in ("call_function", "call_method", "get_attr"):
+            graph.erase_node(node)
+    for node in graph.nodes:
+        if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
+            module = root.get_submodule(str(node.target))
+            if not isinstance(module, (CrossbarLayer, Affine, Conv2dF32, LinearF32)):
+                exact.attach(module, ())
+    graph.lint()
+    return ConvertedModel(root, graph, type(root).__name__), left
+
+
+def _pads_itself(layer: QuantConv2d) -> bool:
+    return layer._intercepts or layer.padding_mode != "zeros"
+
+
+def _replacement(module: nn.Module, norm: nn.Module | None, call: dict[str, Any] | None) -> nn.Module | None:
+    """What a module becomes; None if it stays."""
+    if isinstance(module, QuantConv2d):
+        if call is None:
+            if _pads_itself(module):
+                return None
+            stride, padding, dilation = exact.conv2d_args(
+                module.kernel_size, module.stride, module.padding, module.dilation
+            )
+            return CrossbarConv2d(module, norm, stride, padding, dilation, module.groups)
+        return CrossbarConv2d(module, norm, **call)
+    if isinstance(module, QuantLinear):
+        return None if module._intercepts and call is None else CrossbarLinear(module, norm)
+    if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+        return Conv2dF32(module)
+    if type(module) is nn.Linear:
+        return LinearF32(module)
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and isinstance(module.running_mean, Tensor):
+        return Affine(module)
+    return None
+
+
+def _replace_in_place(root: nn.Module) -> nn.Module:
+    """Without a graph: layers replaced one by one, everything else by the defined operations while it runs."""
+    replaced: dict[int, nn.Module] = {}
+    for _, module in root.named_modules():
+        if isinstance(module, (QuantLayer, nn.modules.batchnorm._BatchNorm)):
+            new = _replacement(module, None, None)
+            if new is not None:
+                replaced[id(module)] = new
+    for name, module in list(root.named_modules(remove_duplicate=False)):
+        if id(module) in replaced:
+            root.set_submodule(name, replaced[id(module)])
+    exact.attach(root, ())
+    return root
+
+
+@torch.no_grad()
+def _check(model: nn.Module, converted: nn.Module, sample_input: Any) -> None:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        wanted = _tensors(run_sample(model, sample_input))
+        got = _tensors(run_sample(converted, sample_input))
+    finally:
+        for module, training in modes:
+            module.training = training
+    if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):
+        raise ValueError(
+            f"convert: the converted model does not give what {type(model).__name__} gives in evaluation on "
+            "sample_input; does its forward do something random, or keep state?"
+        )
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        return [tensor for inner in value.values() for tensor in _tensors(inner)]
+    return [tensor for inner in value for tensor in _tensors(inner)] if isinstance(value, (tuple, list)) else []
+
+
+@torch.no_grad()
+def layer_outputs(converted: nn.Module, x: Any) -> dict[str, Tensor]:
+    """The crossbar result Y of every converted layer, before multiplier and bias.
+
+    Args:
+        converted: What `convert` returned.
+        x: An input, a tuple of inputs, or a dict.
+
+    Returns:
+        Layer name -> int32 (float32 where the hardware makes it inexact) in the layer's output shape. The second,
+        third, ... call of a layer that is used several times is under "name#1", "name#2", ...
+
+    Raises:
+        ValueError: If there are no converted layers.
+    """
+    outputs: dict[str, Tensor] = {}
+    calls: dict[str, int] = {}
+    with _tapped(converted, outputs, calls):
+        run_sample(converted, x)
+    return outputs
+
+
+@contextlib.contextmanager
+def _tapped(converted: nn.Module, outputs: dict[str, Tensor], calls: dict[str, int]) -> Iterator[None]:
+    layers = [module for module in converted.modules() if isinstance(module, CrossbarLayer)]
+    if not layers:
+        raise ValueError(f"layer_outputs: {type(converted).__name__} has no converted layers; call cimq.convert first")
+
+    def tap(layer: CrossbarLayer, Y: Tensor) -> None:
+        count = calls.get(layer.layer_name, 0)
+        calls[layer.layer_name] = count + 1
+        key = layer.layer_name if count == 0 else f"{layer.layer_name}#{count}"
+        outputs[key] = Y
+
+    for layer in layers:
+        layer._tap = tap
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._tap = None

@@ -1,0 +1,222 @@
+"""Layers of a converted model: integer products with one float32 multiplier and bias per output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cimq.quantization import exact
+from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
+from cimq.quantization.products import collapses, conv2d_product, fold, linear_product, quantize_act
+from cimq.quantization.quantizers import act_range
+
+Tap = Callable[["CrossbarLayer", Tensor], None]
+
+
+class CrossbarLayer(nn.Module):
+    """What converted layers have in common: y = float32(Y) * multiplier[o] + bias[o], each operation rounded once.
+
+    Y is the crossbar product of `weight_q` and the integers clamp(rint(x / x_scale)). Inference only.
+
+    Attributes:
+        weight_q: int8, in the layout of the layer it came from.
+        x_scale: float32 [].
+        multiplier: float32 [O]: s_x * s_w[o], times gamma / sqrt(var + eps) of a folded batch normalisation.
+        bias: float32 [O], always there.
+        adc_lo: Lowest current per weight slice, or None; see `ops.crossbar_mvm`.
+        adc_lsb: Converter step per weight slice, or None.
+        weight_bits: 1 to 8.
+        act_bits: 1 to 8.
+        act_signed: Input integers are two's complement.
+        hardware: The machine.
+        layer_name: Name in the prepared model: the key in a policy.
+        layer_index: Position in the policy order.
+        chip_seed: Seed of the cell variation.
+    """
+
+    weight_q: Tensor
+    x_scale: Tensor
+    multiplier: Tensor
+    bias: Tensor
+    adc_lo: Tensor | None
+    adc_lsb: Tensor | None
+
+    def __init__(self, layer: QuantLayer, norm: nn.Module | None) -> None:
+        super().__init__()
+        layer.act_limits()  # refuses a layer that was not calibrated
+        with torch.no_grad():
+            multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer.bias, norm)
+            self.register_buffer("weight_q", layer.integer_weight())
+            self.register_buffer("x_scale", layer.act_scale.detach().clone())
+            self.register_buffer("multiplier", multiplier)
+            self.register_buffer("bias", bias)
+        options = layer._mvm_options()
+        self.register_buffer("adc_lo", options["adc_lo"])
+        self.register_buffer("adc_lsb", options["adc_lsb"])
+        self.weight_bits = layer.weight_bits
+        self.act_bits = layer.act_bits
+        self.act_signed = bool(layer.act_signed)
+        self.hardware = layer.hardware
+        self.layer_name = layer.layer_name
+        self.layer_index = layer.layer_index
+        self.chip_seed = layer.chip_seed
+        self._tap: Tap | None = None
+
+    def _integers(self, x: Tensor) -> Tensor:
+        """Y for an input in real numbers."""
+        low, high = act_range(self.act_bits, self.act_signed)
+        try:
+            x_q = quantize_act(x, self.x_scale, low, high)
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}: {error}") from None
+        return self._product(x_q)
+
+    def _product(self, x_q: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "hardware": self.hardware,
+            "weight_bits": self.weight_bits,
+            "act_bits": self.act_bits,
+            "act_signed": self.act_signed,
+            "seed": self.chip_seed,
+            "layer": self.layer_index,
+            "adc_lo": self.adc_lo,
+            "adc_lsb": self.adc_lsb,
+        }
+
+    def _finish(self, Y: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if self._tap is not None:
+            self._tap(self, Y.to(torch.int32) if collapses(self.hardware) else Y.clone())
+        return Y.float() * self.multiplier.reshape(shape) + self.bias.reshape(shape)
+
+    def _describe(self) -> str:
+        sign = "signed" if self.act_signed else "unsigned"
+        return f"weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
+
+
+class CrossbarConv2d(CrossbarLayer):
+    """A converted convolution. `stride`, `dilation` (vertical, horizontal), `padding` (left, right, top, bottom)."""
+
+    def __init__(
+        self,
+        layer: QuantConv2d,
+        norm: nn.Module | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int, int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None:
+        super().__init__(layer, norm)
+        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
+        self.kernel_size = tuple(int(size) for size in layer.weight.shape[-2:])
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] or [C, H, W]."""
+        if x.dim() == 3:
+            y: Tensor = self(x.unsqueeze(0)).squeeze(0)
+            return y
+        return self._finish(self._integers(x), (-1, 1, 1))
+
+    def _product(self, x_q: Tensor) -> Tensor:
+        return conv2d_product(
+            x_q,
+            self.weight_q,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            **self._options(),
+        )
+
+    def extra_repr(self) -> str:
+        """Shape, geometry and bits."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, {self._describe()}"
+        )
+
+
+class CrossbarLinear(CrossbarLayer):
+    """A converted linear layer."""
+
+    def __init__(self, layer: QuantLinear, norm: nn.Module | None) -> None:
+        super().__init__(layer, norm)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features]."""
+        if x.dim() == 1:
+            y: Tensor = self(x.unsqueeze(0)).squeeze(0)
+            return y
+        return self._finish(self._integers(x), (-1,))
+
+    def _product(self, x_q: Tensor) -> Tensor:
+        return linear_product(x_q, self.weight_q, **self._options())
+
+    def extra_repr(self) -> str:
+        """Shape and bits."""
+        return f"{self.in_features}, {self.out_features}, {self._describe()}"
+
+
+class Affine(nn.Module):
+    """x * scale[c] + shift[c], two float32 roundings: a batch normalisation that could not be folded."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        scale, shift = exact.norm_affine(norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)  # type: ignore[arg-type]
+        self.register_buffer("scale", scale.detach().float())
+        self.register_buffer("shift", shift.detach().float())
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, ...]."""
+        return exact.affine(x, self.scale, self.shift)
+
+
+class Conv2dF32(nn.Module):
+    """A convolution left in fp32, with the order of additions defined (`ops.conv2d_f32`)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer("weight", layer.weight.detach().clone())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        self.stride, self.padding, self.dilation = exact.conv2d_args(
+            layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        )
+        self.groups = layer.groups
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W]."""
+        return exact.conv2d_f32(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class LinearF32(nn.Module):
+    """A linear layer left in fp32, with the order of additions defined (`ops.linear_f32`)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", layer.weight.detach().clone())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features]."""
+        return exact.linear_f32(x, self.weight, self.bias)

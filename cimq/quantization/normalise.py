@@ -1,0 +1,288 @@
+"""One form for each operation of a traced graph, so that exporters know few of them.
+
+After conversion a graph holds these operations (anything else was left as it stood, and a warning named it):
+
+| node | form |
+| --- | --- |
+| call_module | CrossbarConv2d, CrossbarLinear, Conv2dF32, LinearF32, Affine (cimq.quantization.converted) |
+| call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b); torch.cat(tensors, dim) |
+| call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
+| call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad); global_avg_pool2d(x, keepdim) |
+| call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
+| call_function, call_method | what computes shapes: x.size(...), getattr(x, "shape"), arithmetic on these |
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from cimq import ops
+from cimq.quantization.exact import global_avg_pool2d
+
+Form = tuple[Callable[..., Any], tuple[Any, ...]]
+_SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
+_SHAPE_FUNCTIONS = {getattr, operator.mul, operator.floordiv, operator.sub, operator.eq, operator.ne, operator.mod}
+
+
+def normalise(root: nn.Module, graph: fx.Graph) -> list[str]:
+    """Rewrites nodes in place.
+
+    Returns:
+        What was left as it stood: descriptions of modules and functions.
+    """
+    left: list[str] = []
+    for node in list(graph.nodes):
+        if node.op not in ("call_module", "call_function", "call_method"):
+            continue
+        try:
+            form = _form(root, node)
+        except (TypeError, IndexError, KeyError):  # arguments that the forms below do not have
+            form = None
+        if form is _REMOVED:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+        elif isinstance(form, tuple):
+            with graph.inserting_before(node):
+                node.replace_all_uses_with(graph.call_function(*form))
+            graph.erase_node(node)
+        elif form is None:
+            left.append(_describe(root, node))
+    return sorted(set(left))
+
+
+_REMOVED = object()
+_KEPT = object()
+
+
+def _form(root: nn.Module, node: fx.Node) -> Any:
+    if node.op == "call_module":
+        return _module_form(root.get_submodule(str(node.target)), node)
+    if node.op == "call_method":
+        if node.target in _SHAPE_METHODS:
+            return _KEPT
+        make = _METHODS.get(str(node.target))
+    else:
+        if node.target in _SHAPE_FUNCTIONS and not _makes_tensor(node):
+            return _KEPT
+        make = _FUNCTIONS.get(node.target)
+    return None if make is None else make(*node.args, **node.kwargs)
+
+
+def _makes_tensor(node: fx.Node) -> bool:
+    """Whether a node that may compute a shape works on tensors instead (x * y of a squeeze-excite block)."""
+    if node.target is getattr:
+        return node.args[1] not in ("shape", "ndim")
+    return not all(isinstance(arg, int) or _is_size(arg) for arg in node.args)
+
+
+def _is_size(arg: Any) -> bool:
+    if not isinstance(arg, fx.Node):
+        return False
+    if arg.op == "call_method":
+        return arg.target in ("size", "dim", "numel")
+    if arg.target is operator.getitem:
+        return _is_size(arg.args[0])
+    if arg.target is getattr:
+        return arg.args[1] in ("shape", "ndim")
+    return arg.target in _SHAPE_FUNCTIONS and not _makes_tensor(arg)
+
+
+def _describe(root: nn.Module, node: fx.Node) -> str:
+    if node.op == "call_module":
+        return f"{node.target} ({type(root.get_submodule(str(node.target))).__name__})"
+    return str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", str(node.target))
+
+
+def _module_form(module: nn.Module, node: fx.Node) -> Any:
+    from cimq.quantization.converted import Affine, Conv2dF32, CrossbarLayer, LinearF32
+
+    x = node.args[0]
+    if isinstance(module, (CrossbarLayer, Affine, Conv2dF32, LinearF32)):
+        return _KEPT
+    kind = type(module)
+    m: Any = module
+    if kind in (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout):
+        return _REMOVED
+    if kind is nn.ReLU:
+        return _relu(x)
+    if kind is nn.ReLU6:
+        return _clamp(x, 0.0, 6.0)
+    if kind is nn.Hardtanh:
+        return _clamp(x, m.min_val, m.max_val)
+    if kind is nn.MaxPool2d and not m.return_indices:
+        return _max_pool2d(x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
+    if kind is nn.AvgPool2d:
+        return _avg_pool2d(x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override)
+    if kind is nn.AdaptiveAvgPool2d:
+        return _adaptive_avg_pool2d(x, m.output_size)
+    if kind is nn.Flatten:
+        return _flatten(x, m.start_dim, m.end_dim)
+    return None
+
+
+def _relu(input: Any, inplace: bool = False) -> Form:
+    return F.relu, (input,)
+
+
+def _clamp(input: Any, min: Any = None, max: Any = None, **kwargs: Any) -> Form | None:
+    inplace = kwargs.pop("inplace", False)
+    return None if kwargs or not isinstance(inplace, bool) else (torch.clamp, (input, min, max))
+
+
+def _clamp_min(input: Any, min: Any) -> Form:
+    return torch.clamp, (input, min, None)
+
+
+def _clamp_max(input: Any, max: Any) -> Form:
+    return torch.clamp, (input, None, max)
+
+
+def _hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Form:
+    return torch.clamp, (input, min_val, max_val)
+
+
+def _relu6(input: Any, inplace: bool = False) -> Form:
+    return torch.clamp, (input, 0.0, 6.0)
+
+
+def _max_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Form | None:
+    if return_indices:
+        return None
+    return F.max_pool2d, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
+
+
+def _avg_pool2d(
+    input: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Form | None:
+    if ceil_mode or divisor_override is not None:
+        return None
+    return ops.avg_pool2d, (input, kernel_size, stride or kernel_size, padding, count_include_pad)
+
+
+def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form | None:
+    sizes = (output_size,) if isinstance(output_size, int) else tuple(output_size)
+    return (global_avg_pool2d, (input, True)) if set(sizes) == {1} else None
+
+
+def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Form | None:
+    dim = kwargs.pop("axis", dim)
+    if kwargs or not isinstance(keepdim, bool) or not isinstance(dim, (tuple, list)):
+        return None
+    return (global_avg_pool2d, (input, keepdim)) if set(dim) in ({2, 3}, {-1, -2}) else None
+
+
+def _add(input: Any, other: Any, *, alpha: Any = 1) -> Form | None:
+    tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
+    return (operator.add, (input, other)) if alpha == 1 and tensors else None
+
+
+def _operator_add(a: Any, b: Any) -> Any:
+    if all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
+        return _KEPT
+    return _add(a, b)
+
+
+def _flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Form:
+    return torch.flatten, (input, start_dim, end_dim)
+
+
+def _reshape(input: Any, *shape: Any, **kwargs: Any) -> Form:
+    sizes = kwargs.pop("shape", None) or (
+        shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    )
+    sizes = tuple(sizes)
+    if kwargs:
+        raise TypeError("reshape takes sizes")
+    if len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0]):
+        return torch.flatten, (input, 1, -1)
+    return torch.reshape, (input, sizes)
+
+
+def _is_batch_size(size: Any) -> bool:
+    """x.size(0), x.size()[0] or x.shape[0]."""
+    if not isinstance(size, fx.Node) or not _is_size(size):
+        return False
+    return (
+        bool(size.args[1:] == (0,))
+        if size.op == "call_method"
+        else size.target is operator.getitem and bool(size.args[1] == 0)
+    )
+
+
+def _cat(tensors: Any, dim: int = 0, **kwargs: Any) -> Form | None:
+    return None if kwargs else (torch.cat, (tensors, dim))
+
+
+def _pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Form:
+    return F.pad, (input, pad, mode, value)
+
+
+def _getitem(input: Any, index: Any) -> Any:
+    return _KEPT
+
+
+def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    return None if training else _REMOVED
+
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    F.relu: _relu,
+    torch.relu: _relu,
+    torch.relu_: _relu,
+    F.relu6: _relu6,
+    F.hardtanh: _hardtanh,
+    torch.clamp: _clamp,
+    torch.clip: _clamp,
+    torch.clamp_min: _clamp_min,
+    torch.clamp_max: _clamp_max,
+    F.max_pool2d: _max_pool2d,
+    torch.max_pool2d: _max_pool2d,
+    F.avg_pool2d: _avg_pool2d,
+    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    torch.mean: _mean,
+    operator.add: _operator_add,
+    operator.iadd: _operator_add,
+    torch.add: _add,
+    torch.flatten: _flatten,
+    torch.reshape: _reshape,
+    torch.cat: _cat,
+    torch.concat: _cat,
+    F.pad: _pad,
+    operator.getitem: _getitem,
+    F.dropout: _dropout,
+    F.dropout2d: _dropout,
+}
+_METHODS: dict[str, Callable[..., Any]] = {
+    "relu": _relu,
+    "relu_": _relu,
+    "clamp": _clamp,
+    "clamp_": _clamp,
+    "clamp_min": _clamp_min,
+    "clamp_max": _clamp_max,
+    "mean": _mean,
+    "add": _add,
+    "add_": _add,
+    "flatten": _flatten,
+    "reshape": _reshape,
+    "view": _reshape,
+}
