@@ -147,7 +147,8 @@ def latency(
         model_or_bundle: A model, the folder of a bundle, or layer shapes in module order.
         policy: Bits per layer, or its file. None: those of the prepared model or the bundle.
         hardware: Machine, preset or file. None: that of the prepared model or the bundle, else "paper".
-        sample_input: One input (batch size 1) that a model can be traced with, to learn how often its layers run.
+        sample_input: For a model: an input [N, ...] (or a tuple, or a dict of keyword arguments) to run it with, to
+            learn how often each layer runs; any N, counts are per sample.
 
     Returns:
         The report; its times are exact sums of whole picoseconds.
@@ -281,13 +282,16 @@ def _network(source: Any, sample_input: Any) -> tuple[list[LayerShape], Policy |
 
 def _from_model(model: torch.nn.Module, sample_input: Any) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
     quantization: Any = import_module("cimq.quantization")  # it imports this module
-
+    if sample_input is None:
+        raise ValueError("latency: a model needs sample_input=, one input, to learn how often each layer runs")
+    if not any(isinstance(module, quantization.QuantLayer) for module in model.modules()):
+        # The bits do not matter for shapes; a copy is prepared, so that the caller's model stays as it is.
+        return quantization.layer_shapes(quantization.prepare(model), sample_input), None, None
     shapes = quantization.layer_shapes(model, sample_input)
-    prepared = dict(quantization.quant_layers(model))
-    if not prepared:
-        return shapes, None, None
-    bits = {shape.name: LayerBits(prepared[shape.name].weight_bits, prepared[shape.name].act_bits) for shape in shapes}
-    return shapes, Policy(bits), next(iter(prepared.values())).hardware
+    machines = {layer.hardware for _, layer in quantization.quant_layers(model)}
+    if len(machines) > 1:
+        raise ValueError("latency: the layers of the model are for different machines; give hardware=")
+    return shapes, quantization.get_policy(model), machines.pop()
 
 
 def _from_bundle(folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
@@ -303,7 +307,13 @@ def _from_bundle(folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
             found.append(_crossbar_node(node, folder))
     found.sort(key=lambda entry: entry[0])
     shapes = [shape for _, shape, _ in found]
-    hardware = Hardware.from_json((folder / "hardware.json").read_text(encoding="utf-8"))
+    names = [shape.name for shape in shapes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"bundle file {folder / 'layers.json'}: layer {name!r} is given twice")
+    if not shapes:
+        raise ValueError(f"bundle file {folder / 'layers.json'}: there is no crossbar layer")
+    hardware = Hardware.from_file(folder / "hardware.json")
     return shapes, Policy({shape.name: bits for _, shape, bits in found}), hardware
 
 

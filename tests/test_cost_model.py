@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+import cimq
 from cimq.cost_model import LatencyReport, LayerShape, cost_table, latency
 from cimq.hardware import Hardware
 from cimq.policy import Policy
@@ -200,3 +203,104 @@ def test_what_is_missing_or_does_not_fit_is_said() -> None:
         latency("nowhere.cimq")
     with pytest.raises(ValueError, match="layer 'fc': weight_bits must be from 1 to 8, got 9"):
         cost_table(SHAPES[1:], "paper", [9])
+
+
+# ---- models and bundles ----
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(4, 8, 3, padding=1, groups=2), nn.ReLU(), nn.Conv2d(8, 6, 3, stride=2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(6 * 9, 10))
+
+
+NETWORK_SHAPES = [
+    LayerShape("0", "conv2d", 4, 2 * 9, 64, 2),
+    LayerShape("2", "conv2d", 6, 8 * 9, 9),
+    LayerShape("4", "linear", 10, 54, 1),
+]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_latency_of_a_model(batch: int) -> None:
+    model = network()
+    sample = torch.zeros(batch, 4, 8, 8)
+    before = [type(module) for module in model]
+    report = latency(model, Policy.uniform(4, 5), "paper-2b", sample_input=sample)
+    assert report == latency(NETWORK_SHAPES, Policy.uniform(4, 5), "paper-2b")
+    assert [type(module) for module in model] == before
+
+
+def test_latency_of_a_prepared_model_uses_its_own_bits_and_machine() -> None:
+    policy = Policy({"0": (8, 8), "2": (4, 3), "4": (2, 5)})
+    machine = Hardware(rows=32, cols=32)
+    prepared = cimq.prepare(network(), policy, hardware=machine)
+    sample = torch.zeros(1, 4, 8, 8)
+    assert latency(prepared, sample_input=sample) == latency(NETWORK_SHAPES, policy, machine)
+    assert latency(prepared, Policy.uniform(8, 8), "paper", sample_input=sample).speedup == 1.0
+
+
+def test_latency_of_a_model_says_what_it_needs() -> None:
+    with pytest.raises(ValueError, match="a model needs sample_input="):
+        latency(network(), Policy.uniform(4, 4))
+    with pytest.raises(ValueError, match="give a policy"):
+        latency(network(), sample_input=torch.zeros(1, 4, 8, 8))
+
+
+def bundle(folder: Path, **changes: Any) -> Path:
+    """A folder with the two files of a bundle that latency reads; nodes out of policy order."""
+    nodes = []
+    for index, shape in reversed(list(enumerate(NETWORK_SHAPES))):
+        nodes.append(
+            {
+                "name": f"n{index}",
+                "op": "crossbar_linear" if shape.kind == "linear" else "crossbar_conv2d",
+                "layer_name": shape.name,
+                "layer_index": index,
+                "weight_bits": 4,
+                "act_bits": index + 3,
+                "outputs": shape.outputs,
+                "inputs_per_output": shape.inputs,
+                "invocations": shape.invocations,
+                "repeats": shape.repeats,
+            }
+        )
+    nodes[0].update(changes)
+    nodes.append({"name": "r", "op": "relu"})
+    folder.mkdir(exist_ok=True)
+    (folder / "layers.json").write_text(json.dumps({"schema": "cimq.layers", "version": "1.0.0", "nodes": nodes}))
+    Hardware.preset("paper-2b").save(folder / "hardware.json")
+    return folder
+
+
+def test_latency_of_a_bundle(tmp_path: Path) -> None:
+    report = latency(bundle(tmp_path / "m.cimq"))
+    expected = latency(NETWORK_SHAPES, Policy.from_pairs([(4, 3), (4, 4), (4, 5)]), "paper-2b")
+    assert report.time_us == expected.time_us
+    assert [layer.name for layer in report.layers] == ["0", "2", "4"]
+    assert latency(str(tmp_path / "m.cimq"), Policy.uniform(8, 8)).speedup == 1.0
+
+
+def test_damaged_bundles_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="layer '4': invocations must be an integer, got null"):
+        latency(bundle(tmp_path / "m.cimq", invocations=None))
+    with pytest.raises(ValueError, match="layer '4': act_bits must be an integer from 1 to 8, got 12"):
+        latency(bundle(tmp_path / "m.cimq", act_bits=12))
+    with pytest.raises(ValueError, match="layer '4': outputs must be an integer from 1"):
+        latency(bundle(tmp_path / "m.cimq", outputs=-2))
+    with pytest.raises(ValueError, match="'0' is given twice"):
+        latency(bundle(tmp_path / "m.cimq", layer_name="0"))
+    (tmp_path / "m.cimq" / "layers.json").write_text('{"nodes": 3}')
+    with pytest.raises(ValueError, match="must hold a list of nodes"):
+        latency(tmp_path / "m.cimq")
+    (tmp_path / "m.cimq" / "layers.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"bundle file .*layers\.json does not exist"):
+        latency(tmp_path / "m.cimq")
+
+
+def test_machines_that_the_closed_form_is_not_for_are_named() -> None:
+    for count, words in ((4, "4 crossbars"), (None, "unlimited crossbars")):
+        machine = Hardware(resources={"crossbars": count})
+        with pytest.warns(cimq.CimqWarning, match=f"has {words}, but the closed-form latency is that of one"):
+            report = latency(SHAPES, Policy.uniform(8, 8), machine)
+        assert report.time_us == latency(SHAPES, Policy.uniform(8, 8)).time_us
