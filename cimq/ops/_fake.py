@@ -6,10 +6,14 @@ These are the readable contracts of the operators; checks of values (ranges, NaN
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from cimq import _C
+from cimq.hardware import Hardware
 
 _Fake = TypeVar("_Fake", bound=Callable[..., object])
 
@@ -58,3 +62,111 @@ def _fake_quantize_backward(
 @_register("quantize")
 def _quantize(x: Tensor, scale: Tensor, qmin: int, qmax: int, axis: int | None = None, binary: bool = False) -> Tensor:
     return _result_like(x, axis is None, torch.uint8 if qmin >= 0 else torch.int8)
+
+
+def _result_dtype(
+    x_q: Tensor, w_q: Tensor, hardware: str, weight_bits: int, act_bits: int, signed: bool
+) -> torch.dtype:
+    if torch.float64 in (x_q.dtype, w_q.dtype):
+        return torch.float64
+    if x_q.dtype.is_floating_point or w_q.dtype.is_floating_point:
+        return torch.float32
+    return torch.int32 if _gives_integers(hardware, weight_bits, act_bits, signed) else torch.float32
+
+
+@lru_cache(maxsize=256)
+def _gives_integers(hardware: str, weight_bits: int, act_bits: int, act_signed: bool) -> bool:
+    return _C.crossbar_gives_integers(hardware, weight_bits, act_bits, act_signed)
+
+
+@_register("crossbar_mvm")
+def _crossbar_mvm(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    if w_q.dim() != 2:
+        raise ValueError(f"crossbar_mvm: w_q must be [outputs, inputs], got shape {list(w_q.shape)}")
+    if x_q.dim() < 1 or x_q.shape[-1] != w_q.shape[1]:
+        raise ValueError(f"crossbar_mvm: x_q {list(x_q.shape)} does not fit w_q {list(w_q.shape)}")
+    shape = [*([] if chips is None else [chips]), *x_q.shape[:-1], w_q.shape[0]]
+    return x_q.new_empty(shape, dtype=_result_dtype(x_q, w_q, hardware, weight_bits, act_bits, act_signed))
+
+
+def _conv_shape(x: Tensor, w: Tensor, stride: list[int], padding: list[int], dilation: list[int]) -> list[int]:
+    sums = (padding[2] + padding[3], padding[0] + padding[1])
+    size = [(x.shape[2 + i] + sums[i] - dilation[i] * (w.shape[2 + i] - 1) - 1) // stride[i] + 1 for i in range(2)]
+    return [x.shape[0], w.shape[0], *size]
+
+
+@_register("crossbar_conv2d")
+def _crossbar_conv2d(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    stride: list[int] = [1, 1],  # noqa: B006  the schema's default
+    padding: list[int] = [0, 0, 0, 0],  # noqa: B006
+    dilation: list[int] = [1, 1],  # noqa: B006
+    groups: int = 1,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    shape = [*([] if chips is None else [chips]), *_conv_shape(x_q, w_q, stride, padding, dilation)]
+    return x_q.new_empty(shape, dtype=_result_dtype(x_q, w_q, hardware, weight_bits, act_bits, act_signed))
+
+
+@_register("avg_pool2d")
+def _avg_pool2d(
+    x: Tensor, kernel_size: list[int], stride: list[int], padding: list[int], count_include_pad: bool = True
+) -> Tensor:
+    size = [(x.shape[2 + i] + 2 * padding[i] - kernel_size[i]) // stride[i] + 1 for i in range(2)]
+    return x.new_empty([x.shape[0], x.shape[1], *size])
+
+
+@_register("linear_f32")
+def _linear_f32(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    return x.new_empty([*x.shape[:-1], w.shape[0]])
+
+
+@_register("conv2d_f32")
+def _conv2d_f32(
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    stride: list[int] = [1, 1],  # noqa: B006  the schema's default
+    padding: list[int] = [0, 0, 0, 0],  # noqa: B006
+    dilation: list[int] = [1, 1],  # noqa: B006
+    groups: int = 1,
+) -> Tensor:
+    return x.new_empty(_conv_shape(x, w, stride, padding, dilation))
+
+
+@_register("programmed_levels")
+def _programmed_levels(
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    seed: int = 0,
+    chip: int = 0,
+    layer: int = 0,
+    first_output: int = 0,
+) -> Tensor:
+    machine = Hardware.from_json(hardware)
+    polarities = 1 if machine.mapping == "offset" else 2
+    return w_q.new_empty([machine.weight_slices(weight_bits), polarities, *w_q.shape], dtype=torch.int32)

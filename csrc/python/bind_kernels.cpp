@@ -1,7 +1,40 @@
+#include <pybind11/stl.h>
+
+#include "common/hardware.h"
+#include "kernels/cpu/dispatch.h"
+#include "kernels/mvm_plan.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
 
-void bind_kernels(pybind11::module_& /*m*/) {}
+void bind_kernels(pybind11::module_& m) {
+  m.def(
+      "crossbar_gives_integers",
+      [](const std::string& hardware_json, int weight_bits, int act_bits, bool act_signed) {
+        const Hardware hardware = Hardware::from_json(hardware_json);
+        if (hardware.adc.bits &&
+            (hardware.adc.range == AdcRange::kCalibrated || hardware.adc.range == AdcRange::kLearned)) {
+          return false;
+        }
+        kernels::MvmOptions options;
+        options.weight_bits = weight_bits;
+        options.act_bits = act_bits;
+        options.act_signed = act_signed;
+        return kernels::make_mvm_plan(hardware, 1, 1, options).exact;
+      },
+      pybind11::arg("hardware"), pybind11::arg("weight_bits"), pybind11::arg("act_bits"), pybind11::arg("act_signed"),
+      "Whether a crossbar product of integer tensors is int32 (True) or float32.");
+  m.def(
+      "kernel_isas",
+      [] {
+        std::vector<std::string> names;
+        for (const auto& kernels : kernels::cpu::available_kernels()) names.emplace_back(kernels.isa);
+        return names;
+      },
+      "Instruction sets of the crossbar kernels that this machine can run, best first.");
+  m.def(
+      "active_kernel_isa", [] { return std::string(kernels::cpu::active_kernels().isa); },
+      "Instruction set of the crossbar kernels in use.");
+}
 
 }  // namespace cimq::python

@@ -1,0 +1,164 @@
+"""Converter ranges from data, for `adc.range: calibrated`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cimq.hardware import Hardware, resolve
+from cimq.ops import reference
+from cimq.ops.crossbar import four_paddings, pair
+
+_PERCENTILE = 99.9
+_MSE_STEPS = 80
+
+Histogram = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # currents that occur, weight of each
+
+
+def calibrate_adc(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: Hardware | str | Path,
+    *,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    method: str = "percentile",
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | tuple[int, int, int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Chooses the converter range of each weight slice from the currents that sample activations cause.
+
+    "percentile" covers 99.9 % of the currents; "mse" takes, of 80 ranges between the largest current and a 80th of it,
+    the one with the smallest squared error, where the current of input digit i counts with the square of its weight.
+    A step is never finer than one level. Currents are those of cells without variation.
+
+    Args:
+        x_q: Sample activations `[B, n]`, or `[N, C, H, W]` for a convolution.
+        w_q: Weights `[m, n]`, or `[O, C/groups, kh, kw]`.
+        hardware: Machine with `adc.bits` given and `adc.range` "calibrated" or "learned".
+        weight_bits: 1 to 8.
+        act_bits: 1 to 8.
+        act_signed: Activations are two's complement.
+        method: "percentile" or "mse".
+        stride: Of a convolution; as in `crossbar_conv2d`.
+        padding: Of a convolution.
+        dilation: Of a convolution.
+        groups: Of a convolution.
+
+    Returns:
+        `adc_lo` int32 `[n_w]` and `adc_lsb` float32 `[n_w]`, in level steps.
+
+    Raises:
+        ValueError: For a machine without such a converter, an unknown method, an empty sample, or bad operands.
+
+    Example:
+        >>> import torch, cimq
+        >>> hw = cimq.Hardware.preset("paper").replace(adc={"bits": 6, "range": "calibrated"})
+        >>> x, w = torch.randint(0, 16, (64, 256)), torch.randint(-7, 8, (32, 256))
+        >>> lo, lsb = cimq.ops.calibrate_adc(x, w, hw, weight_bits=4, act_bits=4)
+        >>> y = cimq.ops.crossbar_mvm(x, w, hw, weight_bits=4, act_bits=4, adc_lo=lo, adc_lsb=lsb)
+    """
+    machine = resolve(hardware)
+    bits = machine.adc.bits
+    if bits is None or machine.adc.range not in ("calibrated", "learned"):
+        raise ValueError(
+            "calibrate_adc: hardware must have adc.bits and adc.range calibrated or learned, "
+            f"got bits {bits} and range {machine.adc.range}"
+        )
+    if method not in ("percentile", "mse"):
+        raise ValueError(f"calibrate_adc: method must be percentile or mse, got {method!r}")
+    if w_q.dim() == 4:
+        strides, dilations = pair(stride, "calibrate_adc: stride"), pair(dilation, "calibrate_adc: dilation")
+        padded = torch.nn.functional.pad(x_q, four_paddings(padding))
+        x_q = reference.patches_of(padded, (w_q.shape[2], w_q.shape[3]), strides, dilations)[0]
+    else:
+        x_q = x_q.reshape(x_q.shape[0], -1, 1) if groups == 1 else x_q
+    if x_q.numel() == 0:
+        raise ValueError("calibrate_adc: the sample of activations is empty")
+    x = reference.activations_of("calibrate_adc", x_q, act_bits, act_signed)
+    w = reference.weights_of("calibrate_adc", w_q, weight_bits)
+    signed = reference.is_signed(machine)
+    matrix = w.reshape(w.shape[0], -1)
+    chosen = []
+    for histogram in _current_histograms(x, matrix, machine, weight_bits, act_bits, act_signed, groups):
+        find = _by_percentile if method == "percentile" else _by_squared_error
+        chosen.append(find(histogram, bits, signed))
+    lo = torch.tensor([lo for lo, _ in chosen], dtype=torch.int32)
+    lsb = torch.tensor([lsb for _, lsb in chosen], dtype=torch.float32)
+    return lo, lsb
+
+
+def _current_histograms(
+    x: npt.NDArray[np.int64],
+    w: npt.NDArray[np.int64],
+    hardware: Hardware,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    groups: int,
+) -> list[Histogram]:
+    """Currents of every slice over tiles, digits and groups; each counts with its digit's squared weight."""
+    levels, _ = reference.weight_levels(w, hardware, weight_bits)
+    digits, digit_weights, _ = reference.input_digits(x, hardware, act_bits, act_signed)
+    per_tile = reference.tile_inputs(hardware)
+    subtracted = hardware.mapping != "offset" and reference.is_signed(hardware)
+    bound = min(per_tile, w.shape[1]) * (2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
+    counts = np.zeros((levels.shape[0], 2 * bound + 1))
+    outputs, channels = w.shape[0] // groups, x.shape[1] // groups
+    for group in range(groups):
+        own_inputs = digits[:, :, group * channels : (group + 1) * channels].reshape(len(digits), x.shape[0], -1)
+        own_levels = levels[:, :, group * outputs : (group + 1) * outputs].astype(np.float32)
+        for start in range(0, w.shape[1], per_tile):
+            for digit, weight in zip(own_inputs, digit_weights, strict=True):
+                applied = digit[:, start : start + per_tile].astype(np.float32)
+                for s, cells in enumerate(own_levels):
+                    # Products of small integers: exact in float32.
+                    columns = [applied @ polarity[:, start : start + per_tile].T for polarity in cells]
+                    columns = [columns[0] - columns[1]] if subtracted else columns
+                    for column in columns:
+                        found = np.bincount(column.astype(np.int64).ravel() + bound, minlength=2 * bound + 1)
+                        counts[s] += found * float(weight) ** 2
+    occurring = [np.flatnonzero(slice_counts) for slice_counts in counts]
+    return [(index - bound, counts[s][index]) for s, index in enumerate(occurring)]
+
+
+def _by_percentile(histogram: Histogram, bits: int, signed: bool) -> tuple[int, float]:
+    currents, weights = histogram
+    if signed:
+        order = np.argsort(np.abs(currents), kind="stable")
+        reach = _quantile(np.abs(currents)[order], weights[order], _PERCENTILE / 100)
+        return 0, float(np.float32(max(1.0, reach / (2 ** (bits - 1) - 1))))
+    tail = (1 - _PERCENTILE / 100) / 2
+    lo = _quantile(currents, weights, tail)
+    hi = _quantile(currents, weights, 1 - tail)
+    return lo, float(np.float32(max(1.0, (hi - lo) / (2**bits - 1))))
+
+
+def _by_squared_error(histogram: Histogram, bits: int, signed: bool) -> tuple[int, float]:
+    currents, weights = histogram
+    top = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
+    starts = [0] if signed else sorted({int(currents[0]), *(_quantile(currents, weights, q) for q in (0.001, 0.01))})
+    best: tuple[float, int, float] | None = None
+    for lo in starts:
+        reach = float(np.abs(currents - lo).max())
+        for step in range(_MSE_STEPS):
+            lsb = float(np.float32(max(1.0, reach * (_MSE_STEPS - step) / _MSE_STEPS / top)))
+            adc = reference.Converter(-top if signed else 0, top, lo, lsb, 1)
+            error = float((((lo + lsb * adc.codes(currents)) - currents) ** 2 * weights).sum())
+            if best is None or error < best[0]:
+                best = (error, lo, lsb)
+    assert best is not None  # there is at least one start and one step
+    return best[1], best[2]
+
+
+def _quantile(values: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], fraction: float) -> int:
+    """Smallest of the ascending `values` that at least `fraction` of the weight does not exceed."""
+    cumulative = np.cumsum(weights)
+    return int(values[min(int(np.searchsorted(cumulative, fraction * cumulative[-1])), len(values) - 1)])

@@ -1,0 +1,106 @@
+"""Float32 layers around the crossbars, with one order of summation: PyTorch and the executor give the same bits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cimq.ops.crossbar import four_paddings, pair
+
+
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Average pooling: the sum in float32 over kernel rows, then columns, ascending; then one division.
+
+    Args:
+        x: `[N, C, H, W]`, float32.
+        kernel_size: One value or (vertical, horizontal).
+        stride: Likewise; None for the kernel size.
+        padding: Zeros on both sides, at most half the kernel.
+        count_include_pad: Divide by the size of the window with its padding.
+
+    Returns:
+        `[N, C, H', W']`, float32. Differentiable.
+
+    Raises:
+        ValueError: For impossible sizes.
+        TypeError: For another type than float32.
+
+    Example:
+        >>> import torch, cimq
+        >>> cimq.ops.avg_pool2d(torch.ones(1, 1, 4, 4), 2).shape
+        torch.Size([1, 1, 2, 2])
+    """
+    kernel = pair(kernel_size, "avg_pool2d: kernel_size")
+    steps = kernel if stride is None else pair(stride, "avg_pool2d: stride")
+    out: Tensor = torch.ops.cimq.avg_pool2d(x, kernel, steps, pair(padding, "avg_pool2d: padding"), count_include_pad)
+    return out
+
+
+def linear_f32(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ w.T + bias`, summed in double over ascending inputs and rounded to float32 once.
+
+    Args:
+        x: `[..., n]`, float32.
+        w: `[m, n]`, float32.
+        bias: `[m]`, float32, or None.
+
+    Returns:
+        `[..., m]`, float32. Differentiable.
+
+    Raises:
+        ValueError: For shapes that do not fit.
+        TypeError: For another type than float32.
+
+    Example:
+        >>> import torch, cimq
+        >>> cimq.ops.linear_f32(torch.ones(2, 3), torch.ones(4, 3)).shape
+        torch.Size([2, 4])
+    """
+    out: Tensor = torch.ops.cimq.linear_f32(x, w, bias)
+    return out
+
+
+def conv2d_f32(
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] | tuple[int, int, int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """2-D convolution, summed in double over channel, kernel row, kernel column and rounded to float32 once.
+
+    Args:
+        x: `[N, C, H, W]`, float32.
+        w: `[O, C/groups, kh, kw]`, float32.
+        bias: `[O]`, float32, or None.
+        stride: One value or (vertical, horizontal).
+        padding: One value, (vertical, horizontal), or (left, right, top, bottom).
+        dilation: One value or (vertical, horizontal).
+        groups: Groups of channels.
+
+    Returns:
+        `[N, O, H', W']`, float32. Differentiable.
+
+    Raises:
+        ValueError: For impossible geometry.
+        TypeError: For another type than float32.
+
+    Example:
+        >>> import torch, cimq
+        >>> cimq.ops.conv2d_f32(torch.ones(1, 2, 5, 5), torch.ones(3, 2, 3, 3), padding=1).shape
+        torch.Size([1, 3, 5, 5])
+    """
+    out: Tensor = torch.ops.cimq.conv2d_f32(
+        x, w, bias, pair(stride, "conv2d_f32: stride"), four_paddings(padding), pair(dilation, "conv2d_f32: dilation"),
+        groups,
+    )  # fmt: skip
+    return out

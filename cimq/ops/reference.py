@@ -1,0 +1,361 @@
+"""The crossbar products as plain loops: the specification that every kernel is tested against (docs/numbers.md).
+
+Written from the equations and not from the kernels: weights are split into cells and activations into digits here, and
+every converter is a line of NumPy float32 arithmetic. The one thing taken from the compiled code is the variation of
+programmed cells, whose statistics have tests of their own. Slow on purpose; reads best from `crossbar_matmul` down.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cimq.hardware import Hardware
+
+IntArray = npt.NDArray[np.int64]
+LEVEL_UNIT = 256  # conductances of varying cells are integers in 1/256 of a level step
+
+
+@dataclass(frozen=True)
+class Converter:
+    """ADC of one weight slice: code = clamp(rint(float32(I - lo) * inv_lsb), lowest, highest), I in 1/unit levels."""
+
+    lowest: int
+    highest: int
+    lo: int  # level steps
+    lsb: float  # level steps
+    unit: int
+
+    def codes(self, current: IntArray) -> IntArray:
+        """Codes of currents; float32, one rounding per operation, half to even."""
+        inv_lsb = np.float32(1.0 / (self.unit * self.lsb))
+        scaled = (current - self.lo * self.unit).astype(np.float32) * inv_lsb
+        codes: IntArray = np.clip(np.rint(scaled), self.lowest, self.highest).astype(np.int64)
+        return codes
+
+
+def weight_levels(w_q: IntArray, hardware: Hardware, weight_bits: int) -> tuple[IntArray, list[int]]:
+    """Levels of the cells that hold `w_q`, and what one level of each slice is worth.
+
+    Args:
+        w_q: Weights [m, n].
+        hardware: Machine.
+        weight_bits: Bits of a weight.
+
+    Returns:
+        Levels [slices, polarities, m, n]; polarity 1 is the negative column (or row) of a pair. Worth of each slice.
+    """
+    cell_bits = hardware.cell_bits
+    if hardware.mapping == "offset":
+        stored = (w_q + 2 ** (weight_bits - 1))[None]
+        slices = math.ceil(weight_bits / cell_bits)
+        if weight_bits == 1 and cell_bits == 1:
+            return (stored // 2)[None], [2]  # {0, 2} in a cell of two levels that are worth 2
+    else:
+        stored = np.stack([np.maximum(w_q, 0), np.maximum(-w_q, 0)])
+        magnitude_bits = weight_bits - 1 if hardware.sign_magnitude else weight_bits
+        slices = max(1, math.ceil(magnitude_bits / cell_bits))
+    base = 2**cell_bits
+    return np.stack([stored // base**s % base for s in range(slices)]), [base**s for s in range(slices)]
+
+
+def input_digits(x_q: IntArray, hardware: Hardware, act_bits: int, act_signed: bool) -> tuple[IntArray, list[int], int]:
+    """Digits that the drivers apply, least significant first, their weights, and the shift added to the input.
+
+    Args:
+        x_q: Activations [B, n].
+        hardware: Machine.
+        act_bits: Bits of an activation.
+        act_signed: Two's complement.
+
+    Returns:
+        Digits [count, B, n], weight of each digit, shift.
+    """
+    base = 2**hardware.dac_bits
+    count = math.ceil(act_bits / hardware.dac_bits)
+    weights = [base**i for i in range(count)]
+    shift = 0
+    applied = x_q
+    if act_signed and hardware.dac_bits == 1:
+        applied = x_q % 2**act_bits  # two's complement: the top bit counts negative
+        weights[-1] = -weights[-1]
+    elif act_signed:
+        shift = 2 ** (act_bits - 1)
+        applied = x_q + shift
+    return np.stack([applied // base**i % base for i in range(count)]), weights, shift
+
+
+def tile_inputs(hardware: Hardware) -> int:
+    """Inputs that fit into one crossbar."""
+    return hardware.rows // 2 if hardware.mapping == "differential_row" else hardware.rows
+
+
+def is_signed(hardware: Hardware) -> bool:
+    """Whether a converter sees a quantity of both signs."""
+    if hardware.mapping == "differential_column":
+        return hardware.adc.placement == "differential"
+    return hardware.mapping == "differential_row"
+
+
+def converters(
+    hardware: Hardware, slices: int, adc_lo: Tensor | None, adc_lsb: Tensor | None, unit: int
+) -> list[Converter] | None:
+    """One converter per slice; None for ideal ones.
+
+    Args:
+        hardware: Machine.
+        slices: Weight slices.
+        adc_lo: Lowest current of each slice, level steps; calibrated and learned ranges only.
+        adc_lsb: Step of each slice, level steps; calibrated and learned ranges only.
+        unit: Currents per level step.
+    """
+    bits = hardware.adc.bits
+    if bits is None:
+        return None
+    signed = is_signed(hardware)
+    levels = 2**bits - 1 if signed else 2**bits
+    lowest, highest = (-(levels - 1) // 2, (levels - 1) // 2) if signed else (0, levels - 1)
+    if hardware.adc.range in ("calibrated", "learned"):
+        if adc_lo is None or adc_lsb is None:
+            raise ValueError(f"crossbar_mvm: adc.range {hardware.adc.range} needs adc_lo and adc_lsb")
+        return [
+            Converter(lowest, highest, int(lo), float(lsb), unit)
+            for lo, lsb in zip(adc_lo.tolist(), adc_lsb.double().tolist(), strict=True)
+        ]
+    full_scale = tile_inputs(hardware) * (2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
+    lsb = (2 if signed else 1) * full_scale / (levels - 1)
+    if hardware.adc.range == "granular":
+        lsb = max(1.0, lsb)
+    return [Converter(lowest, highest, 0, lsb, unit)] * slices
+
+
+def crossbar_matmul(
+    x_q: IntArray,
+    w_q: IntArray,
+    hardware: Hardware,
+    *,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    seed: int = 0,
+    chip: int = 0,
+    layer: int = 0,
+    first_output: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+) -> npt.NDArray[Any]:
+    """One chip's result for one matrix.
+
+    Args:
+        x_q: Activations [B, n].
+        w_q: Weights [m, n].
+        hardware: Machine.
+        weight_bits: Bits of a weight.
+        act_bits: Bits of an activation.
+        act_signed: Activations are two's complement.
+        seed: Seed of the variation.
+        chip: Number of the chip.
+        layer: Number of the layer.
+        first_output: Number of the first row of `w_q` within its layer.
+        adc_lo: See `converters`.
+        adc_lsb: See `converters`.
+
+    Returns:
+        [B, m], int64 where every converter step is one level, else float32.
+    """
+    levels, slice_weights = weight_levels(w_q, hardware, weight_bits)
+    digits, digit_weights, shift = input_digits(x_q, hardware, act_bits, act_signed)
+    varies = hardware.cell.programming.model != "none" and hardware.cell.programming.sigma_levels > 0
+    unit = LEVEL_UNIT if varies else 1
+    if varies:
+        cells = torch.ops.cimq.programmed_levels(
+            torch.from_numpy(w_q), hardware.to_json(), weight_bits, seed, chip, layer, first_output
+        )
+        levels = cells.numpy().astype(np.int64)
+    adcs = converters(hardware, len(slice_weights), adc_lo, adc_lsb, unit)
+    per_tile = tile_inputs(hardware)
+    tiles = [slice(start, start + per_tile) for start in range(0, w_q.shape[1], per_tile)]
+    pair_is_converted_apart = hardware.mapping == "differential_column" and not is_signed(hardware)
+
+    slice_sums = []
+    for s in range(len(slice_weights)):
+        total = np.zeros((x_q.shape[0], w_q.shape[0]), np.int64)
+        for rows in tiles:
+            for digit, digit_weight in zip(digits, digit_weights, strict=True):
+                columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]
+                if len(columns) == 2 and not pair_is_converted_apart:
+                    columns = [columns[0] - columns[1]]
+                codes = [column if adcs is None else adcs[s].codes(column) for column in columns]
+                total += digit_weight * (codes[0] - codes[1] if len(codes) == 2 else codes[0])
+        slice_sums.append(total)
+
+    # What was added to the operands comes off again, digitally: the input's shift times the weights, and the offset
+    # mapping's shift times the input as it was applied (the reference column).
+    correction = -shift * w_q.sum(axis=1)[None, :] * np.ones((x_q.shape[0], 1), np.int64)
+    if hardware.mapping == "offset":
+        correction = correction - 2 ** (weight_bits - 1) * (x_q + shift).sum(axis=1)[:, None]
+
+    result: npt.NDArray[Any]
+    if not varies and (adcs is None or all(adc.lsb == 1.0 and adc.lo == 0 for adc in adcs)):
+        result = correction
+        for worth, total in zip(slice_weights, slice_sums, strict=True):
+            result = result + worth * total
+        return result
+    result = np.zeros((x_q.shape[0], w_q.shape[0]), np.float32)
+    for s, total in enumerate(slice_sums):
+        lsb = adcs[s].lsb if adcs is not None else 1.0 / unit
+        result = result + total.astype(np.float32) * np.float32(slice_weights[s] * lsb)
+    if hardware.mapping == "offset" and adcs is not None:
+        constant = sum(worth * adc.lo for worth, adc in zip(slice_weights, adcs, strict=True))
+        result = result + np.float32(constant * len(tiles) * sum(digit_weights))
+    result = result + correction.astype(np.float32)
+    return result
+
+
+def crossbar_mvm(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: Hardware,
+    *,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+) -> Tensor:
+    """`cimq.ops.crossbar_mvm` as plain loops, with gradients by autograd of the digital product."""
+    if w_q.dim() != 2 or x_q.dim() < 1 or x_q.shape[-1] != w_q.shape[1]:
+        raise ValueError(f"crossbar_mvm: needs x_q [..., n] and w_q [m, n], got {list(x_q.shape)}, {list(w_q.shape)}")
+    x = activations_of("crossbar_mvm", x_q, act_bits, act_signed).reshape(-1, w_q.shape[1])
+    w = weights_of("crossbar_mvm", w_q, weight_bits)
+    results = [
+        crossbar_matmul(
+            x, w, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
+            layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb,
+        )
+        for chip in range(chips or 1)
+    ]  # fmt: skip
+    y = _as_tensor(np.stack(results), hardware, x_q, w_q).reshape(chips or 1, *x_q.shape[:-1], w_q.shape[0])
+    y = y if chips is not None else y[0]
+    if not (x_q.requires_grad or w_q.requires_grad):
+        return y
+    digital = torch.nn.functional.linear(x_q.to(y.dtype), w_q.to(y.dtype))
+    return y + (digital - digital.detach())
+
+
+def crossbar_conv2d(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: Hardware,
+    *,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+) -> Tensor:
+    """`cimq.ops.crossbar_conv2d` as patches and one matrix per group; padding is (left, right, top, bottom)."""
+    if x_q.dim() != 4 or w_q.dim() != 4 or x_q.shape[1] != groups * w_q.shape[1]:
+        raise ValueError(
+            f"crossbar_conv2d: needs x_q [N, C, H, W] and w_q [O, C/groups, kh, kw] with groups={groups}, "
+            f"got {list(x_q.shape)}, {list(w_q.shape)}"
+        )
+    padded = torch.nn.functional.pad(x_q, padding)
+    patches, out_h, out_w = patches_of(padded, (w_q.shape[2], w_q.shape[3]), stride, dilation)
+    x = activations_of("crossbar_conv2d", patches, act_bits, act_signed)  # [N * out_h * out_w, C, kh * kw]
+    w = weights_of("crossbar_conv2d", w_q, weight_bits).reshape(w_q.shape[0], -1)
+    outputs, channels = w_q.shape[0] // groups, x_q.shape[1] // groups
+    results = []
+    for chip in range(chips or 1):
+        of_groups = [
+            crossbar_matmul(
+                x[:, group * channels : (group + 1) * channels].reshape(x.shape[0], -1),
+                w[group * outputs : (group + 1) * outputs],
+                hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
+                layer=layer, first_output=group * outputs, adc_lo=adc_lo, adc_lsb=adc_lsb,
+            )
+            for group in range(groups)
+        ]  # fmt: skip
+        results.append(np.concatenate(of_groups, axis=1))
+    y = _as_tensor(np.stack(results), hardware, x_q, w_q)
+    y = y.reshape(chips or 1, x_q.shape[0], out_h, out_w, w_q.shape[0]).permute(0, 1, 4, 2, 3).contiguous()
+    y = y if chips is not None else y[0]
+    if not (x_q.requires_grad or w_q.requires_grad):
+        return y
+    digital = torch.nn.functional.conv2d(
+        padded.to(y.dtype), w_q.to(y.dtype), stride=stride, dilation=dilation, groups=groups
+    )
+    return y + (digital - digital.detach())
+
+
+def patches_of(
+    padded: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[Tensor, int, int]:
+    """Patches [N * out_h * out_w, C, kh * kw] of an image that is padded already, and the size of the output."""
+    out_h, out_w = ((padded.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(2))
+    taps = [
+        padded[
+            :,
+            :,
+            row * dilation[0] : row * dilation[0] + (out_h - 1) * stride[0] + 1 : stride[0],
+            column * dilation[1] : column * dilation[1] + (out_w - 1) * stride[1] + 1 : stride[1],
+        ]
+        for row in range(kernel[0])
+        for column in range(kernel[1])
+    ]
+    stacked = torch.stack(taps, dim=-1)  # [N, C, out_h, out_w, kh * kw]
+    return stacked.permute(0, 2, 3, 1, 4).reshape(-1, padded.shape[1], len(taps)), out_h, out_w
+
+
+def activations_of(op: str, x_q: Tensor, act_bits: int, act_signed: bool) -> IntArray:
+    """The activations as int64, refused where they do not fit `act_bits`."""
+    top = 2 ** (act_bits - 1) if act_signed else 2**act_bits
+    return _integers(op, "x_q", x_q, -top if act_signed else 0, top - 1)
+
+
+def weights_of(op: str, w_q: Tensor, weight_bits: int) -> IntArray:
+    """The weights as int64, refused where they do not fit the narrow range of `weight_bits`."""
+    top = max(1, 2 ** (weight_bits - 1) - 1)
+    weights = _integers(op, "w_q", w_q, -top, top)
+    if weight_bits == 1 and not weights.all():
+        raise ValueError(f"{op}: w_q of one bit must be -1 or 1, got 0")
+    return weights
+
+
+def _integers(op: str, name: str, tensor: Tensor, lowest: int, highest: int) -> IntArray:
+    values = tensor.detach().double()
+    nearest = torch.round(values)
+    fine = ((values - nearest).abs() <= 2**-10) & (nearest >= lowest) & (nearest <= highest)
+    if not fine.all():
+        raise ValueError(
+            f"{op}: {name} must hold integers in {lowest}..{highest}, got {values[~fine].flatten()[0].item()}"
+        )
+    integers: IntArray = nearest.to(torch.int64).numpy()
+    return integers
+
+
+def _as_tensor(result: npt.NDArray[Any], hardware: Hardware, x_q: Tensor, w_q: Tensor) -> Tensor:
+    given_ranges = hardware.adc.bits is not None and hardware.adc.range in ("calibrated", "learned")
+    if torch.float64 in (x_q.dtype, w_q.dtype):
+        dtype = torch.float64
+    elif x_q.is_floating_point() or w_q.is_floating_point() or given_ranges or result.dtype == np.float32:
+        dtype = torch.float32
+    else:
+        dtype = torch.int32
+    return torch.from_numpy(result).to(dtype)

@@ -1,0 +1,85 @@
+#include "ops/crossbar_args.h"
+
+#include <limits>
+#include <vector>
+
+#include "ops/checks.h"
+#include "ops/hardware_cache.h"
+
+namespace cimq::ops {
+namespace {
+
+template <typename T>
+std::vector<T> values_of(const char* op, const char* name, const std::optional<at::Tensor>& tensor,
+                         at::ScalarType type) {
+  if (!tensor.has_value()) return {};
+  check_cpu(op, name, *tensor);
+  TORCH_CHECK_VALUE(tensor->dim() == 1, op, ": ", name, " must have one value per weight slice, got shape ",
+                    tensor->sizes());
+  if (type == at::kInt) {
+    TORCH_CHECK_TYPE(at::isIntegralType(tensor->scalar_type(), false), op, ": ", name,
+                     " must be an integer tensor (level units), got ", describe(*tensor));
+  } else {
+    TORCH_CHECK_TYPE(tensor->is_floating_point(), op, ": ", name,
+                     " must be a floating-point tensor (level units), got ", describe(*tensor));
+  }
+  const at::Tensor converted = tensor->to(type).contiguous();
+  const T* data = converted.const_data_ptr<T>();
+  return {data, data + converted.numel()};
+}
+
+}  // namespace
+
+CrossbarArgs parse_request(const char* op, const CrossbarRequest& request) {
+  const auto in_range = [&](const char* name, std::int64_t value, std::int64_t lo, std::int64_t hi) {
+    TORCH_CHECK_VALUE(value >= lo && value <= hi, op, ": ", name, " must be in ", lo, "..", hi, ", got ", value);
+  };
+  in_range("weight_bits", request.weight_bits, 1, 8);
+  in_range("act_bits", request.act_bits, 1, 8);
+  in_range("layer", request.layer, 0, std::numeric_limits<std::uint32_t>::max());
+  in_range("chips", request.chips.value_or(1), 1, 1 << 20);
+  TORCH_CHECK_VALUE(request.backend == "auto" || request.backend == "sliced" || request.backend == "reference_cpp", op,
+                    ": backend must be auto, sliced, reference or reference_cpp, got ", request.backend);
+  CrossbarArgs args;
+  args.hardware = translate_errors(op, [&] { return cached_hardware(request.hardware); });
+  args.chips = request.chips.value_or(1);
+  args.stacked = request.chips.has_value();
+  args.by_reference = request.backend == "reference_cpp";
+  kernels::MvmOptions& options = args.options;
+  options.weight_bits = static_cast<int>(request.weight_bits);
+  options.act_bits = static_cast<int>(request.act_bits);
+  options.act_signed = request.act_signed;
+  options.seed = static_cast<std::uint64_t>(request.seed);
+  options.layer = static_cast<std::uint32_t>(request.layer);
+  options.allow_collapse = request.backend == "auto";
+  options.adc_lo = values_of<std::int32_t>(op, "adc_lo", request.adc_lo, at::kInt);
+  options.adc_lsb = values_of<double>(op, "adc_lsb", request.adc_lsb, at::kDouble);
+  return args;
+}
+
+void CrossbarArgs::add_to(ProgramKey& key, const std::string& hardware_json) const {
+  key.add_bytes(hardware_json.data(), hardware_json.size());
+  key.add(options.weight_bits);
+  key.add(options.act_bits);
+  key.add(options.act_signed);
+  key.add(options.seed);
+  key.add(options.chip);
+  key.add(options.layer);
+  key.add(options.allow_collapse);
+  key.add_bytes(options.adc_lo.data(), options.adc_lo.size() * sizeof(std::int32_t));
+  key.add_bytes(options.adc_lsb.data(), options.adc_lsb.size() * sizeof(double));
+}
+
+bool gives_integers(const Hardware& hardware, const kernels::MvmPlan& plan) {
+  const bool given = hardware.adc.bits.has_value() &&
+                     (hardware.adc.range == AdcRange::kCalibrated || hardware.adc.range == AdcRange::kLearned);
+  return plan.exact && !given;
+}
+
+at::ScalarType result_type(const at::Tensor& x, const at::Tensor& w, bool integers) {
+  if (x.scalar_type() == at::kDouble || w.scalar_type() == at::kDouble) return at::kDouble;
+  if (x.is_floating_point() || w.is_floating_point()) return at::kFloat;
+  return integers ? at::kInt : at::kFloat;
+}
+
+}  // namespace cimq::ops

@@ -1,0 +1,52 @@
+// Arguments that crossbar_mvm and crossbar_conv2d share, from the dispatcher's types to the kernels'.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "common/hardware.h"
+#include "kernels/mvm_plan.h"
+#include "ops/program_cache.h"
+
+namespace cimq::ops {
+
+/// As they come from the dispatcher.
+struct CrossbarRequest {
+  const std::string& hardware;
+  std::int64_t weight_bits;
+  std::int64_t act_bits;
+  bool act_signed;
+  std::optional<std::int64_t> chips;
+  std::int64_t seed;
+  std::int64_t layer;
+  const std::optional<at::Tensor>& adc_lo;
+  const std::optional<at::Tensor>& adc_lsb;
+  c10::string_view backend;
+};
+
+struct CrossbarArgs {
+  std::shared_ptr<const Hardware> hardware;
+  kernels::MvmOptions options;
+  std::int64_t chips = 1;
+  bool stacked = false;       ///< the result has a leading dimension of chips
+  bool by_reference = false;  ///< plain loops instead of the kernels
+
+  /// Everything that determines the cells except the weights and their shape.
+  void add_to(ProgramKey& key, const std::string& hardware_json) const;
+};
+
+/// Throws ValueError or TypeError.
+CrossbarArgs parse_request(const char* op, const CrossbarRequest& request);
+
+/// Whether integer operands give int32 results. Converters with given ranges always give float32, so that the type
+/// of the result does not depend on the values of a tensor.
+bool gives_integers(const Hardware& hardware, const kernels::MvmPlan& plan);
+
+/// Type of the result of an op on x and w.
+at::ScalarType result_type(const at::Tensor& x, const at::Tensor& w, bool integers);
+
+}  // namespace cimq::ops

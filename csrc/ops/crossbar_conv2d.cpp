@@ -1,0 +1,194 @@
+// cimq::crossbar_conv2d: convolution on programmed crossbars, with straight-through gradients.
+#include "kernels/crossbar_conv2d.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "ops/checks.h"
+#include "ops/conv_args.h"
+#include "ops/crossbar_args.h"
+#include "ops/operands.h"
+
+namespace cimq::ops {
+namespace {
+
+constexpr const char* kName = "crossbar_conv2d";
+constexpr std::size_t kCacheBytes = std::size_t{128} << 20;
+
+using Chips = std::optional<std::int64_t>;
+using OptionalTensor = std::optional<at::Tensor>;
+
+template <typename T>
+void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y) {
+  const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
+  const kernels::Conv2dGeometry& g = conv.geometry();
+  const std::int64_t h = x.size(2);
+  const std::int64_t w = x.size(3);
+  const kernels::MvmPlan& plan = conv.plan();
+  const std::int64_t work =
+      std::max<std::int64_t>(1, g.out_w(w) * g.out_channels * g.inputs_per_output() * plan.n_x * plan.n_w);
+  // A thread is worth starting for about a million cell operations.
+  const std::int64_t grain = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / work);
+  at::parallel_for(0, x.size(0) * g.out_h(h), grain,
+                   [&](std::int64_t begin, std::int64_t end) { conv.run_rows(source, h, w, begin, end, y); });
+}
+
+/// One chip; y is int32 or float32 as the plan says.
+void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached,
+              const kernels::Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& w, at::Tensor y) {
+  static ProgramCache<kernels::CrossbarConv2d> cache(kCacheBytes);
+  const auto* weights = w.const_data_ptr<std::int8_t>();
+  if (args.by_reference) {
+    const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
+    if (y.scalar_type() == at::kInt) {
+      kernels::crossbar_conv2d_reference(*args.hardware, weights, geometry, args.options, source, x.size(0), x.size(2),
+                                         x.size(3), y.mutable_data_ptr<std::int32_t>());
+    } else {
+      kernels::crossbar_conv2d_reference(*args.hardware, weights, geometry, args.options, source, x.size(0), x.size(2),
+                                         x.size(3), y.mutable_data_ptr<float>());
+    }
+    return;
+  }
+  const auto make = [&] {
+    return std::make_shared<const kernels::CrossbarConv2d>(*args.hardware, weights, geometry, args.options);
+  };
+  std::shared_ptr<const kernels::CrossbarConv2d> conv;
+  if (cached) {
+    ProgramKey key;
+    args.add_to(key, hardware_json);
+    key.add(geometry);
+    key.add_bytes(weights, static_cast<std::size_t>(w.numel()));
+    conv = cache.get(key, make);
+  } else {
+    conv = make();
+  }
+  if (conv->exact()) {
+    run_rows(*conv, x, y.mutable_data_ptr<std::int32_t>());
+  } else {
+    run_rows(*conv, x, y.mutable_data_ptr<float>());
+  }
+}
+
+at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+                               std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
+                               at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
+                               std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
+                               const OptionalTensor& adc_lsb, c10::string_view backend) {
+  CrossbarArgs args =
+      parse_request(kName, {hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
+  check_cpu(kName, "x_q", x_q);
+  check_cpu(kName, "w_q", w_q);
+  const kernels::Conv2dGeometry geometry = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});
+  const auto plan = translate_errors(kName, [&] {
+    return kernels::make_mvm_plan(*args.hardware, geometry.out_channels / geometry.groups, geometry.inputs_per_output(),
+                                  args.options);
+  });
+  const at::Tensor x = narrowed(kName, "x_q", x_q, activation_range(act_bits, act_signed));
+  const at::Tensor w = narrowed(kName, "w_q", w_q, weight_range(weight_bits));
+  translate_errors(kName, [&] {
+    kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), args.options.weight_bits);
+    return true;
+  });
+  // Chips without variation are equal: one is computed.
+  const std::int64_t computed = plan.varies ? args.chips : 1;
+  at::Tensor y = at::empty({computed, x.size(0), w.size(0), geometry.out_h(x.size(2)), geometry.out_w(x.size(3))},
+                           x.options().dtype(plan.exact ? at::kInt : at::kFloat));
+  // Weights in training change at every step: keeping them would only fill the cache.
+  const bool cached = !w_q.is_floating_point();
+  translate_errors(kName, [&] {
+    for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
+      args.options.chip = static_cast<std::uint32_t>(chip);
+      run_chip(args, hardware, cached, geometry, x, w, y.select(0, chip));
+    }
+    return true;
+  });
+  y = y.to(result_type(x_q, w_q, gives_integers(*args.hardware, plan)));
+  return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);
+}
+
+at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, const std::string& hardware, std::int64_t weight_bits,
+                   std::int64_t act_bits, bool act_signed, at::IntArrayRef stride, at::IntArrayRef padding,
+                   at::IntArrayRef dilation, std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
+                   const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("cimq::crossbar_conv2d", "")
+                             .typed<decltype(crossbar_conv2d_cpu)>();
+  return op.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips, seed,
+                 layer, adc_lo, adc_lsb, backend);
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+class CrossbarConv2dFunction : public torch::autograd::Function<CrossbarConv2dFunction> {
+ public:
+  static constexpr bool is_traceable = true;  // NOLINT(readability-identifier-naming): torch's name
+
+  static Variable forward(AutogradContext* ctx, const Variable& x_q, const Variable& w_q, const std::string& hardware,
+                          std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
+                          at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
+                          std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
+                          const OptionalTensor& adc_lsb, const std::string& backend) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({x_q, w_q});
+    ctx->saved_data["stacked"] = chips.has_value();
+    ctx->saved_data["stride"] = stride;
+    ctx->saved_data["padding"] = padding;
+    ctx->saved_data["dilation"] = dilation;
+    ctx->saved_data["groups"] = groups;
+    return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips,
+                   seed, layer, adc_lo, adc_lsb, backend);
+  }
+
+  /// Straight through: the gradients of the digital convolution; chips share their operands.
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Variable& x = saved[0];
+    const Variable& w = saved[1];
+    auto& data = ctx->saved_data;
+    const Variable grad = data["stacked"].toBool() ? grads[0].sum(0) : grads[0];
+    const auto stride = data["stride"].toIntVector();
+    const auto padding = data["padding"].toIntVector();
+    const auto dilation = data["dilation"].toIntVector();
+    const auto type = grad.scalar_type();
+    const ConvGradients found =
+        conv_gradients(grad, x.to(type), w.to(type), {stride, padding, dilation, data["groups"].toInt()},
+                       {ctx->needs_input_grad(0), ctx->needs_input_grad(1), false});
+    variable_list result(16);
+    if (ctx->needs_input_grad(0)) result[0] = found.x.to(x.scalar_type());
+    if (ctx->needs_input_grad(1)) result[1] = found.w.to(w.scalar_type());
+    return result;
+  }
+};
+
+at::Tensor crossbar_conv2d_autograd(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+                                    std::int64_t weight_bits, std::int64_t act_bits, bool act_signed,
+                                    at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
+                                    std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
+                                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb,
+                                    c10::string_view backend) {
+  refuse_gradient(kName, "adc_lsb", adc_lsb);
+  return CrossbarConv2dFunction::apply(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation,
+                                       groups, chips, seed, layer, adc_lo, adc_lsb, std::string(backend));
+}
+
+}  // namespace
+}  // namespace cimq::ops
+
+TORCH_LIBRARY_FRAGMENT(cimq, m) {
+  m.def(
+      "crossbar_conv2d(Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, bool act_signed=False, "
+      "int[] stride=[1, 1], int[] padding=[0, 0, 0, 0], int[] dilation=[1, 1], int groups=1, int? chips=None, "
+      "int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\") -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(cimq, CPU, m) { m.impl("crossbar_conv2d", TORCH_FN(cimq::ops::crossbar_conv2d_cpu)); }
+
+TORCH_LIBRARY_IMPL(cimq, Autograd, m) { m.impl("crossbar_conv2d", TORCH_FN(cimq::ops::crossbar_conv2d_autograd)); }

@@ -1,0 +1,214 @@
+// cimq::crossbar_mvm: Y = crossbar(x . w^T), with straight-through gradients for floating operands that hold integers.
+#include "kernels/crossbar_mvm.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "ops/checks.h"
+#include "ops/crossbar_args.h"
+#include "ops/operands.h"
+
+namespace cimq::ops {
+namespace {
+
+constexpr const char* kName = "crossbar_mvm";
+constexpr std::int64_t kFloatExact = std::int64_t{1} << 24;  // float32 holds every integer up to here
+constexpr std::size_t kCacheBytes = std::size_t{128} << 20;
+
+using Chips = std::optional<std::int64_t>;
+using OptionalTensor = std::optional<at::Tensor>;
+
+/// x . w^T of small integers by the float32 GEMM, in pieces whose sums stay exact in any order of addition.
+at::Tensor digital_product(const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,
+                           const IntegerRange& w_range) {
+  const std::int64_t per_term = std::max(-x_range.lo, x_range.hi) * w_range.hi;
+  const std::int64_t piece = kFloatExact / per_term;
+  const std::int64_t inputs = x.size(1);
+  const at::Tensor xf = x.to(at::kFloat);
+  const at::Tensor wf = w.to(at::kFloat);
+  if (inputs <= piece) return at::mm(xf, wf.t()).to(at::kInt);
+  at::Tensor sum = at::zeros({x.size(0), w.size(0)}, x.options().dtype(at::kInt));
+  for (std::int64_t begin = 0; begin < inputs; begin += piece) {
+    const std::int64_t end = std::min(begin + piece, inputs);
+    sum.add_(at::mm(xf.slice(1, begin, end), wf.slice(1, begin, end).t()).to(at::kInt));
+  }
+  return sum;
+}
+
+/// [..., inputs] -> [batch, inputs]; view({-1, inputs}) would not know the batch of an empty tensor.
+at::Tensor flattened(const at::Tensor& x) {
+  std::int64_t batch = 1;
+  for (std::int64_t d = 0; d < x.dim() - 1; ++d) batch *= x.size(d);
+  return x.view({batch, x.size(-1)});
+}
+
+template <typename T>
+void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y) {
+  const std::int64_t inputs = mvm.plan().inputs;
+  const std::int64_t outputs = mvm.plan().outputs;
+  const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
+  // A thread is worth starting for about a million cell operations.
+  const std::int64_t work = std::max<std::int64_t>(1, inputs * outputs * mvm.plan().n_x * mvm.plan().n_w);
+  const std::int64_t grain = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / work);
+  at::parallel_for(0, x.size(0), grain, [&](std::int64_t begin, std::int64_t end) {
+    mvm.run(source + begin * inputs, end - begin, y + begin * outputs);
+  });
+}
+
+/// One chip; y [batch, outputs] is int32 or float32 as the plan says.
+void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached, const at::Tensor& x,
+              const at::Tensor& w, at::Tensor y) {
+  static ProgramCache<kernels::CrossbarMvm> cache(kCacheBytes);
+  const auto* weights = w.const_data_ptr<std::int8_t>();
+  if (args.by_reference) {
+    const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
+    if (y.scalar_type() == at::kInt) {
+      kernels::crossbar_mvm_reference(*args.hardware, weights, w.size(0), w.size(1), args.options, source, x.size(0),
+                                      y.mutable_data_ptr<std::int32_t>());
+    } else {
+      kernels::crossbar_mvm_reference(*args.hardware, weights, w.size(0), w.size(1), args.options, source, x.size(0),
+                                      y.mutable_data_ptr<float>());
+    }
+    return;
+  }
+  const auto make = [&] {
+    return std::make_shared<const kernels::CrossbarMvm>(*args.hardware, weights, w.size(0), w.size(1), args.options);
+  };
+  std::shared_ptr<const kernels::CrossbarMvm> mvm;
+  if (cached) {
+    ProgramKey key;
+    args.add_to(key, hardware_json);
+    key.add(w.size(0));
+    key.add_bytes(weights, static_cast<std::size_t>(w.numel()));
+    mvm = cache.get(key, make);
+  } else {
+    mvm = make();
+  }
+  if (mvm->exact()) {
+    run_batch(*mvm, x, y.mutable_data_ptr<std::int32_t>());
+  } else {
+    run_batch(*mvm, x, y.mutable_data_ptr<float>());
+  }
+}
+
+at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+                            std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
+                            std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
+                            const OptionalTensor& adc_lsb, c10::string_view backend) {
+  CrossbarArgs args =
+      parse_request(kName, {hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
+  check_cpu(kName, "x_q", x_q);
+  check_cpu(kName, "w_q", w_q);
+  TORCH_CHECK_VALUE(w_q.dim() == 2, kName, ": w_q must be [outputs, inputs], got shape ", w_q.sizes());
+  TORCH_CHECK_VALUE(x_q.dim() >= 1 && x_q.size(-1) == w_q.size(1), kName, ": x_q must be [..., ", w_q.size(1),
+                    "] for w_q ", w_q.sizes(), ", got shape ", x_q.sizes());
+  const auto plan = translate_errors(
+      kName, [&] { return kernels::make_mvm_plan(*args.hardware, w_q.size(0), w_q.size(1), args.options); });
+  const IntegerRange x_range = activation_range(act_bits, act_signed);
+  const IntegerRange w_range = weight_range(weight_bits);
+  const at::Tensor x = flattened(narrowed(kName, "x_q", x_q, x_range));
+  const at::Tensor w = narrowed(kName, "w_q", w_q, w_range);
+  translate_errors(kName, [&] {
+    kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), args.options.weight_bits);
+    return true;
+  });
+
+  // Chips without variation are equal: one is computed.
+  const std::int64_t computed = plan.varies ? args.chips : 1;
+  const auto options = x.options().dtype(plan.exact ? at::kInt : at::kFloat);
+  at::Tensor y;
+  if (plan.collapses && !args.by_reference) {
+    y = digital_product(x, w, x_range, w_range).unsqueeze(0);
+  } else {
+    y = at::empty({computed, x.size(0), w.size(0)}, options);
+    // Weights in training change at every step: keeping them would only fill the cache.
+    const bool cached = !w_q.is_floating_point();
+    translate_errors(kName, [&] {
+      for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
+        args.options.chip = static_cast<std::uint32_t>(chip);
+        run_chip(args, hardware, cached, x, w, y.select(0, chip));
+      }
+      return true;
+    });
+  }
+  y = y.to(result_type(x_q, w_q, gives_integers(*args.hardware, plan)));
+  std::vector<std::int64_t> shape(x_q.sizes().begin(), x_q.sizes().end());
+  shape.back() = w.size(0);
+  if (!args.stacked) return y.reshape(shape);
+  shape.insert(shape.begin(), args.chips);
+  return y.expand({args.chips, -1, -1}).contiguous().view(shape);
+}
+
+at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, const std::string& hardware, std::int64_t weight_bits,
+                   std::int64_t act_bits, bool act_signed, Chips chips, std::int64_t seed, std::int64_t layer,
+                   const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("cimq::crossbar_mvm", "").typed<decltype(crossbar_mvm_cpu)>();
+  return op.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend);
+}
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Variable;
+using torch::autograd::variable_list;
+
+class CrossbarMvmFunction : public torch::autograd::Function<CrossbarMvmFunction> {
+ public:
+  static constexpr bool is_traceable = true;  // NOLINT(readability-identifier-naming): torch's name
+
+  static Variable forward(AutogradContext* ctx, const Variable& x_q, const Variable& w_q, const std::string& hardware,
+                          std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
+                          std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
+                          const OptionalTensor& adc_lsb, const std::string& backend) {
+    at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({x_q, w_q});
+    ctx->saved_data["stacked"] = chips.has_value();
+    return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend);
+  }
+
+  /// Straight through: the gradients of x . w^T; chips share their operands.
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Variable& x = saved[0];
+    const Variable& w = saved[1];
+    const Variable grad = ctx->saved_data["stacked"].toBool() ? grads[0].sum(0) : grads[0];
+    variable_list result(12);
+    if (ctx->needs_input_grad(0)) result[0] = at::matmul(grad, w.to(grad.scalar_type())).to(x.scalar_type());
+    if (ctx->needs_input_grad(1)) {
+      const Variable flat_grad = grad.reshape({-1, w.size(0)});
+      const Variable flat_x = x.to(grad.scalar_type()).reshape({-1, w.size(1)});
+      result[1] = at::mm(flat_grad.t(), flat_x).to(w.scalar_type());
+    }
+    return result;
+  }
+};
+
+at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+                                 std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
+                                 std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
+                                 const OptionalTensor& adc_lsb, c10::string_view backend) {
+  refuse_gradient(kName, "adc_lsb", adc_lsb);
+  return CrossbarMvmFunction::apply(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
+                                    adc_lsb, std::string(backend));
+}
+
+}  // namespace
+}  // namespace cimq::ops
+
+TORCH_LIBRARY_FRAGMENT(cimq, m) {
+  m.def(
+      "crossbar_mvm(Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, bool act_signed=False, "
+      "int? chips=None, int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\") "
+      "-> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(cimq, CPU, m) { m.impl("crossbar_mvm", TORCH_FN(cimq::ops::crossbar_mvm_cpu)); }
+
+TORCH_LIBRARY_IMPL(cimq, Autograd, m) { m.impl("crossbar_mvm", TORCH_FN(cimq::ops::crossbar_mvm_autograd)); }

@@ -1,0 +1,93 @@
+"""Random machines, widths and operands for the crossbar tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import assume
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cimq import Hardware
+from cimq.ops import reference
+
+
+@dataclass
+class Case:
+    hardware: Hardware
+    weight_bits: int
+    act_bits: int
+    act_signed: bool
+    seed: int
+    adc_lo: Tensor | None = None
+    adc_lsb: Tensor | None = None
+
+    def options(self) -> dict[str, Any]:
+        return {
+            "weight_bits": self.weight_bits,
+            "act_bits": self.act_bits,
+            "act_signed": self.act_signed,
+            "seed": self.seed,
+            "adc_lo": self.adc_lo,
+            "adc_lsb": self.adc_lsb,
+        }
+
+    def activations(self, *shape: int) -> Tensor:
+        return activations(shape, self.act_bits, self.act_signed, self.seed)
+
+    def weights(self, *shape: int) -> Tensor:
+        return weights(shape, self.weight_bits, self.seed)
+
+
+def activations(shape: tuple[int, ...], bits: int, signed: bool, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    x = torch.randint(lowest, lowest + 2**bits, shape, generator=generator)
+    return x * (torch.rand(shape, generator=generator) < 0.7)  # zeros as after a ReLU
+
+
+def weights(shape: tuple[int, ...], bits: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed + 1)
+    if bits == 1:
+        return torch.randint(0, 2, shape, generator=generator) * 2 - 1
+    top = 2 ** (bits - 1) - 1
+    return torch.randint(-top, top + 1, shape, generator=generator)
+
+
+@st.composite
+def cases(draw: st.DrawFn, noise: bool | None = None) -> Case:
+    mapping = draw(st.sampled_from(["differential_column", "differential_row", "offset"]))
+    fields: dict[str, Any] = {
+        "mapping": mapping,
+        "rows": draw(st.sampled_from([2, 5, 16, 64])),
+        "cell_bits": draw(st.integers(1, 8)),
+        "dac_bits": draw(st.sampled_from([1, 1, 2, 3, 8])),
+        "sign_magnitude": mapping != "offset" and draw(st.booleans()),
+    }
+    placement = draw(st.sampled_from(["differential", "per_column"]))
+    adc_range = draw(st.sampled_from(["full_scale", "granular", "calibrated", "learned"]))
+    signed = (mapping == "differential_column" and placement == "differential") or mapping == "differential_row"
+    bits = draw(st.one_of(st.none(), st.integers(2 if signed else 1, 16)))
+    fields["adc"] = {"bits": bits, "range": adc_range, "placement": placement}
+    if draw(st.booleans()) if noise is None else noise:
+        sigma = draw(st.sampled_from([0.05, 0.5, 3.0]))
+        fields["cell_bits"] = min(fields["cell_bits"], 6)  # what 16 bits hold in 1/256 level
+        fields["cell"] = {"programming": {"model": "gaussian", "sigma_levels": sigma}}
+    case = Case(
+        hardware=Hardware.preset("paper").replace(**fields),
+        weight_bits=draw(st.integers(1, 8)),
+        act_bits=draw(st.integers(1, 8)),
+        act_signed=draw(st.booleans()),
+        seed=draw(st.integers(0, 2**40)),
+    )
+    if bits is not None and adc_range in ("calibrated", "learned"):
+        slices = case.hardware.weight_slices(case.weight_bits)
+        lsb = draw(st.lists(st.floats(0.25, 40.0, width=32), min_size=slices, max_size=slices))
+        lo = draw(st.lists(st.integers(-20, 20), min_size=slices, max_size=slices))
+        case.adc_lsb = torch.tensor(lsb)
+        case.adc_lo = torch.tensor([0] * slices if reference.is_signed(case.hardware) else lo)
+    # A sum that could overflow is refused, which has a test of its own.
+    assume((bits or 1) + case.act_bits + case.weight_bits <= 27)
+    return case
