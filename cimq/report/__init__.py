@@ -1,1 +1,8 @@
-"""See the modules of this package."""
+"""The report of a run: one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from cimq.report.page import write_report
+from cimq.report.run_data import RunData, load_run
+
+__all__ = ["RunData", "load_run", "write_report"]

@@ -1,0 +1,221 @@
+"""Geometry of the two charts: where points, ticks and lines lie inside an SVG view box. Drawing is the template's."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from cimq.report.run_data import Evaluation, RunData
+
+WIDTH, HEIGHT = 420.0, 300.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 410.0, 12.0, 258.0
+_MIN_FOR_CROP = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    """A labelled position on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """One evaluation: its centre, its kind ("feasible", "infeasible", "below") and what a pointer over it shows."""
+
+    x: float
+    y: float
+    kind: str
+    title: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """Everything that a chart draws, in view box units.
+
+    Attributes:
+        summary: The chart in a sentence, its text alternative.
+        x_label: What the horizontal axis is.
+        y_label: What the vertical axis is.
+        x_ticks: Ticks from left to right.
+        y_ticks: Ticks from the bottom up.
+        marks: Evaluations.
+        line: SVG path of best-so-far, or of the Pareto front.
+        diamonds: Centres of the Pareto points.
+        limit: Height of the constraint line.
+        limit_label: Its label.
+        below: Evaluations that lie under the axis and are drawn at its edge.
+    """
+
+    summary: str
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    marks: tuple[Mark, ...]
+    line: str = ""
+    diamonds: tuple[Mark, ...] = ()
+    limit: float | None = None
+    limit_label: str = ""
+    below: int = 0
+    left: float = _LEFT
+    right: float = _RIGHT
+    top: float = _TOP
+    bottom: float = _BOTTOM
+    width: float = WIDTH
+    height: float = HEIGHT
+
+
+def history_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
+    """Speed-up of every evaluation in the order made, and the best feasible one so far.
+
+    Args:
+        run: The run.
+        show: Formats an accuracy.
+
+    Returns:
+        The chart, or None without evaluations.
+    """
+    evaluations = run.evaluations
+    if not evaluations:
+        return None
+    speedups = [e.speedup for e in evaluations]
+    to_x, x_ticks = _axis(1, max(len(evaluations), 2), _LEFT, _RIGHT, whole=True, pad=0.02)
+    to_y, y_ticks = _axis(min(speedups), max(speedups), _BOTTOM, _TOP)
+    marks = [_mark(to_x(n), to_y(e.speedup), e, show) for n, e in enumerate(evaluations, 1)]
+    path, best, best_at = "", -math.inf, 0
+    for number, evaluation in enumerate(evaluations, 1):
+        if evaluation.feasible and evaluation.speedup > best:
+            start = f"M{_place(to_x(number))}" if not path else f"H{_place(to_x(number))}V"
+            path += f"{start}{' ' if not path else ''}{_place(to_y(evaluation.speedup))}"
+            best, best_at = evaluation.speedup, number
+    if path:
+        path += f"H{_place(to_x(len(evaluations)))}"
+        found = f"The fastest one within the accuracy limit has {best:.2f}x, reached at evaluation {best_at}."
+    else:
+        found = "None is within the accuracy limit."
+    summary = f"Speed-up of {len(evaluations)} evaluated policies in the order tried. {found}"
+    return Chart(summary, "evaluation", "speed-up over uniform 8-bit", x_ticks, y_ticks, tuple(marks), path)
+
+
+def tradeoff_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
+    """Accuracy against speed-up of every evaluation, with the Pareto front and the accuracy limit.
+
+    Args:
+        run: The run.
+        show: Formats an accuracy.
+
+    Returns:
+        The chart, or None without evaluations.
+    """
+    evaluations = run.evaluations
+    if not evaluations:
+        return None
+    limit = None
+    if run.reference_accuracy is not None and run.max_accuracy_drop is not None:
+        limit = run.reference_accuracy - run.max_accuracy_drop
+    shown = [e.accuracy for e in evaluations] + [p.accuracy for p in run.pareto]
+    shown += [limit] if limit is not None else []
+    speedups = [e.speedup for e in evaluations] + [p.speedup for p in run.pareto]
+    floor = _floor([e.accuracy for e in evaluations], limit)
+    to_x, x_ticks = _axis(min(speedups), max(speedups), _LEFT, _RIGHT)
+    percent = show(1.0).endswith("%")
+    to_y, y_ticks = _axis(max(min(shown), floor), max(shown), _BOTTOM, _TOP, percent=percent)
+    marks = []
+    for evaluation in evaluations:
+        mark = _mark(to_x(evaluation.speedup), to_y(max(evaluation.accuracy, floor)), evaluation, show)
+        marks.append(dataclasses.replace(mark, kind="below", y=_BOTTOM) if evaluation.accuracy < floor else mark)
+    front = sorted(run.pareto, key=lambda point: (point.speedup, -point.accuracy))
+    diamonds = [
+        Mark(to_x(p.speedup), to_y(p.accuracy), "pareto", f"Pareto point: {show(p.accuracy)}, {p.speedup:.3f}x")
+        for p in front
+        if p.accuracy >= floor
+    ]
+    line = "M" + "L".join(f"{_place(d.x)} {_place(d.y)}" for d in diamonds) if len(diamonds) > 1 else ""
+    summary = f"Accuracy against speed-up of {len(evaluations)} evaluated policies. " + (
+        "Pareto front: " + "; ".join(f"{show(p.accuracy)} at {p.speedup:.2f}x" for p in front) + "."
+        if front
+        else "There is no Pareto front."
+    )
+    summary += f" The accuracy limit is {show(limit)}." if limit is not None else ""
+    return Chart(
+        summary,
+        "speed-up over uniform 8-bit",
+        "accuracy in the search",
+        x_ticks,
+        y_ticks,
+        tuple(marks),
+        line,
+        tuple(diamonds),
+        to_y(limit) if limit is not None else None,
+        f"limit {show(limit)}" if limit is not None else "",
+        sum(mark.kind == "below" for mark in marks),
+    )
+
+
+def nice_ticks(low: float, high: float, about: int = 5, *, whole: bool = False) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`.
+
+    Example:
+        >>> nice_ticks(0.9, 3.1)
+        [1.0, 1.5, 2.0, 2.5, 3.0]
+    """
+    raw = (high - low) / max(about - 1, 1)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.79)
+    step = max(step, 1.0) if whole else step
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(n * step, 12) for n in range(first, last + 1)]
+
+
+def _axis(
+    low: float,
+    high: float,
+    start: float,
+    end: float,
+    *,
+    whole: bool = False,
+    pad: float = 0.06,
+    percent: bool = False,
+) -> tuple[Callable[[float], float], tuple[Tick, ...]]:
+    """The map from values to positions, and the ticks. A single value gets room on both sides."""
+    extent = high - low
+    if extent <= 1e-12 * max(abs(low), abs(high), 1e-300):
+        extent = max(abs(low) * 0.1, 1e-3)
+        low, high = low - extent / 2, high + extent / 2
+    low, high = low - pad * extent, high + pad * extent
+
+    def place(value: float) -> float:
+        return start + (value - low) / (high - low) * (end - start)
+
+    values = nice_ticks(low, high, whole=whole)
+    step = values[1] - values[0] if len(values) > 1 else high - low
+    labels = [f"{_decimal(100 * v, 100 * step)} %" if percent else _decimal(v, step) for v in values]
+    return place, tuple(Tick(place(value), text) for value, text in zip(values, labels, strict=True))
+
+
+def _decimal(value: float, step: float) -> str:
+    return f"{value:,.{min(max(0, -math.floor(math.log10(step) + 1e-9)), 9)}f}"
+
+
+def _floor(accuracies: Sequence[float], limit: float | None) -> float:
+    """Accuracy under which evaluations are drawn at the edge, so that a few collapsed ones do not flatten the chart."""
+    if len(accuracies) < _MIN_FOR_CROP:
+        return -math.inf
+    ordered = sorted(accuracies)
+    low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
+    floor = low - 1.5 * max(high - low, 1e-9)
+    return floor if limit is None else min(floor, limit)
+
+
+def _mark(x: float, y: float, evaluation: Evaluation, show: Callable[[float], str]) -> Mark:
+    kind = "feasible" if evaluation.feasible else "infeasible"
+    verdict = "within the limit" if evaluation.feasible else "not accurate enough"
+    text = f"evaluation {evaluation.index} ({evaluation.strategy}): {show(evaluation.accuracy)}"
+    return Mark(x, y, kind, f"{text}, {evaluation.speedup:.3f}x, {verdict}")
+
+
+def _place(value: float) -> str:
+    return f"{value:.1f}"
