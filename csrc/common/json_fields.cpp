@@ -152,7 +152,9 @@ std::optional<std::int64_t> FieldReader::read_integer(const char* key, const nlo
 }
 
 void FieldReader::integer(const char* key, int& field, int lo, int hi) {
-  if (const nlohmann::json* value = find(key)) field = static_cast<int>(*read_integer(key, *value, lo, hi, false));
+  const nlohmann::json* value = find(key);
+  if (value == nullptr) return;
+  if (const auto read = read_integer(key, *value, lo, hi, false)) field = static_cast<int>(*read);
 }
 
 void FieldReader::integer(const char* key, std::optional<int>& field, int lo, int hi) {
@@ -177,7 +179,9 @@ std::optional<double> FieldReader::read_number(const char* key, const nlohmann::
 }
 
 void FieldReader::number(const char* key, double& field, double lo, double hi) {
-  if (const nlohmann::json* value = find(key)) field = *read_number(key, *value, lo, hi, false);
+  const nlohmann::json* value = find(key);
+  if (value == nullptr) return;
+  if (const auto read = read_number(key, *value, lo, hi, false)) field = *read;
 }
 
 void FieldReader::number(const char* key, std::optional<double>& field, double lo, double hi) {

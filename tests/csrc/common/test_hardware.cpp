@@ -78,8 +78,7 @@ TEST_CASE("what is impossible is refused by name", "[hardware]") {
 }
 
 TEST_CASE("deep nesting is an error, not a crash", "[hardware]") {
-  std::string deep;
-  for (int i = 0; i < 200'000; ++i) deep += "[";
+  std::string deep(200'000, '[');
   CHECK_THROWS_AS(Hardware::from_json(deep), cimq::Error);
   deep += std::string(200'000, ']');
   CHECK_THROWS_WITH(Hardware::from_json("{\"rows\": " + deep + "}"), Contains("got a list"));
