@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -168,7 +167,7 @@ int run(int argc, char** argv) {
     } else if (argument == "--isa" && j + 1 < argc) {
       options.isa = argv[++j];
     } else if (argument == "--repeats" && j + 1 < argc) {
-      options.repeats = std::max(1, std::atoi(argv[++j]));
+      options.repeats = std::max(1, std::stoi(argv[++j]));
     } else {
       std::fprintf(stderr, "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--repeats N]\n");
       return 2;

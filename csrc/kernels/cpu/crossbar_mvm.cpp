@@ -16,7 +16,7 @@ namespace {
 
 using cpu::kPanelWidth;
 
-/// Scratch of one panel of one block: [rows][kPanelWidth].
+/// Scratch of one panel of one block: [rows][panel width].
 template <typename T>
 using Panel = std::vector<T>;
 
@@ -46,7 +46,7 @@ class BlockRunner {
 
  private:
   void run_panel(std::int64_t panel, std::int64_t rows, T* y) {
-    const auto used = static_cast<std::size_t>(rows * kPanelWidth);
+    const auto used = static_cast<std::size_t>(rows * cells_.panel_width(panel));
     std::fill_n(result_.begin(), used, Accumulator<T>{0});
     const int slices = cells_.mode() == MvmMode::kDigital ? 1 : plan_.n_w;
     for (int s = 0; s < slices; ++s) {
@@ -107,7 +107,7 @@ class BlockRunner {
     const std::int64_t weight_shift = cells_.mode() == MvmMode::kDigital ? 0 : plan_.weight_shift;
     const float lo_constant = plan_.lo_constant();
     for (std::int64_t row = 0; row < rows; ++row) {
-      const Accumulator<T>* result = result_.data() + row * kPanelWidth;
+      const Accumulator<T>* result = result_.data() + row * cells_.panel_width(panel);
       const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
       const std::int64_t offset = weight_shift * digits_.applied_sums()[static_cast<std::size_t>(row)];
       T* out = y + row * plan_.outputs + panel * kPanelWidth;

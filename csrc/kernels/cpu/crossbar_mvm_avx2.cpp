@@ -107,7 +107,7 @@ void run_rows(const TileArgs& args, const std::byte* digits, const TileRow* rows
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    std::int32_t* sums = args.sums + std::ptrdiff_t{rows[r].output_row} * kPanelWidth + first;
+    std::int32_t* sums = args.sums + std::ptrdiff_t{rows[r].output_row} * args.width + first;
     for (int j = 0; j < kVectors; ++j) finish_vector(args, rows[r], current[r][j], sums + 8 * j);
   }
 }

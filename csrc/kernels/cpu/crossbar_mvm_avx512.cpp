@@ -18,7 +18,7 @@ namespace cimq::kernels::cpu {
 namespace {
 
 /// Rows at a time: 24 sums with the cells and a digit beside them in 32 registers; one lane is bound by its loads.
-constexpr int max_rows(int lanes) { return lanes == 1 ? 16 : 24 / lanes; }
+constexpr int max_rows(int lanes) { return lanes == 1 ? 8 : 24 / lanes; }
 
 /// sum += digits . cells in place. As assembly, since gcc 12 copies every sum twice per step around the intrinsic,
 /// which halves the speed.
@@ -37,10 +37,9 @@ inline std::int32_t load_step(const std::byte* p) {
   return value;
 }
 
-/// Codes of one row, weighted by its digit and added to the sums of its output row.
+/// Codes of one row, weighted by its digit, in place of its currents.
 template <int kLanes>
-inline void finish_row(const TileArgs& args, const TileRow& row, const __m512i* current) {
-  std::int32_t* sums = args.sums + std::ptrdiff_t{row.output_row} * kPanelWidth;
+inline void convert_row(const TileArgs& args, const TileRow& row, __m512i* current) {
   const bool negative = (row.negative != 0) != args.negative;
   const __m128i shift = _mm_cvtsi32_si128(row.shift);
   if (args.convert) {
@@ -52,16 +51,24 @@ inline void finish_row(const TileArgs& args, const TileRow& row, const __m512i* 
     for (int j = 0; j < kLanes; ++j) {
       __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(current[j]), inv_lsb);
       value = _mm512_min_ps(_mm512_max_ps(value, lowest), highest);
-      const __m512i code = _mm512_sll_epi32(_mm512_cvtps_epi32(value), shift);
-      _mm512_storeu_si512(sums + 16 * j, _mm512_add_epi32(_mm512_loadu_si512(sums + 16 * j), code));
+      current[j] = _mm512_sll_epi32(_mm512_cvtps_epi32(value), shift);
     }
   } else {
     const __m512i sign = _mm512_set1_epi32(negative ? -1 : 0);
 #pragma GCC unroll 4
     for (int j = 0; j < kLanes; ++j) {
-      const __m512i code = _mm512_sub_epi32(_mm512_xor_si512(_mm512_sll_epi32(current[j], shift), sign), sign);
-      _mm512_storeu_si512(sums + 16 * j, _mm512_add_epi32(_mm512_loadu_si512(sums + 16 * j), code));
+      current[j] = _mm512_sub_epi32(_mm512_xor_si512(_mm512_sll_epi32(current[j], shift), sign), sign);
     }
+  }
+}
+
+/// Adds codes to the sums of an output row.
+template <int kLanes>
+inline void add_codes(const TileArgs& args, const TileRow& row, const __m512i* codes) {
+  std::int32_t* sums = args.sums + std::ptrdiff_t{row.output_row} * (16 * kLanes);
+#pragma GCC unroll 4
+  for (int j = 0; j < kLanes; ++j) {
+    _mm512_storeu_si512(sums + 16 * j, _mm512_add_epi32(_mm512_loadu_si512(sums + 16 * j), codes[j]));
   }
 }
 
@@ -87,8 +94,19 @@ void run_rows(const TileArgs& args, const std::byte* digits, const TileRow* rows
       for (int j = 0; j < kLanes; ++j) add_dot<kWords>(current[r][j], digit, cell[j]);
     }
   }
+  // Digits of one batch row follow each other: their codes are added up in registers, not one by one through memory.
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) finish_row<kLanes>(args, rows[r], current[r]);
+  for (int r = 0; r < kRows; ++r) {
+    convert_row<kLanes>(args, rows[r], current[r]);
+    if (r == 0) continue;
+    if (rows[r].output_row == rows[r - 1].output_row) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kLanes; ++j) current[r][j] = _mm512_add_epi32(current[r][j], current[r - 1][j]);
+    } else {
+      add_codes<kLanes>(args, rows[r - 1], current[r - 1]);
+    }
+  }
+  add_codes<kLanes>(args, rows[kRows - 1], current[kRows - 1]);
 }
 
 /// The last rows, fewer than max_rows: halves of what is left to try.

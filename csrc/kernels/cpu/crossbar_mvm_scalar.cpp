@@ -27,7 +27,7 @@ void run_tile(const TileArgs& args) {
         current[static_cast<std::size_t>(o)] += static_cast<std::uint32_t>(sum);
       }
     }
-    std::int32_t* sums = args.sums + std::ptrdiff_t{row.output_row} * kPanelWidth;
+    std::int32_t* sums = args.sums + std::ptrdiff_t{row.output_row} * args.width;
     const bool negative = (row.negative != 0) != args.negative;
     for (int o = 0; o < args.width; ++o) {
       auto code = current[static_cast<std::size_t>(o)];

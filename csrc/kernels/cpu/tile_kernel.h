@@ -27,7 +27,7 @@ struct TileArgs {
   const void* digits;  ///< row r at digits + r * steps * 4 bytes: uint8 or int16
   const TileRow* rows;
   int row_count;
-  std::int32_t* sums;  ///< [output rows][kPanelWidth], codes times digit weights are added (mod 2^32)
+  std::int32_t* sums;  ///< [output rows][width], codes times digit weights are added (mod 2^32)
   bool convert;        ///< false: code = I
   bool negative;       ///< subtract the codes: the second column of a pair converted on its own
   float inv_lsb;
