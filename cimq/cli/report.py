@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,7 +16,6 @@ def command(
     output: Annotated[Path | None, typer.Option(help="The page to write; default DIRECTORY/report.html.")] = None,
 ) -> None:
     """Write the results in DIRECTORY as one HTML page."""
-    report: Any = import_module("cimq.report")
-    page = output or directory / "report.html"
-    report.write_report(directory, page)
-    typer.echo(f"wrote {page}")
+    from cimq.report import write_report
+
+    typer.echo(f"wrote {write_report(directory, output)}")
