@@ -74,14 +74,19 @@ def calibrate_adc(
         )
     if method not in ("percentile", "mse"):
         raise ValueError(f"calibrate_adc: method must be percentile or mse, got {method!r}")
+    if x_q.numel() == 0:
+        raise ValueError("calibrate_adc: the sample of activations is empty")
     if w_q.dim() == 4:
         strides, dilations = pair(stride, "calibrate_adc: stride"), pair(dilation, "calibrate_adc: dilation")
         padded = torch.nn.functional.pad(x_q, four_paddings(padding))
         x_q = reference.patches_of(padded, (w_q.shape[2], w_q.shape[3]), strides, dilations)[0]
+    elif w_q.dim() == 2 and groups == 1 and x_q.shape[-1] == w_q.shape[1]:
+        x_q = x_q.reshape(-1, w_q.shape[1], 1)
     else:
-        x_q = x_q.reshape(x_q.shape[0], -1, 1) if groups == 1 else x_q
-    if x_q.numel() == 0:
-        raise ValueError("calibrate_adc: the sample of activations is empty")
+        raise ValueError(
+            "calibrate_adc: needs x_q [B, n] and w_q [m, n] without groups, or those of a convolution, "
+            f"got {list(x_q.shape)} and {list(w_q.shape)} with groups={groups}"
+        )
     x = reference.activations_of("calibrate_adc", x_q, act_bits, act_signed)
     w = reference.weights_of("calibrate_adc", w_q, weight_bits)
     signed = reference.is_signed(machine)

@@ -285,7 +285,7 @@ def crossbar_conv2d(
     for chip in range(chips or 1):
         of_groups = [
             crossbar_matmul(
-                x[:, group * channels : (group + 1) * channels].reshape(x.shape[0], -1),
+                x[:, group * channels : (group + 1) * channels].reshape(x.shape[0], w.shape[1]),
                 w[group * outputs : (group + 1) * outputs],
                 hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
                 layer=layer, first_output=group * outputs, adc_lo=adc_lo, adc_lsb=adc_lsb,
