@@ -113,9 +113,7 @@ def tradeoff_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
     evaluations = run.evaluations
     if not evaluations:
         return None
-    limit = None
-    if run.reference_accuracy is not None and run.max_accuracy_drop is not None:
-        limit = run.reference_accuracy - run.max_accuracy_drop
+    limit = run.search_limit
     shown = [e.accuracy for e in evaluations] + [p.accuracy for p in run.pareto]
     shown += [limit] if limit is not None else []
     speedups = [e.speedup for e in evaluations] + [p.speedup for p in run.pareto]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from cimq.hardware import Hardware
+from cimq.report.fields import Fields, is_integer, parse, read, short
 
 _SCHEMA = "cimq.result"
 _MAJOR = "1"
-_MAX_BYTES = 256 * 1024 * 1024
-_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +57,7 @@ class Evaluation:
     """One line of evaluations.jsonl."""
 
     index: int
+    policy: tuple[tuple[int, int], ...]
     strategy: str
     accuracy: float
     time_us: float
@@ -81,6 +78,7 @@ class RunData:
         strategy: Search strategy.
         seed: Seed of the search.
         max_accuracy_drop: Accuracy that the search may give up, in the unit of the accuracies.
+        search_limit: Accuracy that an evaluation had to reach.
         reference_accuracy: Accuracy that the drop is measured from.
         reference_time_us: Time of the reference policy.
         rows: The result table.
@@ -101,6 +99,7 @@ class RunData:
     strategy: str
     seed: int | None
     max_accuracy_drop: float | None
+    search_limit: float | None
     reference_accuracy: float | None
     reference_time_us: float | None
     rows: tuple[ResultRow, ...]
@@ -124,61 +123,6 @@ class BundleData:
     instructions: tuple[tuple[str, int], ...]
 
 
-class Fields:
-    """A JSON object whose values are taken out with a check; errors name the file and the key."""
-
-    def __init__(self, value: Any, where: str) -> None:
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} must be a JSON object, got {_short(value)}")
-        self._values = value
-        self.where = where
-
-    def has(self, key: str) -> bool:
-        """Whether the key is there and not null."""
-        return self._values.get(key) is not None
-
-    def text(self, key: str) -> str:
-        """A text."""
-        return self._take(key, "a text", lambda value: value if isinstance(value, str) else None)
-
-    def number(self, key: str) -> float:
-        """A finite number."""
-        return self._take(key, "a finite number", _finite)
-
-    def count(self, key: str, least: int = 0) -> int:
-        """An integer of at least `least`."""
-        kind = f"an integer of at least {least}"
-        return self._take(key, kind, lambda value: int(value) if _is_integer(value) and value >= least else None)
-
-    def flag(self, key: str) -> bool:
-        """true or false."""
-        return self._take(key, "true or false", lambda value: value if isinstance(value, bool) else None)
-
-    def items(self, key: str) -> list[Any]:
-        """A list."""
-        return self._take(key, "a list", lambda value: value if isinstance(value, list) else None)
-
-    def fields(self, key: str) -> Fields:
-        """An object inside this one."""
-        return Fields(self._take(key, "an object", lambda value: value), f"{self.where}: {key}")
-
-    def optional(self, key: str, take: Callable[[str], _T]) -> _T | None:
-        """What `take` gives, or None if the key is missing or null."""
-        return take(key) if self.has(key) else None
-
-    def plain(self) -> dict[str, Any]:
-        """The object itself."""
-        return self._values
-
-    def _take(self, key: str, kind: str, convert: Callable[[Any], _T | None]) -> _T:
-        if key not in self._values:
-            raise ValueError(f"{self.where}: {key!r} is missing, it must be {kind}")
-        converted = convert(self._values[key])
-        if converted is None:
-            raise ValueError(f"{self.where}: {key!r} must be {kind}, got {_short(self._values[key])}")
-        return converted
-
-
 def load_run(folder: str | Path) -> RunData:
     """Reads result.json, evaluations.jsonl and, where present, the bundle of a run.
 
@@ -195,9 +139,10 @@ def load_run(folder: str | Path) -> RunData:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"report: there is no folder {folder}")
-    result = Fields(_parse(_read(folder / "result.json"), folder / "result.json"), str(folder / "result.json"))
+    result = Fields(parse(read(folder / "result.json"), folder / "result.json"), str(folder / "result.json"))
     _check_schema(result)
     reference = result.optional("reference", result.fields)
+    evaluations = _evaluations(folder / "evaluations.jsonl")
     rows = tuple(_row(Fields(row, f"{result.where}: rows[{i}]")) for i, row in enumerate(result.items("rows")))
     layers = tuple(_layer(Fields(row, f"{result.where}: layers[{i}]")) for i, row in enumerate(result.items("layers")))
     if not rows or not layers:
@@ -216,12 +161,13 @@ def load_run(folder: str | Path) -> RunData:
         strategy=result.text("strategy"),
         seed=result.optional("seed", result.count),
         max_accuracy_drop=result.optional("max_accuracy_drop", result.number),
+        search_limit=_search_limit(result, reference, evaluations),
         reference_accuracy=reference.optional("accuracy", reference.number) if reference else None,
         reference_time_us=reference.optional("time_us", reference.number) if reference else None,
         rows=rows,
         layers=layers,
         pareto=_pareto(result),
-        evaluations=_evaluations(folder / "evaluations.jsonl"),
+        evaluations=evaluations,
         search_seconds=result.optional("search_seconds", result.number),
         versions=tuple((str(name), str(versions[name])) for name in sorted(versions)),
         measured_on=result.optional("measured_on", result.text),
@@ -247,16 +193,17 @@ def _hardware(result: Fields) -> Hardware:
 
 
 def _row(row: Fields) -> ResultRow:
-    policy = None
-    if row.has("policy"):
-        policy = tuple(_pair(pair, f"{row.where}: policy[{i}]") for i, pair in enumerate(row.items("policy")))
     return ResultRow(
         row.text("name"),
         row.optional("accuracy", row.number),
         row.optional("time_us", row.number),
         row.optional("speedup", row.number),
-        policy,
+        _policy(row) if row.has("policy") else None,
     )
+
+
+def _policy(row: Fields) -> tuple[tuple[int, int], ...]:
+    return tuple(_pair(pair, f"{row.where}: policy[{i}]") for i, pair in enumerate(row.items("policy")))
 
 
 def _layer(row: Fields) -> ResultLayer:
@@ -288,13 +235,14 @@ def _pareto(result: Fields) -> tuple[ParetoPoint, ...]:
 
 def _evaluations(path: Path) -> tuple[Evaluation, ...]:
     evaluations = []
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(read(path).splitlines(), 1):
         if not line.strip():
             continue
-        fields = Fields(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+        fields = Fields(parse(line, f"{path}, line {number}"), f"{path}, line {number}")
         evaluations.append(
             Evaluation(
                 fields.count("index"),
+                _policy(fields),
                 fields.text("strategy"),
                 fields.number("accuracy"),
                 fields.number("time_us"),
@@ -305,6 +253,20 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
             )
         )
     return tuple(evaluations)
+
+
+def _search_limit(result: Fields, reference: Fields | None, evaluations: tuple[Evaluation, ...]) -> float | None:
+    """Accuracy that separates feasible evaluations from the others.
+
+    A search that measures without training records the drop that it allowed there (`search_tolerance`), counted from
+    its own measurement of 8 bits everywhere. Otherwise the constraint itself is the limit.
+    """
+    if result.has("search_tolerance"):
+        uniform8 = [e for e in evaluations if all(pair == (8, 8) for pair in e.policy)]
+        return uniform8[0].accuracy - result.number("search_tolerance") if uniform8 else None
+    if reference is None or not reference.has("accuracy") or not result.has("max_accuracy_drop"):
+        return None
+    return reference.number("accuracy") - result.number("max_accuracy_drop")
 
 
 def _bundle(folder: Path, named: str | None) -> BundleData | None:
@@ -325,36 +287,18 @@ def _bundle(folder: Path, named: str | None) -> BundleData | None:
 
 def _instruction_counts(path: Path) -> tuple[tuple[str, int], ...]:
     counts: dict[str, int] = {}
-    for number, line in enumerate(_read(path).splitlines(), 1):
+    for number, line in enumerate(read(path).splitlines(), 1):
         if not line.strip():
             continue
-        fields = Fields(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+        fields = Fields(parse(line, f"{path}, line {number}"), f"{path}, line {number}")
         if fields.has("op"):
             counts[fields.text("op")] = counts.get(fields.text("op"), 0) + 1
     return tuple(counts.items())
 
 
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"report: {path} is missing; a finished search writes it (SearchResult.save)")
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"report: {path} has {path.stat().st_size} bytes, more than the {_MAX_BYTES} that are read")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"report: {path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-
-
-def _parse(text: str, where: Path | str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid JSON: {error}") from None
-
-
 def _pair(value: Any, where: str) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2 or not all(_is_integer(bits) for bits in value):
-        raise ValueError(f"{where} must be a pair of bit widths, got {_short(value)}")
+    if not isinstance(value, list) or len(value) != 2 or not all(is_integer(bits) for bits in value):
+        raise ValueError(f"{where} must be a pair of bit widths, got {short(value)}")
     return _bits(value[0], where), _bits(value[1], where)
 
 
@@ -362,18 +306,3 @@ def _bits(value: int, where: str) -> int:
     if not 1 <= value <= 8:
         raise ValueError(f"{where} must be 1 to 8 bits, got {value}")
     return value
-
-
-def _finite(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

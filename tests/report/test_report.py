@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cimq.hardware import Hardware
-from cimq.report import write_report
+from cimq.report import record_measurements, write_report
 from cimq.report.charts import nice_ticks
 from cimq.report.page import format_time
 
@@ -309,3 +309,45 @@ def test_times_take_the_unit_that_suits() -> None:
         "1.5 ms",
         "2.48 s",
     ]
+
+
+def test_limit_of_a_search_without_training_counts_from_its_own_reference(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path, evaluations=12, search_tolerance=0.03)
+    assert "accurate enough from" not in page_of(tmp_path).words  # 8 bits everywhere was not measured
+    log = tmp_path / "evaluations.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines[0].update(policy=[[8, 8]] * 4, accuracy=0.95)
+    log.write_text("\n".join(map(json.dumps, lines)))
+    assert "accurate enough from 92.00 % on" in page_of(tmp_path).words
+
+
+def test_final_measurements_replace_those_of_the_search(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path)
+    record_measurements(
+        tmp_path,
+        accuracies={"fp32": 0.5, "found policy": 0.25},
+        measured_on="new data",
+        command="python again.py",
+        checks=["Equal."],
+        versions={"numpy": "9.9"},
+        note="kept",
+    )
+    rows = json.loads((tmp_path / "result.json").read_text())["rows"]
+    assert [row["accuracy"] for row in rows] == [0.5, None, None, 0.25]
+    assert json.loads((tmp_path / "result.json").read_text())["note"] == "kept"
+    page = page_of(tmp_path)
+    for text in ("50.00 %", "25.00 %", "new data", "python again.py", "Equal.", "9.9", "2.13.0"):
+        assert text in page.words
+
+
+def test_measurements_of_unknown_rows_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path)
+    before = (tmp_path / "result.json").read_bytes()
+    with pytest.raises(ValueError, match="has no row 'uniform 5-bit'; there are: fp32, uniform 8-bit"):
+        record_measurements(tmp_path, accuracies={"uniform 5-bit": 0.5})
+    with pytest.raises(ValueError, match="must be a finite number"):
+        record_measurements(tmp_path, accuracies={"fp32": float("nan")})
+    assert (tmp_path / "result.json").read_bytes() == before
+    (tmp_path / "result.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a list of rows"):
+        record_measurements(tmp_path)
