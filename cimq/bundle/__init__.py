@@ -1,1 +1,29 @@
-"""See the modules of this package."""
+"""Deployment bundles: one folder that holds everything from the policy to the program (docs/bundle.md).
+
+    bundle = cimq.export(model, "net.cimq", sample_input=x)   # prepared or converted model -> folder
+    bundle = cimq.load_bundle("net.cimq")                     # verified; executed in C++
+    y = bundle.run(x)
+    program = cimq.compile("net.cimq")                        # program.jsonl, tiles and latency
+
+What is where: `network` is the network as layers.json describes it, `fx_reader` makes one from a converted model,
+`onnx_model` and `onnx_check` write and check model.onnx, `folder` has manifests, hashes and zips, `exporter`, `loader`
+and `programs` the three functions above.
+"""
+
+from __future__ import annotations
+
+from cimq.bundle.exporter import export
+from cimq.bundle.loader import Bundle, CheckEntry, CheckReport, load_bundle
+from cimq.bundle.programs import CompiledLayer, CompiledProgram, Tile, compile
+
+__all__ = [
+    "Bundle",
+    "CheckEntry",
+    "CheckReport",
+    "CompiledLayer",
+    "CompiledProgram",
+    "Tile",
+    "compile",
+    "export",
+    "load_bundle",
+]

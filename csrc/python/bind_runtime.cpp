@@ -2,12 +2,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include <cstring>
+#include <map>
 #include <memory>
 #include <utility>
 
 #include "python/bindings.h"
 #include "runtime/executor.h"
+#include "runtime/manifest.h"
 
 namespace cimq::python {
 namespace {
@@ -81,9 +82,19 @@ Executor load(const std::string& path, int threads, std::optional<std::uint64_t>
   return Executor::load(path, options);
 }
 
+std::map<std::string, std::string> read_bundle(const std::string& path, const std::vector<std::string>& names) {
+  const py::gil_scoped_release unlocked;
+  const runtime::BundleFolder folder(path);
+  std::map<std::string, std::string> texts;
+  for (const std::string& name : names) texts[name] = folder.read_text(name);
+  return texts;
+}
+
 }  // namespace
 
 void bind_runtime(py::module_& m) {
+  m.def("read_bundle", &read_bundle, py::arg("path"), py::arg("names"),
+        "Verifies every file of a bundle folder and returns the text of those in `names`.");
   py::class_<Executor>(m, "Executor", "Executes a bundle folder. cimq.load_bundle is the public way to it.")
       .def_static("load", &load, py::arg("path"), py::kw_only(), py::arg("threads") = 0, py::arg("seed") = py::none(),
                   py::arg("chip") = py::none())

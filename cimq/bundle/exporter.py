@@ -1,0 +1,163 @@
+"""Writing bundles."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, fx, nn
+
+from cimq.bundle import onnx_check, onnx_model
+from cimq.bundle.folder import new_bundle, write_manifest
+from cimq.bundle.fx_reader import read_network
+from cimq.bundle.loader import Bundle, load_bundle
+from cimq.bundle.network import Network
+from cimq.bundle.programs import PROGRAM, compile_layers, latency_entry
+from cimq.errors import CimqWarning
+from cimq.hardware import Hardware
+from cimq.policy import Policy
+from cimq.quantization import convert, layer_outputs, quant_layers
+from cimq.quantization.converted import CrossbarLayer
+
+
+def export(
+    model: nn.Module,
+    path: str | Path,
+    sample_input: Tensor,
+    *,
+    overwrite: bool = False,
+    check: bool = True,
+) -> Bundle:
+    """Writes a deployment bundle: the network, its weights, policy, machine, program, and expected results.
+
+    The bundle is written beside `path` under a temporary name and renamed, so that it is there completely or not at
+    all. Before that it is loaded and executed, and every layer must equal the model, value by value.
+
+    Args:
+        model: A prepared model (it is converted) or what `cimq.convert` returned; on the CPU.
+        path: Folder to make, by convention NAME.cimq; with the suffix .zip, one file.
+        sample_input: float32 [B, ...], B >= 1: traces the model and is stored with its results for `Bundle.check`.
+            A few samples are enough.
+        overwrite: Replace a bundle that is there.
+        check: Check model.onnx with onnxruntime (`manifest["onnx"]` has the outcome).
+
+    Returns:
+        The bundle, loaded.
+
+    Raises:
+        TypeError: If `model` or `sample_input` is of another type.
+        ValueError: If the model is not prepared, an operation has no form in a bundle (it is named), the input is not
+            finite, or model.onnx leaves its rounding bound.
+        FileExistsError: If `path` exists and `overwrite` is false, or it is no bundle.
+
+    Example:
+        >>> import torch, cimq
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> x = torch.rand(8, 4)
+        >>> q = cimq.prepare(net, cimq.Policy.uniform(4, 4), example_inputs=x).eval()
+        >>> bundle = cimq.export(q, "net.cimq", x)    # doctest: +SKIP
+        >>> bool(torch.equal(bundle.run(x), q(x)))    # doctest: +SKIP
+        True
+    """
+    target = Path(path)
+    x = _checked_input(sample_input)
+    converted = _converted(model, x)
+    network = read_network(converted, x)
+    if not network.crossbar_nodes():
+        raise ValueError("export: the model has no crossbar layer")
+    assert isinstance(converted, fx.GraphModule)  # read_network refuses anything else
+    hardware = _hardware(converted)
+    with new_bundle(target, overwrite) as folder:
+        extra = _write_files(folder, converted, network, hardware, x, check)
+        names = [file.name for file in folder.iterdir()]
+        write_manifest(folder, names, extra)
+        report = load_bundle(folder).check()
+        if not report.equal:
+            raise RuntimeError(f"export: the executor does not reproduce the model, nothing was written:\n{report}")
+    return load_bundle(target)
+
+
+def _checked_input(sample_input: Any) -> Tensor:
+    if not isinstance(sample_input, Tensor):
+        raise TypeError(f"export: sample_input must be a tensor, got {type(sample_input).__name__}")
+    if sample_input.dtype != torch.float32:
+        raise TypeError(f"export: sample_input must be float32, got {sample_input.dtype}")
+    if sample_input.dim() < 2 or sample_input.shape[0] < 1:
+        raise ValueError(f"export: sample_input must be [B, ...] with B >= 1, got {[*sample_input.shape]}")
+    if not bool(torch.isfinite(sample_input).all()):
+        raise ValueError("export: sample_input must be finite")
+    return sample_input.detach().cpu().contiguous()
+
+
+def _converted(model: Any, x: Tensor) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"export: model must be a torch.nn.Module, got {type(model).__name__}")
+    if any(value.device.type != "cpu" for value in [*model.parameters(), *model.buffers()]):
+        model = copy.deepcopy(model).cpu()
+    network: nn.Module = model
+    if any(isinstance(module, CrossbarLayer) for module in network.modules()):
+        return network
+    quant_layers(network)  # refuses a model that is not prepared
+    with warnings.catch_warnings():
+        # What convert warns of (operations that it left alone) the reader refuses by name.
+        warnings.simplefilter("ignore", CimqWarning)
+        return convert(network, sample_input=x)
+
+
+def _hardware(converted: nn.Module) -> Hardware:
+    machines = {module.hardware for module in converted.modules() if isinstance(module, CrossbarLayer)}
+    if len(machines) != 1:
+        raise ValueError(f"export: all layers must be on one machine, got {sorted(m.name for m in machines)}")
+    return machines.pop()
+
+
+def _write_files(
+    folder: Path, converted: fx.GraphModule, network: Network, hardware: Hardware, x: Tensor, check: bool
+) -> dict[str, Any]:
+    with torch.no_grad():
+        output = converted(x)
+    layers = layer_outputs(converted, x)
+    layers_json = network.layers_json()
+    program = compile_layers(layers_json, hardware)
+
+    (folder / "layers.json").write_text(layers_json)
+    (folder / "hardware.json").write_text(hardware.to_json() + "\n")
+    (folder / "weights.safetensors").write_bytes(network.weights())
+    (folder / PROGRAM).write_text(program.text)
+    _policy(network).save(folder / "policy.json")
+    expected = {"input": x, "output": output} | {f"layer.{name}": value for name, value in layers.items()}
+    save_file({name: value.contiguous().clone() for name, value in expected.items()}, folder / "expected.safetensors")
+
+    facts = {"cimq.hardware": hardware.name, "cimq.digital": "converter and cell variation are not part of this file"}
+    model = onnx_model.build(network, metadata=facts)
+    onnx.save_model(model, folder / "model.onnx")
+    extra: dict[str, Any] = {"latency": latency_entry(program)}
+    if check:
+        outcome = onnx_check.check(network, model, _digital(converted, hardware), x, output)
+        extra["onnx"] = {"opset": onnx_model.OPSET} | outcome.to_dict()
+    return extra
+
+
+def _policy(network: Network) -> Policy:
+    facts = [node.crossbar for node in network.crossbar_nodes() if node.crossbar is not None]
+    facts.sort(key=lambda entry: entry.layer_index)
+    return Policy({entry.layer_name: (entry.weight_bits, entry.act_bits) for entry in facts})
+
+
+def _digital(converted: fx.GraphModule, hardware: Hardware) -> fx.GraphModule:
+    """The converted model with exact conversion: what model.onnx can express."""
+    adc = dataclasses.replace(hardware.adc, bits=None, range="full_scale")
+    programming = dataclasses.replace(hardware.cell.programming, model="none", sigma_levels=0.0)
+    ideal = hardware.replace(adc=adc, cell=dataclasses.replace(hardware.cell, programming=programming))
+    digital = copy.deepcopy(converted)
+    for module in digital.modules():
+        if isinstance(module, CrossbarLayer):
+            module.hardware = ideal
+            module.adc_lo = module.adc_lsb = None
+    return digital

@@ -1,0 +1,223 @@
+"""Loading and running bundles."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cimq import _C
+from cimq.bundle.folder import extract_zip
+from cimq.hardware import Hardware
+from cimq.policy import Policy
+
+Array = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckEntry:
+    """Comparison of one result with the one stored in the bundle.
+
+    Attributes:
+        name: Layer name, or "output".
+        compared: Values compared.
+        different: Values that differ; there is no tolerance.
+        first_difference: Where and what, empty if nothing differs.
+    """
+
+    name: str
+    compared: int
+    different: int
+    first_difference: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckReport:
+    """Result of `Bundle.check`: one entry for each crossbar layer, and one for the output."""
+
+    entries: tuple[CheckEntry, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether every value is equal."""
+        return all(entry.different == 0 for entry in self.entries)
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def __str__(self) -> str:
+        lines = [
+            f"{e.name}: {e.compared} values, "
+            + ("equal" if e.different == 0 else f"{e.different} differ ({e.first_difference})")
+            for e in self.entries
+        ]
+        return "\n".join([*lines, "check passed" if self.equal else "check FAILED"])
+
+
+@dataclasses.dataclass(frozen=True)
+class BundleLayer:
+    """A crossbar layer of a bundle; the attributes are the keys of layers.json."""
+
+    name: str
+    op: str
+    weight_bits: int
+    act_bits: int
+    act_signed: bool
+    outputs: int
+    inputs_per_output: int
+    invocations: int
+    repeats: int
+
+
+class Bundle:
+    """A verified bundle, executed by the C++ executor. Made by `load_bundle`.
+
+    Attributes:
+        path: Where it was loaded from.
+        layers: Its crossbar layers in order of execution.
+        policy: Bits per layer, by name.
+        hardware: The machine.
+        manifest: The content of manifest.json.
+        input_shape: Shape of one sample.
+    """
+
+    def __init__(self, path: Path, executor: Any, policy: Policy, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.policy = policy
+        self.manifest = manifest
+        self.hardware = Hardware.from_dict(json.loads(executor.text_of("hardware.json")))
+        self.input_shape: tuple[int, ...] = tuple(executor.input_shape)
+        nodes = json.loads(executor.text_of("layers.json"))["nodes"]
+        keys = [field.name for field in dataclasses.fields(BundleLayer) if field.name not in ("name", "op")]
+        self.layers: tuple[BundleLayer, ...] = tuple(
+            BundleLayer(name=node["layer_name"], op=node["op"], **{key: node[key] for key in keys})
+            for node in nodes
+            if "layer_name" in node
+        )
+        self._executor = executor
+        stated = {layer.name: (layer.weight_bits, layer.act_bits) for layer in self.layers}
+        if {name: tuple(bits) for name, bits in policy.items()} != stated:
+            raise ValueError(f"bundle {path}: policy.json and layers.json state different bits")
+
+    @overload
+    def run(self, x: Array) -> Array: ...
+    @overload
+    def run(self, x: Tensor) -> Tensor: ...
+
+    def run(self, x: Array | Tensor) -> Array | Tensor:
+        """Executes the network.
+
+        Args:
+            x: float32 [B, *input_shape], finite; float16 and bfloat16 are widened. B may be 0.
+
+        Returns:
+            float32 [B, ...], an array for an array, a tensor (on the CPU) for a tensor.
+
+        Raises:
+            TypeError: For another type, e.g. float64, whose conversion would round.
+            ValueError: For another shape, NaN or infinity.
+
+        Example:
+            >>> bundle = cimq.load_bundle("net.cimq")                    # doctest: +SKIP
+            >>> bundle.run(torch.zeros(1, *bundle.input_shape)).shape    # doctest: +SKIP
+            torch.Size([1, 10])
+        """
+        y: Array = self._executor.run(_as_float32(x))
+        return torch.from_numpy(y) if isinstance(x, Tensor) else y
+
+    def run_layers(self, x: Array | Tensor) -> tuple[Array | Tensor, dict[str, Array | Tensor]]:
+        """As `run`, with the raw result Y of every crossbar layer.
+
+        Returns:
+            The output, and layer name -> Y before scales and bias: int32, or float32 where the converter is lossy or
+            cells vary.
+        """
+        y, layers = self._executor.run_layers(_as_float32(x))
+        if isinstance(x, Tensor):
+            return torch.from_numpy(y), {name: torch.from_numpy(value) for name, value in layers.items()}
+        return y, layers
+
+    def check(self) -> CheckReport:
+        """Runs the sample stored in the bundle and compares every layer and the output, value by value.
+
+        Raises:
+            ValueError: If the bundle holds no expected results, or was loaded with another seed or chip.
+        """
+        return CheckReport(tuple(CheckEntry(*entry) for entry in self._executor.check()))
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r}, {len(self.layers)} crossbar layers, hardware {self.hardware.name!r})"
+
+
+def load_bundle(
+    path: str | Path, *, threads: int | None = None, seed: int | None = None, chip: int | None = None
+) -> Bundle:
+    """Loads a bundle after verifying every file of it: sizes, hashes, shapes, ranges. Runs no code from it.
+
+    Args:
+        path: The folder, or a zip of it (extracted to a temporary folder).
+        threads: Threads of `run`; None: all that the process may use. Never changes a result.
+        seed: Device variation of another seed than the bundle's.
+        chip: Another chip of the seed.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If the bundle is damaged, incomplete, or of a version that cannot be read; names the file.
+
+    Example:
+        >>> bundle = cimq.load_bundle("runs/demo/model.cimq")    # doctest: +SKIP
+        >>> bundle.check().equal                                # doctest: +SKIP
+        True
+    """
+    path = Path(path)
+    if threads is not None and threads < 1:
+        raise ValueError(f"load_bundle: threads must be a positive number or None, got {threads}")
+    with bundle_folder(path) as folder:
+        executor = _C.Executor.load(str(folder), threads=threads or 0, seed=seed, chip=chip)
+        # Everything is in memory and verified now; policy and manifest are read from what was verified as well.
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return Bundle(path, executor, Policy.load(folder / "policy.json"), manifest)
+
+
+class bundle_folder:  # noqa: N801 (a context manager)
+    """The folder of a bundle: itself, or a temporary one that a zip is extracted to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Path:
+        if not self._path.exists():
+            raise FileNotFoundError(f"bundle {self._path}: there is no such file or folder")
+        if self._path.is_dir():
+            return self._path
+        self._temporary = tempfile.TemporaryDirectory(prefix="cimq-bundle-")
+        try:
+            return extract_zip(self._path, Path(self._temporary.name))
+        except BaseException:
+            self._temporary.cleanup()
+            raise
+
+    def __exit__(self, *unused: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+
+def _as_float32(x: Array | Tensor) -> Array:
+    if isinstance(x, Tensor):
+        if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise TypeError(f"run: x must be float32, got {x.dtype}; convert it with x.float()")
+        return np.ascontiguousarray(x.detach().to("cpu", torch.float32).numpy())
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"run: x must be a numpy array or a torch tensor, got {type(x).__name__}")
+    if x.dtype not in (np.float32, np.float16):
+        raise TypeError(f"run: x must be float32, got {x.dtype}; convert it with x.astype(numpy.float32)")
+    # ascontiguousarray would make a 0-d array 1-d, hence np.require.
+    return np.require(x, np.float32, ["C_CONTIGUOUS"])

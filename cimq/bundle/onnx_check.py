@@ -1,0 +1,161 @@
+"""Checks model.onnx against the converted model with onnxruntime.
+
+onnxruntime adds in float32 and in an order of its own, so values differ in the last bits, and a value that lies at
+the edge of a quantisation step may then fall into the next one: end to end, no small bound holds in general. Hence two
+runs:
+
+1. Every crossbar layer is given the input that the converted model computed, so that both quantise the same values.
+   What may differ then is rounding alone, and is bounded by the standard estimate for a sum of K products in float32
+   (Higham, Accuracy and Stability of Numerical Algorithms, 3.1): |difference| <= u * (K + 8) * sum |x_hat| |w_hat| for
+   a layer, u = 2^-24, passed on through the operations after it. Every node of the network must keep its bound; since
+   the nodes between two layers are compared as well, this covers the wiring.
+2. The shipped model from end to end; its deviation is recorded in the manifest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import onnx
+from torch import Tensor, fx
+
+from cimq.bundle import onnx_model
+from cimq.bundle.fx_reader import values_of
+from cimq.bundle.network import Network, Node
+
+_U = 2.0**-24  # unit roundoff of float32
+_SAMPLES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxCheck:
+    """Outcome of a check; all deviations are largest absolute differences.
+
+    Attributes:
+        samples: Samples compared.
+        node_deviation: Of any node, each crossbar layer given the same input.
+        node_bound: Bound of the node that came closest to its own.
+        output_deviation: Of the output, each crossbar layer given the same input.
+        output_bound: Bound of the output.
+        end_to_end_deviation: Of the output of the shipped model.
+        hardware_deviation: Of the output on its hardware from the digital network (zero where conversion is exact).
+    """
+
+    samples: int
+    node_deviation: float
+    node_bound: float
+    output_deviation: float
+    output_bound: float
+    end_to_end_deviation: float
+    hardware_deviation: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for the manifest."""
+        return dataclasses.asdict(self) | {"runtime": "onnxruntime", "runtime_version": _runtime().__version__}
+
+
+def check(
+    network: Network, model: onnx.ModelProto, digital: fx.GraphModule, x: Tensor, on_hardware: Tensor
+) -> OnnxCheck:
+    """Compares `model` with the converted model.
+
+    Args:
+        network: The network that `model` was built from.
+        model: What `onnx_model.build` made.
+        digital: The converted model with exact conversion (ideal converter, no variation).
+        x: Sample input.
+        on_hardware: Output of the network on its hardware for `x`.
+
+    Raises:
+        ValueError: If a node leaves its bound; names the node. That means a fault in the export, not in the model.
+    """
+    x = x[:_SAMPLES]
+    values = {name: value.numpy() for name, value in values_of(digital, x).items()}
+    feeds = {network.input_name: x.numpy()}
+    for node in network.crossbar_nodes():
+        feeds[node.name + onnx_model.FORCED] = values[node.inputs[0]]
+    names = [node.name for node in network.nodes]
+    results = dict(zip(names, _session(onnx_model.build(network, forced=True)).run(names, feeds), strict=True))
+
+    bounds: dict[str, float] = {network.input_name: 0.0}
+    sizes: dict[str, float] = {network.input_name: _size(feeds[network.input_name])}
+    worst = (0.0, 0.0, 0.0)  # share of the bound, deviation, bound
+    largest = 0.0
+    for node in network.nodes:
+        bounds[node.name] = bound = _bound(node, bounds, sizes)
+        sizes[node.name] = _size(results[node.name])
+        if node.name not in values:  # a helper node that the converted model computes in one step
+            continue
+        deviation = _difference(results[node.name], values[node.name])
+        largest = max(largest, deviation)
+        if deviation > bound:
+            raise ValueError(
+                f"export: model.onnx differs from the converted model at node {node.name!r} by {deviation:.3g}, more "
+                f"than the rounding bound {bound:.3g}"
+            )
+        share = deviation / bound if bound > 0 else 0.0
+        if share >= worst[0]:
+            worst = (share, deviation, bound)
+    end_to_end = _session(model).run([network.output], {network.input_name: x.numpy()})[0]
+    expected = values[network.output]
+    return OnnxCheck(
+        samples=len(x),
+        node_deviation=largest,
+        node_bound=worst[2],
+        output_deviation=_difference(results[network.output], expected),
+        output_bound=bounds[network.output],
+        end_to_end_deviation=_difference(end_to_end, expected),
+        hardware_deviation=_difference(on_hardware[:_SAMPLES].numpy(), expected),
+    )
+
+
+def _runtime() -> Any:
+    import onnxruntime
+
+    return onnxruntime
+
+
+def _session(model: onnx.ModelProto) -> Any:
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    # Fusions could turn a layer into integer kernels that round elsewhere; this is about what the file says.
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    return runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _size(value: Any) -> float:
+    return float(np.max(np.abs(value), initial=0.0))
+
+
+def _difference(a: Any, b: Any) -> float:
+    return float(np.max(np.abs(a.astype(np.float64) - b), initial=0.0))
+
+
+def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float]) -> float:
+    """Bound of the difference at a node, given those of its inputs and the largest magnitudes that occur."""
+    before = max(bounds[name] for name in node.inputs)
+    x = max(sizes[name] for name in node.inputs)
+    if node.crossbar is not None:
+        facts = node.crossbar
+        weight, scale = onnx_model.weight_and_scale(node)
+        rows = np.abs(weight.astype(np.float64)).reshape(len(scale), -1).sum(1) * scale
+        highest = 2 ** (facts.act_bits - int(facts.act_signed)) * float(node.tensors["x_scale"])
+        bias = node.tensors["bias"].double().abs().numpy()
+        return float(_U * (facts.inputs_per_output + 8) * np.max(rows * highest + bias))
+    if node.op in ("conv2d_f32", "linear_f32"):
+        weight = node.tensors["weight"].double().numpy()
+        rows_max = float(np.abs(weight).reshape(len(weight), -1).sum(1).max())
+        bias_max = float(node.tensors["bias"].abs().max()) if "bias" in node.tensors else 0.0
+        return float(rows_max * before + _U * (weight[0].size + 8) * (rows_max * x + bias_max))
+    if node.op == "affine":
+        scale_max, shift_max = (float(node.tensors[role].abs().max()) for role in ("scale", "shift"))
+        return scale_max * before + 2 * _U * (scale_max * x + shift_max)
+    if node.op == "add":
+        return sum(bounds[name] for name in node.inputs) + 2 * _U * sum(sizes[name] for name in node.inputs)
+    if node.op == "avg_pool2d":
+        count = node.attrs["kernel"][0] * node.attrs["kernel"][1]
+        return float(before + _U * (count + 4) * x)
+    return before

@@ -1,0 +1,163 @@
+"""Compiling a bundle: program.jsonl, the tiles of every layer, and the latency."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cimq import _C
+from cimq.bundle.folder import replace_in_bundle
+from cimq.bundle.loader import bundle_folder
+from cimq.cost_model import LatencyReport, LayerShape
+from cimq.cost_model import latency as closed_form
+from cimq.hardware import Hardware, resolve
+from cimq.policy import Policy
+from cimq.structured_files import write_text_atomically
+
+PROGRAM = "program.jsonl"
+
+
+class Tile(NamedTuple):
+    """Part of a layer's cell matrix that one crossbar holds: rows [row_begin, row_end), columns likewise."""
+
+    row_begin: int
+    row_end: int
+    column_begin: int
+    column_end: int
+    crossbar: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledLayer:
+    """A crossbar layer and how its matrix of cells is cut. `tiles` are those of one group (`repeats` groups)."""
+
+    name: str
+    op: str
+    weight_bits: int
+    act_bits: int
+    outputs: int
+    inputs: int
+    invocations: int
+    repeats: int
+    slices: int
+    digits: int
+    rows: int
+    columns: int
+    row_tiles: int
+    column_tiles: int
+    tiles: tuple[Tile, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledProgram:
+    """What `compile` returns.
+
+    Attributes:
+        layers: Crossbar layers with their tiles.
+        latency: Closed-form latency; its writes and MVMs are those of the program.
+        hardware: The machine compiled for.
+        text: The content of program.jsonl.
+        path: Where the program was written, None if nowhere.
+    """
+
+    layers: tuple[CompiledLayer, ...]
+    latency: LatencyReport
+    hardware: Hardware
+    text: str
+    path: Path | None
+
+    @property
+    def writes(self) -> int:
+        """Crossbar writes of one inference."""
+        return self.latency.writes
+
+    @property
+    def mvms(self) -> int:
+        """Crossbar activations of one inference."""
+        return self.latency.mvms
+
+
+def compile_layers(layers_json: str, hardware: Hardware) -> CompiledProgram:
+    """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
+    compiled: dict[str, Any] = _C.compile_program(layers_json, hardware.to_json())
+    names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name != "tiles"]
+    layers = tuple(
+        CompiledLayer(**{key: layer[key] for key in names}, tiles=tuple(Tile(*tile) for tile in layer["tiles"]))
+        for layer in compiled["layers"]
+    )
+    counts = _C.verify_program(compiled["text"], layers_json)
+    shapes = [
+        LayerShape(
+            layer.name,
+            "Conv2d" if layer.op == "crossbar_conv2d" else "Linear",
+            layer.outputs,
+            layer.inputs,
+            layer.invocations,
+            layer.repeats,
+        )
+        for layer in layers
+    ]
+    if not shapes:
+        raise ValueError("compile: the network has no crossbar layer")
+    report = closed_form(
+        shapes, Policy({layer.name: (layer.weight_bits, layer.act_bits) for layer in layers}), hardware
+    )
+    if counts != (report.writes, report.mvms):  # the verifier has counted the program, the report comes from shapes
+        raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {report}")
+    return CompiledProgram(layers, report, hardware, compiled["text"], None)
+
+
+def compile(
+    bundle: str | Path, hardware: Hardware | str | Path | None = None, *, out: str | Path | None = None
+) -> CompiledProgram:
+    """Compiles a bundle for its own machine or another one.
+
+    For its own machine the program is written into the bundle (program.jsonl; the manifest follows, and the bundle is
+    valid at every moment). For another machine nothing in the bundle changes: the network was trained for its own.
+
+    Args:
+        bundle: Bundle folder, or a zip (then the program is written to `out` only).
+        hardware: Machine, preset name or file. None: the bundle's.
+        out: File to write the program to instead.
+
+    Raises:
+        FileNotFoundError: If there is no such bundle.
+        ValueError: If the bundle is damaged, or the network does not fit a program (too many tiles).
+
+    Example:
+        >>> program = cimq.compile("net.cimq")                       # doctest: +SKIP
+        >>> program.latency.time_us, len(program.layers[0].tiles)    # doctest: +SKIP
+        (123.2, 2)
+    """
+    path = Path(bundle)
+    with bundle_folder(path) as folder:
+        texts: dict[str, str] = _C.read_bundle(str(folder), ["layers.json", "hardware.json"])
+    own = resolve_text(texts["hardware.json"])
+    machine = own if hardware is None else resolve(hardware)
+    program = compile_layers(texts["layers.json"], machine)
+    if out is not None:
+        write_text_atomically(out, program.text)
+        return dataclasses.replace(program, path=Path(out))
+    if machine != own or not path.is_dir():
+        return program
+    replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)})
+    return dataclasses.replace(program, path=path / PROGRAM)
+
+
+def latency_entry(program: CompiledProgram) -> dict[str, Any]:
+    """What the manifest says about a program."""
+    return {
+        "tier": 1,
+        "time_us": program.latency.time_us,
+        "writes": program.writes,
+        "mvms": program.mvms,
+        "speedup_over_uniform8": program.latency.speedup,
+    }
+
+
+def resolve_text(hardware_json: str) -> Hardware:
+    """Hardware from the text of a bundle's hardware.json."""
+    import json
+
+    return Hardware.from_dict(json.loads(hardware_json))

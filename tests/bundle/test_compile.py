@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bundle_nets import handmade_network, write_handmade
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import cimq
+from cimq import Hardware, Policy
+from cimq.bundle.network import CrossbarFacts, Network, Node
+from cimq.bundle.programs import compile_layers
+from cimq.cost_model import LayerShape
+
+
+@pytest.fixture
+def bundle_path(tmp_path: Path) -> Path:
+    return write_handmade(tmp_path / "net.cimq")
+
+
+def test_writes_the_program_into_the_bundle(bundle_path: Path) -> None:
+    program = cimq.compile(bundle_path)
+    assert program.path == bundle_path / "program.jsonl"
+    assert program.path.read_text() == program.text
+    bundle = cimq.load_bundle(bundle_path)  # the manifest knows the new file
+    assert bundle.manifest["latency"]["writes"] == program.writes == 1
+    assert bundle.manifest["latency"]["time_us"] == program.latency.time_us == 56 + 3 * 1.4
+    lines = [json.loads(line) for line in program.text.splitlines()]
+    assert [line["op"] for line in lines] == [
+        "PROGRAM",
+        "CFG",
+        "QUANT",
+        "WRITE",
+        "IM2COL",
+        "MVM",
+        "SHADD",
+        "REQ",
+        "VEC",
+    ]
+    assert lines[0]["mvms"] == 3
+    assert cimq.compile(bundle_path).text == program.text  # again: replaced, still valid
+    assert cimq.load_bundle(bundle_path).check().equal
+
+
+def test_another_machine_leaves_the_bundle_alone(bundle_path: Path, tmp_path: Path) -> None:
+    before = (bundle_path / "manifest.json").read_text()
+    small = Hardware.preset("paper").replace(rows=2, cols=4)
+    program = cimq.compile(bundle_path, small)
+    assert program.path is None
+    assert program.hardware == small
+    # 4 inputs on 2 rows, 2 * 3 columns on 4: 2 x 2 tiles, 3 digits each
+    assert (program.writes, program.mvms) == (4, 12)
+    tiles = program.layers[0].tiles
+    assert [tuple(tile[:4]) for tile in tiles] == [(0, 2, 0, 4), (0, 2, 4, 6), (2, 4, 0, 4), (2, 4, 4, 6)]
+    assert (bundle_path / "manifest.json").read_text() == before
+    assert not (bundle_path / "program.jsonl").exists()
+    program = cimq.compile(bundle_path, small, out=tmp_path / "p.jsonl")
+    assert (tmp_path / "p.jsonl").read_text() == program.text
+
+
+def test_missing_or_damaged_bundles(bundle_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        cimq.compile(bundle_path / "nothing")
+    (bundle_path / "layers.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"layers\.json: has 2 bytes"):
+        cimq.compile(bundle_path)
+
+
+def test_too_many_tiles_are_refused() -> None:
+    facts = CrossbarFacts("big", 0, 8, 8, False, 4096, 4096, 1, 1)
+    node = handmade_network().nodes[0]
+    network = Network("x", (4096,), "fc", (Node("fc", "crossbar_linear", ("x",), (4096,), {}, node.tensors, facts),))
+    tiny = Hardware.preset("paper").replace(rows=1, cols=1)
+    with pytest.raises(ValueError, match="a program lists at most"):
+        compile_layers(network.layers_json(), tiny)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    """Chains of convolutions, then a linear layer; weights are not looked at by the compiler."""
+    integers = lambda low, high: draw(st.integers(low, high))  # noqa: E731
+    tensors = handmade_network().nodes[0].tensors
+    groups = integers(1, 3)
+    channels, size = groups * integers(1, 4), integers(3, 9)
+    shape, name, nodes = (channels, size, size), "x", []
+    for index in range(integers(1, 3)):
+        kernel, outputs = integers(1, 3), groups * integers(1, 6)
+        out = (outputs, shape[1] - kernel + 3, shape[2] - kernel + 3)
+        facts = CrossbarFacts(
+            f"conv{index}",
+            index,
+            integers(1, 8),
+            integers(1, 8),
+            draw(st.booleans()),
+            outputs // groups,
+            shape[0] // groups * kernel * kernel,
+            out[1] * out[2],
+            groups,
+        )
+        attrs = {
+            "kernel": [kernel, kernel],
+            "stride": [1, 1],
+            "padding": [1, 1, 1, 1],
+            "dilation": [1, 1],
+            "groups": groups,
+        }
+        nodes.append(Node(f"n{index}", "crossbar_conv2d", (name,), out, attrs, tensors, facts))
+        shape, name = out, f"n{index}"
+    flat = shape[0] * shape[1] * shape[2]
+    nodes.append(Node("flat", "flatten", (name,), (flat,)))
+    facts = CrossbarFacts("fc", 99, integers(1, 8), integers(1, 8), False, 5, flat, 1, 1)
+    nodes.append(Node("fc", "crossbar_linear", ("flat",), (5,), {}, tensors, facts))
+    return Network("x", (channels, size, size), "fc", tuple(nodes))
+
+
+@pytest.mark.filterwarnings("ignore::cimq.CimqWarning")  # more crossbars than the closed form is about
+@settings(max_examples=60, deadline=None)
+@given(
+    network=networks(),
+    mapping=st.sampled_from(["differential_column", "differential_row", "offset"]),
+    rows=st.integers(2, 64),
+    cols=st.integers(1, 64),
+    cell_bits=st.integers(1, 4),
+    dac_bits=st.integers(1, 3),
+    crossbars=st.one_of(st.none(), st.integers(1, 5)),
+)
+def test_program_and_closed_form_agree(
+    network: Network, mapping: str, rows: int, cols: int, cell_bits: int, dac_bits: int, crossbars: int | None
+) -> None:
+    hardware = Hardware.preset("paper").replace(
+        rows=rows,
+        cols=cols,
+        cell_bits=cell_bits,
+        dac_bits=dac_bits,
+        mapping=mapping,
+        resources={"crossbars": crossbars},
+    )
+    program = compile_layers(network.layers_json(), hardware)
+    writes = mvms = 0
+    repeats, loops = 1, []
+    for line in map(json.loads, program.text.splitlines()):  # counted here again, apart from the C++ verifier
+        if line["op"] == "LOOP":
+            loops.append(line["count"])
+            repeats *= line["count"]
+        elif line["op"] == "END":
+            repeats //= loops.pop()
+        elif line["op"] == "WRITE":
+            writes += repeats
+        elif line["op"] == "MVM":
+            mvms += repeats * (line["digits"][1] - line["digits"][0])
+    facts = [node.crossbar for node in network.crossbar_nodes() if node.crossbar is not None]
+    shapes = [LayerShape(f.layer_name, "x", f.outputs, f.inputs_per_output, f.invocations, f.repeats) for f in facts]
+    policy = Policy({f.layer_name: (f.weight_bits, f.act_bits) for f in facts})
+    report = cimq.latency(shapes, policy, hardware)
+    assert (writes, mvms) == (report.writes, report.mvms) == (program.writes, program.mvms)
+    for layer, cost in zip(program.layers, report.layers, strict=True):
+        assert len(layer.tiles) == cost.tiles == layer.row_tiles * layer.column_tiles
