@@ -11,8 +11,8 @@ The way through, each step usable on its own:
     integer_model = cimq.convert(q, sample_input=x)  # batch normalisation folded, integer products
 
 What is where: `quantizers` has ranges and the scale search, `layers` the quantised layers, `products` their integer
-products, `prepare` the replacement, `calibrate` scales from data, `inspect` what can be asked of and switched in a
-prepared model, `exact` the operations whose order of additions is fixed.
+products, `preparation` the replacement, `calibration` scales from data, `inspection` what can be asked of a
+prepared model and switched in it, `exact` the operations whose order of additions is fixed.
 
 A prepared model in evaluation gives what `convert` gives, bit for bit (float32 on the CPU, called through its root, not
 compiled). In evaluation it needs no gradient; run it under `torch.no_grad()`, or it computes a second, differentiable
@@ -21,10 +21,10 @@ product for each layer.
 
 from __future__ import annotations
 
-from cimq.quantization.calibrate import calibrate, reestimate_bn
-from cimq.quantization.convert import convert, layer_outputs
+from cimq.quantization.calibration import calibrate, reestimate_bn
+from cimq.quantization.conversion import convert, layer_outputs
 from cimq.quantization.converted import CrossbarConv2d, CrossbarLinear
-from cimq.quantization.inspect import (
+from cimq.quantization.inspection import (
     get_policy,
     layer_shapes,
     param_groups,
@@ -33,8 +33,9 @@ from cimq.quantization.inspect import (
     set_hardware,
     set_policy,
 )
-from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
-from cimq.quantization.prepare import prepare
+from cimq.quantization.layers import QuantConv2d, QuantLinear
+from cimq.quantization.preparation import prepare
+from cimq.quantization.quant_layer import QuantLayer
 
 __all__ = [
     "CrossbarConv2d",

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization import exact
-from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
+from cimq.quantization.layers import QuantConv2d, QuantLinear
 from cimq.quantization.products import collapses, conv2d_product, fold, linear_product, quantize_act
+from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import act_range
 
 Tap = Callable[["CrossbarLayer", Tensor], None]

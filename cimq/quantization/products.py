@@ -17,14 +17,19 @@ from cimq.quantization.quantizers import act_range, weight_range
 _EXACT_FLOAT32 = 2**24
 
 
+def varies(hardware: Hardware) -> bool:
+    """Whether cells of this machine differ from what was programmed."""
+    programming = hardware.cell.programming
+    return bool(programming.model != "none" and programming.sigma_levels > 0)
+
+
 @lru_cache(maxsize=256)
 def collapses(hardware: Hardware) -> bool:
     """Whether products on this machine are the digital ones: nothing varies, and the converter loses nothing.
 
     True only where that holds for every layer; the crossbar operator finds the other cases by itself.
     """
-    programming = hardware.cell.programming
-    if programming.model != "none" and programming.sigma_levels > 0:
+    if varies(hardware):
         return False
     if hardware.adc.bits is None:
         return True

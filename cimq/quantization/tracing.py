@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from cimq.quantization.layers import QuantLayer
+from cimq.quantization.quant_layer import QuantLayer
 
 
 class LeafTracer(fx.Tracer):
@@ -39,7 +39,9 @@ def traceable_subclasses(model: nn.Module) -> list[nn.Module]:
     """Quantised layers with a forward of their own that symbolic values pass through."""
     found: list[nn.Module] = []
     for module in model.modules():
-        if isinstance(module, QuantLayer) and (module._intercepts or getattr(module, "padding_mode", "") != "zeros"):
+        if isinstance(module, QuantLayer) and (
+            module._intercepts or getattr(module, "padding_mode", "zeros") != "zeros"
+        ):
             holder = nn.Sequential(module)
             try:
                 LeafTracer([module]).trace(holder)
@@ -62,6 +64,30 @@ def trace(model: nn.Module, tracer: LeafTracer | None = None) -> fx.Graph:
     finally:
         for module, training in modes:
             module.training = training
+
+
+class ShapeRecorder(fx.Interpreter):
+    """Runs a graph and notes the shape of every tensor in `node.meta["shape"]`."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """As the interpreter, with the note."""
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            n.meta["shape"] = tuple(result.shape)
+        return result
+
+
+def record_shapes(root: nn.Module, graph: fx.Graph, sample_input: Any) -> None:
+    """Notes shapes for one input, a tuple of inputs, or a dict of keyword arguments."""
+    names = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
+    defaults = {str(node.target): node.args[0] for node in graph.nodes if node.op == "placeholder" and node.args}
+    if isinstance(sample_input, dict):
+        given = {**defaults, **sample_input}
+    else:
+        inputs = tuple(sample_input) if isinstance(sample_input, (tuple, list)) else (sample_input,)
+        given = {**defaults, **dict(zip(names, inputs, strict=False))}
+    with torch.no_grad():
+        ShapeRecorder(root, graph=graph).run(*(given[name] for name in names))
 
 
 def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:

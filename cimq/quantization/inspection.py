@@ -15,7 +15,8 @@ from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
-from cimq.quantization.layers import Observer, QuantConv2d, QuantLayer
+from cimq.quantization.layers import QuantConv2d
+from cimq.quantization.quant_layer import Observer, QuantLayer
 
 
 def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
@@ -54,11 +55,10 @@ def get_policy(model: nn.Module) -> Policy:
 
 
 def set_hardware(model: nn.Module, hardware: Hardware | str | Path) -> None:
-    """Moves a prepared model to another machine; ranges of calibrated converters are forgotten."""
+    """Moves a prepared model to another machine; ranges of calibrated converters are worked out anew."""
     machine = resolve(hardware)
     for _, layer in quant_layers(model):
-        layer.hardware = machine
-        layer.adc_ranges = {}
+        layer.set_hardware(machine)
 
 
 def set_chip(model: nn.Module, seed: int) -> None:
@@ -140,7 +140,7 @@ def layer_shapes(model: nn.Module, sample_input: Any) -> list[LayerShape]:
     layers = quant_layers(model)
     invocations: dict[int, int] = {}
 
-    def count(layer: QuantLayer, x: Tensor, product: Callable[[], Tensor]) -> Tensor:
+    def count(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         y = product()
         products = y.shape[0] * y.shape[2] * y.shape[3] if isinstance(layer, QuantConv2d) else math.prod(y.shape[:-1])
         invocations[id(layer)] = invocations.get(id(layer), 0) + products // x.shape[0]

@@ -15,22 +15,24 @@ from cimq.errors import CimqWarning
 from cimq.quantization import exact
 from cimq.quantization.converted import Affine, Conv2dF32, CrossbarConv2d, CrossbarLayer, CrossbarLinear, LinearF32
 from cimq.quantization.graph_module import ConvertedModel
-from cimq.quantization.inspect import quant_layers, run_sample
-from cimq.quantization.layers import QuantConv2d, QuantLayer, QuantLinear
-from cimq.quantization.normalise import normalise
-from cimq.quantization.tracing import LeafTracer, followers, trace, traceable_subclasses
+from cimq.quantization.inspection import quant_layers, run_sample
+from cimq.quantization.layers import QuantConv2d, QuantLinear
+from cimq.quantization.normal_form import normalise
+from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.tracing import LeafTracer, followers, record_shapes, trace, traceable_subclasses
 
 
 def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     """Makes the inference model: integer crossbar products, batch normalisation folded into multiplier and bias.
 
-    The graph of the model is read with torch.fx; its operations get one form each (cimq/quantization/normalise.py).
+    The graph of the model is read with torch.fx; its operations get one form each (cimq/quantization/normal_form.py).
     What has no such form stays as it stands, and one `CimqWarning` names it. A model that torch.fx cannot trace keeps
     its own forward, with its layers replaced and nothing folded; a warning says so.
 
     Args:
         model: A prepared and calibrated model; it is not changed.
-        sample_input: If given (an input, a tuple of inputs or a dict), the result is checked against `model` on it.
+        sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it, and
+            adaptive pooling to more than 1x1 becomes plain pooling for inputs of this size.
 
     Returns:
         A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
@@ -65,7 +67,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         )
         result = _replace_in_place(work)
     else:
-        result, left = _rewrite(work, graph, dict(followers(work, graph) if pairs is None else pairs), tracer)
+        folded = dict(followers(work, graph) if pairs is None else pairs)
+        result, left = _rewrite(work, graph, folded, tracer.calls, sample_input)
         if left:
             warnings.warn(
                 f"convert: left as they stand, and not exportable: {', '.join(left)}", CimqWarning, stacklevel=2
@@ -77,7 +80,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
 
 
 def _rewrite(
-    root: nn.Module, graph: fx.Graph, pairs: dict[str, str], tracer: LeafTracer
+    root: nn.Module, graph: fx.Graph, pairs: dict[str, str], calls: dict[str, dict[str, Any]], sample_input: Any
 ) -> tuple[nn.Module, list[str]]:
     folded = {id(root.get_submodule(layer)): root.get_submodule(norm) for layer, norm in pairs.items()}
     skipped = {id(norm) for norm in folded.values()}
@@ -91,10 +94,10 @@ def _rewrite(
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
             continue
-        if isinstance(module, QuantConv2d) and _pads_itself(module) and name not in tracer.calls:
+        if isinstance(module, QuantConv2d) and _pads_itself(module) and name not in calls:
             continue
         if id(module) not in made:
-            new = _replacement(module, folded.get(id(module)), tracer.calls.get(name))
+            new = _replacement(module, folded.get(id(module)), calls.get(name))
             if new is not None:
                 made[id(module)] = new
     names = [
@@ -104,11 +107,11 @@ def _rewrite(
         root = new if name == "" else root
         if name:
             root.set_submodule(name, new)
+    _erase_unused(graph)  # parameters that the replaced products read
+    if sample_input is not None:
+        record_shapes(root, graph, sample_input)
     left = normalise(root, graph)
-    for node in reversed(graph.nodes):
-        node.type = None  # annotations as text would keep the module from being pickled
-        if not node.users and node.op in ("call_function", "call_method", "get_attr"):
-            graph.erase_node(node)
+    _erase_unused(graph)
     for node in graph.nodes:
         if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
             module = root.get_submodule(str(node.target))
@@ -116,6 +119,13 @@ def _rewrite(
                 exact.attach(module, ())
     graph.lint()
     return ConvertedModel(root, graph, type(root).__name__), left
+
+
+def _erase_unused(graph: fx.Graph) -> None:
+    for node in reversed(graph.nodes):
+        node.type = None  # annotations as text would keep the module from being pickled
+        if not node.users and node.op in ("call_function", "call_method", "get_attr"):
+            graph.erase_node(node)
 
 
 def _pads_itself(layer: QuantConv2d) -> bool:

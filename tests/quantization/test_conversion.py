@@ -8,15 +8,13 @@ import nets
 import pytest
 import torch
 import torch.nn.functional as F
-from test_prepare import OwnPadding, ScaledConv, ScaledLinear, prepared
+from test_preparation import OwnPadding, ScaledConv, ScaledLinear, prepared
 from torch import Tensor, fx, nn
 
 import cimq
 from cimq.quantization import CrossbarConv2d, CrossbarLinear, layer_outputs, quant_layers
 from cimq.quantization.converted import Affine, Conv2dF32, LinearF32
 from cimq.quantization.exact import global_avg_pool2d
-
-pytestmark = pytest.mark.skipif(not hasattr(cimq.ops, "avg_pool2d"), reason="needs ops.avg_pool2d")
 
 
 def check_equal(q: nn.Module, x: Tensor) -> nn.Module:

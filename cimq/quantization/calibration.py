@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization import exact
-from cimq.quantization.inspect import observing, quant_layers
-from cimq.quantization.layers import QuantLayer
+from cimq.quantization.adc_ranges import needs_ranges, take_sample
+from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.inspection import observing, quant_layers
+from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
-from cimq.training.batches import ForwardFn, default_forward, kept_random_state
 
 _METHODS = ("mse", "minmax")
 _VALUES_PER_LAYER = 1 << 16
@@ -54,7 +55,8 @@ def calibrate(
     """Sets the scales of a prepared model: activations from data run through the fp32 network, weights from themselves.
 
     Scales of all bit widths are made at once, so that `set_policy` needs nothing more. Also finds out which inputs are
-    never negative; they are quantised without a sign. The user's random state is not touched.
+    never negative; they are quantised without a sign. On a machine with calibrated converters their ranges are found
+    too, per layer and weight slice. The user's random state is not touched.
 
     Args:
         model: A prepared model; its train/eval mode is kept.
@@ -82,10 +84,13 @@ def calibrate(
     samples: dict[int, _Samples] = {}
     generator = torch.Generator().manual_seed(0)
 
-    def observe(layer: QuantLayer, x: Tensor, product: Callable[[], Tensor]) -> Tensor:
+    def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"calibrate: the input of layer {layer.layer_name!r} holds NaN or infinite values")
-        samples.setdefault(id(layer), _Samples(batches)).add(x, generator)
+        if id(layer) not in samples:
+            samples[id(layer)] = _Samples(batches)
+            layer._adc_sample = take_sample(x, call) if needs_ranges(layer.hardware) else None
+        samples[id(layer)].add(x, generator)
         return product()
 
     used = 0
@@ -109,6 +114,9 @@ def calibrate(
         layer._scaled_widths = set()
         for bits in sorted(widths):
             layer.ensure_weight_scale(bits)
+        if needs_ranges(layer.hardware):
+            layer.adc_ranges.zero_()
+            layer.ensure_adc_range()
 
 
 def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq import ops
-from cimq.quantization.exact import global_avg_pool2d
+from cimq.quantization.exact import adaptive_kernel, global_avg_pool2d
 
 Form = tuple[Callable[..., Any], tuple[Any, ...]]
 _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
@@ -49,7 +49,9 @@ def normalise(root: nn.Module, graph: fx.Graph) -> list[str]:
             graph.erase_node(node)
         elif isinstance(form, tuple):
             with graph.inserting_before(node):
-                node.replace_all_uses_with(graph.call_function(*form))
+                new = graph.call_function(*form)
+            new.meta.update(node.meta)
+            node.replace_all_uses_with(new)
             graph.erase_node(node)
         elif form is None:
             left.append(_describe(root, node))
@@ -181,7 +183,11 @@ def _avg_pool2d(
 
 def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form | None:
     sizes = (output_size,) if isinstance(output_size, int) else tuple(output_size)
-    return (global_avg_pool2d, (input, True)) if set(sizes) == {1} else None
+    if set(sizes) == {1}:
+        return global_avg_pool2d, (input, True)
+    shape = input.meta.get("shape")
+    kernel = None if shape is None or len(shape) != 4 else adaptive_kernel(shape[-2:], output_size)
+    return None if kernel is None else (ops.avg_pool2d, (input, kernel, kernel, 0, True))
 
 
 def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Form | None:

@@ -18,7 +18,8 @@ from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
-from cimq.quantization.layers import QuantLayer, quant_class
+from cimq.quantization.layers import quant_class
+from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.tracing import followers, trace
 
 # PyTorch reads the weights inside these from fused code, not by calling the layers: quantising those would do nothing.
@@ -101,7 +102,7 @@ def prepare(
         layer.set_bits(*bound[name])
     exact.attach(result, _folded(result))
     if example_inputs is not None:
-        from cimq.quantization.calibrate import calibrate
+        from cimq.quantization.calibration import calibrate
 
         inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
         calibrate(result, [inputs], batches=1, forward_fn=lambda net, batch: net(*batch))

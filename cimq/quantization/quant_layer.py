@@ -1,0 +1,359 @@
+"""What every quantised layer has: scales, bits, signs, and the two computations (training, evaluation)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from cimq import ops
+from cimq.hardware import Hardware
+from cimq.quantization import exact
+from cimq.quantization.adc_ranges import AdcSample, check_supported, empty_ranges, find_range, needs_ranges
+from cimq.quantization.exact import folded_norm
+from cimq.quantization.products import (
+    collapses,
+    fake_quantize_act,
+    fold,
+    quantize_act,
+    varies,
+)
+from cimq.quantization.quantizers import MAX_BITS, SMALLEST_SCALE, act_range, mse_scales, weight_range
+
+# Called instead of the quantised product: (layer, input, geometry, function of the fp32 product) -> output.
+Observer = Callable[["QuantLayer", Tensor, dict[str, Any], Callable[[], Tensor]], Tensor]
+
+
+_TRAINING_CHIPS = 1 << 32
+
+
+class QuantLayer(nn.Module):
+    """What quantised layers have in common. Made by `prepare`, not by a constructor.
+
+    Training: input and weight are fake-quantised (LSQ), then multiplied in floating point, or by the crossbar operator
+    where the hardware changes the result. Evaluation: integers, as `convert` and the executor compute them.
+
+    Attributes:
+        layer_name: Name within the prepared model: the key in a policy.
+        layer_index: Position in the policy order; tells layers apart in the noise.
+        weight_bits: Bits of the weight, 1 to 8; set by `set_policy`.
+        act_bits: Bits of the input, 1 to 8; set by `set_policy`.
+        act_signed: Whether the input is quantised with a sign; None before `calibrate`.
+        hardware: The crossbar machine.
+        weight_scales: Parameter [8, O] (or [8, 1] per tensor): row w-1 is the scale of w bits; 0 where not made yet.
+        act_scales: Parameter [8]: entry a-1 is the scale of a bits; 0 before `calibrate`.
+        chip_seed: Seed of the cell variation of the evaluated chip.
+    """
+
+    weight: Tensor
+    bias: Any
+    layer_name: str
+    layer_index: int
+    weight_bits: int
+    act_bits: int
+    act_signed: bool | None
+    hardware: Hardware
+    weight_scales: nn.Parameter
+    act_scales: nn.Parameter
+    act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown; in the state_dict
+    adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter is calibrated
+    noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
+    _adc_sample: AdcSample | None
+    chip_seed: int
+    _observer: Observer | None
+    _scaled_widths: set[int]
+    _intercepts: bool
+
+    @property
+    def weight_scale(self) -> Tensor:
+        """Scale of every output channel at the present weight bits, [O]."""
+        return self._weight_scale().expand(self.weight.shape[0])
+
+    @property
+    def act_scale(self) -> Tensor:
+        """Scale of the input at the present activation bits, []."""
+        return _ScaleFloor.apply(self.act_scales[self.act_bits - 1])  # type: ignore[no-untyped-call,no-any-return]
+
+    def _weight_scale(self) -> Tensor:
+        """[O], or [1] per tensor."""
+        return _ScaleFloor.apply(self.weight_scales[self.weight_bits - 1])  # type: ignore[no-untyped-call,no-any-return]
+
+    # ---- set-up ----
+
+    def _attach(self, name: str, index: int, hardware: Hardware, per_channel: bool, intercepts: bool) -> None:
+        """Adds what a quantised layer has to a module that so far is an ordinary layer."""
+        self.layer_name = name
+        self.layer_index = index
+        self.hardware = hardware
+        self.act_signed = None
+        self._adc_sample = None
+        self.chip_seed = 0
+        self._observer = None
+        self._scaled_widths = set()
+        self._intercepts = intercepts
+        weight = self.weight
+        rows = weight.shape[0] if per_channel else 1
+        self.weight_scales = nn.Parameter(torch.zeros(MAX_BITS, rows, device=weight.device), weight.requires_grad)
+        self.act_scales = nn.Parameter(torch.zeros(MAX_BITS, device=weight.device), weight.requires_grad)
+        state = torch.tensor(2, dtype=torch.uint8, device=weight.device)
+        self.register_buffer("act_signed_state", state)
+        self.set_hardware(hardware)
+
+    def set_hardware(self, hardware: Hardware) -> None:
+        """Moves the layer to another machine; ranges of a calibrated converter are worked out anew."""
+        check_supported(hardware)
+        self.hardware = hardware
+        ranges = empty_ranges(self.weight.device) if needs_ranges(hardware) else None
+        steps = torch.zeros((), dtype=torch.int64, device=self.weight.device) if varies(hardware) else None
+        self.register_buffer("adc_ranges", ranges)
+        self.register_buffer("noise_step", steps)
+        if hasattr(self, "weight_bits"):
+            self.ensure_adc_range()
+
+    def set_bits(self, weight_bits: int, act_bits: int) -> None:
+        """Switches to other bits; the weight scale of a width that is new to this layer is searched now."""
+        self.ensure_weight_scale(weight_bits)
+        self.weight_bits = weight_bits
+        self.act_bits = act_bits
+        self.ensure_adc_range()
+
+    @torch.no_grad()
+    def ensure_adc_range(self) -> None:
+        """Finds the converter's range for the present bits, where it comes from data and the data are there."""
+        if not needs_ranges(self.hardware) or self._adc_sample is None or self.act_signed is None:
+            return
+        entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
+        if float(entry[1, 0]) > 0:
+            return
+        x_q = quantize_act(self._adc_sample.x.to(entry.device), self.act_scale, *self.act_limits())
+        bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
+        entry.copy_(find_range(x_q, self.integer_weight(), self.hardware, *bits, self._adc_sample.call))
+
+    @torch.no_grad()
+    def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
+        """Searches the weight scale of this width unless it is there (or `again`)."""
+        if bits in self._scaled_widths and not again:
+            return
+        rows = self.weight_scales.shape[1]
+        found = mse_scales(self.weight.reshape(rows, -1), *weight_range(bits), binary=bits == 1)
+        self.weight_scales[bits - 1].copy_(found)
+        self._scaled_widths.add(bits)
+
+    @torch.no_grad()
+    def set_act_scales(self, scales: Tensor, signed: bool) -> None:
+        """Scales of all widths, float [8], and whether the input has a sign."""
+        self.act_scales.copy_(scales.reshape(MAX_BITS))
+        self._set_act_signed(signed)
+
+    def _set_act_signed(self, signed: bool | None) -> None:
+        self.act_signed = signed
+        self.act_signed_state.fill_(2 if signed is None else int(signed))
+
+    def act_limits(self) -> tuple[int, int]:
+        """Smallest and largest integer of the input.
+
+        Raises:
+            ValueError: Before calibration.
+        """
+        if self.act_signed is None:
+            raise ValueError(
+                f"layer {self.layer_name!r} has no activation scale yet; call cimq.calibrate(model, loader) first"
+            )
+        return act_range(self.act_bits, self.act_signed)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        own = [prefix + key for key in ("weight_scales", "act_scales", "act_signed_state", "adc_ranges", "noise_step")]
+        given = [key for key in own if key in state_dict]
+        missing: list[str] = []
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
+        missing_keys.extend(key for key in missing if key not in own or given)
+        with torch.no_grad():
+            if given:
+                state = int(self.act_signed_state)
+                self.act_signed = None if state == 2 else bool(state)
+                self._scaled_widths = {b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all())}
+            elif any(key.startswith(prefix) and "weight" in key for key in state_dict):
+                # Other weights, and nothing about their scales: search anew, and ask for calibration.
+                self._scaled_widths = set()
+                self.weight_scales.zero_()
+                self.act_scales.zero_()
+                self._set_act_signed(None)
+                self._adc_sample = None
+                if needs_ranges(self.hardware):
+                    self.adc_ranges.zero_()
+            self.ensure_weight_scale(self.weight_bits)
+
+    # ---- computation ----
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
+        """The quantised product in place of conv2d / linear; `call` has stride, padding, dilation, groups."""
+        if isinstance(x, fx.Proxy):
+            return x.tracer.quantised_product(self, x, call)
+        if self._observer is not None:
+            return self._observer(self, x, call, lambda: self._float_product(x, weight, bias, call))
+        limits = self.act_limits()
+        if self.training:
+            return self._training_product(x, weight, bias, call, limits, None)
+        norm = folded_norm(self)
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            y = self._integer_product(x, weight, bias, call, limits, norm)
+        if not torch.is_grad_enabled():
+            return y
+        with torch._C.DisableTorchFunction():
+            return exact.with_gradient_of(y, self._training_product, x, weight, bias, call, limits, norm)
+
+    def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
+        raise NotImplementedError
+
+    def _integers(
+        self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]
+    ) -> Tensor:  # pragma: no cover
+        raise NotImplementedError
+
+    def _training_product(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        call: dict[str, Any],
+        limits: tuple[int, int],
+        norm: nn.Module | None,
+    ) -> Tensor:
+        per_tensor = self.weight_scales.shape[1] == 1
+        w_scale, x_scale = self._weight_scale(), self.act_scale
+        x_hat = fake_quantize_act(x, x_scale, *limits)
+        low, high = weight_range(self.weight_bits)
+        w_hat = ops.fake_quantize(
+            weight,
+            w_scale.reshape(()) if per_tensor else w_scale,
+            low,
+            high,
+            axis=None if per_tensor else 0,
+            binary=self.weight_bits == 1,
+        )
+        if collapses(self.hardware):
+            y = self._float_product(x_hat, w_hat, bias, call)
+        else:
+            x_scale, w_scale = x_scale.detach(), w_scale.detach()
+            column = w_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
+            with torch.autocast(x.device.type, enabled=False):
+                x_int = _Integers.apply(x_hat.float(), x_scale)  # type: ignore[no-untyped-call]
+                w_int = _Integers.apply(w_hat.float(), column)  # type: ignore[no-untyped-call]
+                y = self._integers(x_int, w_int, call, self._mvm_options())
+                y = y * self._per_output(x_scale * w_scale.expand(weight.shape[0]), y)
+                if bias is not None:
+                    y = y + self._per_output(bias, y)
+        if norm is not None:
+            scale, shift = exact.norm_affine(norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)  # type: ignore[arg-type]
+            y = exact.affine(y, scale, shift)
+        return y
+
+    def _integer_product(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        call: dict[str, Any],
+        limits: tuple[int, int],
+        norm: nn.Module | None,
+    ) -> Tensor:
+        multiplier, shift = fold(self.act_scale, self.weight_scale, bias, norm)
+        try:
+            x_q = quantize_act(x, self.act_scale, *limits)
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}: {error}") from None
+        y = self._integers(x_q, self.integer_weight(weight), call, self._mvm_options())
+        return y.float() * self._per_output(multiplier, y) + self._per_output(shift, y)
+
+    @torch.no_grad()
+    def integer_weight(self, weight: Tensor | None = None) -> Tensor:
+        """The weight as int8, in the layout of `weight`."""
+        weight = self.weight if weight is None else weight
+        low, high = weight_range(self.weight_bits)
+        try:
+            return ops.quantize(weight.float(), self.weight_scale, low, high, axis=0, binary=self.weight_bits == 1)
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}, weight: {error}") from None
+
+    def _mvm_options(self) -> dict[str, Any]:
+        lo, lsb, seed = None, None, self.chip_seed
+        if needs_ranges(self.hardware):
+            entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
+            slices = self.hardware.weight_slices(self.weight_bits)
+            lo, lsb = entry[0, :slices].to(torch.int32), entry[1, :slices].clone()
+            if not bool((lsb > 0).all()):
+                raise ValueError(
+                    f"layer {self.layer_name!r} has no converter range for W{self.weight_bits}A{self.act_bits}; "
+                    "call cimq.calibrate(model, loader) first"
+                )
+        if self.training and varies(self.hardware):
+            # A fresh chip in every step, never one of those that evaluation counts from 0.
+            seed = _TRAINING_CHIPS + int(self.noise_step)
+            self.noise_step += 1
+        return {
+            "hardware": self.hardware,
+            "weight_bits": self.weight_bits,
+            "act_bits": self.act_bits,
+            "act_signed": bool(self.act_signed),
+            "seed": seed,
+            "layer": self.layer_index,
+            "adc_lo": lo,
+            "adc_lsb": lsb,
+        }
+
+    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Adds the bits to what the layer prints."""
+        sign = {None: "not calibrated", True: "signed", False: "unsigned"}[self.act_signed]
+        return f"{super().extra_repr()}, weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Classes made for subclasses of nn.Conv2d and nn.Linear have no importable name: rebuild them from their base.
+        from cimq.quantization.layers import QuantConv2d, QuantLinear, new_instance
+
+        cls = type(self)
+        if cls in (QuantConv2d, QuantLinear):
+            return super().__reduce_ex__(protocol)
+        return new_instance, (cls.__bases__[1],), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_observer": None}
+
+
+class _ScaleFloor(torch.autograd.Function):
+    """max(scale, smallest) with the gradient of the identity: a scale that training drove to zero can come back."""
+
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor) -> Tensor:
+        return scale.clamp_min(SMALLEST_SCALE)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> Any:
+        return grad[0]
+
+
+class _Integers(torch.autograd.Function):
+    """rint(values / scale) of values that lie on the grid; gradient that of the division."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return torch.round(values / scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> Any:
+        (scale,) = ctx.saved_tensors
+        return grad[0] / scale, None

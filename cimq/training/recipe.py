@@ -1,0 +1,303 @@
+"""`finetune`: one recipe for quantisation-aware training."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable, Sized
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
+from cimq.quantization.calibration import reestimate_bn
+from cimq.quantization.inspection import param_groups
+from cimq.training.diagnosis import first_non_finite
+from cimq.training.evaluation import MetricFn, batch_size, evaluate
+from cimq.training.losses import cross_entropy, damping, distillation
+from cimq.training.progress import progress_bar
+
+LossFn = Callable[[Any, Any], Tensor]
+_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What an epoch of `finetune` measured.
+
+    Attributes:
+        number: 1, 2, ...
+        loss: Mean training loss.
+        lr: Learning rate of the weights at its end.
+        metric: On `val_loader` after the epoch, None without one.
+    """
+
+    number: int
+    loss: float
+    lr: float
+    metric: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recipe:
+    epochs: int
+    lr: float
+    loss_fn: LossFn
+    forward_fn: ForwardFn
+    teacher: nn.Module | None
+    distill_weight: float
+    temperature: float
+    dampening: float
+    amp: torch.dtype | None
+    max_grad_norm: float | None
+    progress: bool | None
+
+
+def finetune(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    epochs: int,
+    lr: float = 0.01,
+    val_loader: Iterable[Any] | None = None,
+    teacher: nn.Module | None = None,
+    weight_decay: float = 1e-4,
+    momentum: float = 0.9,
+    label_smoothing: float = 0.0,
+    distill_weight: float = 0.5,
+    temperature: float = 2.0,
+    dampening: float = 0.0,
+    loss_fn: LossFn | None = None,
+    metric_fn: MetricFn | None = None,
+    forward_fn: ForwardFn | None = None,
+    amp: str | None = None,
+    max_grad_norm: float | None = None,
+    bn_batches: int = 50,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> list[Epoch]:
+    """Trains a prepared and calibrated model: SGD with momentum, cosine to zero, scales in a group of their own.
+
+    Modules that are in evaluation inside a model in training (frozen batch normalisations) stay so. Batch statistics
+    are measured anew at the end. An interruption (Ctrl-C) is passed on; with `checkpoint`, training then goes on from
+    the last whole epoch (`resume=True`) exactly as if it had not been interrupted.
+
+    Args:
+        model: A prepared, calibrated model (may be wrapped in DistributedDataParallel); changed in place.
+        loader: Batches `(x, target)`, a list or a dict; see `calibrate`.
+        epochs: Times through the loader.
+        lr: Learning rate at the start; scales get a tenth.
+        val_loader: Measured after each epoch.
+        teacher: A model (mostly the fp32 one) whose outputs are to be matched too.
+        weight_decay: Of weights, not of scales.
+        momentum: Of SGD.
+        label_smoothing: Of the default loss.
+        distill_weight: Share of the distillation loss where there is a teacher, 0 to 1.
+        temperature: Of distillation.
+        dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
+        loss_fn: `loss_fn(output, target)`; default: cross-entropy.
+        metric_fn: For `val_loader`; default: top-1 accuracy.
+        forward_fn: `forward_fn(model, batch)` gives the output; see `calibrate`.
+        amp: None, "bf16" or "fp16": automatic mixed precision; scales stay float32.
+        max_grad_norm: Gradients are scaled down to this norm.
+        bn_batches: Batches for the batch statistics at the end; 0 leaves them alone.
+        checkpoint: File that is written after each epoch.
+        resume: Goes on from `checkpoint` if it is there.
+        seed: Of shuffling, dropout and cell variation; the user's random state is left as it was.
+        progress: Shows a bar; None: where standard error is a terminal.
+
+    Returns:
+        One `Epoch` per epoch.
+
+    Raises:
+        ValueError: For impossible arguments, an empty loader, a model that is not calibrated, or a loss that is no
+            longer finite (names the first layer whose output is not finite).
+
+    Example:
+        >>> import torch, cimq
+        >>> x, y = torch.randn(32, 4), torch.arange(32) % 2
+        >>> q = cimq.prepare(torch.nn.Linear(4, 2), cimq.Policy.uniform(4, 4), example_inputs=x)
+        >>> [epoch.number for epoch in cimq.finetune(q, [(x, y)], epochs=2, lr=0.1)]
+        [1, 2]
+    """
+    _check_arguments(epochs, lr, amp, distill_weight, resume, checkpoint)
+    recipe = _Recipe(
+        epochs=epochs,
+        lr=lr,
+        loss_fn=loss_fn or (lambda output, target: cross_entropy(output, target, label_smoothing)),
+        forward_fn=forward_fn or default_forward,
+        teacher=teacher,
+        distill_weight=distill_weight,
+        temperature=temperature,
+        dampening=dampening,
+        amp=None if amp is None else _AMP_TYPES[amp],
+        max_grad_norm=max_grad_norm,
+        progress=progress,
+    )
+    optimizer = torch.optim.SGD(param_groups(model, lr, weight_decay), lr=lr, momentum=momentum)
+    scaler = torch.amp.GradScaler(device_of(model).type, enabled=amp == "fp16")
+    history: list[Epoch] = []
+    was_training = model.training
+    with kept_random_state(model, seed), _teaching(teacher):
+        if resume and checkpoint is not None and Path(checkpoint).is_file():
+            history = _load(Path(checkpoint), model, optimizer, scaler)
+        if not was_training:
+            model.train()
+        try:
+            for number in range(len(history) + 1, epochs + 1):
+                loss = _train_epoch(model, loader, recipe, optimizer, scaler, number)
+                metric = None
+                if val_loader is not None:
+                    metric = evaluate(model, val_loader, metric_fn, forward_fn=forward_fn, progress=progress)
+                history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
+                if checkpoint is not None:
+                    _save(Path(checkpoint), model, optimizer, scaler, history)
+        finally:
+            if not was_training:
+                model.eval()
+        if bn_batches > 0:
+            reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
+    return history
+
+
+def _check_arguments(
+    epochs: int, lr: float, amp: str | None, distill_weight: float, resume: bool, checkpoint: str | Path | None
+) -> None:
+    if epochs < 1:
+        raise ValueError(f"finetune: epochs must be at least 1, got {epochs}")
+    if not (math.isfinite(lr) and lr > 0):
+        raise ValueError(f"finetune: lr must be above 0, got {lr}")
+    if amp is not None and amp not in _AMP_TYPES:
+        raise ValueError(f"finetune: amp must be None, bf16 or fp16, got {amp!r}")
+    if not 0 <= distill_weight <= 1:
+        raise ValueError(f"finetune: distill_weight must lie in 0..1, got {distill_weight}")
+    if resume and checkpoint is None:
+        raise ValueError("finetune: resume needs checkpoint, the file to go on from")
+
+
+@contextlib.contextmanager
+def _teaching(teacher: nn.Module | None) -> Any:
+    if teacher is None:
+        yield
+        return
+    modes = [(module, module.training) for module in teacher.modules()]
+    teacher.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _train_epoch(
+    model: nn.Module,
+    loader: Iterable[Any],
+    recipe: _Recipe,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    number: int,
+) -> float:
+    sampler = getattr(loader, "sampler", None)
+    if sampler is not None and hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(number)
+    steps = len(loader) if isinstance(loader, Sized) else None
+    total, count = 0.0, 0
+    title = f"epoch {number}/{recipe.epochs}"
+    with progress_bar(loader, title, recipe.progress) as bar:
+        for step, batch in enumerate(bar):
+            done = (number - 1 + (step / steps if steps else 0.0)) / recipe.epochs
+            _set_rates(optimizer, 0.5 * (1 + math.cos(math.pi * done)))
+            loss = _loss(model, batch, recipe, done)
+            if not bool(torch.isfinite(loss)):
+                cause = first_non_finite(model, batch, recipe.forward_fn)
+                raise ValueError(
+                    f"finetune: the loss is {loss.item()} in epoch {number}, step {step + 1}; {cause}. A lower lr "
+                    f"(now {recipe.lr}) or max_grad_norm may help"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            if recipe.max_grad_norm is not None:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            size = batch_size(batch)
+            total += loss.item() * size
+            count += size
+            bar.set_postfix(loss=f"{total / count:.4f}", refresh=False)
+    if count == 0:
+        raise ValueError("finetune: the loader is empty")
+    return total / count
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
+    device = device_of(model)
+    target = to_device(split_batch(batch)[1], device)
+    with torch.autocast(device.type, recipe.amp, enabled=recipe.amp is not None):
+        output = recipe.forward_fn(model, batch)
+        loss = recipe.loss_fn(output, target)
+        if recipe.teacher is not None and recipe.distill_weight > 0:
+            with torch.no_grad():
+                wanted = recipe.forward_fn(recipe.teacher, batch)
+            soft = distillation(output, wanted, recipe.temperature)
+            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
+    if recipe.dampening > 0:  # grows from zero, as late oscillations are the harmful ones
+        loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * damping(model)
+    return loss
+
+
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, history: list[Epoch]
+) -> None:
+    import random
+
+    import numpy as np
+
+    name, keys, position, has_gauss, cached = cast("tuple[str, Any, int, int, float]", np.random.get_state())
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "history": [dataclasses.astuple(epoch) for epoch in history],
+        "random": {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(device_of(model)) if device_of(model).type == "cuda" else None,
+            "python": random.getstate(),
+            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def _load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> list[Epoch]:
+    import random
+
+    import numpy as np
+
+    content = torch.load(path, map_location=device_of(model), weights_only=True)
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    scaler.load_state_dict(content["scaler"])
+    states = content["random"]
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"].cpu(), device_of(model))
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
+    return [Epoch(*values) for values in content["history"]]
