@@ -3,6 +3,7 @@
 // The peak is measured in the same run, interleaved with the kernel, with the same instruction on registers alone:
 // vpdpbusd for avx512, vpmaddubsw + vpaddw for avx2, a compiled dot product for scalar. Work is counted as the hardware
 // does it: outputs * inputs * input digits * weight slices multiply-adds per row of the batch.
+// Single-bit cells are counted in the same unit and can exceed the peak: bit counts do their work, not int8 products.
 //
 //   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--repeats N]
 #include <algorithm>
@@ -178,6 +179,7 @@ int run(int argc, char** argv) {
   const Shape shapes[] = {
       {"256x512x512, 128 rows, 2-bit cells", 256, 512, 512, 128, 2},
       {"256x512x512, 256 rows, 4-bit cells", 256, 512, 512, 256, 4},
+      {"256x512x512, 128 rows, 1-bit cells", 256, 512, 512, 128, 1},
       {"ResNet-18 layer 3 (196x2304x256), 256 rows", 196, 2304, 256, 256, 4},
       {"ResNet-20 stage 1 (1024x144x16), 256 rows", 1024, 144, 16, 256, 4},
   };

@@ -36,7 +36,17 @@ class BlockRunner {
     if (wide_) wide_sums_.resize(size);
     result_.resize(size);
     const cpu::TileKernels& kernels = cpu::active_kernels();
-    kernel_ = cells.words() ? kernels.words : kernels.bytes;
+    switch (cells.format()) {
+      case CellFormat::kBytes:
+        kernel_ = kernels.bytes;
+        break;
+      case CellFormat::kWords:
+        kernel_ = kernels.words;
+        break;
+      case CellFormat::kBits:
+        kernel_ = kernels.bits;
+        break;
+    }
   }
 
   void run(const std::uint8_t* x, std::int64_t rows, T* y) {
@@ -76,6 +86,7 @@ class BlockRunner {
     args.code_max = plan_.code_max;
     args.lo = args.convert ? slice.lo * (plan_.varies ? kConductanceUnit : 1) : 0;
     args.cell_bias = cells_.cell_bias();
+    args.pairs = cells_.pairs();
     args.max_product = digits_.max_digit() * cells_.max_cell();
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
       if (plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;

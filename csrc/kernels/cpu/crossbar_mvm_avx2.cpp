@@ -135,7 +135,7 @@ void run_bytes(const TileArgs& args) {
 
 }  // namespace
 
-TileKernels avx2_kernels() { return {"avx2", run_bytes, run_all_rows<Product::kWords>}; }
+TileKernels avx2_kernels() { return {"avx2", run_bytes, run_all_rows<Product::kWords>, scalar_kernels().bits, false}; }
 
 }  // namespace cimq::kernels::cpu
 

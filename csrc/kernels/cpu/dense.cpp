@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/rounding.h"
 
 namespace cimq::kernels {
 namespace {
@@ -59,9 +60,12 @@ void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dG
             const float* row = input + (c * h + iy) * width;
             for (std::int64_t kx = 0; kx < g.kernel_w; ++kx) {
               const double weight = kernel[(c * g.kernel_h + ky) * g.kernel_w + kx];
-              for (std::int64_t ox = 0; ox < out_w; ++ox) {
-                const std::int64_t ix = ox * g.stride_w - g.pad_left + kx * g.dilation_w;
-                if (ix >= 0 && ix < width) sums[static_cast<std::size_t>(ox)] += weight * static_cast<double>(row[ix]);
+              // Input column ox * stride + start; the output columns for which it lies inside the image.
+              const std::int64_t start = kx * g.dilation_w - g.pad_left;
+              const std::int64_t first = start >= 0 ? 0 : ceil_div(-start, g.stride_w);
+              const std::int64_t last = start < width ? std::min(out_w, ceil_div(width - start, g.stride_w)) : 0;
+              for (std::int64_t ox = first; ox < last; ++ox) {
+                sums[static_cast<std::size_t>(ox)] += weight * static_cast<double>(row[ox * g.stride_w + start]);
               }
             }
           }

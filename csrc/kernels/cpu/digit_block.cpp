@@ -33,6 +33,15 @@ void extract(const std::uint8_t* bits, std::int64_t length, int low, std::uint32
   }
 }
 
+/// Bit `low` of 32 * steps bytes, 32 to a word. The product moves bit 0 of byte i to bit 56 + i, without carries.
+void extract_bits(const std::uint8_t* bits, std::int64_t steps, int low, std::uint8_t* out) {
+  for (std::int64_t j = 0; j < 4 * steps; ++j) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bits + 8 * j, sizeof(word));
+    out[j] = static_cast<std::uint8_t>((((word >> low) & 0x0101010101010101U) * 0x0102040810204080U) >> 56);
+  }
+}
+
 int digits_of(const MvmPlan& plan, MvmMode mode) { return mode == MvmMode::kSliced ? plan.n_x : 1; }
 
 }  // namespace
@@ -59,7 +68,7 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   rows_.resize(static_cast<std::size_t>(cells.tiles()));
   for (auto& rows : rows_) rows.reserve(static_cast<std::size_t>(max_rows * digit_count_));
   applied_sums_.resize(static_cast<std::size_t>(max_rows));
-  bits_.resize(static_cast<std::size_t>(cells.steps_of_tile(0) * 4));
+  bits_.resize(static_cast<std::size_t>(cells.steps_of_tile(0) * std::max<std::int64_t>(4, cells.inputs_of_step())));
 }
 
 std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& cells) {
@@ -72,7 +81,7 @@ std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& 
 void DigitBlock::load(const std::uint8_t* x, std::int64_t rows) {
   for (auto& tile_rows : rows_) tile_rows.clear();
   for (std::int64_t row = 0; row < rows; ++row) {
-    if (cells_.words()) {
+    if (cells_.format() == CellFormat::kWords) {
       split_row<std::int16_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
     } else {
       split_row<std::uint8_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
@@ -88,14 +97,15 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
   std::int64_t applied = 0;
   for (std::int64_t t = 0; t < cells_.tiles(); ++t, x += cells_.tile_inputs()) {
     const std::int64_t inputs = cells_.inputs_of_tile(t);
-    const std::int64_t row_length = cells_.steps_of_tile(t) * static_cast<std::int64_t>(4 / sizeof(Digit));
+    const std::int64_t steps = cells_.steps_of_tile(t);
+    const std::int64_t row_length = steps * static_cast<std::int64_t>(4 / sizeof(Digit));
     std::uint8_t* bits = bits_.data();
     std::uint8_t seen = 0;
     for (std::int64_t k = 0; k < inputs; ++k) {
       bits[k] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[k] + shift) & mask);
       seen = static_cast<std::uint8_t>(seen | bits[k]);
     }
-    std::fill(bits + inputs, bits + row_length, std::uint8_t{0});
+    std::fill(bits + inputs, bits + steps * cells_.inputs_of_step(), std::uint8_t{0});
     if (plan_.weight_shift != 0) applied += applied_sum(bits, inputs);
     std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(t)];
     auto* base = reinterpret_cast<Digit*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);
@@ -108,6 +118,8 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
       if (keep_sign_) {
         for (std::int64_t k = 0; k < inputs; ++k) out[k] = static_cast<Digit>(activation_value(x[k], true));
         std::fill(out + inputs, out + row_length, Digit{0});
+      } else if (cells_.format() == CellFormat::kBits) {
+        extract_bits(bits, steps, low, reinterpret_cast<std::uint8_t*>(out));
       } else {
         extract(bits, row_length, low, digit_mask, out);
       }

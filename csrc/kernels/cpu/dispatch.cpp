@@ -17,7 +17,13 @@ std::vector<TileKernels> find_kernels() {
   __builtin_cpu_init();
   const bool avx512 = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
                       __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
-  if (avx512) found.push_back(avx512_kernels());
+  if (avx512) {
+    found.push_back(avx512_kernels());
+    if (__builtin_cpu_supports("avx512vpopcntdq") != 0) {
+      found.back().bits = avx512_bits_kernel();
+      found.back().fast_bits = true;
+    }
+  }
   if (__builtin_cpu_supports("avx2") != 0) found.push_back(avx2_kernels());
 #endif
   found.push_back(scalar_kernels());

@@ -7,6 +7,7 @@
 
 #include "common/rounding.h"
 #include "kernels/cell_noise.h"
+#include "kernels/cpu/dispatch.h"
 
 namespace cimq::kernels {
 namespace {
@@ -64,21 +65,27 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   choose_mode(plan);
   for (std::int64_t t = 0; t < tiles_; ++t) steps_ += steps_of_tile(t);
   const std::int64_t padded_outputs = ceil_div<std::int64_t>(outputs_, kLaneWidth) * kLaneWidth;
-  bytes_ = static_cast<std::int64_t>(planes_.size()) * steps_ * padded_outputs * 4;
+  bytes_ = static_cast<std::int64_t>(planes_.size()) * steps_ * lines_ * padded_outputs * 4;
   data_.reset(new (std::align_val_t{64}) std::byte[static_cast<std::size_t>(bytes_)]);
   std::memset(data_.get(), 0, static_cast<std::size_t>(bytes_));
   any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0);
 
   const CellNoise noise(hardware, options);
   for (std::size_t p = 0; p < planes_.size(); ++p) {
-    if (words_) {
+    if (format_ == CellFormat::kWords) {
       const std::vector<std::int16_t> values = noisy_values(plan, options, noise, w, planes_[p]);
       fill<std::int16_t>(p, [&](std::int64_t index) { return values[static_cast<std::size_t>(index)]; });
     } else {
       const StoredValues stored = stored_values(plan, planes_[p], mode_, cell_bias_);
       for (const std::int32_t value : stored) max_cell_ = std::max(max_cell_, std::abs(value));
-      fill<std::int8_t>(
-          p, [&](std::int64_t index) { return static_cast<std::int8_t>(stored[static_cast<std::uint8_t>(w[index])]); });
+      const auto source = [&](std::int64_t index) {
+        return static_cast<std::int8_t>(stored[static_cast<std::uint8_t>(w[index])]);
+      };
+      if (format_ == CellFormat::kBits) {
+        fill_bits(p, source);
+      } else {
+        fill<std::int8_t>(p, source);
+      }
     }
   }
   weight_sums_.assign(static_cast<std::size_t>(outputs_), 0);
@@ -88,7 +95,7 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
 }
 
 void PackedCells::choose_mode(const MvmPlan& plan) {
-  words_ = plan.varies;
+  if (plan.varies) format_ = CellFormat::kWords;
   tile_inputs_ = plan.inputs_per_tile;
   if (plan.collapses) {
     mode_ = MvmMode::kDigital;
@@ -104,7 +111,11 @@ void PackedCells::choose_mode(const MvmPlan& plan) {
       if (plan.separate_columns) planes_.push_back({s, true});
     }
     // Only the offset mapping has int8-sized cells above 127: they are stored less 128, which the kernel adds back.
-    if (!words_ && plan.mapping == Mapping::kOffset && plan.max_level > 127) cell_bias_ = 128;
+    if (!plan.varies && plan.mapping == Mapping::kOffset && plan.max_level > 127) cell_bias_ = 128;
+    if (!plan.varies && plan.max_level == 1 && plan.dac_bits == 1 && cpu::active_kernels().fast_bits) {
+      format_ = CellFormat::kBits;
+      lines_ = plan.mapping == Mapping::kOffset || plan.separate_columns ? 1 : 2;
+    }
   }
   tile_inputs_ = std::min(tile_inputs_, inputs_);
   tiles_ = ceil_div(inputs_, tile_inputs_);
@@ -122,8 +133,20 @@ std::int64_t PackedCells::inputs_of_tile(std::int64_t tile) const {
   return std::min(tile_inputs_, inputs_ - tile * tile_inputs_);
 }
 
+std::int64_t PackedCells::inputs_of_step() const {
+  switch (format_) {
+    case CellFormat::kWords:
+      return 2;
+    case CellFormat::kBits:
+      return 32;
+    case CellFormat::kBytes:
+      break;
+  }
+  return 4;
+}
+
 std::int64_t PackedCells::steps_of_tile(std::int64_t tile) const {
-  return ceil_div<std::int64_t>(inputs_of_tile(tile), words_ ? 2 : 4);
+  return ceil_div(inputs_of_tile(tile), inputs_of_step());
 }
 
 std::size_t PackedCells::flag_index(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
@@ -135,7 +158,7 @@ std::int64_t PackedCells::offset(std::int64_t panel, std::size_t plane, std::int
   const auto planes = static_cast<std::int64_t>(planes_.size());
   const std::int64_t before = panel * kPanelWidth * planes * steps_;  // lanes: panels before this one are full
   const std::int64_t step = static_cast<std::int64_t>(plane) * steps_ + tile * steps_of_tile(0);
-  return 4 * (before + step * panel_width(panel));
+  return 4 * lines_ * (before + step * panel_width(panel));
 }
 
 const std::byte* PackedCells::tile(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
@@ -162,6 +185,34 @@ void PackedCells::fill(std::size_t plane, const Source& source) {
             cell[q] = source(index++);
             any |= cell[q];
           }
+        }
+      }
+      if (any != 0) any_cell_[flag_index(panel, plane, t)] = true;
+    }
+  }
+}
+
+template <typename Source>
+void PackedCells::fill_bits(std::size_t plane, const Source& source) {
+  for (std::int64_t panel = 0; panel < panels(); ++panel) {
+    const std::int64_t width = panel_width(panel);
+    for (std::int64_t t = 0; t < tiles_; ++t) {
+      const std::int64_t inputs = inputs_of_tile(t);
+      std::uint32_t any = 0;
+      for (int j = 0; j < panel_outputs(panel); ++j) {
+        auto* cell = reinterpret_cast<std::uint32_t*>(data_.get() + offset(panel, plane, t)) + j;
+        std::int64_t index = (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
+        for (std::int64_t k = 0; k < inputs; k += 32, cell += lines_ * width) {
+          std::uint32_t positive = 0;
+          std::uint32_t negative = 0;
+          for (std::int64_t q = 0; q < std::min<std::int64_t>(32, inputs - k); ++q) {
+            const int value = source(index++);
+            positive |= static_cast<std::uint32_t>(value > 0) << q;
+            negative |= static_cast<std::uint32_t>(value < 0) << q;
+          }
+          cell[0] = positive;
+          if (lines_ == 2) cell[width] = negative;
+          any |= positive | negative;
         }
       }
       if (any != 0) any_cell_[flag_index(panel, plane, t)] = true;

@@ -20,6 +20,9 @@ enum class MvmMode {
   kSliced,        ///< every digit and slice
 };
 
+/// How cells and digits are stored (tile_kernel.h).
+enum class CellFormat { kBytes, kWords, kBits };
+
 /// One set of cells that is multiplied at once.
 struct CellPlane {
   int slice = 0;
@@ -31,7 +34,8 @@ class PackedCells {
   PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w);
 
   MvmMode mode() const { return mode_; }
-  bool words() const { return words_; }  ///< int16 cells and digits; else int8 and uint8
+  CellFormat format() const { return format_; }
+  bool pairs() const { return lines_ == 2; }  ///< bits: the two columns of a pair side by side
   const std::vector<CellPlane>& planes() const { return planes_; }
   std::int64_t tile_inputs() const { return tile_inputs_; }
   std::int64_t tiles() const { return tiles_; }
@@ -47,6 +51,7 @@ class PackedCells {
   /// Outputs of a panel.
   int panel_outputs(std::int64_t panel) const;
   std::int64_t inputs_of_tile(std::int64_t tile) const;
+  std::int64_t inputs_of_step() const;
   std::int64_t steps_of_tile(std::int64_t tile) const;
   const std::byte* tile(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
   /// False if every cell of the tile is exactly zero.
@@ -63,9 +68,13 @@ class PackedCells {
   /// Packs the values source(output * inputs + input) of one plane.
   template <typename Cell, typename Source>
   void fill(std::size_t plane, const Source& source);
+  /// Packs single bits; source gives -1, 0 or 1.
+  template <typename Source>
+  void fill_bits(std::size_t plane, const Source& source);
 
   MvmMode mode_ = MvmMode::kSliced;
-  bool words_ = false;
+  CellFormat format_ = CellFormat::kBytes;
+  std::int64_t lines_ = 1;  ///< of cells per step
   std::int64_t outputs_ = 0;
   std::int64_t inputs_ = 0;
   std::vector<CellPlane> planes_;

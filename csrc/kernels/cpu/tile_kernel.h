@@ -1,8 +1,10 @@
 // The inner loop of the crossbar MVM: digits of many inputs against the cells of one row tile of one weight slice,
 // with the converter at the end. One implementation per instruction set, all the same bits.
 //
-// Cells of a tile lie as [steps][width][4 bytes]: a step is four rows of int8 or two rows of int16, so that one 32-bit
-// lane holds what one dot-product instruction adds up. Digits of a row lie as [steps][4 bytes] in the same order.
+// Cells of a tile lie as [steps][width][4 bytes]: a step is four rows of int8, two rows of int16 or 32 rows of single
+// bits, so that one 32-bit lane holds what one dot-product or bit-count instruction adds up. Digits of a row lie as
+// [steps][4 bytes] in the same order. Single-bit cells that are differences of a pair take two such lines per step:
+// [steps][2][width][4 bytes], the positive bits, then the negative.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +23,10 @@ struct TileRow {
 };
 
 struct TileArgs {
-  const void* cells;  ///< [steps][width][4] int8 or [steps][width][2] int16, 64-byte aligned
+  const void* cells;  ///< as above, 64-byte aligned
   std::int64_t steps;
   int width;           ///< 16, 32, 48 or 64
-  const void* digits;  ///< row r at digits + r * steps * 4 bytes: uint8 or int16
+  const void* digits;  ///< row r at digits + r * steps * 4 bytes: uint8, int16 or bits
   const TileRow* rows;
   int row_count;
   std::int32_t* sums;  ///< [output rows][width], codes times digit weights are added (mod 2^32)
@@ -35,6 +37,7 @@ struct TileArgs {
   std::int32_t code_max;
   std::int32_t lo;           ///< subtracted from the current, in its units
   std::int32_t cell_bias;    ///< was subtracted from every cell, to fit int8
+  bool pairs;                ///< bits only: two lines of cells per step
   std::int32_t max_product;  ///< bound of |digit * stored cell|
 };
 
@@ -44,6 +47,8 @@ struct TileKernels {
   const char* isa;
   TileKernel bytes;  ///< uint8 digits, int8 cells
   TileKernel words;  ///< int16 digits, int16 cells
+  TileKernel bits;   ///< single-bit digits and cells
+  bool fast_bits;    ///< `bits` beats `bytes`: single-bit cells are packed for it
 };
 
 }  // namespace cimq::kernels::cpu

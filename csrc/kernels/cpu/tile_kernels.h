@@ -9,6 +9,7 @@ TileKernels scalar_kernels();
 #if defined(__x86_64__)
 TileKernels avx2_kernels();
 TileKernels avx512_kernels();
+TileKernel avx512_bits_kernel();  ///< needs VPOPCNTDQ besides
 #endif
 
 }  // namespace cimq::kernels::cpu

@@ -53,6 +53,35 @@ TEST_CASE("random layers equal the reference bit for bit on every instruction se
   }
 }
 
+TEST_CASE("cells packed under one instruction set run under every other", "[mvm]") {
+  Random random(5);
+  for (int j = 0; j < 400; ++j) {
+    Case c = random_case(random);
+    c.hardware.cell.programming = {};
+    c.hardware.cell_bits = 1;  // the only cells whose packing depends on the instruction set
+    c.hardware.dac_bits = 1;
+    c.options.adc_lo.clear();
+    c.options.adc_lsb.clear();
+    c.hardware.adc.range = AdcRange::kFullScale;
+    c.inputs = random.integer(1, 200);
+    c.hardware.rows = static_cast<int>(random.integer(2, 150));
+    INFO(c.text());
+    const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+    const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
+    if (!run_case(c, w, x)) continue;
+    const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
+      cpu::force_isa(kernels.isa);
+      if (mvm.exact()) {
+        compare<std::int32_t>(c, mvm, w, x);
+      } else {
+        compare<float>(c, mvm, w, x);
+      }
+    }
+    cpu::force_isa("");
+  }
+}
+
 TEST_CASE("ideal and lossless converters give the digital value for every width, digit and mapping", "[mvm]") {
   Random random(2);
   for (int j = 0; j < 1500; ++j) {
