@@ -1,0 +1,62 @@
+"""What all benchmarks share: the machine and the versions in their output, `--json`, a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runnable alone, from a checkout
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser with `--json` (print JSON instead of a table)."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return made
+
+
+def environment() -> dict[str, Any]:
+    """Processor, cores, system and versions."""
+    import torch
+
+    import cimq
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cimq": cimq.__version__,
+        "isa": list(cimq._C.isa_available()),
+    }
+
+
+def show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Prints the rows, with the environment, as JSON or as a table."""
+    if as_json:
+        print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
+        return
+    from cimq.cost_model import aligned_table
+
+    print(", ".join(f"{key} {value}" for key, value in environment().items()))
+    head = list(rows[0])
+    print(aligned_table([head, *([_text(row[key]) for key in head] for row in rows)]))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,180 @@
+"""Strategies at the same number of evaluations, on made-up accuracies over real layer shapes.
+
+The accuracy of a policy is a function: the noise power of every layer, weighted log-normally, and interactions of
+neighbours, plus binomial measurement noise. So the optimum is known (coordinate descent from many starts without noise,
+on the small network exhaustively), and a found policy can be judged by its true accuracy. Layer shapes: the networks of
+the published table (CIMQ_DATA, default ../shared/data/paper/policies.json), and a small one that needs no file.
+
+    python benchmarks/policy_search/strategies.py --json
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _common
+
+from cimq.cost_model import LayerShape
+from cimq.policy_search import STRATEGIES, EvaluationLog, Reward, SearchSpace, StrategyOptions, Trials, binomial_noise
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("CIMQ_DATA", ROOT.parent / "shared" / "data")) / "paper" / "policies.json"
+SAMPLES = 5000
+TOP = 0.92
+DROP = 0.01
+MARGIN = 0.0015  # a drop of 1.15 points still counts as feasible: the target is only measured with noise
+
+SMALL = [
+    LayerShape("stem", "conv2d", 64, 147, 3136),
+    LayerShape("a", "conv2d", 64, 576, 784),
+    LayerShape("b", "conv2d", 128, 576, 196),
+    LayerShape("c", "conv2d", 256, 1152, 49),
+    LayerShape("d", "conv2d", 256, 2304, 49),
+    LayerShape("fc", "linear", 10, 256, 1),
+]
+
+
+class Surrogate:
+    """True and measured accuracy of policies, and sensitivities as an additive proxy would see them."""
+
+    samples = SAMPLES
+
+    def __init__(self, layers: int, seed: int) -> None:
+        rng = random.Random(seed)
+        self.seed = seed
+        self.weight = [rng.lognormvariate(0, 1.0) for _ in range(layers)]
+        self.act = [rng.lognormvariate(0, 1.0) for _ in range(layers)]
+        self.interaction = [rng.uniform(0, 0.6) for _ in range(layers)]
+        self.proxy_error = [rng.lognormvariate(0, 0.35) for _ in range(layers)]
+        # Scaled so that 4 bits everywhere lose 1.3 points: just too much.
+        self.scale = 1.0
+        self.scale = 0.013 / self.damage([(4, 4)] * layers)
+
+    def damage(self, pairs: Sequence[tuple[int, int]]) -> float:
+        lost, before = 0.0, 0.0
+        for index, (w, a) in enumerate(pairs):
+            noise = self.weight[index] * 4.0**-w + self.act[index] * 4.0**-a
+            lost += noise + self.interaction[index] * math.sqrt(noise * before)
+            before = noise
+        return lost * self.scale
+
+    def proxy(self, pairs: Sequence[tuple[int, int]]) -> float:
+        factors = zip(pairs, self.weight, self.act, self.proxy_error, strict=True)
+        return sum(error * (w * 4.0 ** -p[0] + a * 4.0 ** -p[1]) for p, w, a, error in factors)
+
+    def accuracy(self, pairs: Sequence[tuple[int, int]]) -> float:
+        true = TOP - self.damage(pairs)
+        rng = random.Random(f"{self.seed} {pairs}")
+        return true + rng.gauss(0, math.sqrt(max(true, 0.0) * (1 - true) / self.samples))
+
+
+def networks() -> dict[str, list[LayerShape]]:
+    found = {"small": SMALL}
+    if DATA.exists():
+        for name, layers in json.loads(DATA.read_text())["layers"].items():
+            found[name] = [LayerShape(f"l{i}", **layer) for i, layer in enumerate(layers)]
+    return found
+
+
+def optimum(space: SearchSpace, surrogate: Surrogate) -> float:
+    """Speed-up of the fastest policy whose true drop is within the target (a lower bound unless exhaustive)."""
+    options = [sorted(set(slot.canonical.values())) for slot in space.slots]
+    if math.prod(map(len, options)) <= 20_000:
+        return max(space.speedup(p) for p in itertools.product(*options) if surrogate.damage(p) <= DROP)
+    rng = random.Random(0)
+    best = 0.0
+    for start in range(12):
+        pairs = [max(option) for option in options] if start == 0 else list(space.canonical(space.uniform(5, 5)))
+        for sweep in range(30):
+            cost = 10.0 ** rng.uniform(-2, 2) if sweep < 20 else None
+            for layer in rng.sample(range(len(options)), len(options)):
+                pairs[layer] = _best_option(space, surrogate, pairs, layer, options[layer], cost)
+            if surrogate.damage(pairs) <= DROP:
+                best = max(best, space.speedup(pairs))
+    return best
+
+
+def _best_option(
+    space: SearchSpace, surrogate: Surrogate, pairs: list[tuple[int, int]], layer: int, options: Any, cost: float | None
+) -> tuple[int, int]:
+    def value(option: tuple[int, int]) -> float:
+        trial = [*pairs[:layer], option, *pairs[layer + 1 :]]
+        beyond = max(0.0, surrogate.damage(trial) - DROP) / DROP
+        return math.log(space.speedup(trial)) - (1000.0 if cost is None else cost) * beyond
+
+    return max(options, key=value)
+
+
+def pick(trials: Trials, surrogate: Surrogate) -> tuple[float, bool]:
+    """As the search does: from the best reward to the more accurate, the first that fresh data confirms."""
+    reward = trials.reward
+    best = max(trials.evaluations, key=lambda e: e.reward)
+    walk = sorted((e for e in trials.evaluations if e.time_us >= best.time_us), key=lambda e: e.time_us)
+    for number, evaluation in enumerate(walk):
+        true = TOP - surrogate.damage(evaluation.policy)
+        fresh = random.Random(f"fresh {surrogate.seed} {number}").gauss(true, reward.noise)
+        if reward.reference - fresh <= DROP:
+            return evaluation.speedup, surrogate.damage(evaluation.policy) <= DROP + MARGIN
+    return 1.0, True
+
+
+def run(name: str, shapes: list[LayerShape], strategy: str, budget: int, seeds: int) -> dict[str, Any]:
+    speedups, feasible, shares, seconds = [], 0, [], 0.0
+    space = SearchSpace(shapes, "paper")
+    for seed in range(seeds):
+        surrogate = Surrogate(len(shapes), seed)
+        trials = Trials(space, surrogate, budget, EvaluationLog(None, {}))
+        trials.reward = Reward(TOP, DROP, binomial_noise(TOP, SAMPLES))
+        options = StrategyOptions(seed, 8, surrogate.proxy if strategy == "reinforce" else None)
+        start = time.perf_counter()
+        STRATEGIES["reinforce" if strategy == "reinforce, cold" else strategy](trials, options)
+        seconds += time.perf_counter() - start
+        speedup, holds = pick(trials, surrogate)
+        feasible += holds
+        speedups.append(speedup)
+        shares.append(speedup / optimum(space, surrogate))
+    return {
+        "network": name,
+        "strategy": strategy,
+        "evaluations": budget,
+        "speedup": statistics.mean(speedups),
+        "worst": min(speedups),
+        "of optimum": statistics.mean(shares),
+        "feasible": f"{feasible}/{seeds}",
+        "seconds": seconds / seeds,
+    }
+
+
+def main() -> None:
+    parser = _common.parser("Search strategies at the same number of evaluations on a surrogate with known optimum.")
+    parser.add_argument("--evaluations", type=int, nargs="+", default=[100, 300])
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", default=["small", "resnet18", "vgg16"], help="of the table, or small")
+    arguments = parser.parse_args()
+    known = networks()
+    missing = [name for name in arguments.networks if name not in known]
+    if missing:
+        print(f"left out, not in {DATA}: {', '.join(missing)} (set CIMQ_DATA)", file=sys.stderr)
+    rows = [
+        run(name, known[name], strategy, budget, arguments.seeds)
+        for name in arguments.networks
+        if name in known
+        for budget in arguments.evaluations
+        for strategy in ("uniform", "random", "reinforce, cold", "reinforce")
+    ]
+    _common.show(rows, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

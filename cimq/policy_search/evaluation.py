@@ -1,0 +1,79 @@
+"""One evaluated policy, and the front of the best ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from cimq.policy_search.space import Pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was measured of one policy. One line of `evaluations.jsonl`.
+
+    Attributes:
+        index: Number of the evaluation, from 0.
+        policy: (weight bits, activation bits) of every layer in module order.
+        strategy: What proposed it: "baseline", "warm start", or the strategy's name.
+        accuracy: On the search-validation set, as a fraction (or the user's metric).
+        time_us: Closed-form latency of one inference.
+        speedup: Against 8 bits everywhere.
+        reward: What the agent was given.
+        feasible: Whether the accuracy drop is within the search's tolerance.
+        seconds: What the measurement took.
+        episode: The agent's episode; None for other proposals.
+    """
+
+    index: int
+    policy: Pairs
+    strategy: str
+    accuracy: float
+    time_us: float
+    speedup: float
+    reward: float
+    feasible: bool
+    seconds: float
+    episode: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "policy": [list(pair) for pair in self.policy]}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Evaluation:
+        """From plain values.
+
+        Raises:
+            ValueError: If a key is missing, unknown or of the wrong type.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if set(fields) != names:
+            raise ValueError(f"an evaluation must have the keys {', '.join(sorted(names))}; got {sorted(fields)}")
+        numbers = ("index", "accuracy", "time_us", "speedup", "reward", "seconds")
+        wrong = [key for key in numbers if isinstance(fields[key], bool) or not isinstance(fields[key], (int, float))]
+        if wrong:
+            raise ValueError(f"an evaluation's {wrong[0]} must be a number, got {fields[wrong[0]]!r}")
+        try:
+            policy = tuple((int(weight), int(act)) for weight, act in fields["policy"])
+        except (TypeError, ValueError):
+            raise ValueError(f"an evaluation's policy must be rows [w, a], got {fields['policy']!r}") from None
+        return cls(**{**fields, "policy": policy})
+
+
+def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """Those that no other beats in both accuracy and time, fastest first; of equals the earliest.
+
+    Example:
+        >>> def point(index, accuracy, time):
+        ...     return Evaluation(index, ((8, 8),), "random", accuracy, time, 1.0, 0.0, True, 0.0)
+        >>> [e.index for e in pareto_front([point(0, 0.9, 5.0), point(1, 0.8, 3.0), point(2, 0.7, 4.0)])]
+        [1, 0]
+    """
+    front: list[Evaluation] = []
+    for evaluation in sorted(evaluations, key=lambda e: (e.time_us, -e.accuracy, e.index)):
+        if not front or evaluation.accuracy > front[-1].accuracy:
+            front.append(evaluation)
+    return front

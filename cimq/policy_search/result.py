@@ -1,0 +1,167 @@
+"""What a search returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cimq.cost_model import LatencyReport, LayerShape
+from cimq.policy import Policy
+from cimq.policy_search.evaluation import Evaluation
+from cimq.structured_files import write_text_atomically
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A network that the found policy is compared with.
+
+    Attributes:
+        name: "fp32", "uniform 8-bit", ...
+        policy: Its bits; None for fp32.
+        accuracy: After the same training as the found policy, on the confirmation set; None if it was not trained.
+        search_accuracy: Before training, on the search-validation set; None if it was not measured.
+        time_us: Closed-form latency; None for fp32, which crossbars cannot run.
+        speedup: Against 8 bits everywhere; None for fp32.
+    """
+
+    name: str
+    policy: Policy | None
+    accuracy: float | None
+    search_accuracy: float | None
+    time_us: float | None
+    speedup: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchResult:
+    """Result of `cimq.search`. Accuracies are fractions (or the user's metric), times microseconds.
+
+    Attributes:
+        policy: The fastest trained policy that satisfies the constraint.
+        model: The model prepared and trained with it; ready for `cimq.export`.
+        accuracy: Of `model` on the confirmation set.
+        reference_accuracy: Of 8 bits everywhere after the same training, on the same set.
+        max_accuracy_drop: The constraint: accuracy >= reference_accuracy - max_accuracy_drop.
+        latency: Closed-form latency of `policy`, layer by layer.
+        pareto: Front of the evaluations (accuracy before training against time), fastest first.
+        evaluations: Everything that was measured before training, in order.
+        baselines: By name: fp32 and the uniform policies.
+        finalists: Policies trained at the end with their accuracy on the confirmation set, in that order.
+        search_tolerance: Drop before training that the search allowed; see docs/search.md.
+        strategy: What proposed the policies.
+        seed: Of the search.
+        model_name: Class of the model.
+        seconds: Duration of the search.
+        shapes: Layers in module order.
+    """
+
+    policy: Policy
+    model: nn.Module
+    accuracy: float
+    reference_accuracy: float
+    max_accuracy_drop: float
+    latency: LatencyReport
+    pareto: list[Evaluation]
+    evaluations: list[Evaluation]
+    baselines: dict[str, Baseline]
+    finalists: list[Baseline]
+    search_tolerance: float
+    strategy: str
+    seed: int
+    model_name: str
+    seconds: float
+    shapes: tuple[LayerShape, ...] = dataclasses.field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain values of `result.json`."""
+        rows = [
+            _row(self.baselines[name]) for name in ("fp32", "uniform 8-bit", "uniform 4-bit") if name in self.baselines
+        ]
+        found = Baseline("found policy", self.policy, self.accuracy, None, self.latency.time_us, self.latency.speedup)
+        return {
+            "schema": "cimq.result",
+            "version": "1.0.0",
+            "model": self.model_name,
+            "hardware": self.latency.hardware.to_dict(),
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "max_accuracy_drop": self.max_accuracy_drop,
+            "search_tolerance": self.search_tolerance,
+            "reference": {"accuracy": self.reference_accuracy, "time_us": self.latency.uniform8_time_us},
+            "rows": [*rows, _row(found)],
+            "layers": self._layers(),
+            "pareto": [
+                {"index": e.index, "accuracy": e.accuracy, "time_us": e.time_us, "speedup": e.speedup}
+                for e in self.pareto
+            ],
+            "finalists": [_row(finalist) for finalist in self.finalists],
+            "evaluations": len(self.evaluations),
+            "search_seconds": self.seconds,
+            "versions": _versions(),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `result.json`, `policy.json` and `evaluations.jsonl`.
+
+        Example:
+            >>> result.save("runs/mine")  # doctest: +SKIP
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(evaluation.to_dict()) + "\n" for evaluation in self.evaluations)
+        write_text_atomically(folder / "evaluations.jsonl", lines)
+        self.policy.save(folder / "policy.json")
+        write_text_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1) + "\n")
+
+    def report(self, path: str | Path) -> Path:
+        """Writes the HTML report: `path` is the folder for results and page, or the page itself (`.html`)."""
+        path = Path(path)
+        folder = path.parent if path.suffix == ".html" else path
+        self.save(folder)
+        write_report: Any = import_module("cimq.report").write_report
+        page = path if path.suffix == ".html" else folder / "report.html"
+        write_report(folder, page)
+        return page
+
+    def __str__(self) -> str:
+        lines = [f"{self.policy!r}" if len(self.policy) <= 4 else f"policy of {len(self.policy)} layers"]
+        for row in self.to_dict()["rows"]:
+            accuracy = "not trained" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
+            time = "" if row["time_us"] is None else f"  {row['time_us']:,.1f} us  {row['speedup']:.3f}x"
+            lines.append(f"{row['name']:14s} accuracy {accuracy}{time}")
+        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s"])
+
+    def _layers(self) -> list[dict[str, Any]]:
+        shapes = {shape.name: shape for shape in self.shapes}
+        rows = []
+        for layer in self.latency.layers:
+            shape = shapes[layer.name]
+            sizes = {key: getattr(shape, key) for key in ("outputs", "inputs", "invocations", "repeats")}
+            costs = {
+                key: getattr(layer, key) for key in ("weight_bits", "act_bits", "tiles", "writes", "mvms", "time_us")
+            }
+            rows.append({"name": layer.name, "kind": layer.kind, **sizes, **costs})
+        return rows
+
+
+def _row(baseline: Baseline) -> dict[str, Any]:
+    return {
+        "name": baseline.name,
+        "accuracy": baseline.accuracy,
+        "time_us": baseline.time_us,
+        "speedup": baseline.speedup,
+        "policy": None if baseline.policy is None else [list(pair) for pair in baseline.policy.pairs()],
+    }
+
+
+def _versions() -> dict[str, str]:
+    import cimq
+
+    return {"cimq": cimq.__version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -1,0 +1,252 @@
+"""What a search may choose: one weight width and one activation width per layer (or group of layers).
+
+Masks apply before sampling. A choice is left out when it is outside the bit range, when `first_last_bits` fixes the
+layer, when `weight_multiple_of_cell` asks for whole cells, or when the latency table shows that more bits cost no more
+(dominance: a layer with 64 outputs fills one array of 256 columns with 8-bit weights as well as with 4-bit ones).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cimq.cost_model import LayerShape, cost_table
+from cimq.hardware import Hardware, resolve
+from cimq.policy import MAX_BITS, MIN_BITS, Policy
+
+Pairs = tuple[tuple[int, int], ...]
+_PS_PER_US = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Layers that share their bits, and what they may choose.
+
+    Attributes:
+        layers: Positions in module order.
+        time_ps: Picoseconds of these layers together for every allowed (w, a).
+        canonical: For every allowed (w, a) the pair with the most bits that costs no more.
+        weight_choices: Weight widths worth sampling, ascending.
+        act_choices: Activation widths worth sampling, ascending.
+    """
+
+    layers: tuple[int, ...]
+    time_ps: Mapping[tuple[int, int], int]
+    canonical: Mapping[tuple[int, int], tuple[int, int]]
+    weight_choices: tuple[int, ...]
+    act_choices: tuple[int, ...]
+
+
+class SearchSpace:
+    """The policies that a search may return.
+
+    Args:
+        shapes: Layers in module order.
+        hardware: Machine, preset or file; its closed-form latency is the cost.
+        bits: Smallest and largest width of weights and activations, both included.
+        first_last_bits: Width of weights and activations of the first and the last layer; None leaves them free.
+        weight_multiple_of_cell: Allow only weight widths that fill whole cells.
+        groups: Each a list of layer names (or glob patterns) that must share their bits, e.g. layers whose outputs are
+            added.
+
+    Raises:
+        ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
+            choice; names what is wrong.
+
+    Example:
+        >>> shapes = [LayerShape(n, "Linear", 64, 512, 1) for n in ("a", "b", "c")]
+        >>> space = SearchSpace(shapes, "paper")
+        >>> space.slots[1].weight_choices, space.slots[1].act_choices
+        ((8,), (2, 3, 4, 5, 6, 7, 8))
+        >>> space.canonical([(8, 8), (4, 5), (8, 8)])
+        ((8, 8), (8, 5), (8, 8))
+    """
+
+    def __init__(
+        self,
+        shapes: Sequence[LayerShape],
+        hardware: Hardware | str | Path = "paper",
+        *,
+        bits: tuple[int, int] = (2, 8),
+        first_last_bits: int | None = 8,
+        weight_multiple_of_cell: bool = False,
+        groups: Sequence[Sequence[str]] = (),
+    ) -> None:
+        if not shapes:
+            raise ValueError("search: the model has no layer that could be on a crossbar")
+        self.shapes = tuple(shapes)
+        self.hardware = resolve(hardware)
+        self.names = tuple(shape.name for shape in shapes)
+        low, high = _checked_bits(bits, first_last_bits)
+        self.bits = (low, high)
+        self.first_last_bits = first_last_bits
+        widths = range(MIN_BITS, MAX_BITS + 1)
+        table = cost_table(shapes, self.hardware, list(widths))
+        self._time_ps = [{(w, a): round(layer[w][a] * _PS_PER_US) for w in widths for a in widths} for layer in table]
+        self.uniform8_ps = sum(times[MAX_BITS, MAX_BITS] for times in self._time_ps)
+        cell = self.hardware.cell_bits
+        weights = [w for w in range(low, high + 1) if not weight_multiple_of_cell or w % cell == 0]
+        if not weights:
+            raise ValueError(f"search: weight_multiple_of_cell leaves no width of {low}..{high} with {cell}-bit cells")
+        acts = list(range(low, high + 1))
+        self.weight_widths, self.act_widths = tuple(weights), tuple(acts)
+        self.slots = tuple(self._slot(layers) for layers in self._partition(groups))
+        self._slot_of = {layer: slot for slot in self.slots for layer in slot.layers}
+
+    @property
+    def masks(self) -> list[list[bool]]:
+        """For the agent: two heads per slot (weights, activations) over the widths low..high or `first_last_bits`."""
+        return [[width in choices for width in self._widths] for slot in self.slots for choices in _heads(slot)]
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        extra = () if self.first_last_bits is None else (self.first_last_bits,)
+        return tuple(sorted({*range(self.bits[0], self.bits[1] + 1), *extra}))
+
+    @property
+    def size(self) -> int:
+        """Number of policies that can be sampled."""
+        size = 1
+        for slot in self.slots:
+            size *= len(slot.weight_choices) * len(slot.act_choices)
+        return size
+
+    def decode(self, actions: Sequence[int]) -> Pairs:
+        """The canonical policy of one choice index per head."""
+        widths = self._widths
+        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        for index, slot in enumerate(self.slots):
+            pair = slot.canonical[widths[actions[2 * index]], widths[actions[2 * index + 1]]]
+            for layer in slot.layers:
+                rows[layer] = pair
+        return tuple(rows)
+
+    def logits_near(self, pairs: Sequence[tuple[int, int]], weight_slope: float, act_slope: float) -> list[list[float]]:
+        """Warm-start logits that fall by a slope for every bit of distance from a policy."""
+        rows = []
+        for slot in self.slots:
+            weight, act = pairs[slot.layers[0]]
+            rows.append([-weight_slope * abs(width - weight) for width in self._widths])
+            rows.append([-act_slope * abs(width - act) for width in self._widths])
+        return rows
+
+    def slot_of(self, layer: int) -> Slot:
+        """The slot that a layer belongs to."""
+        return self._slot_of[layer]
+
+    @property
+    def widest(self) -> Pairs:
+        """The most bits that every layer may have."""
+        return tuple(max(self._slot_of[layer].time_ps) for layer in range(len(self.shapes)))
+
+    def canonical(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+        """The cache key of a policy: every layer gets the most bits that cost it no more.
+
+        Raises:
+            ValueError: If the policy is not in the space; names the layer.
+        """
+        self._check_length(pairs)
+        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        for slot in self.slots:
+            for layer in slot.layers:
+                given = (pairs[layer][0], pairs[layer][1])
+                if given not in slot.canonical or given != tuple(pairs[slot.layers[0]]):
+                    raise ValueError(f"search: layer {self.names[layer]!r} may not have the bits {given}")
+                rows[layer] = slot.canonical[given]
+        return tuple(rows)
+
+    def contains(self, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Whether a policy obeys range, fixed layers, cells and groups."""
+        try:
+            self.canonical(pairs)
+        except ValueError:
+            return False
+        return True
+
+    def uniform(self, weight_bits: int, act_bits: int) -> Pairs:
+        """The same bits everywhere, `first_last_bits` in the layers that are fixed."""
+        return tuple(
+            (weight_bits, act_bits)
+            if len(self._slot_of[layer].time_ps) > 1
+            else next(iter(self._slot_of[layer].time_ps))
+            for layer in range(len(self.shapes))
+        )
+
+    def policy(self, pairs: Sequence[tuple[int, int]]) -> Policy:
+        """The policy with layer names."""
+        self._check_length(pairs)
+        return Policy(dict(zip(self.names, pairs, strict=True)))
+
+    def time_us(self, pairs: Sequence[tuple[int, int]]) -> float:
+        """Closed-form latency, the same number as `cimq.latency` gives."""
+        return self._total_ps(pairs) / _PS_PER_US
+
+    def speedup(self, pairs: Sequence[tuple[int, int]]) -> float:
+        """Latency of 8 bits everywhere over that of the policy."""
+        return self.uniform8_ps / self._total_ps(pairs)
+
+    def _total_ps(self, pairs: Sequence[tuple[int, int]]) -> int:
+        self._check_length(pairs)
+        return sum(times[pair[0], pair[1]] for times, pair in zip(self._time_ps, pairs, strict=True))
+
+    def _check_length(self, pairs: Sequence[tuple[int, int]]) -> None:
+        if len(pairs) != len(self.shapes):
+            raise ValueError(f"search: a policy needs {len(self.shapes)} rows of bits, got {len(pairs)}")
+
+    def _partition(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
+        """Layers that go together, in the order of their first members."""
+        group_of: dict[int, int] = {}
+        for number, patterns in enumerate(groups):
+            if isinstance(patterns, str):
+                raise TypeError(f"search: groups must be lists of layer names, got the text {patterns!r}")
+            for pattern in patterns:
+                found = [i for i, name in enumerate(self.names) if fnmatchcase(name, pattern)]
+                if not found:
+                    raise ValueError(f"search: group {number}: no layer is called {pattern!r}; there are {self.names}")
+                for layer in found:
+                    if group_of.setdefault(layer, number) != number:
+                        raise ValueError(f"search: layer {self.names[layer]!r} is in two groups")
+        parts: dict[tuple[str, int], list[int]] = {}
+        for layer in range(len(self.shapes)):
+            key = ("group", group_of[layer]) if layer in group_of else ("layer", layer)
+            parts.setdefault(key, []).append(layer)
+        return [tuple(part) for part in parts.values()]
+
+    def _slot(self, layers: tuple[int, ...]) -> Slot:
+        fixed = self.first_last_bits is not None and not {0, len(self.shapes) - 1}.isdisjoint(layers)
+        weights = [self.first_last_bits or 0] if fixed else self.weight_widths
+        acts = [self.first_last_bits or 0] if fixed else self.act_widths
+        time_ps = {(w, a): sum(self._time_ps[layer][w, a] for layer in layers) for w in weights for a in acts}
+        canonical = {pair: _most_bits(pair, time_ps) for pair in time_ps}
+        kept = set(canonical.values())
+        return Slot(
+            layers,
+            time_ps,
+            canonical,
+            tuple(sorted({w for w, _ in kept})),
+            tuple(sorted({a for _, a in kept})),
+        )
+
+
+def _heads(slot: Slot) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return slot.weight_choices, slot.act_choices
+
+
+def _most_bits(pair: tuple[int, int], time_ps: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+    """The pair with the most bits (weights first on a tie) that has no fewer of either and costs no more."""
+    w, a = pair
+    better = [other for other, time in time_ps.items() if other[0] >= w and other[1] >= a and time <= time_ps[pair]]
+    return max(better, key=lambda other: (other[0] + other[1], other[0]))
+
+
+def _checked_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int, int]:
+    if len(tuple(bits)) != 2 or not all(isinstance(bit, int) and not isinstance(bit, bool) for bit in bits):
+        raise ValueError(f"search: bits must be a pair (smallest, largest), got {bits!r}")
+    low, high = bits
+    if not MIN_BITS <= low <= high <= MAX_BITS:
+        raise ValueError(f"search: bits must satisfy {MIN_BITS} <= smallest <= largest <= {MAX_BITS}, got {bits!r}")
+    if first_last_bits is not None and not MIN_BITS <= first_last_bits <= MAX_BITS:
+        raise ValueError(f"search: first_last_bits must be None or {MIN_BITS} to {MAX_BITS}, got {first_last_bits!r}")
+    return low, high

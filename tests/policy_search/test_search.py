@@ -1,0 +1,203 @@
+"""cimq.search on scikit-learn's digits with a tiny network."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import cimq
+from cimq import CimqWarning
+from cimq.quantization import get_policy
+
+datasets = pytest.importorskip("sklearn.datasets")
+
+FAST: dict[str, Any] = {"evaluations": 16, "finetune_epochs": 1, "finalists": 2, "batch": 4, "progress": False}
+
+
+def digits() -> TensorDataset:
+    images, targets = datasets.load_digits(return_X_y=True)
+    x = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
+    return TensorDataset(x, torch.tensor(targets))
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64, 10),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = network()
+        optimizer = torch.optim.Adam(net.parameters(), 0.01)
+        for _ in range(4):
+            for x, y in DataLoader(digits(), batch_size=64, shuffle=True):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(x), y).backward()
+                optimizer.step()
+    return net.eval()
+
+
+def search(model: nn.Module, loader: Any = None, **options: Any) -> cimq.SearchResult:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CimqWarning)
+        loader = DataLoader(digits(), batch_size=64, shuffle=True) if loader is None else loader
+        return cimq.search(model, loader, **{**FAST, **options})
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_two_arguments_are_enough_and_nothing_of_the_users_changes(model: nn.Module) -> None:
+    before = copy.deepcopy(model.state_dict())
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    loader = DataLoader(digits(), batch_size=64, shuffle=True)
+    with pytest.warns(CimqWarning, match="no val_loader given"):
+        result = cimq.search(model, loader, **{**FAST, "evaluations": 12})
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert python_state == random.getstate()
+    assert all(np.array_equal(a, b) for a, b in zip(numpy_state, np.random.get_state(), strict=True))
+    assert isinstance(result.policy, cimq.Policy)
+    assert len(result.evaluations) <= 12
+    assert result.accuracy >= result.reference_accuracy - 0.01
+    assert get_policy(result.model) == result.policy
+    assert not result.model.training
+    assert result.accuracy > 0.9
+    assert set(result.baselines) == {"fp32", *(f"uniform {w}-bit" for w in (4, 5, 6, 7, 8))}
+    times = [e.time_us for e in result.pareto]
+    assert times == sorted(times)
+    assert "found policy" in str(result)
+
+
+def test_the_result_never_loses_to_a_uniform_policy_that_satisfies(model: nn.Module) -> None:
+    result = search(model, max_accuracy_drop=0.05)
+    for baseline in result.baselines.values():
+        if baseline.accuracy is not None and baseline.time_us is not None:  # trained
+            satisfies = baseline.accuracy >= result.reference_accuracy - 0.05
+            assert not satisfies or result.latency.time_us <= baseline.time_us
+    assert result.latency.speedup > 1
+
+
+def test_the_same_seed_gives_the_same_search_and_an_interrupted_one_continues(
+    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = search(model, out=tmp_path / "whole")
+    again = search(model, out=tmp_path / "again")
+    assert records(tmp_path / "whole") == records(tmp_path / "again")
+    assert whole.policy == again.policy
+    assert whole.accuracy == again.accuracy
+
+    from cimq.policy_search.evaluator import ModelEvaluator
+
+    measured = []
+    original = ModelEvaluator.accuracy
+
+    def interrupted(self: ModelEvaluator, pairs: Any) -> float:
+        if len(measured) == 9:
+            raise KeyboardInterrupt
+        measured.append(pairs)
+        return original(self, pairs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelEvaluator, "accuracy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search(model, out=tmp_path / "cut")
+    assert 0 < len(records(tmp_path / "cut")) < 16
+    with pytest.raises(ValueError, match="resume=True"):
+        search(model, out=tmp_path / "cut")
+    with pytest.raises(ValueError, match="other settings: seed was 0, is 1"):
+        search(model, out=tmp_path / "cut", seed=1, resume=True)
+    resumed = search(model, out=tmp_path / "cut", resume=True)
+    assert records(tmp_path / "cut") == records(tmp_path / "whole")
+    assert resumed.policy == whole.policy
+    assert resumed.accuracy == whole.accuracy
+
+
+@pytest.mark.parametrize("strategy", ["random", "uniform"])
+def test_other_strategies_share_evaluator_and_budget(model: nn.Module, tmp_path: Path, strategy: str) -> None:
+    result = search(model, strategy=strategy, evaluations=10, finetune_epochs=0, out=tmp_path)
+    assert len(result.evaluations) == 10
+    assert {e.strategy for e in result.evaluations} == {"baseline", strategy}
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written["schema"] == "cimq.result"
+    assert [row["name"] for row in written["rows"]] == ["fp32", "uniform 8-bit", "uniform 4-bit", "found policy"]
+    assert written["evaluations"] == 10
+    assert [layer["name"] for layer in written["layers"]] == list(result.policy)
+    assert sum(layer["time_us"] for layer in written["layers"]) == pytest.approx(result.latency.time_us)
+    assert written["reference"]["accuracy"] == result.reference_accuracy
+    assert cimq.Policy.load(tmp_path / "policy.json") == result.policy
+    assert written["rows"][-1]["policy"] == [list(pair) for pair in result.policy.pairs()]
+
+
+def test_a_metric_and_a_loss_of_ones_own(model: nn.Module) -> None:
+    def negative_loss(output: Any, target: Any) -> Any:
+        return -nn.functional.cross_entropy(output, target)
+
+    result = search(
+        model,
+        evaluations=8,
+        metric_fn=negative_loss,
+        loss_fn=lambda output, target: nn.functional.cross_entropy(output, target),
+        max_accuracy_drop=0.2,
+    )
+    assert result.accuracy < 0
+    assert result.accuracy >= result.reference_accuracy - 0.2
+
+
+def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
+    """Batch statistics of one candidate must not leak into the next."""
+    first = search(model, strategy="uniform", evaluations=9, finetune_epochs=0)
+    by_policy = {e.policy: e.accuracy for e in first.evaluations}
+    second = search(model, strategy="random", evaluations=9, finetune_epochs=0)
+    shared = [e for e in second.evaluations if e.policy in by_policy]
+    assert len(shared) >= 5
+    assert all(e.accuracy == by_policy[e.policy] for e in shared)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"workers": 2}, "workers must be None or 1"),
+        ({"strategy": "magic"}, "strategy must be one of reinforce, random, uniform"),
+        ({"max_accuracy_drop": -0.1}, "max_accuracy_drop must be a fraction of at least 0"),
+        ({"evaluations": 0}, "evaluations must be an integer of at least 1"),
+        ({"batch": 1}, "batch must be at least 2"),
+        ({"bits": (2, 9)}, "bits must satisfy"),
+        ({"finalists": -1}, "finalists must be at least 0"),
+        ({"finetune_epochs": -1}, "finetune_epochs must be at least 0"),
+    ],
+)
+def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        search(model, **options)
+    assert words in str(caught.value)
+
+
+def test_a_stream_asks_for_val_loader(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="give val_loader as well"):
+        search(model, iter([]))
+    with pytest.raises(TypeError, match=r"takes an nn\.Module"):
+        cimq.search("model", [])

@@ -1,0 +1,214 @@
+"""Strategies, trials and log on the surrogate network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cimq.policy_search import (
+    STRATEGIES,
+    Evaluation,
+    EvaluationLog,
+    Reward,
+    SearchSpace,
+    StrategyOptions,
+    Trials,
+    pareto_front,
+)
+from cimq.policy_search.warm_start import Sensitivity, knapsack_path, measure_sensitivity
+
+SETTINGS = {"seed": 0, "strategy": "reinforce", "bits": [2, 8]}
+
+
+def make_trials(space: SearchSpace, evaluator: Any, budget: int, log: EvaluationLog | None = None) -> Trials:
+    trials = Trials(space, evaluator, budget, log)
+    reference = trials.measure(((8, 8),) * len(space.shapes))
+    trials.reward = Reward(reference, 0.01, 0.002)
+    return trials
+
+
+def run(space: SearchSpace, evaluator: Any, budget: int, strategy: str, log: EvaluationLog | None = None) -> Trials:
+    trials = make_trials(space, evaluator, budget, log)
+    damage = evaluator.damage if strategy == "reinforce" else None
+    STRATEGIES[strategy](trials, StrategyOptions(seed=3, batch=8, damage=damage))
+    return trials
+
+
+def optimum(space: SearchSpace, evaluator: Any) -> float:
+    """Fastest feasible policy of the surrogate, exhaustively."""
+    options = [sorted(set(slot.canonical.values())) for slot in space.slots]
+    limit = evaluator.damage(((8, 8),) * len(space.shapes)) + 0.01
+    return max(space.speedup(p) for p in itertools.product(*options) if evaluator.damage(p) <= limit)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_budget_is_respected_and_nothing_is_measured_twice(
+    space: SearchSpace, surrogate: Callable[..., Any], strategy: str
+) -> None:
+    evaluator = surrogate()
+    trials = run(space, evaluator, 40, strategy)
+    policies = [e.policy for e in trials.evaluations]
+    assert 0 < len(policies) <= 40
+    assert len(set(policies)) == len(policies)
+    assert evaluator.calls <= 41  # and the reference
+    assert [e.index for e in trials.evaluations] == list(range(len(policies)))
+    for e in trials.evaluations:
+        assert e.time_us == space.time_us(e.policy)
+        assert e.reward == trials.reward(e.accuracy, e.speedup)
+
+
+def test_reinforce_comes_close_to_the_optimum_and_beats_the_others(
+    surrogate: Callable[..., Any], space: SearchSpace
+) -> None:
+    small = SearchSpace(space.shapes, "paper", bits=(3, 7))
+    best = {}
+    for strategy in STRATEGIES:
+        trials = run(small, surrogate(), 100, strategy)
+        best[strategy] = max(e.speedup for e in trials.evaluations if e.feasible)
+    assert best["reinforce"] >= 0.97 * optimum(small, surrogate())
+    assert best["reinforce"] > best["random"]
+    assert best["reinforce"] > best["uniform"]
+
+
+def test_cold_reinforce_improves_on_its_start(surrogate: Callable[..., Any], space: SearchSpace) -> None:
+    trials = make_trials(space, surrogate(), 400)
+    STRATEGIES["reinforce"](trials, StrategyOptions(seed=1, batch=8))
+    rewards = [e.reward for e in trials.evaluations]
+    assert sum(rewards[-50:]) / 50 > sum(rewards[:50]) / 50 + 0.2
+
+
+def test_a_space_without_choice_ends(surrogate: Callable[..., Any]) -> None:
+    from cimq.cost_model import LayerShape
+
+    space = SearchSpace([LayerShape("only", "linear", 10, 10, 1)])
+    for strategy in STRATEGIES:
+        trials = run(space, surrogate(), 20, strategy)
+        assert [e.policy for e in trials.evaluations] == [((8, 8),)]
+
+
+def test_knapsack_path_holds_the_exact_optimum_of_an_additive_model(space: SearchSpace) -> None:
+    weights = [{w: 4.0**-w * (1 + i) for w in slot.weight_choices} for i, slot in enumerate(space.slots)]
+    acts = [{a: 4.0**-a * (2 + i % 3) for a in slot.act_choices} for i, slot in enumerate(space.slots)]
+    sensitivity = Sensitivity(weights, acts)
+
+    def total(policy: Any) -> float:
+        return sum(sensitivity.of(i, policy[slot.layers[0]]) for i, slot in enumerate(space.slots))
+
+    path = knapsack_path(space, sensitivity)
+    assert len(path) > 10
+    assert [space.time_us(p) for p in path] == sorted((space.time_us(p) for p in path), reverse=True)
+    assert [total(p) for p in path] == sorted(total(p) for p in path)
+    assert path[0] == space.widest
+    options = [sorted(set(slot.canonical.values())) for slot in space.slots]
+    reduced = [o[::3] or o for o in options]
+    for policy in path:
+        rivals = [p for p in itertools.product(*reduced) if total(p) < total(policy)]
+        assert all(space.time_us(p) >= space.time_us(policy) for p in rivals)
+
+
+def test_sensitivities_are_measured_one_layer_at_a_time(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
+    asked: list[Any] = []
+
+    def damage(pairs: Any) -> float:
+        asked.append(pairs)
+        return float(sum(4.0 ** -min(pair) for pair in pairs))
+
+    sensitivity = measure_sensitivity(space, damage)
+    assert all(sum(p != q for p, q in zip(pairs, space.widest, strict=True)) == 1 for pairs in asked)
+    for table in sensitivity.act:
+        widths = sorted(table)
+        assert [table[w] for w in widths] == sorted(table.values(), reverse=True)
+    assert sensitivity.act[2].keys() == set(range(2, 9))
+
+
+# ---- log and resume ----
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "evaluations.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@pytest.mark.parametrize("interrupt_at", [5, 23])
+def test_an_interrupted_search_continues_as_if_it_had_not_been(
+    tmp_path: Path, space: SearchSpace, surrogate: Callable[..., Any], strategy: str, interrupt_at: int
+) -> None:
+    for name in ("whole", "again"):
+        run(space, surrogate(), 40, strategy, EvaluationLog(tmp_path / name, SETTINGS))
+    assert records(tmp_path / "whole") == records(tmp_path / "again")
+
+    log = EvaluationLog(tmp_path / "cut", SETTINGS)
+    with pytest.raises(KeyboardInterrupt):
+        run(space, surrogate(interrupt_at), 40, strategy, log)
+    log.close()
+    done = len(records(tmp_path / "cut"))
+    assert 0 < done < 40
+    with (tmp_path / "cut" / "evaluations.jsonl").open("a") as file:
+        file.write('{"index": 7, "poli')  # the power went out
+    evaluator = surrogate()
+    run(space, evaluator, 40, strategy, EvaluationLog(tmp_path / "cut", SETTINGS, resume=True))
+    assert records(tmp_path / "cut") == records(tmp_path / "whole")
+    assert evaluator.calls <= 40 - done + 1
+
+
+def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+    EvaluationLog(tmp_path, SETTINGS).append(evaluation(0))
+    with pytest.raises(ValueError, match=r"pass resume=True or another folder"):
+        EvaluationLog(tmp_path, SETTINGS)
+    with pytest.raises(ValueError, match=r"other settings: bits was \[2, 8\], is \[3, 8\]; seed was 0, is 1"):
+        EvaluationLog(tmp_path, {**SETTINGS, "seed": 1, "bits": [3, 8]}, resume=True)
+    assert len(EvaluationLog(tmp_path, SETTINGS, resume=True).recorded) == 1
+
+
+def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
+    log = EvaluationLog(tmp_path, SETTINGS)
+    for index in range(3):
+        log.append(evaluation(index))
+    log.close()
+    path = tmp_path / "evaluations.jsonl"
+    lines = path.read_text().splitlines()
+    for text, words in (
+        ("not json", "line 2 is damaged"),
+        ("[]", "line 2 is damaged"),
+        (lines[2], "index must be 1, got 2"),
+        (lines[1].replace('"accuracy": 0.9', '"accuracy": "x"'), "accuracy must be a number"),
+        (lines[1].replace('"speedup"', '"speed"'), "must have the keys"),
+    ):
+        path.write_text("\n".join([lines[0], text, lines[2]]) + "\n")
+        with pytest.raises(ValueError, match=words):
+            EvaluationLog(tmp_path, SETTINGS, resume=True)
+    path.write_text(lines[0] + "\n")
+    (tmp_path / "search.json").unlink()
+    with pytest.raises(ValueError, match="is missing"):
+        EvaluationLog(tmp_path, SETTINGS, resume=True)
+
+
+def test_a_log_of_another_path_is_refused(tmp_path: Path, space: SearchSpace, surrogate: Callable[..., Any]) -> None:
+    run(space, surrogate(), 10, "random", EvaluationLog(tmp_path, SETTINGS))
+    with pytest.raises(ValueError, match="evaluation 0 is of another policy"):
+        run(space, surrogate(), 10, "uniform", EvaluationLog(tmp_path, SETTINGS, resume=True))
+
+
+def test_an_accuracy_that_is_no_number_is_refused(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
+    evaluator = surrogate()
+    evaluator.accuracy = lambda pairs: float("nan")
+    with pytest.raises(ValueError, match="not a number"):
+        make_trials(space, evaluator, 5)
+    with pytest.raises(ValueError, match="evaluations must be an integer of at least 1"):
+        Trials(space, evaluator, 0)
+
+
+def evaluation(index: int, accuracy: float = 0.9, time_us: float = 1.0) -> Evaluation:
+    return Evaluation(index, ((8, 8),), "random", accuracy, time_us, 1.0, 0.0, True, 0.1)
+
+
+def test_pareto_front() -> None:
+    points = [(0.9, 5.0), (0.8, 3.0), (0.7, 4.0), (0.8, 3.0), (0.95, 9.0), (0.9, 6.0)]
+    front = pareto_front(evaluation(i, *point) for i, point in enumerate(points))
+    assert [e.index for e in front] == [1, 0, 4]
