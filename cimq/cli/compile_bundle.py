@@ -16,13 +16,14 @@ def command(
     hardware: Annotated[
         str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
     ] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write the program to instead of into the bundle.")] = None,
 ) -> None:
     """Compile BUNDLE for a crossbar machine.
 
-    Writes its program and prints the latency of every layer.
+    Prints the latency of every layer. The program is written into the bundle if it is for the bundle's own machine.
     """
     import cimq
     from cimq.hardware import resolve
 
-    program: Any = cimq.compile(bundle, hardware=None if hardware is None else resolve(hardware))
+    program: Any = cimq.compile(bundle, hardware=None if hardware is None else resolve(hardware), out=output)
     typer.echo(str(program.latency))
