@@ -1,0 +1,55 @@
+"""Two processes see half of each batch and get what one process gets from the whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = """
+import os, sys
+import torch, torch.nn.functional as F
+from torch import nn
+import cimq
+
+rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+torch.manual_seed(0)
+net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 4))
+x, y = torch.randn(6, 16, 3, 8, 8), torch.arange(16) % 4
+model = cimq.prepare(net, cimq.Policy.uniform(4, 4))
+cimq.calibrate(model, [x[0]])
+if world > 1:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    model = nn.parallel.DistributedDataParallel(model)
+data = [(batch[rank::world], y[rank::world]) for batch in x]
+history = cimq.finetune(model, data, epochs=2, lr=0.05, progress=False)
+inner = model.module if world > 1 else model
+torch.save(([epoch.loss for epoch in history], inner.state_dict()), f"{folder}/{world}-{rank}.pt")
+"""
+
+
+def run(world: int, folder: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), str(world), str(folder)], stderr=subprocess.PIPE)
+        for rank in range(world)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors.decode()[-2000:]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without torch.distributed")
+def test_two_gloo_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
+    run(1, tmp_path)
+    run(2, tmp_path)
+    one_loss, one = torch.load(tmp_path / "1-0.pt")
+    parts = [torch.load(tmp_path / f"2-{rank}.pt") for rank in range(2)]
+    mean_loss = [sum(pair) / 2 for pair in zip(*(losses for losses, _ in parts), strict=True)]
+    assert mean_loss == pytest.approx(one_loss, rel=1e-3)
+    for name, value in one.items():
+        assert torch.equal(parts[0][1][name], parts[1][1][name])
+        torch.testing.assert_close(parts[0][1][name], value, rtol=1e-3, atol=1e-4)
