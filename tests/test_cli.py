@@ -250,12 +250,19 @@ def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FACTORIES = """
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 def model():
     return torch.nn.Linear(4, 2)
 
 def loader():
-    return [(torch.zeros(2, 4), torch.zeros(2, dtype=torch.long))]
+    x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    return DataLoader(TensorDataset(x, (x.sum(1) > 0).long()), batch_size=90)
+
+def many_layers():
+    torch.manual_seed(0)
+    layers = [torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)]
+    return torch.nn.Sequential(*layers)
 
 def metric(output, target):
     return 1.0
@@ -298,6 +305,7 @@ def test_search_config_becomes_arguments(tmp_path: Path, factories: str) -> None
         ({"out": ...}, "it lacks out"),
         ({"evaluations": "many"}, 'evaluations must be of type int, got "many"'),
         ({"evaluations": True}, "evaluations must be of type int, got true"),
+        ({"first_last_bits": "8"}, 'first_last_bits must be of type int or null, got "8"'),
         ({"resume": 1}, "resume must be of type bool, got 1"),
         ({"model": "model"}, 'model must have the form "package.module:function", got "model"'),
         ({"model": 3}, 'model must have the form "package.module:function", got 3'),
@@ -314,6 +322,20 @@ def test_wrong_search_configs_are_one_sentence(
     sentence = refused("search", path)
     assert sentence.startswith(f"cimq: search configuration {path}: ")
     assert reason in sentence
+
+
+def test_search_then_report(tmp_path: Path, factories: str) -> None:
+    options = {"evaluations": 4, "strategy": "random", "finetune_epochs": 1, "bits": [4, 8], "max_accuracy_drop": 1.0}
+    data = {"model": f"{factories}:many_layers", "val_data": f"{factories}:loader"}
+    path = write(tmp_path, config(factories, **data, **options), "c.yaml")
+    command = [sys.executable, "-m", "cimq"]
+    subprocess.run([*command, "search", str(path)], capture_output=True, text=True, check=True)
+    result = json.loads((tmp_path / "runs/x/result.json").read_text())
+    assert result["strategy"] == "random"
+    assert cimq.Policy.load(tmp_path / "runs/x/policy.json").names == ("0", "2", "4")
+    done = cimq_command("report", tmp_path / "runs/x")
+    assert (done.exit_code, done.stdout) == (0, f"wrote {tmp_path / 'runs/x/report.html'}\n")
+    assert "found policy" in (tmp_path / "runs/x/report.html").read_text()
 
 
 def test_search_config_must_be_a_mapping(tmp_path: Path) -> None:

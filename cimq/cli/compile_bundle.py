@@ -16,7 +16,7 @@ def command(
     hardware: Annotated[
         str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write the program to instead of into the bundle.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write the program to, not the bundle.")] = None,
 ) -> None:
     """Compile BUNDLE for a crossbar machine.
 

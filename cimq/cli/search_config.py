@@ -15,7 +15,7 @@ from cimq.structured_files import read_structured
 
 _REQUIRED = ("model", "data", "max_accuracy_drop", "out")
 _FACTORIES = ("model", "data", "val_data")
-_FUNCTIONS = ("loss", "metric")
+_FUNCTIONS = ("loss", "metric", "forward")
 _TYPES: dict[str, tuple[type, ...]] = {
     "max_accuracy_drop": (int, float),
     "strategy": (str,),
@@ -24,6 +24,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "out": (str,),
     "resume": (bool,),
     "workers": (int,),
+    "finetune_epochs": (int,),
+    "finetune_lr": (int, float),
+    "finalists": (int,),
+    "batch": (int,),
+    "bits": (list,),
+    "first_last_bits": (int, type(None)),
+    "weight_multiple_of_cell": (bool,),
+    "groups": (list,),
+    "exclude": (list,),
+    "calibration_batches": (int,),
+    "bn_batches": (int,),
+    "search_samples": (int,),
 }
 _KEYS = (*_FACTORIES, *_FUNCTIONS, *_TYPES, "hardware")
 
@@ -33,9 +45,9 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
 
     Args:
         path: File with `model`, `data` and optionally `val_data` ("package.module:factory", called without arguments:
-            an nn.Module, an iterable of batches), `loss` and `metric` ("package.module:function"), `hardware` (preset,
-            file, or fields of cimq.Hardware), `max_accuracy_drop`, `strategy`, `evaluations`, `seed`, `out`, `resume`,
-            `workers`. Modules are looked up in the file's folder first; relative paths start there too.
+            an nn.Module, an iterable of batches), `loss`, `metric` and `forward` ("package.module:function"),
+            `hardware` (preset, file, or fields of cimq.Hardware), `out`, and other arguments of `cimq.search` by their names.
+            Modules are looked up in the file's folder first; relative paths start there too.
 
     Returns:
         Keyword arguments of `cimq.search`.
@@ -50,10 +62,13 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
         _check_keys(content)
         folder = path.resolve().parent
         arguments: dict[str, Any] = {key: content[key] for key in _TYPES if key in content}
+        if "bits" in arguments:
+            arguments["bits"] = tuple(arguments["bits"])
         arguments["out"] = folder / content["out"]
         if "hardware" in content:
             arguments["hardware"] = _hardware(content["hardware"], folder)
         names = {"data": "loader", "val_data": "val_loader", "loss": "loss_fn", "metric": "metric_fn"}
+        names["forward"] = "forward_fn"
         for key in (*_FACTORIES, *_FUNCTIONS):
             if key in content:
                 function = _function(content[key], key, folder)
@@ -77,7 +92,7 @@ def _check_keys(content: Any) -> None:
     for key, types in _TYPES.items():
         value = content.get(key)
         if key in content and (not isinstance(value, types) or (isinstance(value, bool) and bool not in types)):
-            wanted = " or ".join(kind.__name__ for kind in types)
+            wanted = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
             raise ValueError(f"{key} must be of type {wanted}, got {json.dumps(value, default=str)}")
 
 
