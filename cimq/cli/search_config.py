@@ -46,7 +46,7 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
     Args:
         path: File with `model`, `data` and optionally `val_data` ("package.module:factory", called without arguments:
             an nn.Module, an iterable of batches), `loss`, `metric` and `forward` ("package.module:function"),
-            `hardware` (preset, file, or fields of cimq.Hardware), `out`, and other arguments of `cimq.search` by their names.
+            `hardware` (preset, file, or fields of cimq.Hardware), `out`, and others of `cimq.search` by name.
             Modules are looked up in the file's folder first; relative paths start there too.
 
     Returns:
