@@ -6,7 +6,10 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,31 @@ def environment() -> dict[str, Any]:
         "torch": torch.__version__,
         "cimq": cimq.__version__,
         "isa": list(cimq._C.isa_available()),
+        "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
+
+
+def interleaved_seconds(
+    functions: Sequence[Callable[[], object]], *, at_least: float = 0.3, rounds: int = 5
+) -> list[float]:
+    """Time of one call of each function: the median over rounds, in which the functions take turns.
+
+    Taking turns lets a change of the machine's load meet all of them, so that ratios hold.
+    """
+    repeats = []
+    for function in functions:
+        start = time.perf_counter()
+        function()
+        once = max(time.perf_counter() - start, 1e-7)
+        repeats.append(max(1, round(at_least / rounds / once)))
+    samples: list[list[float]] = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, count, times in zip(functions, repeats, samples, strict=True):
+            start = time.perf_counter()
+            for _ in range(count):
+                function()
+            times.append((time.perf_counter() - start) / count)
+    return [statistics.median(times) for times in samples]
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:

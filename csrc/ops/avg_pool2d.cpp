@@ -69,9 +69,9 @@ class AvgPool2d : public torch::autograd::Function<AvgPool2d> {
     ctx->saved_data["stride"] = stride;
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["count_include_pad"] = count_include_pad;
-    static const auto op =
+    static const auto kOp =
         c10::Dispatcher::singleton().findSchemaOrThrow("cimq::avg_pool2d", "").typed<decltype(avg_pool2d_cpu)>();
-    return op.call(x, kernel_size, stride, padding, count_include_pad);
+    return kOp.call(x, kernel_size, stride, padding, count_include_pad);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {

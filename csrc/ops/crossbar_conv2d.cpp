@@ -116,11 +116,11 @@ at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, const std::stri
                    std::int64_t act_bits, bool act_signed, at::IntArrayRef stride, at::IntArrayRef padding,
                    at::IntArrayRef dilation, std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("cimq::crossbar_conv2d", "")
-                             .typed<decltype(crossbar_conv2d_cpu)>();
-  return op.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips, seed,
-                 layer, adc_lo, adc_lsb, backend);
+  static const auto kOp = c10::Dispatcher::singleton()
+                              .findSchemaOrThrow("cimq::crossbar_conv2d", "")
+                              .typed<decltype(crossbar_conv2d_cpu)>();
+  return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips, seed,
+                  layer, adc_lo, adc_lsb, backend);
 }
 
 using torch::autograd::AutogradContext;

@@ -150,9 +150,9 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::s
 at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, const std::string& hardware, std::int64_t weight_bits,
                    std::int64_t act_bits, bool act_signed, Chips chips, std::int64_t seed, std::int64_t layer,
                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
-  static const auto op =
+  static const auto kOp =
       c10::Dispatcher::singleton().findSchemaOrThrow("cimq::crossbar_mvm", "").typed<decltype(crossbar_mvm_cpu)>();
-  return op.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend);
+  return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend);
 }
 
 using torch::autograd::AutogradContext;

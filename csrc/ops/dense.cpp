@@ -96,9 +96,9 @@ class LinearF32 : public torch::autograd::Function<LinearF32> {
     at::AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({x, w});
     ctx->saved_data["bias"] = bias.has_value() && bias->defined() && bias->requires_grad();
-    static const auto op =
+    static const auto kOp =
         c10::Dispatcher::singleton().findSchemaOrThrow("cimq::linear_f32", "").typed<decltype(linear_f32_cpu)>();
-    return op.call(x, w, bias);
+    return kOp.call(x, w, bias);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -127,9 +127,9 @@ class Conv2dF32 : public torch::autograd::Function<Conv2dF32> {
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["dilation"] = dilation;
     ctx->saved_data["groups"] = groups;
-    static const auto op =
+    static const auto kOp =
         c10::Dispatcher::singleton().findSchemaOrThrow("cimq::conv2d_f32", "").typed<decltype(conv2d_f32_cpu)>();
-    return op.call(x, w, bias, stride, padding, dilation, groups);
+    return kOp.call(x, w, bias, stride, padding, dilation, groups);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {

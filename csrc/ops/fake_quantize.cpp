@@ -104,18 +104,18 @@ std::tuple<at::Tensor, at::Tensor> fake_quantize_backward_cpu(const at::Tensor& 
 
 at::Tensor call_forward(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax, Axis axis,
                         std::optional<double> grad_scale, bool binary) {
-  static const auto op =
+  static const auto kOp =
       c10::Dispatcher::singleton().findSchemaOrThrow("cimq::fake_quantize", "").typed<decltype(fake_quantize_cpu)>();
-  return op.call(x, scale, qmin, qmax, axis, grad_scale, binary);
+  return kOp.call(x, scale, qmin, qmax, axis, grad_scale, binary);
 }
 
 std::tuple<at::Tensor, at::Tensor> call_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale,
                                                  std::int64_t qmin, std::int64_t qmax, Axis axis,
                                                  std::optional<double> grad_scale, bool binary) {
-  static const auto op = c10::Dispatcher::singleton()
-                             .findSchemaOrThrow("cimq::fake_quantize_backward", "")
-                             .typed<decltype(fake_quantize_backward_cpu)>();
-  return op.call(grad, x, scale, qmin, qmax, axis, grad_scale, binary);
+  static const auto kOp = c10::Dispatcher::singleton()
+                              .findSchemaOrThrow("cimq::fake_quantize_backward", "")
+                              .typed<decltype(fake_quantize_backward_cpu)>();
+  return kOp.call(grad, x, scale, qmin, qmax, axis, grad_scale, binary);
 }
 
 using torch::autograd::AutogradContext;

@@ -32,7 +32,7 @@ bool integer_of(T value, const IntegerRange& range, std::int64_t& integer) {
   }
 }
 
-/// Narrows [begin, end) without branches; returns whether all values were fine.
+/// Narrows [begin, end) without branches; returns whether all values were fine. Without `target` it only checks.
 template <typename T>
 bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const IntegerRange& range,
                  std::uint8_t* target) {
@@ -41,7 +41,7 @@ bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const In
     for (std::int64_t i = begin; i < end; ++i) {
       const auto value = static_cast<std::int64_t>(source[i]);
       bad |= static_cast<std::uint8_t>((value < range.lo) | (value > range.hi));
-      target[i] = static_cast<std::uint8_t>(value);
+      if (target != nullptr) target[i] = static_cast<std::uint8_t>(value);
     }
     return bad == 0;
   } else {
@@ -93,9 +93,11 @@ at::Tensor narrowed(const char* op, const char* name, const at::Tensor& tensor, 
                    " must be an integer tensor, or a floating one that holds integers, got ", describe(tensor));
   const at::Tensor source = tensor.contiguous();
   const auto target_type = range.lo >= 0 ? at::kByte : at::kChar;
-  at::Tensor result = at::empty(source.sizes(), source.options().dtype(target_type));
+  // One byte of the right kind needs no copy, only the check.
+  const bool in_place = type == target_type;
+  at::Tensor result = in_place ? source : at::empty(source.sizes(), source.options().dtype(target_type));
   const std::int64_t count = source.numel();
-  auto* target = static_cast<std::uint8_t*>(result.mutable_data_ptr());
+  auto* target = in_place ? nullptr : static_cast<std::uint8_t*>(result.mutable_data_ptr());
   AT_DISPATCH_ALL_TYPES_AND2(at::kHalf, at::kBFloat16, type, "cimq_narrowed", [&] {
     const scalar_t* values = source.const_data_ptr<scalar_t>();
     std::atomic<bool> fine = true;
