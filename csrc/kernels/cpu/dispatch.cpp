@@ -39,8 +39,8 @@ const TileKernels& chosen_at_start() {
 }  // namespace
 
 const std::vector<TileKernels>& available_kernels() {
-  static const std::vector<TileKernels> kernels = find_kernels();
-  return kernels;
+  static const std::vector<TileKernels> kKernels = find_kernels();
+  return kKernels;
 }
 
 const TileKernels& kernels_named(std::string_view isa) {
