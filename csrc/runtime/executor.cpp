@@ -60,6 +60,7 @@ void Executor::State::run_chunk(const float* x, std::int64_t batch, float* out, 
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const compiler::Node& node = graph.nodes[i];
     std::vector<const float*> inputs;
+    inputs.reserve(node.inputs.size());
     for (const int input : node.inputs)
       inputs.push_back(input < 0 ? x : values[static_cast<std::size_t>(input)].data());
     values[i].resize(static_cast<std::size_t>(batch * compiler::elements(node.shape)));
@@ -159,7 +160,7 @@ RunResult Executor::run_layers(const Tensor& x) const {
 }
 
 CheckReport Executor::check() const {
-  cimq::check(state_->expected.has_value(), "check: the bundle has no ", kExpected);
+  if (!state_->expected) throw Error(message("check: the bundle has no ", kExpected));
   cimq::check(!state_->options.seed && !state_->options.chip,
               "check: the bundle was loaded with another seed or chip than its expected results belong to");
   const Safetensors& expected = *state_->expected;

@@ -32,10 +32,13 @@ void parallel_for(std::int64_t tasks, int threads, const std::function<void(std:
   };
   const std::int64_t helpers = std::min<std::int64_t>(tasks, threads) - 1;
   std::vector<std::jthread> pool;
-  try {
-    for (std::int64_t i = 0; i < helpers; ++i) pool.emplace_back(work);
-  } catch (const std::system_error&) {
-    // The system gives no more threads: those that started and this one do the work.
+  bool more = true;
+  for (std::int64_t i = 0; i < helpers && more; ++i) {
+    try {
+      pool.emplace_back(work);
+    } catch (const std::system_error&) {
+      more = false;  // the system gives no more threads: those that started and this one do the work
+    }
   }
   work();
   pool.clear();  // joins

@@ -18,10 +18,10 @@ constexpr std::size_t kPrefix = 8;
 constexpr std::int64_t kMaxDim = std::int64_t{1} << 40;
 
 const std::map<std::string, std::uint64_t>& dtype_sizes() {
-  static const std::map<std::string, std::uint64_t> sizes = {
+  static const std::map<std::string, std::uint64_t> kSizes = {
       {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"U16", 2}, {"I16", 2}, {"F16", 2}, {"BF16", 2},
       {"U32", 4},  {"I32", 4}, {"F32", 4}, {"U64", 8}, {"I64", 8}, {"F64", 8}};
-  return sizes;
+  return kSizes;
 }
 
 template <typename T>

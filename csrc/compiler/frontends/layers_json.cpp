@@ -22,11 +22,11 @@ struct OpRule {
 };
 
 const std::vector<OpRule>& rules() {
-  static const std::vector<std::string> crossbar = {"weight", "x_scale", "multiplier", "bias"};
-  static const std::vector<std::string> adc = {"adc_lo", "adc_lsb"};
-  static const std::vector<OpRule> table = {
-      {OpKind::kCrossbarConv2d, 1, 1, crossbar, adc},
-      {OpKind::kCrossbarLinear, 1, 1, crossbar, adc},
+  static const std::vector<std::string> kCrossbar = {"weight", "x_scale", "multiplier", "bias"};
+  static const std::vector<std::string> kAdc = {"adc_lo", "adc_lsb"};
+  static const std::vector<OpRule> kTable = {
+      {OpKind::kCrossbarConv2d, 1, 1, kCrossbar, kAdc},
+      {OpKind::kCrossbarLinear, 1, 1, kCrossbar, kAdc},
       {OpKind::kConv2dF32, 1, 1, {"weight"}, {"bias"}},
       {OpKind::kLinearF32, 1, 1, {"weight"}, {"bias"}},
       {OpKind::kRelu, 1, 1, {}},
@@ -41,7 +41,7 @@ const std::vector<OpRule>& rules() {
       {OpKind::kCat, 1, kMaxInputs, {}},
       {OpKind::kAffine, 1, 1, {"scale", "shift"}},
   };
-  return table;
+  return kTable;
 }
 
 const OpRule& rule_of(const std::string& op, const std::string& where) {
@@ -160,7 +160,7 @@ CrossbarLayer read_crossbar(ObjectReader& reader) {
 
 /// The layer's facts follow from its geometry; a file in which they differ would be costed wrongly.
 void check_crossbar(const Graph& graph, const Node& node, const std::string& where) {
-  const CrossbarLayer& layer = *node.crossbar;
+  const CrossbarLayer& layer = crossbar_of(node);
   const Shape& in = graph.shape_of(node.inputs[0]);
   const Window& window = node.window;
   const bool conv = is_conv(node.op);

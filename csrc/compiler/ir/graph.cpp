@@ -128,6 +128,10 @@ std::string_view name_of(OpKind op) {
 }
 
 bool is_crossbar(OpKind op) { return op == OpKind::kCrossbarConv2d || op == OpKind::kCrossbarLinear; }
+const CrossbarLayer& crossbar_of(const Node& node) {
+  if (!node.crossbar) throw Error(message("node '", node.name, "' is no crossbar layer"));
+  return *node.crossbar;
+}
 bool is_conv(OpKind op) { return op == OpKind::kCrossbarConv2d || op == OpKind::kConv2dF32; }
 
 std::int64_t elements(const Shape& shape) {

@@ -83,6 +83,8 @@ struct Graph {
 
 std::string_view name_of(OpKind op);
 bool is_crossbar(OpKind op);
+/// Facts of a crossbar node; throws Error for any other.
+const CrossbarLayer& crossbar_of(const Node& node);
 bool is_conv(OpKind op);
 
 /// Product of the dimensions.

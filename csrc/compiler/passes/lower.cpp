@@ -37,13 +37,14 @@ class Lowering {
 
   std::vector<std::string> input_names(const Node& node) const {
     std::vector<std::string> names;
+    names.reserve(node.inputs.size());
     for (const int input : node.inputs) names.push_back(name_of_value(input));
     return names;
   }
 
   void lower_crossbar(const Node& node) {
     const Hardware& hardware = result_.program.hardware;
-    const CrossbarLayer& facts = *node.crossbar;
+    const CrossbarLayer& facts = crossbar_of(node);
     const auto layer = static_cast<std::int64_t>(result_.layers.size());
     CompiledLayer compiled{facts.layer_name,
                            node.name,
@@ -73,6 +74,7 @@ class Lowering {
       if (!at.empty()) emit(isa::End{});
     }
     std::vector<std::int64_t> shifts;
+    shifts.reserve(static_cast<std::size_t>(tiling.slices));
     for (int s = 0; s < tiling.slices; ++s) shifts.push_back(std::int64_t{hardware.cell_bits} * s);
     emit(isa::ShiftAdd{layer, acc, y, repeat, std::move(shifts)});
     if (!repeat.empty()) emit(isa::End{});

@@ -87,10 +87,10 @@ class Verifier {
     check(loops_.empty(), where(at_), ": CFG must stand outside of loops");
     check(i.layer == static_cast<std::int64_t>(layers_.size()), where(at_), ": layer must be ", layers_.size());
     const Node& node = node_of(i.node);
-    check(node.crossbar.has_value() && i.facts.layer_name == node.crossbar->layer_name, where(at_), ": '", i.node,
+    check(node.crossbar && i.facts.layer_name == crossbar_of(node).layer_name, where(at_), ": '", i.node,
           "' is not the crossbar layer '", i.facts.layer_name, "'");
     const CrossbarLayer& a = i.facts;
-    const CrossbarLayer& b = *node.crossbar;
+    const CrossbarLayer& b = crossbar_of(node);
     LayerState state{&node, tile_layer(program_.hardware, b), {}, {}};
     check(a.weight_bits == b.weight_bits && a.act_bits == b.act_bits && a.act_signed == b.act_signed &&
               a.outputs == b.outputs && a.inputs_per_output == b.inputs_per_output && a.invocations == b.invocations &&
@@ -106,7 +106,7 @@ class Verifier {
   }
 
   void visit(const isa::Quantize& i) {
-    const CrossbarLayer& facts = *layer_of(i.layer).node->crossbar;
+    const CrossbarLayer& facts = crossbar_of(*layer_of(i.layer).node);
     const std::int64_t magnitudes = std::int64_t{1} << (facts.act_bits - (facts.act_signed ? 1 : 0));
     check(i.lo == (facts.act_signed ? -magnitudes : 0) && i.hi == magnitudes - 1, where(at_),
           ": the range must be that of ", facts.act_bits, " bits");
@@ -234,7 +234,7 @@ class Verifier {
     check(program_.output == output, "program.jsonl: line 1: output must be '", output, "'");
     ProgramCounts closed_form;
     for (const LayerState& layer : layers_) {
-      const CrossbarLayer& facts = *layer.node->crossbar;
+      const CrossbarLayer& facts = crossbar_of(*layer.node);
       const std::int64_t wanted = facts.repeats * facts.invocations;
       for (std::size_t t = 0; t < layer.written.size(); ++t) {
         check(layer.written[t], "program.jsonl: tile ", t, " of layer '", facts.layer_name, "' is never written");

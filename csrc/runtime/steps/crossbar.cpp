@@ -45,7 +45,7 @@ class Quantizer {
 };
 
 kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
-  const CrossbarLayer& layer = *node.crossbar;
+  const CrossbarLayer& layer = compiler::crossbar_of(node);
   kernels::MvmOptions options;
   options.weight_bits = layer.weight_bits;
   options.act_bits = layer.act_bits;
@@ -167,7 +167,7 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
   auto multiplier = tensor_of<float>(context, node, "multiplier", {outputs});
   auto bias = tensor_of<float>(context, node, "bias", {outputs});
   const kernels::MvmOptions options = options_of(context, node);
-  Quantizer quantizer(node.name, scale, *node.crossbar);
+  Quantizer quantizer(node.name, scale, compiler::crossbar_of(node));
   const std::int64_t in_elements = compiler::elements(in);
   const std::int64_t out_elements = compiler::elements(node.shape);
   try {
