@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ def varies(hardware: Hardware) -> bool:
     return bool(programming.model != "none" and programming.sigma_levels > 0)
 
 
-@lru_cache(maxsize=256)
 def collapses(hardware: Hardware) -> bool:
     """Whether products on this machine are the digital ones: nothing varies, and the converter loses nothing.
 

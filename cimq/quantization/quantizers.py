@@ -65,10 +65,10 @@ def mse_scales(values: Tensor, qmin: int, qmax: int, *, binary: bool = False) ->
     sums = torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0))
     usable = largest.clamp_min(torch.finfo(torch.float32).tiny)
 
-    coarse = torch.logspace(-1.7, 0.0, 28, dtype=torch.float64)
+    coarse = torch.logspace(-1.7, 0.0, 16, dtype=torch.float64)
     best = _best_ratio(ordered, sums, usable, coarse.expand(len(values), -1), qmin, qmax)
-    for width in (0.14, 0.03):
-        fine = best[:, None] * torch.linspace(1 - width, 1 + width, 7, dtype=torch.float64, device=best.device)
+    for width in (0.14, 0.035):
+        fine = best[:, None] * torch.linspace(1 - width, 1 + width, 5, dtype=torch.float64, device=best.device)
         best = _best_ratio(ordered, sums, usable, fine, qmin, qmax)
     scales = (best * usable.double()).float()
     return _fill_empty_rows(torch.where(largest > 0, scales, torch.zeros_like(scales)))

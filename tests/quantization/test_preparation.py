@@ -227,7 +227,7 @@ def test_subclasses_keep_their_forward(layer: nn.Module, size: tuple[int, ...]) 
         wanted = model(x)
         got = q.train(mode)(x)
         assert got.shape == wanted.shape
-        assert 0 < float((got - wanted).norm() / wanted.norm()) < 0.02
+        assert 0 < ((got - wanted).norm() / wanted.norm()).item() < 0.02
     again = pickle.loads(pickle.dumps(copy.deepcopy(q)))
     assert type(again[0]) is type(q[0])
     assert torch.equal(again(x), q(x))
@@ -298,7 +298,7 @@ def test_geometries(conv: nn.Conv2d) -> None:
     for mode in (True, False):
         got = q.train(mode)(x)
         assert got.shape == wanted.shape
-        assert float((got - wanted).norm() / wanted.norm()) < 0.02
+        assert ((got - wanted).norm() / wanted.norm()).item() < 0.02
     torch.testing.assert_close(q.eval()(x[0]), q(x)[0])
 
 
