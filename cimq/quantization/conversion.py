@@ -54,6 +54,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     work = copy.deepcopy(model).eval()
     pairs = exact.folded_pairs(work)
     exact.detach(work)
+    if isinstance(work, QuantLayer):  # a graph needs something around its only layer
+        work, pairs = nn.Sequential(work), ()
     subclasses = traceable_subclasses(work)
     tracer = LeafTracer(subclasses)
     try:

@@ -24,6 +24,8 @@ from cimq.quantization.tracing import followers, trace
 
 # PyTorch reads the weights inside these from fused code, not by calling the layers: quantising those would do nothing.
 _OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+# Name in the policy of a layer that is the whole model.
+_ROOT = "model"
 _OTHER_PRODUCTS = (
     nn.Conv1d,
     nn.Conv3d,
@@ -89,7 +91,7 @@ def prepare(
     if not chosen:
         reasons = f" ({'; '.join(left_out)})" if left_out else ""
         raise ValueError(f"prepare: {type(model).__name__} has no nn.Conv2d or nn.Linear to quantise{reasons}")
-    bound = policy.bind([name for name, _ in chosen])
+    bound = policy.bind([name or _ROOT for name, _ in chosen])
     if left_out:
         warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
 
@@ -98,8 +100,8 @@ def prepare(
         # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
         layer: Any = result.get_submodule(name)
         layer.__class__ = quant_class(type(layer))
-        layer._attach(name, index, machine, per_channel, intercepts)
-        layer.set_bits(*bound[name])
+        layer._attach(name or _ROOT, index, machine, per_channel, intercepts)
+        layer.set_bits(*bound[name or _ROOT])
     exact.attach(result, _folded(result))
     if example_inputs is not None:
         from cimq.quantization.calibration import calibrate

@@ -131,6 +131,14 @@ def test_layers_called_twice() -> None:
     assert list(layer_outputs(converted, x)) == ["0", "0#1", "3"]
 
 
+@pytest.mark.parametrize("layer", [nn.Linear(6, 3), nn.Conv2d(3, 4, 3)])
+def test_a_model_that_is_one_layer(layer: nn.Module) -> None:
+    x = nets.images(4, 6) if isinstance(layer, nn.Conv2d) else torch.rand(5, 6)
+    q = prepared(layer, x, bits=4)
+    assert [name for name, _ in quant_layers(q)] == ["model"]
+    assert list(layer_outputs(check_equal(q, x), x)) == ["model"]
+
+
 class SharedNorm(nn.Module):
     """One batch normalisation after two layers, and a layer whose result is used twice: nothing may be folded."""
 
