@@ -41,7 +41,7 @@ void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y) {
 
 /// One chip; y is int32 or float32 as the plan says.
 void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached,
-              const kernels::Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& w, at::Tensor y) {
+              const kernels::Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& w, const at::Tensor& y) {
   static ProgramCache<kernels::CrossbarConv2d> cache(kCacheBytes);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
@@ -75,13 +75,14 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
   }
 }
 
-at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                                std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
                                at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
                                std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
                                const OptionalTensor& adc_lsb, c10::string_view backend) {
+  const std::string json(hardware);
   CrossbarArgs args =
-      parse_request(kName, {hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
+      parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   const kernels::Conv2dGeometry geometry = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});
@@ -104,7 +105,7 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std
   translate_errors(kName, [&] {
     for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
       args.options.chip = static_cast<std::uint32_t>(chip);
-      run_chip(args, hardware, cached, geometry, x, w, y.select(0, chip));
+      run_chip(args, json, cached, geometry, x, w, y.select(0, chip));
     }
     return true;
   });
@@ -112,7 +113,7 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std
   return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);
 }
 
-at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, const std::string& hardware, std::int64_t weight_bits,
+at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                    std::int64_t act_bits, bool act_signed, at::IntArrayRef stride, at::IntArrayRef padding,
                    at::IntArrayRef dilation, std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
@@ -168,15 +169,16 @@ class CrossbarConv2dFunction : public torch::autograd::Function<CrossbarConv2dFu
   }
 };
 
-at::Tensor crossbar_conv2d_autograd(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+at::Tensor crossbar_conv2d_autograd(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                                     std::int64_t weight_bits, std::int64_t act_bits, bool act_signed,
                                     at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
                                     std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
                                     const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb,
                                     c10::string_view backend) {
   refuse_gradient(kName, "adc_lsb", adc_lsb);
-  return CrossbarConv2dFunction::apply(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation,
-                                       groups, chips, seed, layer, adc_lo, adc_lsb, std::string(backend));
+  return CrossbarConv2dFunction::apply(x_q, w_q, std::string(hardware), weight_bits, act_bits, act_signed, stride,
+                                       padding, dilation, groups, chips, seed, layer, adc_lo, adc_lsb,
+                                       std::string(backend));
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y) {
 
 /// One chip; y [batch, outputs] is int32 or float32 as the plan says.
 void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached, const at::Tensor& x,
-              const at::Tensor& w, at::Tensor y) {
+              const at::Tensor& w, const at::Tensor& y) {
   static ProgramCache<kernels::CrossbarMvm> cache(kCacheBytes);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
@@ -99,12 +99,13 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
   }
 }
 
-at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                             std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                             std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
                             const OptionalTensor& adc_lsb, c10::string_view backend) {
+  const std::string json(hardware);
   CrossbarArgs args =
-      parse_request(kName, {hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
+      parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   TORCH_CHECK_VALUE(w_q.dim() == 2, kName, ": w_q must be [outputs, inputs], got shape ", w_q.sizes());
@@ -134,7 +135,7 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::s
     translate_errors(kName, [&] {
       for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
         args.options.chip = static_cast<std::uint32_t>(chip);
-        run_chip(args, hardware, cached, x, w, y.select(0, chip));
+        run_chip(args, json, cached, x, w, y.select(0, chip));
       }
       return true;
     });
@@ -147,7 +148,7 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, std::s
   return y.expand({args.chips, -1, -1}).contiguous().view(shape);
 }
 
-at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, const std::string& hardware, std::int64_t weight_bits,
+at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                    std::int64_t act_bits, bool act_signed, Chips chips, std::int64_t seed, std::int64_t layer,
                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
   static const auto kOp =
@@ -190,13 +191,13 @@ class CrossbarMvmFunction : public torch::autograd::Function<CrossbarMvmFunction
   }
 };
 
-at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, std::string hardware,
+at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                                  std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                                  std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
                                  const OptionalTensor& adc_lsb, c10::string_view backend) {
   refuse_gradient(kName, "adc_lsb", adc_lsb);
-  return CrossbarMvmFunction::apply(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
-                                    adc_lsb, std::string(backend));
+  return CrossbarMvmFunction::apply(x_q, w_q, std::string(hardware), weight_bits, act_bits, act_signed, chips, seed,
+                                    layer, adc_lo, adc_lsb, std::string(backend));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kName = "programmed_levels";
 
 /// [n_w, polarities, outputs, inputs] int32 in 1/256 level; polarities: 2 for a differential mapping, else 1.
-at::Tensor programmed_levels_cpu(const at::Tensor& w_q, std::string hardware, std::int64_t weight_bits,
+at::Tensor programmed_levels_cpu(const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                                  std::int64_t seed, std::int64_t chip, std::int64_t layer, std::int64_t first_output) {
   check_cpu(kName, "w_q", w_q);
   TORCH_CHECK_VALUE(w_q.dim() == 2, kName, ": w_q must be [outputs, inputs], got shape ", w_q.sizes());
@@ -26,7 +26,7 @@ at::Tensor programmed_levels_cpu(const at::Tensor& w_q, std::string hardware, st
                     ": chip and layer must be in 0..", kWordMax, ", got ", chip, " and ", layer);
   const at::Tensor w = narrowed(kName, "w_q", w_q, weight_range(weight_bits));
   return translate_errors(kName, [&] {
-    auto machine = *cached_hardware(hardware);
+    auto machine = *cached_hardware(std::string(hardware));
     machine.adc = Adc{};  // the converter does not matter to the cells
     kernels::MvmOptions options;
     options.weight_bits = static_cast<int>(weight_bits);
