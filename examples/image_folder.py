@@ -97,28 +97,27 @@ def normalise(images: Tensor) -> Tensor:
 class BatchLoader:
     """Batches of an ImageTensors data set, shuffled and augmented (4-pixel random crop, horizontal flip) on request.
 
-    Works a batch at a time, which is what makes two cores enough. It seeds itself: the same seed gives the same batches
-    in every epoch of the same number.
+    Works a batch at a time, which is what makes two cores enough. Like torch's DataLoader it draws a seed from torch's
+    random state at the start of every pass, so seeding torch makes a pass repeatable.
     """
 
-    def __init__(self, dataset: ImageTensors, batch_size: int, *, train: bool = False, seed: int = 0) -> None:
-        self.dataset, self.batch_size, self.train, self.seed = dataset, batch_size, train, seed
-        self.epoch = 0
+    def __init__(self, dataset: ImageTensors, batch_size: int, *, train: bool = False) -> None:
+        self.dataset, self.batch_size, self.train = dataset, batch_size, train
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         count = len(self.dataset)
-        order = torch.randperm(count, generator=generator) if self.train else torch.arange(count)
-        self.epoch += int(self.train)
-        for start in range(0, count, self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            images = self.dataset.images[chosen]
-            if self.train:
-                images = augment(images, generator)
-            yield normalise(images), self.dataset.labels[chosen]
+        if not self.train:
+            for start in range(0, count, self.batch_size):
+                part = slice(start, start + self.batch_size)
+                yield normalise(self.dataset.images[part]), self.dataset.labels[part]
+            return
+        generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
+        order = torch.randperm(count, generator=generator)
+        for chosen in order.split(self.batch_size):
+            yield normalise(augment(self.dataset.images[chosen], generator)), self.dataset.labels[chosen]
 
 
 def augment(images: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:

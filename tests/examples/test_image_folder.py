@@ -83,12 +83,17 @@ def test_loader_is_seeded_and_complete() -> None:
         torch.randint(0, 256, (10, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)),
         torch.arange(10),
     )
-    first, second = (folder_module.BatchLoader(dataset, 4, train=True, seed=3) for _ in range(2))
-    batches, same = list(first), list(second)
-    assert len(batches) == len(first) == 3
+    loader = folder_module.BatchLoader(dataset, 4, train=True)
+    assert len(loader) == 3
+    torch.manual_seed(3)
+    batches, other = list(loader), list(loader)
+    torch.manual_seed(3)
+    same = list(loader)
     assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(batches, same, strict=True))
+    assert any(not torch.equal(a[1], b[1]) for a, b in zip(batches, other, strict=True))
     assert sorted(torch.cat([labels for _, labels in batches]).tolist()) == list(range(10))
-    assert any(not torch.equal(a[1], b[1]) for a, b in zip(batches, first, strict=True))
+    plain = folder_module.BatchLoader(dataset, 4)
+    assert torch.equal(torch.cat([images for images, _ in plain]), folder_module.normalise(dataset.images))
 
 
 def test_resnet20_has_the_published_number_of_parameters() -> None:

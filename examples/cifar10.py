@@ -1,0 +1,156 @@
+"""ResNet-20 on a folder of CIFAR-10 images: search, train, export, execute, report.
+
+    python examples/cifar10.py --data DIR --checkpoint resnet20.pt --out runs/cifar10
+
+DIR has ImageFolder layout: train/<class>/*.jpg and test/<class>/*.jpg. The search-validation images are taken from
+train; the test images are looked at once, at the very end. The checkpoint is a state_dict of
+examples/models/resnet_cifar.py; if it was trained on all of train, the search-validation accuracy is optimistic for
+fp32, and the table of test accuracies is what counts.
+
+The table has fp32, uniform 8-bit, uniform 4-bit and the found policy. The three quantised networks start from the same
+checkpoint and get the same training (--epochs, seed, learning rate).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from image_folder import BatchLoader, ImageTensors, normalise, read_folder
+from models.resnet_cifar import ResNetCifar
+from torch.utils.data import DataLoader
+
+import cimq
+from cimq.report import write_report
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/<class>/* and test/<class>/*")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="fp32 state_dict of ResNet-20")
+    parser.add_argument("--out", type=Path, default=Path("runs/cifar10"))
+    parser.add_argument("--hardware", default="paper", help="preset or file")
+    parser.add_argument("--max-accuracy-drop", type=float, default=0.01, help="fraction below uniform 8-bit")
+    parser.add_argument("--evaluations", type=int, default=100, help="policies that the search measures")
+    parser.add_argument("--epochs", type=int, default=2, help="training of the networks in the table")
+    parser.add_argument("--lr", type=float, default=0.01)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--finalist-images", type=int, default=15000, help="training images for each finalist")
+    parser.add_argument("--finalists", type=int, default=3, help="policies that the search trains at most")
+    parser.add_argument("--images", type=int, default=None, help="use only so many train and test images (quick try)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def load_data(args: argparse.Namespace) -> tuple[ImageTensors, ImageTensors, ImageTensors, list[str]]:
+    """Train, search-validation (10 % of train, seeded) and test images."""
+    cache = args.out / "cache"
+    images, labels, classes = read_folder(args.data / "train", cache)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(args.seed))[: args.images]
+    held = max(1, len(order) // 10)
+    train, validation = (ImageTensors(images[part], labels[part]) for part in (order[held:], order[:held]))
+    test_images, test_labels, test_classes = read_folder(args.data / "test", cache)
+    if test_classes != classes:
+        raise ValueError(f"train and test must have the same classes, got {classes} and {test_classes}")
+    chosen = torch.randperm(len(test_labels), generator=torch.Generator().manual_seed(args.seed))[: args.images]
+    return train, validation, ImageTensors(test_images[chosen], test_labels[chosen]), classes
+
+
+def load_model(checkpoint: Path, classes: int) -> ResNetCifar:
+    model = ResNetCifar(classes=classes)
+    model.load_state_dict(torch.load(checkpoint, weights_only=True))
+    return model.eval()
+
+
+def train_policy(model: ResNetCifar, policy: Any, train: ImageTensors, args: argparse.Namespace) -> torch.nn.Module:
+    """The training that every quantised row of the table gets."""
+    prepared = cimq.prepare(model, policy, args.hardware)
+    loader = BatchLoader(train, args.batch_size, train=True)
+    torch.manual_seed(args.seed)
+    cimq.calibrate(prepared, loader)
+    cimq.finetune(prepared, loader, epochs=args.epochs, lr=args.lr, seed=args.seed, teacher=model)
+    return prepared.eval()
+
+
+def table(rows: list[dict[str, Any]], evaluations: int, minutes: float) -> str:
+    lines = ["| network | top-1 on test | time | speed-up |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        time_text = "" if row["time_us"] is None else f"{row['time_us'] / 1000:.2f} ms"
+        speedup = "" if row["speedup"] is None else f"{row['speedup']:.3f}x"
+        lines.append(f"| {row['name']} | {100 * row['accuracy']:.2f} % | {time_text} | {speedup} |")
+    return "\n".join([*lines, "", f"Search: {evaluations} evaluations, {minutes:.1f} minutes.", ""])
+
+
+def main() -> None:
+    args = arguments()
+    start = time.perf_counter()
+    args.out.mkdir(parents=True, exist_ok=True)
+    train, validation, test, classes = load_data(args)
+    model = load_model(args.checkpoint, len(classes))
+    print(f"{len(train)} training, {len(validation)} search-validation, {len(test)} test images")
+
+    print("searching")
+    shown = torch.randperm(len(train), generator=torch.Generator().manual_seed(args.seed))[: args.finalist_images]
+    result = cimq.search(
+        model,
+        BatchLoader(train.subset(shown), args.batch_size, train=True),
+        val_loader=DataLoader(validation, batch_size=250),
+        hardware=args.hardware,
+        max_accuracy_drop=args.max_accuracy_drop,
+        evaluations=args.evaluations,
+        finalists=args.finalists,
+        finetune_lr=args.lr,
+        seed=args.seed,
+        out=args.out,
+    )
+    print(result)
+
+    names = list(result.policy)
+    policies = {
+        "uniform 8-bit": cimq.Policy.uniform(8, 8).bind(names),
+        "uniform 4-bit": cimq.Policy.uniform(4, 4).bind(names, first_last_bits=8),
+        "found policy": result.policy,
+    }
+    trained = {}
+    for name, policy in policies.items():
+        print(f"training {name}: {args.epochs} epochs")
+        trained[name] = train_policy(model, policy, train, args)
+
+    print("measuring on the test images, once each")
+    batches = BatchLoader(test, 250)
+    rows: list[dict[str, Any]] = [
+        {"name": "fp32", "accuracy": cimq.evaluate(model, batches), "time_us": None, "speedup": None, "policy": None}
+    ]
+    sample = normalise(test.images[:256])
+    for name, network in trained.items():
+        report = cimq.latency(network, sample_input=sample[:1])
+        costs = {"time_us": report.time_us, "speedup": report.speedup}
+        pairs = [list(pair) for pair in policies[name].pairs()]
+        rows.append({"name": name, "accuracy": cimq.evaluate(network, batches), **costs, "policy": pairs})
+
+    print("exporting, compiling and executing the found network")
+    bundle = args.out / "model.cimq"
+    cimq.export(trained["found policy"], bundle, sample_input=sample, overwrite=True)
+    cimq.compile(bundle)
+    check = cimq.load_bundle(bundle).check()
+    print(check)
+    if not check:
+        raise SystemExit(f"the executor and the trained network differ: cimq run {bundle} --check")
+
+    text = table(rows, len(result.evaluations), result.seconds / 60)
+    (args.out / "table.md").write_text(text)
+    complete = {**json.loads((args.out / "result.json").read_text()), "rows": rows}
+    (args.out / "result.json").write_text(json.dumps(complete, indent=1) + "\n")
+    page = write_report(args.out)
+    print(text)
+    print(
+        f"report {page}, bundle {bundle}, table {args.out / 'table.md'}; {(time.perf_counter() - start) / 60:.1f} min"
+    )
+
+
+if __name__ == "__main__":
+    main()
