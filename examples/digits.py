@@ -35,7 +35,7 @@ RESULT_FILES = ("evaluations.jsonl", "search.json", "result.json", "policy.json"
 class SmallNet(nn.Module):
     """A CNN for 8x8 images: five convolutions, one residual addition, one linear layer."""
 
-    def __init__(self, width: int = 32, classes: int = 10) -> None:
+    def __init__(self, width: int = 16, classes: int = 10) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
         self.stem_bn = nn.BatchNorm2d(width)
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=30, help="epochs of the fp32 training")
     parser.add_argument("--finetune-epochs", type=int, default=12, help="epochs of training with a policy")
     parser.add_argument("--max-accuracy-drop", type=float, default=0.01, help="0.01 is one percentage point")
-    parser.add_argument("--width", type=int, default=32, help="channels of the network")
+    parser.add_argument("--width", type=int, default=16, help="channels of the network")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     start, out, seed = time.perf_counter(), options.out, options.seed

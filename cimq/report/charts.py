@@ -204,7 +204,7 @@ def _floor(accuracies: Sequence[float], limit: float | None) -> float:
         return -math.inf
     ordered = sorted(accuracies)
     low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
-    floor = low - 1.5 * max(high - low, 1e-9)
+    floor = low - 1.5 * max(high - low, ordered[-1] - ordered[len(ordered) // 2])
     return floor if limit is None else min(floor, limit)
 
 
