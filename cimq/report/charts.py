@@ -205,7 +205,8 @@ def _floor(accuracies: Sequence[float], limit: float | None) -> float:
     ordered = sorted(accuracies)
     low, high = ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
     floor = low - 1.5 * max(high - low, ordered[-1] - ordered[len(ordered) // 2])
-    return floor if limit is None else min(floor, limit)
+    # What misses the limit by little is worth seeing.
+    return floor if limit is None else min(floor, limit - 0.5 * max(ordered[-1] - limit, 0.0))
 
 
 def _mark(x: float, y: float, evaluation: Evaluation, show: Callable[[float], str]) -> Mark:
