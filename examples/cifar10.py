@@ -14,7 +14,8 @@ checkpoint and get the same training (--epochs, seed, learning rate).
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from torch.utils.data import DataLoader
 
 import cimq
 from cimq.quantization import layer_outputs
-from cimq.report import write_report
+from cimq.report import record_measurements, write_report
 
 
 def arguments() -> argparse.Namespace:
@@ -44,6 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--finalist-images", type=int, default=15000, help="training images for each finalist")
     parser.add_argument("--finalists", type=int, default=3, help="policies that the search trains at most")
     parser.add_argument("--images", type=int, default=None, help="use only so many train and test images (quick try)")
+    parser.add_argument("--blocks", type=int, default=3, help="residual blocks per stage: 3 is ResNet-20")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -62,8 +64,8 @@ def load_data(args: argparse.Namespace) -> tuple[ImageTensors, ImageTensors, Ima
     return train, validation, ImageTensors(test_images[chosen], test_labels[chosen]), classes
 
 
-def load_model(checkpoint: Path, classes: int) -> ResNetCifar:
-    model = ResNetCifar(classes=classes)
+def load_model(checkpoint: Path, blocks: int, classes: int) -> ResNetCifar:
+    model = ResNetCifar(blocks, classes)
     model.load_state_dict(torch.load(checkpoint, weights_only=True))
     return model.eval()
 
@@ -95,12 +97,12 @@ def executor_equals_model(bundle: Path, network: torch.nn.Module, images: Tensor
     return compared
 
 
-def table(rows: list[dict[str, Any]], evaluations: int, minutes: float) -> str:
+def table(accuracies: dict[str, float], costs: dict[str, Any], evaluations: int, minutes: float) -> str:
     lines = ["| network | top-1 on test | time | speed-up |", "| --- | --- | --- | --- |"]
-    for row in rows:
-        time_text = "" if row["time_us"] is None else f"{row['time_us'] / 1000:.2f} ms"
-        speedup = "" if row["speedup"] is None else f"{row['speedup']:.3f}x"
-        lines.append(f"| {row['name']} | {100 * row['accuracy']:.2f} % | {time_text} | {speedup} |")
+    for name, accuracy in accuracies.items():
+        cost = costs.get(name)
+        tail = f"{cost.time_us / 1000:.2f} ms | {cost.speedup:.3f}x" if cost else "- | -"
+        lines.append(f"| {name} | {100 * accuracy:.2f} % | {tail} |")
     return "\n".join([*lines, "", f"Search: {evaluations} evaluations, {minutes:.1f} minutes.", ""])
 
 
@@ -108,8 +110,10 @@ def main() -> None:
     args = arguments()
     start = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
+    for name in ("evaluations.jsonl", "search.json", "result.json", "policy.json"):
+        (args.out / name).unlink(missing_ok=True)  # a run into the same folder replaces the last one
     train, validation, test, classes = load_data(args)
-    model = load_model(args.checkpoint, len(classes))
+    model = load_model(args.checkpoint, args.blocks, len(classes))
     print(f"{len(train)} training, {len(validation)} search-validation, {len(test)} test images")
 
     print("searching")
@@ -141,27 +145,32 @@ def main() -> None:
 
     print("measuring on the test images, once each")
     batches = BatchLoader(test, 250)
-    rows: list[dict[str, Any]] = [
-        {"name": "fp32", "accuracy": cimq.evaluate(model, batches), "time_us": None, "speedup": None, "policy": None}
-    ]
-    sample = normalise(test.images[:8])  # stored in the bundle with the result of every layer
-    for name, network in trained.items():
-        report = cimq.latency(network, sample_input=sample[:1])
-        costs = {"time_us": report.time_us, "speedup": report.speedup}
-        pairs = [list(pair) for pair in policies[name].pairs()]
-        rows.append({"name": name, "accuracy": cimq.evaluate(network, batches), **costs, "policy": pairs})
+    accuracies = {name: cimq.evaluate(network, batches) for name, network in {"fp32": model, **trained}.items()}
 
     print("exporting, compiling and executing the found network")
     bundle = args.out / "model.cimq"
+    sample = normalise(test.images[:8])  # stored in the bundle with the result of every layer
     cimq.export(trained["found policy"], bundle, sample_input=sample, overwrite=True)
     cimq.compile(bundle)
-    compared = executor_equals_model(bundle, trained["found policy"], normalise(test.images[:256]))
-    print(f"{compared} layer results of {min(256, len(test))} test images: executor and trained network are equal")
+    images = normalise(test.images[:256])
+    compared = executor_equals_model(bundle, trained["found policy"], images)
+    check = (
+        f"The C++ executor gave the same values as the trained network in every layer: {compared:,} on {len(images)} "
+        "test images."
+    )
+    print(check)
 
-    text = table(rows, len(result.evaluations), result.seconds / 60)
+    record_measurements(
+        args.out,
+        accuracies=accuracies,
+        measured_on=f"the test set ({len(test)} images, used once, at the end)",
+        command=shlex.join(["python", *sys.argv]),
+        checks=[check],
+        bundle=bundle.name,
+    )
+    costs = {name: cimq.latency(result.shapes, policy, args.hardware) for name, policy in policies.items()}
+    text = table(accuracies, costs, len(result.evaluations), result.seconds / 60)
     (args.out / "table.md").write_text(text)
-    complete = {**json.loads((args.out / "result.json").read_text()), "rows": rows}
-    (args.out / "result.json").write_text(json.dumps(complete, indent=1) + "\n")
     page = write_report(args.out)
     minutes = (time.perf_counter() - start) / 60
     print(text)
