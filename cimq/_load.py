@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +55,14 @@ def load() -> None:
     record = build_record()
     check_torch_version(record["torch_version"], str(torch.__version__))
     built = f"built against torch {record['torch_version']} with Python {record['python']}"
-    try:
-        import_module("cimq._C")
-    except ModuleNotFoundError as error:
-        if error.name != "cimq._C":
-            raise
-        # The file's name carries the Python version, so another Python does not even see it.
+    # The file's name carries the Python version, so another Python does not even see it. Looked for in this folder
+    # alone: the hook of an editable install elsewhere would offer the module of that other source tree.
+    if PathFinder.find_spec("cimq._C", [str(_PACKAGE)]) is None:
         raise ImportError(
             f"cimq's extension ({built}) is missing for this Python {platform.python_version()}: "
             f"rebuild with `{_REBUILD}`."
-        ) from None
+        )
+    try:
+        import_module("cimq._C")
     except ImportError as error:
         raise ImportError(f"cimq's extension ({built}) does not load: {error}. Rebuild with `{_REBUILD}`.") from error
