@@ -4,8 +4,9 @@
 
 DIR has ImageFolder layout: train/<class>/*.jpg and test/<class>/*.jpg. The search-validation images are taken from
 train; the test images are looked at once, at the very end. The checkpoint is a state_dict of
-examples/models/resnet_cifar.py; if it was trained on all of train, the search-validation accuracy is optimistic for
-fp32, and the table of test accuracies is what counts.
+examples/models/resnet_cifar.py; if it was trained on all of train, it knows the search-validation images by heart: fp32
+and 8 bits look better on them than on the test images, so fewer bits seem to lose more than they do (hence the default
+of two points for --max-accuracy-drop), and the table of test accuracies is what counts.
 
 The table has fp32, uniform 8-bit, uniform 4-bit and the found policy. The three quantised networks start from the same
 checkpoint and get the same training (--epochs, seed, learning rate).
@@ -37,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, required=True, help="fp32 state_dict of ResNet-20")
     parser.add_argument("--out", type=Path, default=Path("runs/cifar10"))
     parser.add_argument("--hardware", default="paper", help="preset or file")
-    parser.add_argument("--max-accuracy-drop", type=float, default=0.01, help="fraction below uniform 8-bit")
+    parser.add_argument("--max-accuracy-drop", type=float, default=0.02, help="fraction below uniform 8-bit")
     parser.add_argument("--evaluations", type=int, default=100, help="policies that the search measures")
     parser.add_argument("--epochs", type=int, default=2, help="training of the networks in the table")
     parser.add_argument("--lr", type=float, default=0.01)

@@ -84,7 +84,7 @@ def search(
         out: Folder for `evaluations.jsonl`, `result.json`, `policy.json`. None writes nothing.
         resume: Continue the search in `out`; its settings must be the same. What was measured is not measured again.
         workers: None or 1.
-        loss_fn: `loss_fn(output, target)` for training; None is cross-entropy.
+        loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher.
         metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy.
         forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
         finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
@@ -169,6 +169,9 @@ def search(
                     splits.train,
                     epochs=finetune_epochs,
                     lr=finetune_lr,
+                    # What the default loss trains on are class scores, so the fp32 model can teach; a loss of the
+                    # user's may want other outputs.
+                    teacher=model if loss_fn is None else None,
                     loss_fn=loss_fn,
                     forward_fn=forward_fn,
                     seed=seed,

@@ -172,6 +172,7 @@ std::vector<Actions> Reinforce::sample(std::int64_t count) {
   check(count >= 1, "Reinforce.sample: count must be at least 1, got ", count);
   const HeadTable p = probabilities();
   std::vector<Actions> batch;
+  batch.reserve(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i)
     batch.push_back(draw_episode(p, impl_->masks, impl_->options.seed, impl_->episode + i));
   impl_->episode += count;
