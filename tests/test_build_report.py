@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import torch
 
@@ -25,8 +26,11 @@ def test_build_info_matches_the_process() -> None:
     assert json.loads(json.dumps(info)) == info
 
 
-def test_the_choice_of_instruction_set_shows() -> None:
+def test_the_choice_of_instruction_set_shows(tmp_path: Path) -> None:
     code = "import cimq; print(cimq.build_info()['isa_chosen'])"
     env = {**os.environ, "CIMQ_CPU_ISA": "scalar"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    # Not in the source tree, where the working folder would come before an installed cimq.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "scalar"

@@ -231,11 +231,11 @@ def test_python_dash_m(tmp_path: Path) -> None:
     content = table()
     content["hardware"]["crossbars"] = 4
     done = subprocess.run(
-        [*command, str(write(tmp_path, content)), "--json"], capture_output=True, text=True, check=True
+        [*command, str(write(tmp_path, content)), "--json"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout)["p"] == expected_by_hand()
     assert done.stderr.startswith("cimq: warning: hardware 'custom' has 4 crossbars, but the closed-form latency")
-    done = subprocess.run([*command, "nowhere.json"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "nowhere.json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "cimq: policy table nowhere.json does not exist\n"
 
@@ -329,7 +329,7 @@ def test_search_then_report(tmp_path: Path, factories: str) -> None:
     data = {"model": f"{factories}:many_layers", "val_data": f"{factories}:loader"}
     path = write(tmp_path, config(factories, **data, **options), "c.yaml")
     command = [sys.executable, "-m", "cimq"]
-    subprocess.run([*command, "search", str(path)], capture_output=True, text=True, check=True)
+    subprocess.run([*command, "search", str(path)], cwd=tmp_path, capture_output=True, text=True, check=True)
     result = json.loads((tmp_path / "runs/x/result.json").read_text())
     assert result["strategy"] == "random"
     assert cimq.Policy.load(tmp_path / "runs/x/policy.json").names == ("0", "2", "4")

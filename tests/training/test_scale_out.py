@@ -34,7 +34,9 @@ torch.save(([epoch.loss for epoch in history], inner.state_dict()), f"{folder}/{
 
 def run(world: int, folder: Path) -> None:
     processes = [
-        subprocess.Popen([sys.executable, "-c", SCRIPT, str(rank), str(world), str(folder)], stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(rank), str(world), str(folder)], cwd=folder, stderr=subprocess.PIPE
+        )
         for rank in range(world)
     ]
     for process in processes:
