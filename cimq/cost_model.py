@@ -147,8 +147,8 @@ def latency(
         model_or_bundle: A model, the folder of a bundle, or layer shapes in module order.
         policy: Bits per layer, or its file. None: those of the prepared model or the bundle.
         hardware: Machine, preset or file. None: that of the prepared model or the bundle, else "paper".
-        sample_input: For a model: an input [N, ...] (or a tuple, or a dict of keyword arguments) to run it with, to
-            learn how often each layer runs; any N, counts are per sample.
+        sample_input: For a model that is not calibrated: an input [N, ...] (or a tuple, or a dict of keyword arguments)
+            to run it with, to learn how often each layer runs; any N, counts are per sample.
 
     Returns:
         The report; its times are exact sums of whole picoseconds.
@@ -282,9 +282,11 @@ def _network(source: Any, sample_input: Any) -> tuple[list[LayerShape], Policy |
 
 def _from_model(model: torch.nn.Module, sample_input: Any) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
     quantization: Any = import_module("cimq.quantization")  # it imports this module
-    if sample_input is None:
-        raise ValueError("latency: a model needs sample_input=, one input, to learn how often each layer runs")
     if not any(isinstance(module, quantization.QuantLayer) for module in model.modules()):
+        if sample_input is None:
+            raise ValueError(
+                "latency: a model that is not prepared needs sample_input=, one input, to count its products"
+            )
         # The bits do not matter for shapes; a copy is prepared, so that the caller's model stays as it is.
         return quantization.layer_shapes(quantization.prepare(model), sample_input), None, None
     shapes = quantization.layer_shapes(model, sample_input)

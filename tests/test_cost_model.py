@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -240,8 +241,16 @@ def test_latency_of_a_prepared_model_uses_its_own_bits_and_machine() -> None:
     assert latency(prepared, Policy.uniform(8, 8), "paper", sample_input=sample).speedup == 1.0
 
 
+def test_a_calibrated_model_knows_how_often_its_layers_run() -> None:
+    prepared = cimq.prepare(network(), Policy.uniform(4, 5))
+    with pytest.raises(ValueError, match="a model that is not calibrated needs sample_input="):
+        latency(prepared)
+    cimq.calibrate(prepared, [torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(n)) for n in range(2)])
+    assert latency(copy.deepcopy(prepared)) == latency(NETWORK_SHAPES, Policy.uniform(4, 5), "paper")
+
+
 def test_latency_of_a_model_says_what_it_needs() -> None:
-    with pytest.raises(ValueError, match="a model needs sample_input="):
+    with pytest.raises(ValueError, match="needs sample_input="):
         latency(network(), Policy.uniform(4, 4))
     with pytest.raises(ValueError, match="give a policy"):
         latency(network(), sample_input=torch.zeros(1, 4, 8, 8))

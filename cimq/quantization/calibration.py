@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
-from cimq.quantization.inspection import observing, quant_layers
+from cimq.quantization.inspection import observing, products_per_sample, quant_layers
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
 
@@ -82,6 +82,7 @@ def calibrate(
         raise ValueError(f"calibrate: batches must be at least 1, got {batches}")
     layers = quant_layers(model)
     samples: dict[int, _Samples] = {}
+    products: dict[int, int] = {}  # of the first batch: what the latency model counts
     generator = torch.Generator().manual_seed(0)
 
     def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
@@ -91,7 +92,10 @@ def calibrate(
             samples[id(layer)] = _Samples(batches)
             layer._adc_sample = take_sample(x, call) if needs_ranges(layer.hardware) else None
         samples[id(layer)].add(x, generator)
-        return product()
+        y = product()
+        if used == 0 and x.shape[0] > 0:
+            products[id(layer)] = products.get(id(layer), 0) + products_per_sample(layer, x, y)
+        return y
 
     used = 0
     forward = forward_fn or default_forward
@@ -107,6 +111,7 @@ def calibrate(
             f"calibrate: the model does not call {', '.join(unused)}; leave them out with prepare(..., exclude=[...])"
         )
     for _, layer in layers:
+        layer._products = products.get(id(layer), 0)
         seen = samples[id(layer)]
         signed = seen.low < 0
         layer.set_act_scales(_act_scales(seen, signed, method), signed)

@@ -124,30 +124,45 @@ def run_sample(model: nn.Module, sample_input: Any) -> Any:
     return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
 
 
-def layer_shapes(model: nn.Module, sample_input: Any) -> list[LayerShape]:
-    """Shapes of the quantised layers as matrices, from one run in fp32: what `cimq.latency` needs.
+def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor) -> int:
+    """Matrix-vector products of one call for one sample: output pixels of a convolution, tokens of a linear layer."""
+    products = y.shape[0] * y.shape[2] * y.shape[3] if isinstance(layer, QuantConv2d) else math.prod(y.shape[:-1])
+    return products // x.shape[0]
+
+
+def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]:
+    """Shapes of the quantised layers as matrices: what `cimq.latency` needs.
 
     Args:
         model: A prepared model.
-        sample_input: An input [N, ...], a tuple of inputs, or a dict of keyword arguments. Counts are per sample.
+        sample_input: An input [N, ...], a tuple of inputs, or a dict of keyword arguments, for one run in fp32. Counts
+            are per sample. None: the counts are those of calibration.
 
     Returns:
         One LayerShape per quantised layer in policy order; a convolution with g groups is g matrices (`repeats`).
 
     Raises:
-        ValueError: If a layer is not called; names it.
+        ValueError: If a layer is not called; names it. If there is neither an input nor calibration.
     """
     layers = quant_layers(model)
     invocations: dict[int, int] = {}
 
     def count(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         y = product()
-        products = y.shape[0] * y.shape[2] * y.shape[3] if isinstance(layer, QuantConv2d) else math.prod(y.shape[:-1])
-        invocations[id(layer)] = invocations.get(id(layer), 0) + products // x.shape[0]
+        invocations[id(layer)] = invocations.get(id(layer), 0) + products_per_sample(layer, x, y)
         return y
 
-    with observing(model, count):
-        run_sample(model, sample_input)
+    if sample_input is None:
+        unseen = [name for name, layer in layers if not layer._products]
+        if unseen:
+            raise ValueError(
+                "a model that is not calibrated needs sample_input=, one input, to learn how often each layer runs: "
+                f"not known of {', '.join(unseen)}"
+            )
+        invocations = {id(layer): layer._products for _, layer in layers}
+    else:
+        with observing(model, count):
+            run_sample(model, sample_input)
     unused = [name for name, layer in layers if id(layer) not in invocations]
     if unused:
         raise ValueError(

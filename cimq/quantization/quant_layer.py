@@ -61,6 +61,7 @@ class QuantLayer(nn.Module):
     adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter is calibrated
     noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
     _adc_sample: AdcSample | None
+    _products: int  # matrix-vector products per sample, seen in calibration; 0: not seen
     chip_seed: int
     _observer: Observer | None
     _scaled_widths: set[int]
@@ -89,6 +90,7 @@ class QuantLayer(nn.Module):
         self.hardware = hardware
         self.act_signed = None
         self._adc_sample = None
+        self._products = 0
         self.chip_seed = 0
         self._observer = None
         self._scaled_widths = set()
