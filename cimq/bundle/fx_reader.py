@@ -181,6 +181,8 @@ def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:
 
 def _crossbar(call: _Call) -> list[Node]:
     module: CrossbarLayer = call.module
+    if module.correction is not None:
+        raise _RefusedError(f"layer {module.layer_name!r} has an input with an offset, which has no form in a bundle")
     conv = isinstance(module, CrossbarConv2d)
     if conv and len(call.in_shape) != 3:
         raise _RefusedError(f"a convolution needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")

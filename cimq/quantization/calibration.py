@@ -13,6 +13,7 @@ from cimq.quantization import exact
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.inspection import observing, products_per_sample, quant_layers
+from cimq.quantization.offsets import offset_scales
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
 
@@ -114,9 +115,13 @@ def calibrate(
         layer._products = products.get(id(layer), 0)
         seen = samples[id(layer)]
         signed = seen.low < 0
-        layer.set_act_scales(_act_scales(seen, signed, method), signed)
+        if layer.act_offsets is None:
+            layer.set_act_scales(_act_scales(seen, signed, method), signed)
+        else:
+            scales, offsets = offset_scales(seen.values(), method)
+            layer.set_act_scales(scales, False, offsets)
         widths = set(layer._scaled_widths) | {layer.weight_bits}
-        layer._scaled_widths = set()
+        layer._scaled_widths.clear()
         for bits in sorted(widths):
             layer.ensure_weight_scale(bits)
         if needs_ranges(layer.hardware):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cimq.quantization import exact
 from cimq.quantization.layers import QuantConv2d, QuantLinear
+from cimq.quantization.offsets import quantize_offset, zero_correction
 from cimq.quantization.products import collapses, conv2d_product, fold, linear_product, quantize_act
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import act_range
@@ -29,6 +30,8 @@ class CrossbarLayer(nn.Module):
         bias: float32 [O], always there.
         adc_lo: Lowest current per weight slice, or None; see `ops.crossbar_mvm`.
         adc_lsb: Converter step per weight slice, or None.
+        act_zero: Zero point z of the input: x = x_scale * (q + z), q unsigned; 0 without an offset.
+        correction: int32 [O], z * sum of the weights of an output, added to Y; None without an offset.
         weight_bits: 1 to 8.
         act_bits: 1 to 8.
         act_signed: Input integers are two's complement.
@@ -44,6 +47,7 @@ class CrossbarLayer(nn.Module):
     bias: Tensor
     adc_lo: Tensor | None
     adc_lsb: Tensor | None
+    correction: Tensor | None
 
     def __init__(self, layer: QuantLayer, norm: nn.Module | None) -> None:
         super().__init__()
@@ -54,6 +58,9 @@ class CrossbarLayer(nn.Module):
             self.register_buffer("x_scale", layer.act_scale.detach().clone())
             self.register_buffer("multiplier", multiplier)
             self.register_buffer("bias", bias)
+            zero = layer.act_zero
+            self.act_zero = 0 if zero is None else int(zero)
+            self.register_buffer("correction", None if zero is None else zero_correction(self.weight_q, zero))
         options = layer._mvm_options()
         self.register_buffer("adc_lo", options["adc_lo"])
         self.register_buffer("adc_lsb", options["adc_lsb"])
@@ -68,9 +75,11 @@ class CrossbarLayer(nn.Module):
 
     def _integers(self, x: Tensor) -> Tensor:
         """Y for an input in real numbers."""
-        low, high = act_range(self.act_bits, self.act_signed)
         try:
-            x_q = quantize_act(x, self.x_scale, low, high)
+            if self.correction is not None:
+                x_q = quantize_offset(x, self.x_scale, torch.tensor(self.act_zero, device=x.device), self.act_bits)
+            else:
+                x_q = quantize_act(x, self.x_scale, *act_range(self.act_bits, self.act_signed))
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}: {error}") from None
         return self._product(x_q)
@@ -86,6 +95,7 @@ class CrossbarLayer(nn.Module):
             "act_signed": self.act_signed,
             "seed": self.chip_seed,
             "layer": self.layer_index,
+            "zero": self.act_zero,
             "adc_lo": self.adc_lo,
             "adc_lsb": self.adc_lsb,
         }
@@ -93,10 +103,12 @@ class CrossbarLayer(nn.Module):
     def _finish(self, Y: Tensor, shape: tuple[int, ...]) -> Tensor:
         if self._tap is not None:
             self._tap(self, Y.to(torch.int32) if collapses(self.hardware) else Y.clone())
+        if self.correction is not None:
+            Y = Y + self.correction.to(Y.dtype).reshape(shape)
         return Y.float() * self.multiplier.reshape(shape) + self.bias.reshape(shape)
 
     def _describe(self) -> str:
-        sign = "signed" if self.act_signed else "unsigned"
+        sign = "signed" if self.act_signed else f"unsigned, zero at {-self.act_zero}" if self.act_zero else "unsigned"
         return f"weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
 
 

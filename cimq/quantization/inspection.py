@@ -84,7 +84,7 @@ def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list
         id(scales)
         for module in model.modules()
         if isinstance(module, QuantLayer)
-        for scales in (module.weight_scales, module.act_scales)
+        for scales in (module.weight_scales, module.act_scales, module.act_offsets)
     }
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

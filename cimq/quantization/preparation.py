@@ -46,6 +46,7 @@ def prepare(
     exclude: Iterable[str] | str = (),
     inplace: bool = False,
     per_channel: bool = True,
+    act_offset: bool = False,
     example_inputs: Any = None,
 ) -> nn.Module:
     """Makes a model ready for calibration and quantisation-aware training.
@@ -61,7 +62,11 @@ def prepare(
         hardware: The crossbar machine: a Hardware, a preset's name or a file.
         exclude: Glob patterns of layer names that stay fp32 (`"*.head"`); a name excludes what is inside it.
         inplace: Changes `model` itself instead of a deep copy.
-        per_channel: One weight scale per output channel; False: one per layer.
+        per_channel: One weight scale per output channel; False: one per layer. A weight that several layers share has
+            one set of scales.
+        act_offset: Inputs get a learned offset beside their scale (LSQ+: Bhalgat et al., CVPR-W 2020), rounded to an
+            integer zero point: unsigned integers on the crossbar even for inputs like those after SiLU or GELU, which
+            are a little negative; and one digital addition per output.
         example_inputs: One input (or a tuple of inputs) to calibrate with at once; else call `calibrate`.
 
     Returns:
@@ -96,11 +101,15 @@ def prepare(
         warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
 
     result = model if inplace else copy.deepcopy(model)
+    owners: dict[int, QuantLayer] = {}  # of weights, by identity: tied ones have one owner
     for index, (name, intercepts) in enumerate(chosen):
         # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
         layer: Any = result.get_submodule(name)
         layer.__class__ = quant_class(type(layer))
-        layer._attach(name or _ROOT, index, machine, per_channel, intercepts)
+        layer._attach(name or _ROOT, index, machine, per_channel, intercepts, act_offset)
+        if id(layer.weight) in owners:
+            layer.share_weight_scales(owners[id(layer.weight)])
+        owners.setdefault(id(layer.weight), layer)
         layer.set_bits(*bound[name or _ROOT])
     exact.attach(result, _folded(result))
     if example_inputs is not None:

@@ -91,14 +91,18 @@ def conv2d_product(
     weight_bits: int,
     act_bits: int,
     act_signed: bool,
+    zero: int = 0,
     **options: Any,
 ) -> Tensor:
     """Y of a convolution, as `ops.crossbar_conv2d` defines it: [N, O, OH, OW].
 
-    Where the hardware adds nothing and float32 holds every sum exactly, a float32 convolution of the integers is that
-    same integer, and far quicker.
+    With a zero point the padding applies the integer -zero, which stands for the number 0. Where the hardware adds
+    nothing and float32 holds every sum exactly, a float32 convolution of the integers is that same integer, and far
+    quicker.
     """
     bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
+    if zero != 0:
+        x, padding = F.pad(x, padding, value=-zero), (0, 0, 0, 0)
     if (
         not torch.is_grad_enabled()
         and _can_use_float32(x, hardware)
@@ -124,6 +128,7 @@ def linear_product(
     weight_bits: int,
     act_bits: int,
     act_signed: bool,
+    zero: int = 0,
     **options: Any,
 ) -> Tensor:
     """Y of a linear layer, as `ops.crossbar_mvm` defines it: [..., O]; see `conv2d_product`."""

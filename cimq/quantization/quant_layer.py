@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from cimq import ops
@@ -13,6 +14,7 @@ from cimq.hardware import Hardware
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import AdcSample, check_supported, empty_ranges, find_range, needs_ranges
 from cimq.quantization.exact import folded_norm
+from cimq.quantization.offsets import fake_quantize_offset, quantize_offset, zero_correction, zero_point
 from cimq.quantization.products import (
     collapses,
     fake_quantize_act,
@@ -27,6 +29,8 @@ Observer = Callable[["QuantLayer", Tensor, dict[str, Any], Callable[[], Tensor]]
 
 
 _TRAINING_CHIPS = 1 << 32
+# What a quantised layer adds to the state_dict (some of it only on some machines).
+_STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_ranges", "noise_step")
 
 
 class QuantLayer(nn.Module):
@@ -44,6 +48,8 @@ class QuantLayer(nn.Module):
         hardware: The crossbar machine.
         weight_scales: Parameter [8, O] (or [8, 1] per tensor): row w-1 is the scale of w bits; 0 where not made yet.
         act_scales: Parameter [8]: entry a-1 is the scale of a bits; 0 before `calibrate`.
+        act_offsets: Parameter [8] with `prepare(..., act_offset=True)`, else None: entry a-1 rounds to the zero point z
+            of a bits, x = act_scale * (q + z) with q unsigned; see cimq.quantization.offsets.
         chip_seed: Seed of the cell variation of the evaluated chip.
     """
 
@@ -57,6 +63,7 @@ class QuantLayer(nn.Module):
     hardware: Hardware
     weight_scales: nn.Parameter
     act_scales: nn.Parameter
+    act_offsets: nn.Parameter | None
     act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown; in the state_dict
     adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter is calibrated
     noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
@@ -64,7 +71,7 @@ class QuantLayer(nn.Module):
     _products: int  # matrix-vector products per sample, seen in calibration; 0: not seen
     chip_seed: int
     _observer: Observer | None
-    _scaled_widths: set[int]
+    _scaled_widths: set[int]  # changed in place: layers with a tied weight share it
     _intercepts: bool
 
     @property
@@ -83,7 +90,15 @@ class QuantLayer(nn.Module):
 
     # ---- set-up ----
 
-    def _attach(self, name: str, index: int, hardware: Hardware, per_channel: bool, intercepts: bool) -> None:
+    def _attach(
+        self,
+        name: str,
+        index: int,
+        hardware: Hardware,
+        per_channel: bool,
+        intercepts: bool = False,
+        act_offset: bool = False,
+    ) -> None:
         """Adds what a quantised layer has to a module that so far is an ordinary layer."""
         self.layer_name = name
         self.layer_index = index
@@ -95,20 +110,30 @@ class QuantLayer(nn.Module):
         self._observer = None
         self._scaled_widths = set()
         self._intercepts = intercepts
-        weight = self.weight
-        rows = weight.shape[0] if per_channel else 1
-        self.weight_scales = nn.Parameter(torch.zeros(MAX_BITS, rows, device=weight.device), weight.requires_grad)
-        self.act_scales = nn.Parameter(torch.zeros(MAX_BITS, device=weight.device), weight.requires_grad)
-        state = torch.tensor(2, dtype=torch.uint8, device=weight.device)
-        self.register_buffer("act_signed_state", state)
+        rows, device, trained = self._weight_facts()
+        self.weight_scales = nn.Parameter(torch.zeros(MAX_BITS, rows if per_channel else 1, device=device), trained)
+        self.act_scales = nn.Parameter(torch.zeros(MAX_BITS, device=device), trained)
+        offsets = nn.Parameter(torch.zeros(MAX_BITS, device=device), trained) if act_offset else None
+        self.register_parameter("act_offsets", offsets)
+        self.register_buffer("act_signed_state", torch.tensor(2, dtype=torch.uint8, device=device))
         self.set_hardware(hardware)
+
+    def _weight_facts(self) -> tuple[int, torch.device, bool]:
+        """Outputs, device, and whether it is trained."""
+        return self.weight.shape[0], self.weight.device, self.weight.requires_grad
+
+    def share_weight_scales(self, other: QuantLayer) -> None:
+        """Takes the scales of `other`, whose weight this layer has: one weight has one set of integers."""
+        self.weight_scales = other.weight_scales
+        self._scaled_widths = other._scaled_widths
 
     def set_hardware(self, hardware: Hardware) -> None:
         """Moves the layer to another machine; ranges of a calibrated converter are worked out anew."""
         check_supported(hardware)
         self.hardware = hardware
-        ranges = empty_ranges(self.weight.device) if needs_ranges(hardware) else None
-        steps = torch.zeros((), dtype=torch.int64, device=self.weight.device) if varies(hardware) else None
+        device = self.act_scales.device
+        ranges = empty_ranges(device) if needs_ranges(hardware) else None
+        steps = torch.zeros((), dtype=torch.int64, device=device) if varies(hardware) else None
         self.register_buffer("adc_ranges", ranges)
         self.register_buffer("noise_step", steps)
         if hasattr(self, "weight_bits"):
@@ -129,9 +154,11 @@ class QuantLayer(nn.Module):
         entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
         if float(entry[1, 0]) > 0:
             return
-        x_q = quantize_act(self._adc_sample.x.to(entry.device), self.act_scale, *self.act_limits())
+        x_q, call, zero = self.quantize_input(self._adc_sample.x.to(entry.device)), self._adc_sample.call, self.act_zero
+        if zero is not None and "padding" in call:  # the number 0 is the integer -zero
+            x_q, call = F.pad(x_q, call["padding"], value=-int(zero)), {**call, "padding": (0, 0, 0, 0)}
         bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
-        entry.copy_(find_range(x_q, self.integer_weight(), self.hardware, *bits, self._adc_sample.call))
+        entry.copy_(find_range(x_q, self.integer_weight(), self.hardware, *bits, call))
 
     @torch.no_grad()
     def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
@@ -144,17 +171,39 @@ class QuantLayer(nn.Module):
         self._scaled_widths.add(bits)
 
     @torch.no_grad()
-    def set_act_scales(self, scales: Tensor, signed: bool) -> None:
-        """Scales of all widths, float [8], and whether the input has a sign."""
+    def set_act_scales(self, scales: Tensor, signed: bool, offsets: Tensor | None = None) -> None:
+        """Scales of all widths, float [8], whether the input has a sign, and zero points [8] where it has those."""
         self.act_scales.copy_(scales.reshape(MAX_BITS))
+        if self.act_offsets is not None and offsets is not None:
+            self.act_offsets.copy_(offsets.reshape(MAX_BITS))
         self._set_act_signed(signed)
 
     def _set_act_signed(self, signed: bool | None) -> None:
         self.act_signed = signed
         self.act_signed_state.fill_(2 if signed is None else int(signed))
 
+    @property
+    def act_zero(self) -> Tensor | None:
+        """Zero point z of the input at the present bits, int32 []; None for a layer without offsets."""
+        return None if self.act_offsets is None else zero_point(self.act_offsets[self.act_bits - 1], self.act_bits)
+
+    @torch.no_grad()
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """The integers that the crossbar gets, uint8 or int8.
+
+        Raises:
+            ValueError: Before calibration, and for values that are not finite; names the layer.
+        """
+        limits, zero = self.act_limits(), self.act_zero
+        try:
+            if zero is not None:
+                return quantize_offset(x, self.act_scale, zero, self.act_bits)
+            return quantize_act(x, self.act_scale, *limits)
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}: {error}") from None
+
     def act_limits(self) -> tuple[int, int]:
-        """Smallest and largest integer of the input.
+        """Smallest and largest integer that the crossbar gets.
 
         Raises:
             ValueError: Before calibration.
@@ -175,7 +224,7 @@ class QuantLayer(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        own = [prefix + key for key in ("weight_scales", "act_scales", "act_signed_state", "adc_ranges", "noise_step")]
+        own = [prefix + key for key in _STATE]
         given = [key for key in own if key in state_dict]
         missing: list[str] = []
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
@@ -184,17 +233,24 @@ class QuantLayer(nn.Module):
             if given:
                 state = int(self.act_signed_state)
                 self.act_signed = None if state == 2 else bool(state)
-                self._scaled_widths = {b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all())}
+                self._scaled_widths.clear()
+                self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all()))
             elif any(key.startswith(prefix) and "weight" in key for key in state_dict):
-                # Other weights, and nothing about their scales: search anew, and ask for calibration.
-                self._scaled_widths = set()
-                self.weight_scales.zero_()
-                self.act_scales.zero_()
-                self._set_act_signed(None)
-                self._adc_sample = None
-                if needs_ranges(self.hardware):
-                    self.adc_ranges.zero_()
+                self.forget_scales()
             self.ensure_weight_scale(self.weight_bits)
+
+    @torch.no_grad()
+    def forget_scales(self) -> None:
+        """For other weights about whose scales nothing is known: they are searched anew, calibration is asked for."""
+        self._scaled_widths.clear()
+        self.weight_scales.zero_()
+        self.act_scales.zero_()
+        if self.act_offsets is not None:
+            self.act_offsets.zero_()
+        self._set_act_signed(None)
+        self._adc_sample = None
+        if needs_ranges(self.hardware):
+            self.adc_ranges.zero_()
 
     # ---- computation ----
 
@@ -209,7 +265,7 @@ class QuantLayer(nn.Module):
             return self._training_product(x, weight, bias, call, limits, None)
         norm = folded_norm(self)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            y = self._integer_product(x, weight, bias, call, limits, norm)
+            y = self._integer_product(x, weight, bias, call, norm)
         if not torch.is_grad_enabled():
             return y
         with torch._C.DisableTorchFunction():
@@ -234,7 +290,10 @@ class QuantLayer(nn.Module):
     ) -> Tensor:
         per_tensor = self.weight_scales.shape[1] == 1
         w_scale, x_scale = self._weight_scale(), self.act_scale
-        x_hat = fake_quantize_act(x, x_scale, *limits)
+        if self.act_offsets is None:
+            x_hat = fake_quantize_act(x, x_scale, *limits)
+        else:
+            x_hat = fake_quantize_offset(x, x_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
         low, high = weight_range(self.weight_bits)
         w_hat = ops.fake_quantize(
             weight,
@@ -252,7 +311,7 @@ class QuantLayer(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 x_int = _Integers.apply(x_hat.float(), x_scale)  # type: ignore[no-untyped-call]
                 w_int = _Integers.apply(w_hat.float(), column)  # type: ignore[no-untyped-call]
-                y = self._integers(x_int, w_int, call, self._mvm_options())
+                y = self._shifted_integers(x_int, w_int, call, self._mvm_options())
                 y = y * self._per_output(x_scale * w_scale.expand(weight.shape[0]), y)
                 if bias is not None:
                     y = y + self._per_output(bias, y)
@@ -267,16 +326,24 @@ class QuantLayer(nn.Module):
         weight: Tensor,
         bias: Tensor | None,
         call: dict[str, Any],
-        limits: tuple[int, int],
         norm: nn.Module | None,
     ) -> Tensor:
         multiplier, shift = fold(self.act_scale, self.weight_scale, bias, norm)
-        try:
-            x_q = quantize_act(x, self.act_scale, *limits)
-        except ValueError as error:
-            raise ValueError(f"layer {self.layer_name!r}: {error}") from None
-        y = self._integers(x_q, self.integer_weight(weight), call, self._mvm_options())
+        x_q, w_q, zero = self.quantize_input(x), self.integer_weight(weight), self.act_zero
+        if zero is None:
+            y = self._integers(x_q, w_q, call, self._mvm_options())
+        else:
+            y = self._integers(x_q, w_q, {**call, "zero": int(zero)}, self._mvm_options())
+            y = y + self._per_output(zero_correction(w_q, zero), y).to(y.dtype)
         return y.float() * self._per_output(multiplier, y) + self._per_output(shift, y)
+
+    def _shifted_integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
+        """The crossbar product of integers x and weight; with a zero point z that of x - z, and z * sum(weight)."""
+        zero = self.act_zero
+        if zero is None:
+            return self._integers(x, weight, call, options)
+        y = self._integers(x - zero, weight, {**call, "zero": int(zero)}, options)
+        return y + self._per_output(zero * weight.flatten(1).sum(1), y)
 
     @torch.no_grad()
     def integer_weight(self, weight: Tensor | None = None) -> Tensor:

@@ -161,12 +161,26 @@ def test_module_in_two_places_stays_shared() -> None:
     assert q[0].weight.grad is not None
 
 
-def test_tied_parameters_stay_tied() -> None:
+def test_tied_weights_have_one_set_of_integers() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
     model[2].weight = model[0].weight
-    q = cimq.prepare(model)
-    assert q[0].weight is q[2].weight
-    assert len([name for name, _ in q.named_parameters() if name.endswith("weight")]) == 1
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    q = prepared(model, x, bits=4)
+    for tied in (q, copy.deepcopy(q), pickle.loads(pickle.dumps(q))):
+        assert tied[0].weight is tied[2].weight
+        assert tied[0].weight_scales is tied[2].weight_scales
+        assert len([name for name, _ in tied.named_parameters() if name.endswith("weight")]) == 1
+        with torch.no_grad():
+            tied[0].weight_scales[3] *= 1.5  # as training does
+        trained = tied[0].integer_weight()
+        cimq.set_policy(tied, cimq.Policy.from_pairs([(4, 4), (3, 4)]))
+        cimq.set_policy(tied, cimq.Policy.uniform(4, 4))
+        assert torch.equal(tied[2].integer_weight(), trained)
+    fresh = cimq.prepare(model, cimq.Policy.uniform(4, 4))
+    fresh.load_state_dict(q.state_dict())
+    assert torch.equal(fresh[2].integer_weight(), q[0].integer_weight())
+    fresh.load_state_dict(model.state_dict())  # fp32: searched anew, for both
+    assert torch.equal(fresh[0].weight_scales, cimq.prepare(model, cimq.Policy.uniform(4, 4))[2].weight_scales)
 
 
 def test_frozen_layers_keep_frozen_scales() -> None:
