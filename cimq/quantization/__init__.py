@@ -10,7 +10,8 @@ The way through, each step usable on its own:
     cimq.reestimate_bn(q, loader)                    # batch statistics of the trained network
     integer_model = cimq.convert(q, sample_input=x)  # batch normalisation folded, integer products
 
-What is where: `quantizers` has ranges and the scale search, `layers` the quantised layers, `products` their integer
+What is where: `quantizers` has ranges and the scale search, `offsets` zero points, `layers` the quantised layers,
+`attention` the products of two activations, `functional` products made by function calls, `products` the integer
 products, `preparation` the replacement, `calibration` scales from data, `inspection` what can be asked of a
 prepared model and switched in it, `exact` the operations whose order of additions is fixed.
 
@@ -21,9 +22,11 @@ product for each layer.
 
 from __future__ import annotations
 
+from cimq.quantization.attention import QuantMatmul, QuantMultiheadAttention
 from cimq.quantization.calibration import calibrate, reestimate_bn
 from cimq.quantization.conversion import convert, layer_outputs
-from cimq.quantization.converted import CrossbarConv2d, CrossbarLinear
+from cimq.quantization.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLinear
+from cimq.quantization.converted_attention import CrossbarMatmul, CrossbarMultiheadAttention
 from cimq.quantization.inspection import (
     get_policy,
     layer_shapes,
@@ -33,16 +36,22 @@ from cimq.quantization.inspection import (
     set_hardware,
     set_policy,
 )
-from cimq.quantization.layers import QuantConv2d, QuantLinear
+from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.preparation import prepare
 from cimq.quantization.quant_layer import QuantLayer
 
 __all__ = [
+    "CrossbarConv1d",
     "CrossbarConv2d",
     "CrossbarLinear",
+    "CrossbarMatmul",
+    "CrossbarMultiheadAttention",
+    "QuantConv1d",
     "QuantConv2d",
     "QuantLayer",
     "QuantLinear",
+    "QuantMatmul",
+    "QuantMultiheadAttention",
     "calibrate",
     "convert",
     "get_policy",

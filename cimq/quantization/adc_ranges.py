@@ -46,7 +46,7 @@ def empty_ranges(device: torch.device) -> Tensor:
 
 def take_sample(x: Tensor, call: dict[str, Any]) -> AdcSample:
     """The first samples of a batch, as many as are needed."""
-    x = x.detach() if x.dim() == 4 else x.detach().reshape(-1, x.shape[-1])
+    x = x.detach() if x.dim() == 4 or "padding" in call else x.detach().reshape(-1, x.shape[-1])
     return AdcSample(x[: max(1, _SAMPLE_VALUES // max(1, x[0].numel()))].float().clone(), call)
 
 

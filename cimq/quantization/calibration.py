@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
+from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.inspection import observing, products_per_sample, quant_layers
 from cimq.quantization.offsets import offset_scales
@@ -83,12 +84,16 @@ def calibrate(
         raise ValueError(f"calibrate: batches must be at least 1, got {batches}")
     layers = quant_layers(model)
     samples: dict[int, _Samples] = {}
+    operands: dict[int, _Samples] = {}  # what attention writes to crossbars
     products: dict[int, int] = {}  # of the first batch: what the latency model counts
     generator = torch.Generator().manual_seed(0)
 
     def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"calibrate: the input of layer {layer.layer_name!r} holds NaN or infinite values")
+        if isinstance(layer, QuantMatmul):
+            operands.setdefault(id(layer), _Samples(batches)).add(call["operand"], generator)
+            call = {**call, "operand": call["operand"][:1].clone()}
         if id(layer) not in samples:
             samples[id(layer)] = _Samples(batches)
             layer._adc_sample = take_sample(x, call) if needs_ranges(layer.hardware) else None
@@ -120,10 +125,13 @@ def calibrate(
         else:
             scales, offsets = offset_scales(seen.values(), method)
             layer.set_act_scales(scales, False, offsets)
+        if isinstance(layer, QuantMatmul):
+            layer.set_operand_scales(operands[id(layer)].values())
         widths = set(layer._scaled_widths) | {layer.weight_bits}
         layer._scaled_widths.clear()
         for bits in sorted(widths):
             layer.ensure_weight_scale(bits)
+        layer._scaled_widths.update(widths)
         if needs_ranges(layer.hardware):
             layer.adc_ranges.zero_()
             layer.ensure_adc_range()

@@ -6,17 +6,27 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from cimq.errors import CimqWarning
 from cimq.quantization import exact
-from cimq.quantization.converted import Affine, Conv2dF32, CrossbarConv2d, CrossbarLayer, CrossbarLinear, LinearF32
+from cimq.quantization.attention import AttentionCore, QuantMatmul, QuantMultiheadAttention
+from cimq.quantization.converted import (
+    Affine,
+    Conv2dF32,
+    CrossbarConv1d,
+    CrossbarConv2d,
+    CrossbarLayer,
+    CrossbarLinear,
+    LinearF32,
+)
+from cimq.quantization.converted_attention import CrossbarMultiheadAttention, converted_core
 from cimq.quantization.graph_module import ConvertedModel
 from cimq.quantization.inspection import quant_layers, run_sample
-from cimq.quantization.layers import QuantConv2d, QuantLinear
+from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.normal_form import normalise
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.tracing import LeafTracer, followers, record_shapes, trace, traceable_subclasses
@@ -54,6 +64,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     work = copy.deepcopy(model).eval()
     pairs = exact.folded_pairs(work)
     exact.detach(work)
+    if isinstance(work, QuantMultiheadAttention):
+        return _checked(CrossbarMultiheadAttention(work), model, sample_input)
     if isinstance(work, QuantLayer):  # a graph needs something around its only layer
         work, pairs = nn.Sequential(work), ()
     subclasses = traceable_subclasses(work)
@@ -75,6 +87,10 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
             warnings.warn(
                 f"convert: left as they stand, and not exportable: {', '.join(left)}", CimqWarning, stacklevel=2
             )
+    return _checked(result, model, sample_input)
+
+
+def _checked(result: nn.Module, model: nn.Module, sample_input: Any) -> nn.Module:
     result.eval()
     if sample_input is not None:
         _check(model, result, sample_input)
@@ -96,7 +112,7 @@ def _rewrite(
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
             continue
-        if isinstance(module, QuantConv2d) and _pads_itself(module) and name not in calls:
+        if isinstance(module, (QuantConv2d, QuantConv1d)) and _pads_itself(module) and name not in calls:
             continue
         if id(module) not in made:
             new = _replacement(module, folded.get(id(module)), calls.get(name))
@@ -118,6 +134,8 @@ def _rewrite(
         if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
             module = root.get_submodule(str(node.target))
             if not isinstance(module, (CrossbarLayer, Affine, Conv2dF32, LinearF32)):
+                if not isinstance(module, QuantLayer):
+                    _replace_in_place(module)
                 exact.attach(module, ())
     graph.lint()
     return ConvertedModel(root, graph, type(root).__name__), left
@@ -130,21 +148,25 @@ def _erase_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _pads_itself(layer: QuantConv2d) -> bool:
+def _pads_itself(layer: QuantConv2d | QuantConv1d) -> bool:
     return layer._intercepts or layer.padding_mode != "zeros"
 
 
 def _replacement(module: nn.Module, norm: nn.Module | None, call: dict[str, Any] | None) -> nn.Module | None:
     """What a module becomes; None if it stays."""
-    if isinstance(module, QuantConv2d):
+    if isinstance(module, (QuantConv2d, QuantConv1d)):
+        kind: Any = CrossbarConv2d if isinstance(module, QuantConv2d) else CrossbarConv1d
         if call is None:
             if _pads_itself(module):
                 return None
-            stride, padding, dilation = exact.conv2d_args(
-                module.kernel_size, module.stride, module.padding, module.dilation
-            )
-            return CrossbarConv2d(module, norm, stride, padding, dilation, module.groups)
-        return CrossbarConv2d(module, norm, **call)
+            args = exact.conv2d_args if isinstance(module, QuantConv2d) else exact.conv1d_args
+            stride, padding, dilation = args(module.kernel_size, module.stride, module.padding, module.dilation)
+            return cast(nn.Module, kind(module, norm, stride, padding, dilation, module.groups))
+        return cast(nn.Module, kind(module, norm, **call))
+    if isinstance(module, QuantMultiheadAttention):
+        return CrossbarMultiheadAttention(module)
+    if isinstance(module, AttentionCore) and isinstance(module.qk, QuantMatmul):
+        return converted_core(module)
     if isinstance(module, QuantLinear):
         return None if module._intercepts and call is None else CrossbarLinear(module, norm)
     if type(module) is nn.Conv2d and module.padding_mode == "zeros":
@@ -160,7 +182,7 @@ def _replace_in_place(root: nn.Module) -> nn.Module:
     """Without a graph: layers replaced one by one, everything else by the defined operations while it runs."""
     replaced: dict[int, nn.Module] = {}
     for _, module in root.named_modules():
-        if isinstance(module, (QuantLayer, nn.modules.batchnorm._BatchNorm)):
+        if isinstance(module, (QuantLayer, QuantMultiheadAttention, AttentionCore, nn.modules.batchnorm._BatchNorm)):
             new = _replacement(module, None, None)
             if new is not None:
                 replaced[id(module)] = new

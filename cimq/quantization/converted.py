@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization import exact
-from cimq.quantization.layers import QuantConv2d, QuantLinear
+from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.offsets import quantize_offset, zero_correction
 from cimq.quantization.products import collapses, conv2d_product, fold, linear_product, quantize_act
 from cimq.quantization.quant_layer import QuantLayer
@@ -61,6 +61,9 @@ class CrossbarLayer(nn.Module):
             zero = layer.act_zero
             self.act_zero = 0 if zero is None else int(zero)
             self.register_buffer("correction", None if zero is None else zero_correction(self.weight_q, zero))
+        self._take_facts(layer)
+
+    def _take_facts(self, layer: QuantLayer) -> None:
         options = layer._mvm_options()
         self.register_buffer("adc_lo", options["adc_lo"])
         self.register_buffer("adc_lsb", options["adc_lsb"])
@@ -73,16 +76,19 @@ class CrossbarLayer(nn.Module):
         self.chip_seed = layer.chip_seed
         self._tap: Tap | None = None
 
-    def _integers(self, x: Tensor) -> Tensor:
-        """Y for an input in real numbers."""
+    def _quantised(self, x: Tensor) -> Tensor:
+        """The integers that the crossbar gets."""
         try:
             if self.correction is not None:
-                x_q = quantize_offset(x, self.x_scale, torch.tensor(self.act_zero, device=x.device), self.act_bits)
+                return quantize_offset(x, self.x_scale, torch.tensor(self.act_zero, device=x.device), self.act_bits)
             else:
-                x_q = quantize_act(x, self.x_scale, *act_range(self.act_bits, self.act_signed))
+                return quantize_act(x, self.x_scale, *act_range(self.act_bits, self.act_signed))
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}: {error}") from None
-        return self._product(x_q)
+
+    def _integers(self, x: Tensor) -> Tensor:
+        """Y for an input in real numbers."""
+        return self._product(self._quantised(x))
 
     def _product(self, x_q: Tensor) -> Tensor:
         raise NotImplementedError
@@ -100,9 +106,12 @@ class CrossbarLayer(nn.Module):
             "adc_lsb": self.adc_lsb,
         }
 
-    def _finish(self, Y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def _note(self, Y: Tensor) -> None:
         if self._tap is not None:
             self._tap(self, Y.to(torch.int32) if collapses(self.hardware) else Y.clone())
+
+    def _finish(self, Y: Tensor, shape: tuple[int, ...]) -> Tensor:
+        self._note(Y)
         if self.correction is not None:
             Y = Y + self.correction.to(Y.dtype).reshape(shape)
         return Y.float() * self.multiplier.reshape(shape) + self.bias.reshape(shape)
@@ -117,7 +126,7 @@ class CrossbarConv2d(CrossbarLayer):
 
     def __init__(
         self,
-        layer: QuantConv2d,
+        layer: QuantConv2d | QuantConv1d,
         norm: nn.Module | None,
         stride: tuple[int, int],
         padding: tuple[int, int, int, int],
@@ -154,6 +163,28 @@ class CrossbarConv2d(CrossbarLayer):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, {self._describe()}"
         )
+
+
+class CrossbarConv1d(CrossbarConv2d):
+    """A converted 1-D convolution: the 2-D one of an image with one row; `weight_q` is [O, C/groups, 1, k]."""
+
+    def __init__(
+        self,
+        layer: QuantConv1d,
+        norm: nn.Module | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int, int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None:
+        super().__init__(layer, norm, stride, padding, dilation, groups)
+        self.weight_q = self.weight_q.unsqueeze(-2)
+        self.kernel_size = (1, int(layer.weight.shape[-1]))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, L] or [C, L]."""
+        return super().forward(x.unsqueeze(-2)).squeeze(-2)
 
 
 class CrossbarLinear(CrossbarLayer):

@@ -279,6 +279,17 @@ def conv2d_args(
     return pair(stride), sides, dilation
 
 
+def conv1d_args(
+    kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
+    """As `conv2d_args`, for a conv1d call taken as a convolution with one row."""
+
+    def row(value: Any, other: int) -> Any:
+        return value if isinstance(value, str) else (other, value if isinstance(value, int) else int(value[0]))
+
+    return conv2d_args(row(kernel_size, 1), row(stride, 1), row(padding, 0), row(dilation, 1))
+
+
 def _conv2d(
     mode: ExactEval,
     input: Tensor,

@@ -15,7 +15,8 @@ from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
-from cimq.quantization.layers import QuantConv2d
+from cimq.quantization.attention import QuantMatmul
+from cimq.quantization.layers import QuantConv1d, QuantConv2d
 from cimq.quantization.quant_layer import Observer, QuantLayer
 
 
@@ -125,9 +126,11 @@ def run_sample(model: nn.Module, sample_input: Any) -> Any:
 
 
 def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor) -> int:
-    """Matrix-vector products of one call for one sample: output pixels of a convolution, tokens of a linear layer."""
-    products = y.shape[0] * y.shape[2] * y.shape[3] if isinstance(layer, QuantConv2d) else math.prod(y.shape[:-1])
-    return products // x.shape[0]
+    """Input vectors of one call for one sample: output pixels of a convolution, tokens of any other layer."""
+    if isinstance(layer, (QuantConv2d, QuantConv1d)):
+        return math.prod(y.shape[2:])
+    products = math.prod(y.shape[:-1]) // x.shape[0]
+    return products // x.shape[1] if isinstance(layer, QuantMatmul) else products  # per matrix: head
 
 
 def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]:
@@ -139,7 +142,8 @@ def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]
             are per sample. None: the counts are those of calibration.
 
     Returns:
-        One LayerShape per quantised layer in policy order; a convolution with g groups is g matrices (`repeats`).
+        One LayerShape per quantised layer in policy order; a convolution with g groups is g matrices (`repeats`), a
+        product of attention with h heads is h matrices, written anew for every inference.
 
     Raises:
         ValueError: If a layer is not called; names it. If there is neither an input nor calibration.
@@ -170,15 +174,17 @@ def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]
         )
     shapes = []
     for name, layer in layers:
-        groups = layer.groups if isinstance(layer, QuantConv2d) else 1
-        shapes.append(
-            LayerShape(
-                name=name,
-                kind="conv2d" if isinstance(layer, QuantConv2d) else "linear",
-                outputs=layer.weight.shape[0] // groups,
-                inputs=layer.weight[0].numel(),
-                invocations=invocations[id(layer)],
-                repeats=groups,
-            )
-        )
+        kind, (repeats, outputs, inputs) = _matrices(layer)
+        shapes.append(LayerShape(name, kind, outputs, inputs, invocations[id(layer)], repeats))
     return shapes
+
+
+def _matrices(layer: QuantLayer) -> tuple[str, tuple[int, int, int]]:
+    """What kind of layer it is, and its (matrices, outputs, inputs)."""
+    if isinstance(layer, QuantMatmul):
+        assert layer.matrix is not None  # it was called
+        return "matmul", layer.matrix
+    if isinstance(layer, (QuantConv2d, QuantConv1d)):
+        kind = "conv2d" if isinstance(layer, QuantConv2d) else "conv1d"
+        return kind, (layer.groups, layer.weight.shape[0] // layer.groups, layer.weight[0].numel())
+    return "linear", (1, layer.weight.shape[0], layer.weight.shape[1])

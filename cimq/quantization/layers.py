@@ -1,4 +1,4 @@
-"""Quantised layers: `QuantConv2d` and `QuantLinear`, which take the place of `nn.Conv2d` and `nn.Linear`."""
+"""Quantised layers: `QuantConv2d`, `QuantConv1d` and `QuantLinear`, in the place of those of `torch.nn`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from cimq.quantization.exact import conv2d_args
+from cimq.quantization.adc_ranges import AdcSample
+from cimq.quantization.exact import conv1d_args, conv2d_args
 from cimq.quantization.products import conv2d_product, linear_product
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -82,10 +83,123 @@ class QuantLinear(QuantLayer, nn.Linear):
         return values
 
 
+class QuantConv1d(QuantLayer, nn.Conv1d):
+    """A quantised `nn.Conv1d`: on the crossbars a convolution with one row."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As nn.Conv1d: [N, C, L] or [C, L]."""
+        if self._intercepts:
+            with _Intercept(self, F.conv1d):
+                result: Tensor = super().forward(input)
+                return result
+        if self.padding_mode != "zeros":
+            x = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            return self._call(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        return self._call(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def _call(
+        self,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Tensor:
+        stride, sides, dilation = conv1d_args(self.kernel_size, stride, padding, dilation)
+        call = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
+        if not isinstance(input, fx.Proxy) and input.dim() == 2:
+            return self._product(input.unsqueeze(0), weight, bias, call).squeeze(0)
+        return self._product(input, weight, bias, call)
+
+    def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
+        left, right = sides = call["padding"][:2]
+        stride, dilation, groups = call["stride"][1], call["dilation"][1], call["groups"]
+        if left == right:
+            return F.conv1d(x, weight, bias, stride, left, dilation, groups)
+        return F.conv1d(F.pad(x, sides), weight, bias, stride, 0, dilation, groups)
+
+    def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
+        return conv2d_product(x.unsqueeze(-2), weight.unsqueeze(-2), **call, **options).squeeze(-2)
+
+    def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        x_q, w_q, call = super()._range_operands(sample)
+        return x_q.unsqueeze(-2), w_q.unsqueeze(-2), call
+
+    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+        return values.reshape(-1, 1)
+
+
+class _Borrowed(QuantLayer):
+    """A layer whose weight and bias belong to another module, whose state_dict they stay in."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for key in ("weight", "bias"):
+            destination.pop(prefix + key, None)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        missing: list[str] = []
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
+        missing_keys.extend(key for key in missing if key not in (prefix + "weight", prefix + "bias"))
+
+
+class BorrowedLinear(_Borrowed, QuantLinear):
+    """The product of a call F.linear(x, weight, bias), or of the projections of an attention."""
+
+    @classmethod
+    def of(cls, weight: nn.Parameter, bias: nn.Parameter | None) -> BorrowedLinear:
+        """A layer with these parameters, not attached yet."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer.out_features, layer.in_features = weight.shape
+        layer.weight = weight
+        layer.register_parameter("bias", bias)
+        return layer
+
+
+class BorrowedConv2d(_Borrowed, QuantConv2d):
+    """The product of a call F.conv2d(x, weight, bias, ...)."""
+
+    @classmethod
+    def of(
+        cls,
+        weight: nn.Parameter,
+        bias: nn.Parameter | None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> BorrowedConv2d:
+        """A layer with these parameters and this geometry, not attached yet."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        size = (int(weight.shape[2]), int(weight.shape[3]))
+        shape = nn.Conv2d(
+            weight.shape[1] * groups, weight.shape[0], size, stride, padding, dilation, groups, device="meta"
+        )
+        for key in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+            setattr(layer, key, getattr(shape, key))
+        layer.padding_mode, layer.transposed, layer.output_padding = "zeros", False, (0, 0)
+        layer.weight = weight
+        layer.register_parameter("bias", bias)
+        return layer
+
+
 class _Intercept(TorchFunctionMode):
     """Runs a subclass's own forward with its product (a call of `target` on its weight) quantised."""
 
-    def __init__(self, layer: QuantConv2d | QuantLinear, target: Any) -> None:
+    def __init__(self, layer: QuantConv2d | QuantConv1d | QuantLinear, target: Any) -> None:
         super().__init__()
         self.layer = layer
         self.target = target
@@ -100,13 +214,22 @@ _derived: dict[type, type] = {}
 
 
 def quant_class(cls: type[nn.Module]) -> type[nn.Module]:
-    """The quantised class of nn.Conv2d, nn.Linear or a subclass: an instance of both."""
-    base = QuantConv2d if issubclass(cls, nn.Conv2d) else QuantLinear
-    if cls in (nn.Conv2d, nn.Linear):
+    """The quantised class of nn.Conv2d, nn.Conv1d, nn.Linear or a subclass: an instance of both."""
+    base = next(quantised for plain, quantised in _CLASSES.items() if issubclass(cls, plain))
+    if cls in _CLASSES:
         return base
     if cls not in _derived:
-        _derived[cls] = type(f"Quant{cls.__name__}", (base, cls), {"__module__": cls.__module__})
+        _derived[cls] = type(
+            f"Quant{cls.__name__}", (base, cls), {"__module__": cls.__module__, "_quantised_class": cls}
+        )
     return _derived[cls]
+
+
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: QuantConv2d,
+    nn.Conv1d: QuantConv1d,
+    nn.Linear: QuantLinear,
+}
 
 
 def new_instance(cls: type[nn.Module]) -> nn.Module:

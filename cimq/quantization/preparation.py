@@ -1,13 +1,13 @@
-"""`prepare`: quantised layers in the place of nn.Conv2d and nn.Linear, in a model that is otherwise left alone."""
+"""`prepare`: quantised layers in the place of convolutions and linear layers, in a model otherwise left alone."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,15 @@ from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
+from cimq.quantization.attention import quantise_attention, why_not
+from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
 from cimq.quantization.layers import quant_class
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.tracing import followers, trace
 
-# PyTorch reads the weights inside these from fused code, not by calling the layers: quantising those would do nothing.
-_OPAQUE = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 # Name in the policy of a layer that is the whole model.
 _ROOT = "model"
 _OTHER_PRODUCTS = (
-    nn.Conv1d,
     nn.Conv3d,
     nn.ConvTranspose1d,
     nn.ConvTranspose2d,
@@ -51,10 +50,13 @@ def prepare(
 ) -> nn.Module:
     """Makes a model ready for calibration and quantisation-aware training.
 
-    Every nn.Conv2d and nn.Linear becomes a `QuantConv2d` or `QuantLinear`, an instance of the class it was, with the
-    same parameters: names in the state_dict stay, fp32 state_dicts load (also strictly) before and after. A subclass
-    with a forward of its own keeps it; only the product inside is quantised. What cannot be quantised stays fp32, with
-    one `CimqWarning` that names it.
+    Every nn.Conv2d, nn.Conv1d and nn.Linear becomes a `QuantConv2d`, `QuantConv1d` or `QuantLinear`, an instance of the
+    class it was, with the same parameters: names in the state_dict stay, fp32 state_dicts load (also strictly) before
+    and after. A subclass with a forward of its own keeps it; only the product inside is quantised. An
+    nn.MultiheadAttention has four layers: `in_proj`, `qk` (Q K^T), `av` (A V) and `out_proj`. Calls of F.linear and
+    F.conv2d with a parameter as weight, and of F.scaled_dot_product_attention (`qk` and `av`), are quantised where
+    torch.fx can trace the forward that makes them. What cannot be quantised stays fp32, with one `CimqWarning` that
+    names it.
 
     Args:
         model: Any nn.Module.
@@ -96,21 +98,27 @@ def prepare(
     if not chosen:
         reasons = f" ({'; '.join(left_out)})" if left_out else ""
         raise ValueError(f"prepare: {type(model).__name__} has no nn.Conv2d or nn.Linear to quantise{reasons}")
-    bound = policy.bind([name or _ROOT for name, _ in chosen])
+    bound = policy.bind([name for choice in chosen for name in choice.layer_names()])
     if left_out:
         warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
 
     result = model if inplace else copy.deepcopy(model)
     owners: dict[int, QuantLayer] = {}  # of weights, by identity: tied ones have one owner
-    for index, (name, intercepts) in enumerate(chosen):
+    index = 0
+    for choice in chosen:
         # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
-        layer: Any = result.get_submodule(name)
-        layer.__class__ = quant_class(type(layer))
-        layer._attach(name or _ROOT, index, machine, per_channel, intercepts, act_offset)
-        if id(layer.weight) in owners:
-            layer.share_weight_scales(owners[id(layer.weight)])
-        owners.setdefault(id(layer.weight), layer)
-        layer.set_bits(*bound[name or _ROOT])
+        module: Any = result.get_submodule(choice.module)
+        for name, layer in zip(choice.layer_names(), choice.quantise(module), strict=True):
+            layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset)
+            weight = getattr(layer, "weight", None)
+            if id(weight) in owners:
+                layer.share_weight_scales(owners[id(weight)])
+            if weight is not None:
+                owners.setdefault(id(weight), layer)
+            layer.set_bits(*bound[name])
+            index += 1
+    for module in result.modules():
+        _leave_fused_path(module)
     exact.attach(result, _folded(result))
     if example_inputs is not None:
         from cimq.quantization.calibration import calibrate
@@ -144,47 +152,89 @@ def _some(names: list[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
-def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[tuple[str, bool]], list[str]]:
-    """Layers to quantise as (name, whether its forward is its own), and sentences about what is left in fp32."""
-    chosen: list[tuple[str, bool]] = []
+class _Choice(NamedTuple):
+    """A module to quantise. `intercepts`: it is a layer with a forward of its own."""
+
+    module: str
+    intercepts: bool = False
+    products: tuple[Product, ...] | None = None  # of a host
+    attention: bool = False
+
+    def layer_names(self) -> list[str]:
+        """Names in the policy."""
+        within: list[str] = []
+        if self.products is not None:
+            within = layer_names(list(self.products))
+        elif self.attention:
+            within = ["in_proj", "qk", "av", "out_proj"]
+        prefix = f"{self.module}." if self.module else ""
+        return [prefix + name for name in within] or [self.module or _ROOT]
+
+    def quantise(self, module: nn.Module) -> list[QuantLayer]:
+        """Changes the class of `module`; its layers, not attached yet."""
+        if self.products is not None:
+            return quantise_host(module, list(self.products))
+        if isinstance(module, nn.MultiheadAttention):
+            out_proj: Any = module.out_proj
+            out_proj.__class__ = quant_class(type(out_proj))
+            return quantise_attention(module)
+        module.__class__ = quant_class(type(module))
+        layer: Any = module
+        return [layer]
+
+
+def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[str]]:
+    """What to quantise, and sentences about what is left in fp32."""
+    chosen: list[_Choice] = []
     left_out: list[str] = []
     excluded_ids = {id(model.get_submodule(name)) for name in excluded}
-    for name, module in _visible_modules(model):
-        if id(module) in excluded_ids:
+    hidden: set[int] = set()  # inside attentions
+    for name, module in model.named_modules():
+        if id(module) in excluded_ids or id(module) in hidden:
             continue
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        title = f"{name or 'the model'} ({type(module).__name__})"
+        if isinstance(module, (nn.Conv2d, nn.Conv1d, nn.Linear)):
             reason, own_forward = _check_layer(module)
             if reason is None:
-                chosen.append((name, own_forward))
+                chosen.append(_Choice(name, own_forward))
             else:
-                left_out.append(f"{name or 'the model'} ({type(module).__name__}): {reason}")
-        elif isinstance(module, (*_OTHER_PRODUCTS, *_OPAQUE)):
-            left_out.append(f"{name or 'the model'} ({type(module).__name__}): this kind of layer is not quantised")
+                left_out.append(f"{title}: {reason}")
+        elif isinstance(module, nn.MultiheadAttention):
+            hidden.update(id(inner) for inner in module.modules())
+            reason = why_not(module)
+            if reason is None:
+                chosen.append(_Choice(name, attention=True))
+            else:
+                left_out.append(f"{title}: {reason}")
+        elif isinstance(module, _OTHER_PRODUCTS):
+            left_out.append(f"{title}: this kind of layer is not quantised")
+        else:
+            products, others = find_products(module)
+            if products:
+                chosen.append(_Choice(name, products=tuple(products)))
+            left_out += [f"{title}: its call of {other}" for other in others]
     return chosen, left_out
 
 
-def _visible_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """named_modules, without what lies inside modules that bypass their children."""
-    hidden: set[int] = set()
-    for module in model.modules():
-        if isinstance(module, _OPAQUE):
-            hidden.update(id(inner) for inner in module.modules() if inner is not module)
-    return ((name, module) for name, module in model.named_modules() if id(module) not in hidden)
+def _leave_fused_path(module: nn.Module) -> None:
+    """In evaluation PyTorch's transformer layers would read the weights from fused code, not by calling the layers."""
+    if isinstance(module, nn.TransformerEncoderLayer):
+        module.activation_relu_or_gelu = 0
+    if isinstance(module, nn.TransformerEncoder):
+        module.use_nested_tensor = module.enable_nested_tensor = False
 
 
-def _check_layer(module: nn.Conv2d | nn.Linear) -> tuple[str | None, bool]:
+def _check_layer(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> tuple[str | None, bool]:
     """(why it cannot be quantised or None, whether it has a forward of its own)."""
-    base = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.Linear
+    base: Any = next(kind for kind in (nn.Conv2d, nn.Conv1d, nn.Linear) if isinstance(module, kind))
     if isinstance(module, nn.modules.lazy.LazyModuleMixin) and module.has_uninitialized_params():
         return "it is lazy; run the model once before prepare", False
     if module.weight.dtype != torch.float32:
         return f"its weight is {str(module.weight.dtype).removeprefix('torch.')}, not float32", False
     if not bool(torch.isfinite(module.weight).all()):
         return "its weight holds NaN or infinite values", False
-    cls = type(module)
-    own = cls.forward is not base.forward or (
-        isinstance(module, nn.Conv2d) and type(module)._conv_forward is not nn.Conv2d._conv_forward
-    )
+    cls: Any = type(module)
+    own = cls.forward is not base.forward or (base is not nn.Linear and cls._conv_forward is not base._conv_forward)
     return (_check_own_forward(module) if own else None), own
 
 
@@ -203,12 +253,12 @@ class _Spy(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _check_own_forward(module: nn.Conv2d | nn.Linear) -> str | None:
+def _check_own_forward(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> str | None:
     """Runs the forward of a subclass once on a copy: it must make one product, with its own weight."""
     trial = copy.deepcopy(module).eval()
     device = trial.weight.device
-    if isinstance(trial, nn.Conv2d):
-        target: Any = F.conv2d
+    if not isinstance(trial, nn.Linear):
+        target: Any = F.conv2d if isinstance(trial, nn.Conv2d) else F.conv1d
         size = [max(16, 2 * d * k) for d, k in zip(trial.dilation, trial.kernel_size, strict=True)]
         x = torch.zeros(1, trial.in_channels, *size, device=device)
     else:
@@ -220,7 +270,7 @@ def _check_own_forward(module: nn.Conv2d | nn.Linear) -> str | None:
             trial(x)
     except Exception as error:
         return f"its own forward fails on a plain input ({type(error).__name__}: {error})"
-    name = "conv2d" if target is F.conv2d else "linear"
+    name = target.__name__
     if len(spy.weights) != 1:
         return f"its own forward calls torch's {name} {len(spy.weights)} times, not once"
     used, own = spy.weights[0], trial.weight

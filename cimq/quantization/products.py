@@ -141,5 +141,62 @@ def linear_product(
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
+def matmul_product(
+    x: Tensor,
+    w: Tensor,
+    *,
+    hardware: Hardware,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    **options: Any,
+) -> Tensor:
+    """Y of x @ w^T with matrices that are written at run time: x [N, R, I, n], w [N, R, m, n], Y [N, R, I, m].
+
+    Every sample is programmed anew; the R matrices of a sample are the groups of one `ops.crossbar_conv2d`, so that
+    their cells differ, and do not depend on what else is in the batch.
+    """
+    bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
+    if not torch.is_grad_enabled() and collapses(hardware):
+        largest = _largest_sum(w.flatten(0, 2), **bits)
+        if largest >= 2**31:
+            raise ValueError(f"sums of up to {largest} do not fit 32 bits")
+        if largest < _EXACT_FLOAT32 and x.device.type == "cpu":
+            return x.float() @ w.float().transpose(-1, -2)
+        return (x.double() @ w.double().transpose(-1, -2)).to(torch.int32)
+    repeats, rows, inputs = x.shape[1:]
+    outputs = w.shape[2]
+    samples = []
+    for x_one, w_one in zip(x, w, strict=True):
+        y = ops.crossbar_conv2d(
+            x_one.transpose(1, 2).reshape(1, repeats * inputs, rows, 1),
+            w_one.reshape(repeats * outputs, inputs, 1, 1),
+            hardware,
+            groups=repeats,
+            **bits,
+            **options,
+        )
+        samples.append(y.reshape(repeats, outputs, rows).transpose(1, 2))
+    return torch.stack(samples)
+
+
+class _IntegersOfGrid(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(scale)
+        return torch.round(values / scale)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> Any:
+        (scale,) = ctx.saved_tensors
+        return grad[0] / scale, None
+
+
+def integers_of_grid(values: Tensor, scale: Tensor) -> Tensor:
+    """rint(values / scale) of values that lie on the grid; gradient that of the division."""
+    y: Tensor = _IntegersOfGrid.apply(values, scale)  # type: ignore[no-untyped-call]
+    return y
+
+
 def _can_use_float32(x: Tensor, hardware: Hardware) -> bool:
     return x.device.type == "cpu" and collapses(hardware)

@@ -19,6 +19,7 @@ from cimq.quantization.products import (
     collapses,
     fake_quantize_act,
     fold,
+    integers_of_grid,
     quantize_act,
     varies,
 )
@@ -154,11 +155,17 @@ class QuantLayer(nn.Module):
         entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
         if float(entry[1, 0]) > 0:
             return
-        x_q, call, zero = self.quantize_input(self._adc_sample.x.to(entry.device)), self._adc_sample.call, self.act_zero
-        if zero is not None and "padding" in call:  # the number 0 is the integer -zero
-            x_q, call = F.pad(x_q, call["padding"], value=-int(zero)), {**call, "padding": (0, 0, 0, 0)}
         bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
-        entry.copy_(find_range(x_q, self.integer_weight(), self.hardware, *bits, call))
+        x_q, w_q, call = self._range_operands(self._adc_sample)
+        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call))
+
+    def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Integers of a sample, those of the weight, and the geometry, as `ops.calibrate_adc` takes them."""
+        x_q, call, zero = self.quantize_input(sample.x.to(self.act_scales.device)), sample.call, self.act_zero
+        if zero is not None and "padding" in call:  # the number 0 is the integer -zero
+            left_right = call["padding"][: 2 * (x_q.dim() - 2)]
+            x_q, call = F.pad(x_q, left_right, value=-int(zero)), {**call, "padding": (0, 0, 0, 0)}
+        return x_q, self.integer_weight(), call
 
     @torch.no_grad()
     def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
@@ -309,8 +316,8 @@ class QuantLayer(nn.Module):
             x_scale, w_scale = x_scale.detach(), w_scale.detach()
             column = w_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
             with torch.autocast(x.device.type, enabled=False):
-                x_int = _Integers.apply(x_hat.float(), x_scale)  # type: ignore[no-untyped-call]
-                w_int = _Integers.apply(w_hat.float(), column)  # type: ignore[no-untyped-call]
+                x_int = integers_of_grid(x_hat.float(), x_scale)
+                w_int = integers_of_grid(w_hat.float(), column)
                 y = self._shifted_integers(x_int, w_int, call, self._mvm_options())
                 y = y * self._per_output(x_scale * w_scale.expand(weight.shape[0]), y)
                 if bias is not None:
@@ -391,12 +398,10 @@ class QuantLayer(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Classes made for subclasses of nn.Conv2d and nn.Linear have no importable name: rebuild them from their base.
-        from cimq.quantization.layers import QuantConv2d, QuantLinear, new_instance
+        from cimq.quantization.layers import new_instance
 
-        cls = type(self)
-        if cls in (QuantConv2d, QuantLinear):
-            return super().__reduce_ex__(protocol)
-        return new_instance, (cls.__bases__[1],), self.__getstate__()
+        base = type(self).__dict__.get("_quantised_class")
+        return super().__reduce_ex__(protocol) if base is None else (new_instance, (base,), self.__getstate__())
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_observer": None}
@@ -412,17 +417,3 @@ class _ScaleFloor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad: Any) -> Any:
         return grad[0]
-
-
-class _Integers(torch.autograd.Function):
-    """rint(values / scale) of values that lie on the grid; gradient that of the division."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(scale)
-        return torch.round(values / scale)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Any) -> Any:
-        (scale,) = ctx.saved_tensors
-        return grad[0] / scale, None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from cimq.quantization.attention import AttentionCore, AttentionForward
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -26,6 +27,8 @@ class LeafTracer(fx.Tracer):
         """Quantised layers and torch.nn modules stay single nodes."""
         if isinstance(m, QuantLayer):
             return m not in self.inlined
+        if isinstance(m, (AttentionCore, AttentionForward)):
+            return True
         return super().is_leaf_module(m, module_qualified_name)
 
     def quantised_product(self, layer: QuantLayer, x: fx.Proxy, call: dict[str, Any]) -> fx.Proxy:
@@ -120,6 +123,8 @@ def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
 def is_foldable_norm(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether `norm` is a batch normalisation with fixed statistics over the outputs of `layer`."""
     kinds: Any = (nn.BatchNorm2d, nn.SyncBatchNorm) if isinstance(layer, nn.Conv2d) else (nn.BatchNorm1d,)
+    if isinstance(layer, nn.Conv1d):
+        kinds = (nn.BatchNorm1d, nn.SyncBatchNorm)
     return (
         isinstance(norm, kinds)
         and type(norm).forward in (nn.BatchNorm2d.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward)

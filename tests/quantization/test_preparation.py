@@ -271,7 +271,7 @@ class NeedsMore(nn.Linear):
         (NeedsMore(4, 4), r"odd \(NeedsMore\).*fails on a plain input"),
         (nn.Linear(4, 4).half(), "float16"),
         (nn.ConvTranspose2d(3, 3, 2), "this kind of layer is not quantised"),
-        (nn.MultiheadAttention(4, 2), "this kind of layer is not quantised"),
+        (nn.MultiheadAttention(4, 2, vdim=2), "another width than its queries"),
     ],
 )
 def test_what_cannot_be_quantised_stays_fp32_and_is_named(layer: nn.Module, reason: str) -> None:
