@@ -71,7 +71,7 @@ def set_chip(model: nn.Module, seed: int) -> None:
 def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
     """Parameter groups for an optimiser: scales apart, with a tenth of the rate and no weight decay.
 
-    Frozen parameters are left out.
+    Frozen parameters are left out. A model without quantised layers has one group.
 
     Example:
         >>> import torch, cimq
@@ -80,7 +80,6 @@ def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list
         >>> [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups]
         [(0.01, 0.0001), (0.001, 0.0)]
     """
-    quant_layers(model)
     scale_ids = {
         id(scales)
         for module in model.modules()

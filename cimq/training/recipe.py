@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +14,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from cimq.errors import CimqWarning
 from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
 from cimq.quantization.calibration import reestimate_bn
 from cimq.quantization.inspection import param_groups
+from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
 from cimq.training.evaluation import MetricFn, batch_size, evaluate
 from cimq.training.losses import cross_entropy, damping, distillation
@@ -84,6 +87,9 @@ def finetune(
 ) -> list[Epoch]:
     """Trains a prepared and calibrated model: SGD with momentum, cosine to zero, scales in a group of their own.
 
+    A model that is not prepared gets the same training in fp32, with a warning: the reference for what quantisation
+    costs.
+
     Modules that are in evaluation inside a model in training (frozen batch normalisations) stay so. Batch statistics
     are measured anew at the end. An interruption (Ctrl-C) is passed on; with `checkpoint`, training then goes on from
     the last whole epoch (`resume=True`) exactly as if it had not been interrupted.
@@ -140,6 +146,10 @@ def finetune(
         max_grad_norm=max_grad_norm,
         progress=progress,
     )
+    if not any(isinstance(module, QuantLayer) for module in model.modules()):
+        warnings.warn(
+            f"finetune: {type(model).__name__} has no quantised layers, it is trained in fp32", CimqWarning, 2
+        )
     optimizer = torch.optim.SGD(param_groups(model, lr, weight_decay), lr=lr, momentum=momentum)
     scaler = torch.amp.GradScaler(device_of(model).type, enabled=amp == "fp16")
     history: list[Epoch] = []

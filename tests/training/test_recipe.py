@@ -52,6 +52,14 @@ def digits() -> tuple[nn.Module, DataLoader, DataLoader, float]:  # type: ignore
     return model.eval(), train, test, cimq.evaluate(model, test)
 
 
+def test_an_unprepared_model_is_trained_in_fp32_and_says_so() -> None:
+    model = nn.Linear(4, 2)
+    before = model.weight.detach().clone()
+    with pytest.warns(cimq.CimqWarning, match="Linear has no quantised layers"):
+        cimq.finetune(model, [(torch.randn(8, 4), torch.arange(8) % 2)], epochs=1, lr=0.1)
+    assert not torch.equal(model.weight, before)
+
+
 @pytest.mark.parametrize(("bits", "bound"), [(4, 0.01), (2, 0.04)])
 def test_low_bits_reach_the_accuracy_of_fp32(digits: tuple, bits: int, bound: float) -> None:  # type: ignore[type-arg]
     model, train, test, reference = digits
