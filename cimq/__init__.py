@@ -26,6 +26,8 @@ _PUBLIC = {
     "convert": "cimq.quantization",
     "finetune": "cimq.training",
     "evaluate": "cimq.training",
+    "evaluate_chips": "cimq.training",
+    "chip_statistics": "cimq.training",
     "search": "cimq.policy_search",
     "SearchResult": "cimq.policy_search",
     "export": "cimq.bundle",

@@ -13,7 +13,25 @@ from pathlib import Path
 from typing import Any, cast
 
 from cimq import _C
-from cimq.structured_files import plain_value, read_structured, write_text_atomically
+from cimq.cell import Cell, Drift, Programming, ReadNoise, StuckAt, Wires, cell_from_plain
+from cimq.structured_files import plain_value, read_structured, write_text_atomically, yaml_text
+
+__all__ = [
+    "Adc",
+    "Area",
+    "Cell",
+    "Drift",
+    "Energy",
+    "Hardware",
+    "Programming",
+    "ReadNoise",
+    "Resources",
+    "StuckAt",
+    "Timing",
+    "Wires",
+    "presets",
+    "resolve",
+]
 
 _PRESET_FOLDER = Path(__file__).with_name("hardware_presets")
 
@@ -32,38 +50,6 @@ class Adc:
     bits: int | None = None
     range: str = "full_scale"
     placement: str = "differential"
-
-
-@dataclasses.dataclass(frozen=True)
-class Programming:
-    """Variation that programming leaves in a cell.
-
-    Attributes:
-        model: "none" or "gaussian".
-        sigma_levels: Standard deviation in level steps, 0 to 16.
-    """
-
-    model: str = "none"
-    sigma_levels: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """Memory cell. Give the conductance window as g_min/g_max or as hrs/lrs, or leave it out.
-
-    The window is descriptive: all computation is in level steps, and what level 0 conducts is taken as cancelled by
-    the subtraction of the pair or by the reference column. Read noise, stuck-at faults and drift are not simulated
-    yet; anything but None there is an error.
-    """
-
-    g_min_microsiemens: float | None = None
-    g_max_microsiemens: float | None = None
-    hrs_ohm: float | None = None
-    lrs_ohm: float | None = None
-    programming: Programming = dataclasses.field(default_factory=Programming)
-    read: None = None
-    stuck_at: None = None
-    drift: None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +97,7 @@ class Area:
 
 _GROUPS: dict[str, type[Any]] = {
     "adc": Adc,
-    "cell": Cell,
+    "wires": Wires,
     "timing": Timing,
     "resources": Resources,
     "energy": Energy,
@@ -132,7 +118,8 @@ class Hardware:
         mapping: "differential_column", "differential_row" or "offset".
         sign_magnitude: A differential pair stores a w-bit weight in w-1 magnitude bits.
         adc: Converter.
-        cell: Memory cell and its variation.
+        cell: Memory cell and its variation (`cimq.cell`).
+        wires: Resistance of word and bit lines.
         timing: Write and MVM time.
         resources: Crossbars and other limits.
         energy: Energy per event.
@@ -157,6 +144,7 @@ class Hardware:
     sign_magnitude: bool = False
     adc: Adc = dataclasses.field(default_factory=Adc)
     cell: Cell = dataclasses.field(default_factory=Cell)
+    wires: Wires = dataclasses.field(default_factory=Wires)
     timing: Timing = dataclasses.field(default_factory=Timing)
     resources: Resources = dataclasses.field(default_factory=Resources)
     energy: Energy = dataclasses.field(default_factory=Energy)
@@ -172,6 +160,27 @@ class Hardware:
         for name, value in json.loads(canonical).items():
             object.__setattr__(self, name, _field_from_plain(name, value))
         object.__setattr__(self, "_canonical", canonical)
+        object.__setattr__(self, "_varies", _C.hardware_varies(canonical))
+        object.__setattr__(self, "_fractional", _C.hardware_fractional(canonical))
+        object.__setattr__(self, "_lossless", _C.hardware_lossless(canonical))
+
+    @property
+    def varies(self) -> bool:
+        """Whether two chips of this machine, or two accesses of one chip, can differ."""
+        return bool(self.__dict__["_varies"])
+
+    @property
+    def fractional(self) -> bool:
+        """Whether cells or currents need not be whole level steps: they are then held in 1/256 level."""
+        return bool(self.__dict__["_fractional"])
+
+    @property
+    def lossless(self) -> bool:
+        """Whether every product on this machine is the digital one: cells are exact, and converters lose nothing.
+
+        True only where that holds for every layer; the crossbar operators find the other cases by themselves.
+        """
+        return bool(self.__dict__["_lossless"])
 
     @classmethod
     def preset(cls, name: str) -> Hardware:
@@ -285,10 +294,8 @@ class Hardware:
         if path.suffix == ".json":
             write_text_atomically(path, json.dumps(self.to_dict(), indent=2) + "\n")
         elif path.suffix in (".yaml", ".yml"):
-            import yaml
-
             # Escaped: written out, characters such as U+0085 would come back as line breaks.
-            write_text_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False))
+            write_text_atomically(path, yaml_text(self.to_dict()))
         else:
             raise ValueError(f"hardware is saved as .json, .yaml or .yml, got {path.name!r}")
 
@@ -323,7 +330,7 @@ def presets() -> list[str]:
     """Names of the machines that ship with cimq.
 
     Example:
-        >>> presets()
+        >>> presets()[:2]
         ['paper', 'paper-2b']
     """
     return sorted(path.stem for path in _PRESET_FOLDER.glob("*.yaml"))
@@ -353,16 +360,24 @@ def _field_from_plain(name: str, value: Any) -> Any:
     if name == "sources":
         return tuple(value.items())
     if name == "cell":
-        return Cell(**{**value, "programming": Programming(**value["programming"])})
+        return cell_from_plain(value)
     return _GROUPS[name](**value) if name in _GROUPS else value
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`; mappings are merged, everything else is replaced."""
+    """`over` on top of `base`; mappings are merged, everything else is replaced.
+
+    A mapping that names another `model` replaces the old one, whose fields mean nothing to it.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if not (isinstance(old, dict) and isinstance(value, dict)):
+            merged[key] = value
+        elif "model" in old and value.get("model", old["model"]) != old["model"]:
+            merged[key] = value
+        else:
+            merged[key] = _merge(old, value)
     return merged
 
 

@@ -141,8 +141,19 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what the loader would take for a number."""
+
+
 # YAML 1.1 reads 1e400 and 1e-3 (no dot) as text; JSON and people mean numbers.
-_UniqueKeyLoader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+for _rules in (_UniqueKeyLoader, _Dumper):
+    _rules.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
+def yaml_text(value: Any) -> str:
+    """Plain values as YAML that `read_structured` reads back as the same values."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return text
 
 
 def _one_line(text: str) -> str:

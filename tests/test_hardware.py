@@ -19,7 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cimq
-from cimq.hardware import Adc, Area, Cell, Energy, Hardware, Programming, Resources, Timing, presets, resolve
+from cimq.hardware import (
+    Adc,
+    Area,
+    Cell,
+    Drift,
+    Energy,
+    Hardware,
+    Programming,
+    ReadNoise,
+    Resources,
+    StuckAt,
+    Timing,
+    Wires,
+    presets,
+    resolve,
+)
 
 PAPER = Hardware.preset("paper")
 
@@ -36,27 +51,67 @@ def filled(
     return st.builds(kind, **{**fields, **special})
 
 
+def lists(low: float, high: float, count: int) -> st.SearchStrategy[tuple[float, ...]]:
+    return st.lists(st.floats(low, high), min_size=count, max_size=count).map(tuple)
+
+
 @st.composite
-def cells(draw: st.DrawFn) -> Cell:
-    low, high = sorted(draw(st.lists(st.floats(1e-6, 1e12), min_size=2, max_size=2, unique=True)))
-    window = draw(
-        st.sampled_from(
-            [{}, {"g_min_microsiemens": low, "g_max_microsiemens": high}, {"hrs_ohm": high, "lrs_ohm": low}]
-        )
+def cells(draw: st.DrawFn, cell_bits: int) -> tuple[Cell, Wires]:
+    levels = 2**cell_bits
+    sigma, ratio = st.floats(0, 16), st.floats(0, 4)
+    programming = [
+        st.just(Programming()),
+        st.builds(Programming, st.just("gaussian"), sigma),
+        st.builds(Programming, st.just("proportional"), sigma_ratio=ratio),
+        st.builds(Programming, st.just("lognormal"), sigma_ln=ratio),
+        st.builds(Programming, st.just("polynomial"), coefficients_levels=lists(-1, 1, 3)),
+        st.builds(Programming, st.just("table"), sigmas_levels=lists(0, 16, levels), means_levels=lists(0, 99, levels)),
+    ]
+    read = [
+        st.just(ReadNoise()),
+        st.builds(ReadNoise, st.just("constant"), sigma),
+        st.builds(ReadNoise, st.just("proportional"), sigma_ratio=ratio),
+    ]
+    window: dict[str, float] = {}
+    wires = Wires()
+    if draw(st.booleans()):
+        high = draw(st.floats(1e-3, 1e12))
+        low = high * draw(st.floats(1e-6, 0.25))
+        names = draw(st.sampled_from([("g_min_microsiemens", "g_max_microsiemens"), ("lrs_ohm", "hrs_ohm")]))
+        window = dict(zip(names, (low, high), strict=True))
+        programming += [
+            st.builds(Programming, st.just("gaussian"), sigma_microsiemens=st.floats(0, 1e15)),
+            st.builds(
+                Programming,
+                st.just("polynomial"),
+                coefficients_microsiemens=lists(-1, 1, 2),
+                reference_microsiemens=st.none() | st.floats(1e-3, 1e3),
+            ),
+            st.builds(Programming, st.just("table"), sigmas_microsiemens=lists(0, 9, levels)),
+        ]
+        wires = draw(st.builds(Wires, st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1)))
+    times = sorted(draw(st.lists(st.floats(1e-9, 1e12), min_size=2, max_size=2)))
+    hrs = draw(st.floats(0, 1))
+    cell = Cell(
+        **window,
+        programming=draw(st.one_of(programming)),
+        read=draw(st.one_of(read)),
+        stuck_at=draw(st.sampled_from([StuckAt(), StuckAt(hrs, 0.5 * (1 - hrs))])),
+        drift=Drift(draw(st.floats(-4, 4)), draw(ratio), *times),
     )
-    sigma = draw(st.floats(0, 16))
-    return Cell(**window, programming=draw(st.sampled_from([Programming(), Programming("gaussian", sigma)])))
+    return cell, wires
 
 
 @st.composite
 def machines(draw: st.DrawFn) -> Hardware:
     mapping = draw(st.sampled_from(["differential_column", "differential_row", "offset"]))
-    cell = draw(cells())
+    cell_bits = draw(st.integers(1, 6))
+    cell, wires = draw(cells(cell_bits))
     return Hardware(
         name=draw(texts.filter(lambda text: len(text.encode()) <= 200)),
         rows=draw(st.integers(2, 65536)),
         cols=draw(st.integers(1, 65536)),
-        cell_bits=draw(st.integers(1, 8 if cell.programming.sigma_levels == 0 else 6)),
+        cell_bits=cell_bits,
         dac_bits=draw(st.integers(1, 8)),
         mapping=mapping,
         sign_magnitude=mapping != "offset" and draw(st.booleans()),
@@ -69,6 +124,7 @@ def machines(draw: st.DrawFn) -> Hardware:
             )
         ),
         cell=cell,
+        wires=wires,
         timing=Timing(draw(st.just(0.0) | st.floats(1e-6, 1e9)), draw(st.floats(1e-6, 1e9))),
         resources=draw(filled(Resources, counts, bus_bytes_per_us=rates)),
         energy=draw(filled(Energy, quantities)),
@@ -117,21 +173,29 @@ def test_defaults_are_the_paper_numbers() -> None:
 
 
 def test_presets_have_a_source_for_every_number() -> None:
-    assert cimq.presets() == presets() == ["paper", "paper-2b"]
+    assert cimq.presets() == presets()
+    assert {"paper", "paper-2b", "rram-wan2022", "rram-wan2022-1d", "rram-wan2022-2d", "rram-milo2021"} <= set(presets())
+    assert {"rram-cmo-hfox", "pcm-joshi2020", "pcm-nandakumar2019"} <= set(presets())
 
-    def numbers(value: Any, path: str = "") -> list[str]:
+    def numbers(value: Any, path: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
-            return [leaf for key, item in value.items() for leaf in numbers(item, f"{path}.{key}".lstrip("."))]
-        return [path] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
+            return {
+                leaf: number
+                for key, item in value.items()
+                for leaf, number in numbers(item, f"{path}.{key}".lstrip(".")).items()
+            }
+        is_number = isinstance(value, (int, float, list)) and not isinstance(value, bool)
+        return {path: value} if is_number else {}
 
+    # An effect that is off has the numbers of the default cell: nothing to source.
+    default = Hardware().to_dict()
+    off = numbers({"cell": default["cell"], "wires": default["wires"]})
     for name in presets():
         hw = Hardware.preset(name)
         assert hw.name == name
         fields = hw.to_dict()
-        for path in numbers({key: fields[key] for key in fields if key != "sources"}):
-            if path == "cell.programming.sigma_levels":
-                continue  # zero because the model is "none"
-            assert hw.source(path), f"{name}: {path}"
+        for path, number in numbers({key: fields[key] for key in fields if key != "sources"}).items():
+            assert off.get(path) == number or hw.source(path), f"{name}: {path}"
     two = Hardware.preset("paper-2b")
     assert two == PAPER.replace(name="paper-2b", cell_bits=2)
     assert two.source("cell_bits") != PAPER.source("cell_bits")
@@ -144,6 +208,9 @@ def test_replace_merges_mappings_and_takes_dataclasses() -> None:
     assert hw.replace(adc=Adc(4)).adc == Adc(4)
     assert hw.replace(cell=Cell(hrs_ohm=1e6, lrs_ohm=1e4)).cell.programming == Programming()
     assert hw.replace(adc=None).adc == Adc()
+    table = hw.replace(cell={"programming": {"model": "table", "sigmas_levels": [0.1] * 16}})  # another model: afresh
+    assert table.cell.programming == Programming("table", sigmas_levels=(0.1,) * 16)
+    assert table.replace(cell={"programming": {"model": "none"}}).cell == Cell()
     assert hw.replace(rows=np.int64(64), timing={"mvm_time_us": np.float32(0.5)}).timing.mvm_time_us == 0.5
     assert (PAPER.rows, PAPER.adc.bits) == (256, None)
 
@@ -200,10 +267,28 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"timing": {"mvm_time_us": 1e-9}}, r"timing\.mvm_time_us must be at least one picosecond"),
     ({"timing": {"write_time_us": 1e-9}}, r"timing\.write_time_us must be 0 or at least one picosecond"),
     ({"timing": {"mvm_time": 1.4}}, r"unknown key 'timing\.mvm_time' \(did you mean 'mvm_time_us'\?\)"),
-    ({"cell": {"read": {"sigma_levels": 0.1}}}, r"cell\.read must be null: read noise is not simulated yet"),
-    ({"cell": {"stuck_at": {"hrs": 0.01}}}, r"cell\.stuck_at must be null: a stuck-at fault is not simulated yet"),
-    ({"cell": {"drift": {"nu": 0.05}}}, r"cell\.drift must be null: drift is not simulated yet"),
-    ({"cell": {"programming": {"model": "lognormal"}}}, "model must be one of none, gaussian"),
+    ({"cell": {"read": {"sigma_levels": 0.1}}}, r"sigma_levels must be 0 with model none: it belongs to model constant"),
+    ({"cell": {"read": {"model": "pink"}}}, r"cell\.read\.model must be one of none, constant, proportional, got"),
+    ({"cell": {"stuck_at": {"hrs": 0.01}}}, r"unknown key 'cell\.stuck_at\.hrs'; allowed: hrs_rate, lrs_rate"),
+    ({"cell": {"stuck_at": {"lrs_rate": 1.5}}}, r"cell\.stuck_at\.lrs_rate must be a number from 0\.0 to 1\.0, got 1\.5"),
+    ({"cell": {"drift": {"time_s": 0.5}}}, r"cell\.drift\.time_s must be at least t0_s, .* got 0\.5 and 1"),
+    ({"cell": {"drift": {"nu": "fast"}}}, r"cell\.drift\.nu must be a number from -4\.0 to 4\.0"),
+    ({"cell": {"programming": {"model": "lognormal"}}}, "model lognormal needs sigma_ln"),
+    ({"cell": {"programming": {"model": "weibull"}}}, "model must be one of none, gaussian, proportional, polynomial"),
+    (
+        {"cell": {"programming": {"model": "polynomial", "coefficients_levels": 0.1}}},
+        r"coefficients_levels must be a list of 1 to 16 numbers or null, got 0\.1",
+    ),
+    (
+        {"cell": {"programming": {"model": "table", "sigmas_levels": [0.1] * 8}}},
+        r"sigmas_levels must have one value per level \(16 with cell_bits 4\), got 8",
+    ),
+    ({"cell": {"programming": {"model": "gaussian", "sigma_microsiemens": 1}}}, "sigma_microsiemens needs a .* window"),
+    ({"wires": {"word_line_ohm": 1}}, "wires need a conductance window"),
+    (
+        {"cell": {"g_min_microsiemens": 9, "g_max_microsiemens": 10, "stuck_at": {"hrs_rate": 0.1}}},
+        r"the top level must conduct at most 127 level steps .* conducts 150; use fewer cell_bits or a larger on/off",
+    ),
     ({"cell": {"programming": {"sigma_levels": 0.1}}}, r"sigma_levels must be 0 with model none, got 0\.1"),
     ({"cell": {"g_min_microsiemens": 5}}, "must both be given, the first below the second"),
     ({"cell": {"hrs_ohm": 1e4, "lrs_ohm": 1e6}}, "the first above the second"),

@@ -20,7 +20,7 @@ from cimq.bundle.loader import Bundle, load_bundle
 from cimq.bundle.network import Network
 from cimq.bundle.programs import PROGRAM, compile_layers, latency_entry
 from cimq.errors import CimqWarning
-from cimq.hardware import Hardware
+from cimq.hardware import Cell, Hardware, Wires
 from cimq.policy import Policy
 from cimq.quantization import convert, layer_outputs, quant_layers
 from cimq.quantization.converted import CrossbarLayer
@@ -153,8 +153,7 @@ def _policy(network: Network) -> Policy:
 def _digital(converted: fx.GraphModule, hardware: Hardware) -> fx.GraphModule:
     """The converted model with exact conversion: what model.onnx can express."""
     adc = dataclasses.replace(hardware.adc, bits=None, range="full_scale")
-    programming = dataclasses.replace(hardware.cell.programming, model="none", sigma_levels=0.0)
-    ideal = hardware.replace(adc=adc, cell=dataclasses.replace(hardware.cell, programming=programming))
+    ideal = hardware.replace(adc=adc, cell=Cell(), wires=Wires())
     digital = copy.deepcopy(converted)
     for module in digital.modules():
         if isinstance(module, CrossbarLayer):

@@ -93,6 +93,7 @@ def _crossbar_mvm(
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
     backend: str = "auto",
+    first_access: int = 0,
 ) -> Tensor:
     if w_q.dim() != 2:
         raise ValueError(f"crossbar_mvm: w_q must be [outputs, inputs], got shape {list(w_q.shape)}")
@@ -126,6 +127,7 @@ def _crossbar_conv2d(
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
     backend: str = "auto",
+    first_access: int = 0,
 ) -> Tensor:
     shape = [*([] if chips is None else [chips]), *_conv_shape(x_q, w_q, stride, padding, dilation)]
     return x_q.new_empty(shape, dtype=_result_dtype(x_q, w_q, hardware, weight_bits, act_bits, act_signed))

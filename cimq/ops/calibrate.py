@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,14 @@ def _current_histograms(
 ) -> list[Histogram]:
     """Currents of every slice over tiles, digits and groups; each counts with its digit's squared weight."""
     levels, _ = reference.weight_levels(w, hardware, weight_bits)
+    # What level 0 conducts flows in columns that are converted on their own, to the nearest level step.
+    apart = reference.converts_columns_apart(hardware)
+    base = reference.base_level(hardware) / reference.LEVEL_UNIT if apart else 0.0
     digits, digit_weights, _ = reference.input_digits(x, hardware, act_bits, act_signed)
     per_tile = reference.tile_inputs(hardware)
     subtracted = hardware.mapping != "offset" and reference.is_signed(hardware)
-    bound = min(per_tile, w.shape[1]) * (2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
+    inputs = min(per_tile, w.shape[1])
+    bound = math.ceil(inputs * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1))
     counts = np.zeros((levels.shape[0], 2 * bound + 1))
     outputs, channels = w.shape[0] // groups, x.shape[1] // groups
     for group in range(groups):
@@ -127,6 +132,8 @@ def _current_histograms(
                     # Products of small integers: exact in float32.
                     columns = [applied @ polarity[:, start : start + per_tile].T for polarity in cells]
                     columns = [columns[0] - columns[1]] if subtracted else columns
+                    if base:
+                        columns = [np.rint(column + base * applied.sum(1, keepdims=True)) for column in columns]
                     for column in columns:
                         found = np.bincount(column.astype(np.int64).ravel() + bound, minlength=2 * bound + 1)
                         counts[s] += found * float(weight) ** 2

@@ -28,6 +28,7 @@ def crossbar_mvm(
     layer: int = 0,
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
+    first_access: int = 0,
 ) -> Tensor:
     """`x_q @ w_q.T` as a crossbar machine computes it: input digits, weight slices, row tiles, converters.
 
@@ -52,10 +53,12 @@ def crossbar_mvm(
         layer: Number of the layer, which keeps the cells of layers apart.
         adc_lo: Lowest current of each weight slice `[n_w]`, integer level steps; for `adc.range` calibrated or learned.
         adc_lsb: Converter step of each weight slice `[n_w]`, level steps; likewise. See `calibrate_adc`.
+        first_access: Number of the first row's access. Read noise is new for every access: to split a batch and get
+            the same bits, pass the number of rows before each part.
 
     Returns:
         `[..., m]`, or `[chips, ..., m]`. For integer operands int32 where every converter step is one level (ideal,
-        or granular with enough bits) and cells do not vary, else float32. For floating operands float32, or float64
+        or granular with enough bits) and cells are exactly their levels, else float32. For floating operands float32, or float64
         if one of them is.
 
     Raises:
@@ -73,11 +76,11 @@ def crossbar_mvm(
     if backend == "reference":
         return reference.crossbar_mvm(
             x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
-            chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb,
+            chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
         )  # fmt: skip
     out: Tensor = torch.ops.cimq.crossbar_mvm(
         x_q, w_q, hardware_json(hardware), weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb,
-        backend,
+        backend, first_access,
     )  # fmt: skip
     return out
 
@@ -100,6 +103,7 @@ def crossbar_conv2d(
     layer: int = 0,
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
+    first_access: int = 0,
 ) -> Tensor:
     """2-D convolution as a crossbar machine computes it; every group is a matrix, see `crossbar_mvm`.
 
@@ -123,6 +127,7 @@ def crossbar_conv2d(
         layer: Number of the layer.
         adc_lo: As in `crossbar_mvm`; all groups share it.
         adc_lsb: As in `crossbar_mvm`; all groups share it.
+        first_access: Number of the first output position's access: (images before) * H' * W'. See `crossbar_mvm`.
 
     Returns:
         `[N, O, H', W']`, or `[chips, N, O, H', W']`; types as in `crossbar_mvm`.
@@ -143,11 +148,11 @@ def crossbar_conv2d(
         return reference.crossbar_conv2d(
             x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
             stride=geometry[0], padding=geometry[1], dilation=geometry[2], groups=groups, chips=chips, seed=seed,
-            layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb,
+            layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
         )  # fmt: skip
     out: Tensor = torch.ops.cimq.crossbar_conv2d(
         x_q, w_q, hardware_json(hardware), weight_bits, act_bits, act_signed, *geometry, chips, seed, layer, adc_lo,
-        adc_lsb, backend,
+        adc_lsb, backend, first_access,
     )  # fmt: skip
     return out
 

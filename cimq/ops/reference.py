@@ -1,12 +1,13 @@
 """The crossbar products as plain loops: the specification that every kernel is tested against (docs/numbers.md).
 
 Written from the equations and not from the kernels: weights are split into cells and activations into digits here, and
-every converter is a line of NumPy float32 arithmetic. The one thing taken from the compiled code is the variation of
-programmed cells, whose statistics have tests of their own. Slow on purpose; reads best from `crossbar_matmul` down.
+every converter is a line of NumPy float32 arithmetic. The one thing taken from the compiled code is what programmed
+cells conduct, whose statistics have tests of their own; read noise is in `reference_read`. Slow on purpose; reads best from `crossbar_matmul` down.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cimq import _C
 from cimq.hardware import Hardware
+from cimq.ops.reference_read import base_level, read_noise
 
 IntArray = npt.NDArray[np.int64]
-LEVEL_UNIT = 256  # conductances of varying cells are integers in 1/256 of a level step
+LEVEL_UNIT = 256  # conductances of cells that are not exactly their level are integers in 1/256 of a level step
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,12 @@ def is_signed(hardware: Hardware) -> bool:
     return hardware.mapping == "differential_row"
 
 
+def converts_columns_apart(hardware: Hardware) -> bool:
+    """Whether the two columns of a pair have a converter each."""
+    pairs = hardware.mapping == "differential_column" and hardware.adc.bits is not None
+    return pairs and hardware.adc.placement == "per_column"
+
+
 def converters(
     hardware: Hardware, slices: int, adc_lo: Tensor | None, adc_lsb: Tensor | None, unit: int
 ) -> list[Converter] | None:
@@ -128,7 +137,9 @@ def converters(
             Converter(lowest, highest, int(lo), float(lsb), unit)
             for lo, lsb in zip(adc_lo.tolist(), adc_lsb.double().tolist(), strict=True)
         ]
-    full_scale = tile_inputs(hardware) * (2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
+    # A column that is converted on its own carries what level 0 conducts; elsewhere that is cancelled before.
+    base = base_level(hardware) / LEVEL_UNIT if converts_columns_apart(hardware) else 0.0
+    full_scale = tile_inputs(hardware) * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
     lsb = (2 if signed else 1) * full_scale / (levels - 1)
     if hardware.adc.range == "granular":
         lsb = max(1.0, lsb)
@@ -149,6 +160,7 @@ def crossbar_matmul(
     first_output: int = 0,
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
+    first_access: int = 0,
 ) -> npt.NDArray[Any]:
     """One chip's result for one matrix.
 
@@ -165,34 +177,56 @@ def crossbar_matmul(
         first_output: Number of the first row of `w_q` within its layer.
         adc_lo: See `converters`.
         adc_lsb: See `converters`.
+        first_access: Number of the first row's access, for read noise.
 
     Returns:
         [B, m], int64 where every converter step is one level, else float32.
     """
     levels, slice_weights = weight_levels(w_q, hardware, weight_bits)
     digits, digit_weights, shift = input_digits(x_q, hardware, act_bits, act_signed)
-    varies = hardware.cell.programming.model != "none" and hardware.cell.programming.sigma_levels > 0
-    unit = LEVEL_UNIT if varies else 1
-    if varies:
+    unit = LEVEL_UNIT if hardware.fractional else 1
+    conductances = levels
+    if hardware.fractional:
         cells = torch.ops.cimq.programmed_levels(
             torch.from_numpy(w_q), hardware.to_json(), weight_bits, seed, chip, layer, first_output
         )
-        levels = cells.numpy().astype(np.int64)
+        conductances = cells.numpy().astype(np.int64)
+        # The reference column carries level 0 in every row and is subtracted before conversion.
+        levels = conductances - base_level(hardware) if hardware.mapping == "offset" else conductances
     adcs = converters(hardware, len(slice_weights), adc_lo, adc_lsb, unit)
     per_tile = tile_inputs(hardware)
     tiles = [slice(start, start + per_tile) for start in range(0, w_q.shape[1], per_tile)]
-    pair_is_converted_apart = hardware.mapping == "differential_column" and not is_signed(hardware)
+    pair_is_converted_apart = converts_columns_apart(hardware)
+    noise = read_noise(
+        hardware,
+        tile_inputs=min(per_tile, w_q.shape[1]),
+        largest_digit=2 ** min(hardware.dac_bits, act_bits) - 1,
+        cells_per_column=1 if pair_is_converted_apart else conductances.shape[1],
+        largest_conductance=_C.largest_conductance(hardware.to_json(), weight_bits),
+        seed=seed, chip=chip, layer=layer, first_output=first_output,
+    )  # fmt: skip
+    accesses = first_access + np.arange(x_q.shape[0])
 
     slice_sums = []
     for s in range(len(slice_weights)):
         total = np.zeros((x_q.shape[0], w_q.shape[0]), np.int64)
-        for rows in tiles:
-            for digit, digit_weight in zip(digits, digit_weights, strict=True):
-                columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]
-                if len(columns) == 2 and not pair_is_converted_apart:
-                    columns = [columns[0] - columns[1]]
-                codes = [column if adcs is None else adcs[s].codes(column) for column in columns]
-                total += digit_weight * (codes[0] - codes[1] if len(codes) == 2 else codes[0])
+        for (t, rows), (i, digit) in itertools.product(enumerate(tiles), enumerate(digits)):
+            columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]
+            if noise is not None:
+                squares = [(digit[:, rows] ** 2) @ noise.variances(cells[:, rows]).T for cells in conductances[s]]
+            if len(columns) == 2 and not pair_is_converted_apart:
+                columns = [columns[0] - columns[1]]
+            if noise is not None:
+                apart = pair_is_converted_apart
+                seen = squares if apart else [sum(squares)]
+                columns = [
+                    column + noise.noise(
+                        variance, accesses, tile=t, digit=i, weight_slice=s, polarity=polarity if apart else None
+                    )
+                    for polarity, (column, variance) in enumerate(zip(columns, seen, strict=True))
+                ]  # fmt: skip
+            codes = [column if adcs is None else adcs[s].codes(column) for column in columns]
+            total += digit_weights[i] * (codes[0] - codes[1] if len(codes) == 2 else codes[0])
         slice_sums.append(total)
 
     # What was added to the operands comes off again, digitally: the input's shift times the weights, and the offset
@@ -202,7 +236,7 @@ def crossbar_matmul(
         correction = correction - 2 ** (weight_bits - 1) * (x_q + shift).sum(axis=1)[:, None]
 
     result: npt.NDArray[Any]
-    if not varies and (adcs is None or all(adc.lsb == 1.0 and adc.lo == 0 for adc in adcs)):
+    if not hardware.fractional and (adcs is None or all(adc.lsb == 1.0 and adc.lo == 0 for adc in adcs)):
         result = correction
         for worth, total in zip(slice_weights, slice_sums, strict=True):
             result = result + worth * total
@@ -231,6 +265,7 @@ def crossbar_mvm(
     layer: int = 0,
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
+    first_access: int = 0,
 ) -> Tensor:
     """`cimq.ops.crossbar_mvm` as plain loops, with gradients by autograd of the digital product."""
     if w_q.dim() != 2 or x_q.dim() < 1 or x_q.shape[-1] != w_q.shape[1]:
@@ -240,7 +275,7 @@ def crossbar_mvm(
     results = [
         crossbar_matmul(
             x, w, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
-            layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb,
+            layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
         )
         for chip in range(chips or 1)
     ]  # fmt: skip
@@ -269,6 +304,7 @@ def crossbar_conv2d(
     layer: int = 0,
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
+    first_access: int = 0,
 ) -> Tensor:
     """`cimq.ops.crossbar_conv2d` as patches and one matrix per group; padding is (left, right, top, bottom)."""
     if x_q.dim() != 4 or w_q.dim() != 4 or x_q.shape[1] != groups * w_q.shape[1]:
@@ -289,6 +325,7 @@ def crossbar_conv2d(
                 w[group * outputs : (group + 1) * outputs],
                 hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
                 layer=layer, first_output=group * outputs, adc_lo=adc_lo, adc_lsb=adc_lsb,
+                first_access=first_access,
             )
             for group in range(groups)
         ]  # fmt: skip

@@ -39,6 +39,23 @@ def check_supported(hardware: Hardware) -> None:
         )
 
 
+def check_same_ranges(hardware: Hardware, training: Hardware) -> None:
+    """Refuses a training machine whose calibrated converter would need ranges other than those of `hardware`.
+
+    Raises:
+        ValueError: If they differ in anything that the ranges depend on; names it.
+    """
+    if not needs_ranges(training):
+        return
+    for field in ("rows", "cell_bits", "dac_bits", "mapping", "sign_magnitude", "adc"):
+        evaluated, trained = getattr(hardware, field), getattr(training, field)
+        if evaluated != trained:
+            raise ValueError(
+                f"the training machine's converter is calibrated, so its {field} must be that of the machine, "
+                f"{evaluated}, got {trained}; or give it another adc.range"
+            )
+
+
 def empty_ranges(device: torch.device) -> Tensor:
     """[weight bits, act bits, (lo, lsb), slice]; a step of 0 marks what is not calibrated."""
     return torch.zeros(MAX_BITS, MAX_BITS, 2, MAX_BITS, device=device)

@@ -17,7 +17,7 @@ from cimq import ops
 from cimq.quantization.adc_ranges import AdcSample
 from cimq.quantization.layers import BorrowedLinear
 from cimq.quantization.offsets import fake_quantize_offset
-from cimq.quantization.products import collapses, fake_quantize_act, integers_of_grid, matmul_product
+from cimq.quantization.products import fake_quantize_act, integers_of_grid, matmul_product
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import MAX_BITS, mse_scales, weight_range
 
@@ -85,7 +85,7 @@ class QuantMatmul(QuantLayer):
         low, high = weight_range(self.weight_bits)
         grad_scale = (max(1, weight[0].numel()) * high) ** -0.5
         w_hat = ops.fake_quantize(weight, w_scale, low, high, grad_scale=grad_scale, binary=self.weight_bits == 1)
-        if collapses(self.hardware):
+        if self._machine().lossless:
             return self._float_product(x_hat, w_hat, None, call)
         x_scale, w_scale = x_scale.detach(), w_scale.detach()
         with torch.autocast(x.device.type, enabled=False):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cimq.quantization import exact
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.offsets import quantize_offset, zero_correction
-from cimq.quantization.products import collapses, conv2d_product, fold, linear_product, quantize_act
+from cimq.quantization.products import conv2d_product, fold, linear_product, quantize_act
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import act_range
 
@@ -108,7 +108,7 @@ class CrossbarLayer(nn.Module):
 
     def _note(self, Y: Tensor) -> None:
         if self._tap is not None:
-            self._tap(self, Y.to(torch.int32) if collapses(self.hardware) else Y.clone())
+            self._tap(self, Y.to(torch.int32) if self.hardware.lossless else Y.clone())
 
     def _finish(self, Y: Tensor, shape: tuple[int, ...]) -> Tensor:
         self._note(Y)

@@ -16,6 +16,7 @@ from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
 from cimq.quantization.attention import QuantMatmul
+from cimq.quantization.converted import CrossbarLayer
 from cimq.quantization.layers import QuantConv1d, QuantConv2d
 from cimq.quantization.quant_layer import Observer, QuantLayer
 
@@ -55,17 +56,42 @@ def get_policy(model: nn.Module) -> Policy:
     return Policy({name: (layer.weight_bits, layer.act_bits) for name, layer in quant_layers(model)})
 
 
-def set_hardware(model: nn.Module, hardware: Hardware | str | Path) -> None:
-    """Moves a prepared model to another machine; ranges of calibrated converters are worked out anew."""
+def set_hardware(
+    model: nn.Module, hardware: Hardware | str | Path, *, training: Hardware | str | Path | None = None
+) -> None:
+    """Moves a prepared model to another machine; ranges of calibrated converters are worked out anew.
+
+    Args:
+        model: A prepared model.
+        hardware: The machine.
+        training: What training computes with instead, for instance the same machine with more noise; None: `hardware`.
+
+    Raises:
+        ValueError: If the model is not prepared, or the converter of `training` is calibrated and not that of
+            `hardware`, whose ranges it would use.
+    """
     machine = resolve(hardware)
+    trained_on = None if training is None else resolve(training)
     for _, layer in quant_layers(model):
-        layer.set_hardware(machine)
+        layer.set_hardware(machine, trained_on)
 
 
 def set_chip(model: nn.Module, seed: int) -> None:
-    """Chooses the chip (one draw of all cell variation) that evaluation uses."""
-    for _, layer in quant_layers(model):
+    """Chooses the chip (one draw of all cell variation) that evaluation uses; of a prepared or a converted model."""
+    for layer in chip_seeds(model):
         layer.chip_seed = int(seed)
+
+
+def chip_seeds(model: nn.Module) -> dict[QuantLayer | CrossbarLayer, int]:
+    """The quantised or converted layers with the seed of the chip that each is on.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    layers = {module: module.chip_seed for module in model.modules() if isinstance(module, (QuantLayer, CrossbarLayer))}
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")
+    return layers
 
 
 def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ def prepare(
     per_channel: bool = True,
     act_offset: bool = False,
     example_inputs: Any = None,
+    training_hardware: Hardware | str | Path | None = None,
 ) -> nn.Module:
     """Makes a model ready for calibration and quantisation-aware training.
 
@@ -70,6 +71,8 @@ def prepare(
             integer zero point: unsigned integers on the crossbar even for inputs like those after SiLU or GELU, which
             are a little negative; and one digital addition per output.
         example_inputs: One input (or a tuple of inputs) to calibrate with at once; else call `calibrate`.
+        training_hardware: The machine that training computes with, for instance `hardware` with more noise; None:
+            `hardware`. Evaluation, conversion and export use `hardware`.
 
     Returns:
         The prepared model, in the train/eval mode of `model`.
@@ -91,6 +94,7 @@ def prepare(
     if any(isinstance(module, QuantLayer) for module in model.modules()):
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
     machine = resolve(hardware)
+    trained_on = None if training_hardware is None else resolve(training_hardware)
     if not isinstance(policy, Policy):
         policy = Policy.uniform(8, 8) if policy is None else Policy.load(policy)
     excluded = _excluded_names(model, [exclude] if isinstance(exclude, str) else list(exclude))
@@ -109,7 +113,7 @@ def prepare(
         # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
         module: Any = result.get_submodule(choice.module)
         for name, layer in zip(choice.layer_names(), choice.quantise(module), strict=True):
-            layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset)
+            layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset, trained_on)
             weight = getattr(layer, "weight", None)
             if id(weight) in owners:
                 layer.share_weight_scales(owners[id(weight)])

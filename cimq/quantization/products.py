@@ -16,32 +16,6 @@ from cimq.quantization.quantizers import act_range, weight_range
 _EXACT_FLOAT32 = 2**24
 
 
-def varies(hardware: Hardware) -> bool:
-    """Whether cells of this machine differ from what was programmed."""
-    programming = hardware.cell.programming
-    return bool(programming.model != "none" and programming.sigma_levels > 0)
-
-
-def collapses(hardware: Hardware) -> bool:
-    """Whether products on this machine are the digital ones: nothing varies, and the converter loses nothing.
-
-    True only where that holds for every layer; the crossbar operator finds the other cases by itself.
-    """
-    if varies(hardware):
-        return False
-    if hardware.adc.bits is None:
-        return True
-    if hardware.adc.range != "granular":
-        return False
-    row_pairs = hardware.mapping == "differential_row"
-    pair_converted = hardware.mapping == "differential_column" and hardware.adc.placement == "differential"
-    signed = row_pairs or pair_converted
-    rows = hardware.rows // 2 if row_pairs else hardware.rows
-    full_scale = rows * (2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)
-    wanted: int = full_scale * (2 if signed else 1)
-    return bool(wanted <= 2**hardware.adc.bits - (2 if signed else 1))
-
-
 def fold(act_scale: Tensor, weight_scale: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     """Multiplier and bias of every output: computed in float64, rounded once.
 
@@ -157,7 +131,7 @@ def matmul_product(
     their cells differ, and do not depend on what else is in the batch.
     """
     bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
-    if not torch.is_grad_enabled() and collapses(hardware):
+    if not torch.is_grad_enabled() and hardware.lossless:
         largest = _largest_sum(w.flatten(0, 2), **bits)
         if largest >= 2**31:
             raise ValueError(f"sums of up to {largest} do not fit 32 bits")
@@ -167,12 +141,13 @@ def matmul_product(
     repeats, rows, inputs = x.shape[1:]
     outputs = w.shape[2]
     samples = []
-    for x_one, w_one in zip(x, w, strict=True):
+    for index, (x_one, w_one) in enumerate(zip(x, w, strict=True)):
         y = ops.crossbar_conv2d(
             x_one.transpose(1, 2).reshape(1, repeats * inputs, rows, 1),
             w_one.reshape(repeats * outputs, inputs, 1, 1),
             hardware,
             groups=repeats,
+            first_access=index * rows,  # read noise is new for every sample
             **bits,
             **options,
         )
@@ -199,4 +174,4 @@ def integers_of_grid(values: Tensor, scale: Tensor) -> Tensor:
 
 
 def _can_use_float32(x: Tensor, hardware: Hardware) -> bool:
-    return x.device.type == "cpu" and collapses(hardware)
+    return x.device.type == "cpu" and hardware.lossless

@@ -12,16 +12,14 @@ from torch import Tensor, fx, nn
 from cimq import ops
 from cimq.hardware import Hardware
 from cimq.quantization import exact
-from cimq.quantization.adc_ranges import AdcSample, check_supported, empty_ranges, find_range, needs_ranges
+from cimq.quantization.adc_ranges import AdcSample, check_same_ranges, check_supported, empty_ranges, find_range, needs_ranges
 from cimq.quantization.exact import folded_norm
 from cimq.quantization.offsets import fake_quantize_offset, quantize_offset, zero_correction, zero_point
 from cimq.quantization.products import (
-    collapses,
     fake_quantize_act,
     fold,
     integers_of_grid,
     quantize_act,
-    varies,
 )
 from cimq.quantization.quantizers import MAX_BITS, SMALLEST_SCALE, act_range, mse_scales, weight_range
 
@@ -47,6 +45,7 @@ class QuantLayer(nn.Module):
         act_bits: Bits of the input, 1 to 8; set by `set_policy`.
         act_signed: Whether the input is quantised with a sign; None before `calibrate`.
         hardware: The crossbar machine.
+        training_hardware: The machine that training computes with; None: `hardware`.
         weight_scales: Parameter [8, O] (or [8, 1] per tensor): row w-1 is the scale of w bits; 0 where not made yet.
         act_scales: Parameter [8]: entry a-1 is the scale of a bits; 0 before `calibrate`.
         act_offsets: Parameter [8] with `prepare(..., act_offset=True)`, else None: entry a-1 rounds to the zero point z
@@ -62,6 +61,7 @@ class QuantLayer(nn.Module):
     act_bits: int
     act_signed: bool | None
     hardware: Hardware
+    training_hardware: Hardware | None
     weight_scales: nn.Parameter
     act_scales: nn.Parameter
     act_offsets: nn.Parameter | None
@@ -99,11 +99,11 @@ class QuantLayer(nn.Module):
         per_channel: bool,
         intercepts: bool = False,
         act_offset: bool = False,
+        training_hardware: Hardware | None = None,
     ) -> None:
         """Adds what a quantised layer has to a module that so far is an ordinary layer."""
         self.layer_name = name
         self.layer_index = index
-        self.hardware = hardware
         self.act_signed = None
         self._adc_sample = None
         self._products = 0
@@ -117,7 +117,7 @@ class QuantLayer(nn.Module):
         offsets = nn.Parameter(torch.zeros(MAX_BITS, device=device), trained) if act_offset else None
         self.register_parameter("act_offsets", offsets)
         self.register_buffer("act_signed_state", torch.tensor(2, dtype=torch.uint8, device=device))
-        self.set_hardware(hardware)
+        self.set_hardware(hardware, training_hardware)
 
     def _weight_facts(self) -> tuple[int, torch.device, bool]:
         """Outputs, device, and whether it is trained."""
@@ -128,13 +128,22 @@ class QuantLayer(nn.Module):
         self.weight_scales = other.weight_scales
         self._scaled_widths = other._scaled_widths
 
-    def set_hardware(self, hardware: Hardware) -> None:
-        """Moves the layer to another machine; ranges of a calibrated converter are worked out anew."""
+    def set_hardware(self, hardware: Hardware, training_hardware: Hardware | None = None) -> None:
+        """Moves the layer to another machine; ranges of a calibrated converter are worked out anew.
+
+        Raises:
+            ValueError: For learned converter ranges, or a training machine whose converter is calibrated and differs.
+        """
         check_supported(hardware)
+        if training_hardware is not None:
+            check_supported(training_hardware)
+            check_same_ranges(hardware, training_hardware)
         self.hardware = hardware
+        self.training_hardware = training_hardware
         device = self.act_scales.device
         ranges = empty_ranges(device) if needs_ranges(hardware) else None
-        steps = torch.zeros((), dtype=torch.int64, device=device) if varies(hardware) else None
+        varies = any(machine is not None and machine.varies for machine in (hardware, training_hardware))
+        steps = torch.zeros((), dtype=torch.int64, device=device) if varies else None
         self.register_buffer("adc_ranges", ranges)
         self.register_buffer("noise_step", steps)
         if hasattr(self, "weight_bits"):
@@ -310,7 +319,7 @@ class QuantLayer(nn.Module):
             axis=None if per_tensor else 0,
             binary=self.weight_bits == 1,
         )
-        if collapses(self.hardware):
+        if self._machine().lossless:
             y = self._float_product(x_hat, w_hat, bias, call)
         else:
             x_scale, w_scale = x_scale.detach(), w_scale.detach()
@@ -362,23 +371,28 @@ class QuantLayer(nn.Module):
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}, weight: {error}") from None
 
+    def _machine(self) -> Hardware:
+        """The machine of the computation that runs now."""
+        return self.training_hardware if self.training and self.training_hardware is not None else self.hardware
+
     def _mvm_options(self) -> dict[str, Any]:
         lo, lsb, seed = None, None, self.chip_seed
-        if needs_ranges(self.hardware):
+        machine = self._machine()
+        if needs_ranges(machine):
             entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
-            slices = self.hardware.weight_slices(self.weight_bits)
+            slices = machine.weight_slices(self.weight_bits)
             lo, lsb = entry[0, :slices].to(torch.int32), entry[1, :slices].clone()
             if not bool((lsb > 0).all()):
                 raise ValueError(
                     f"layer {self.layer_name!r} has no converter range for W{self.weight_bits}A{self.act_bits}; "
                     "call cimq.calibrate(model, loader) first"
                 )
-        if self.training and varies(self.hardware):
+        if self.training and machine.varies:
             # A fresh chip in every step, never one of those that evaluation counts from 0.
             seed = _TRAINING_CHIPS + int(self.noise_step)
             self.noise_step += 1
         return {
-            "hardware": self.hardware,
+            "hardware": machine,
             "weight_bits": self.weight_bits,
             "act_bits": self.act_bits,
             "act_signed": bool(self.act_signed),

@@ -1,12 +1,14 @@
 """Training and measuring models, prepared or not.
 
 `finetune` is one recipe with good defaults; a loop of your own needs only `cimq.param_groups`, and
-`cimq.reestimate_bn` at its end. `evaluate` measures any model.
+`cimq.reestimate_bn` at its end. `evaluate` measures any model, `evaluate_chips` one on
+several chips.
 """
 
 from __future__ import annotations
 
+from cimq.training.chips import ChipStatistics, chip_statistics, evaluate_chips
 from cimq.training.evaluation import evaluate
 from cimq.training.recipe import Epoch, finetune
 
-__all__ = ["Epoch", "evaluate", "finetune"]
+__all__ = ["ChipStatistics", "Epoch", "chip_statistics", "evaluate", "evaluate_chips", "finetune"]

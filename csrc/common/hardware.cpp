@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "common/cell_model.h"
 #include "common/json_fields.h"
 #include "common/rounding.h"
 
@@ -18,9 +19,13 @@ constexpr std::int64_t kMaxCount = 1'000'000'000'000;
 constexpr double kMaxQuantity = 1e15;
 constexpr double kMaxTimeUs = 1e9;
 constexpr double kHalfPicosecondUs = 0.5e-6;
-// A noisy conductance is an int16 in 1/256 level: levels up to 63 leave room for four sigmas of 16 levels.
-constexpr int kMaxNoisyCellBits = 6;
 constexpr double kMaxSigmaLevels = 16.0;
+constexpr double kMaxSigmaRatio = 4.0;
+constexpr double kMaxNu = 4.0;
+constexpr double kMaxSeconds = 1e12;
+constexpr double kMaxOhm = 1e6;
+constexpr std::size_t kMaxCoefficients = 16;
+constexpr std::size_t kMaxLevels = std::size_t{1} << kMaxSliceBits;
 
 constexpr std::array kMappings = {std::pair{Mapping::kDifferentialColumn, "differential_column"},
                                   std::pair{Mapping::kDifferentialRow, "differential_row"},
@@ -30,7 +35,14 @@ constexpr std::array kRanges = {
     std::pair{AdcRange::kCalibrated, "calibrated"}, std::pair{AdcRange::kLearned, "learned"}};
 constexpr std::array kPlacements = {std::pair{AdcPlacement::kPerColumn, "per_column"},
                                     std::pair{AdcPlacement::kDifferential, "differential"}};
-constexpr std::array kProgrammingModels = {std::pair{"none", "none"}, std::pair{"gaussian", "gaussian"}};
+constexpr std::array kProgrammingModels = {std::pair{"none", "none"},
+                                           std::pair{"gaussian", "gaussian"},
+                                           std::pair{"proportional", "proportional"},
+                                           std::pair{"polynomial", "polynomial"},
+                                           std::pair{"lognormal", "lognormal"},
+                                           std::pair{"table", "table"}};
+constexpr std::array kReadModels = {std::pair{"none", "none"}, std::pair{"constant", "constant"},
+                                    std::pair{"proportional", "proportional"}};
 
 template <typename Names, typename Value>
 std::string_view name_in(const Names& names, Value value) {
@@ -38,6 +50,46 @@ std::string_view name_in(const Names& names, Value value) {
     if (candidate == value) return name;
   }
   return "";
+}
+
+template <typename Visitor, typename C>
+void describe_cell(Visitor& g, C& cell) {
+  g.number("g_min_microsiemens", cell.g_min_microsiemens, 0.0, kMaxQuantity);
+  g.number("g_max_microsiemens", cell.g_max_microsiemens, 0.0, kMaxQuantity);
+  g.number("hrs_ohm", cell.hrs_ohm, 0.0, kMaxQuantity);
+  g.number("lrs_ohm", cell.lrs_ohm, 0.0, kMaxQuantity);
+  g.group("programming", true, [&](auto& p) {
+    auto& programming = cell.programming;
+    p.choice("model", programming.model, kProgrammingModels);
+    p.number("sigma_levels", programming.sigma_levels, 0.0, kMaxSigmaLevels);
+    p.number("sigma_microsiemens", programming.sigma_microsiemens, 0.0, kMaxQuantity);
+    p.number("sigma_ratio", programming.sigma_ratio, 0.0, kMaxSigmaRatio);
+    p.number("sigma_ln", programming.sigma_ln, 0.0, kMaxSigmaRatio);
+    p.numbers("coefficients_microsiemens", programming.coefficients_microsiemens, -kMaxQuantity, kMaxQuantity,
+              kMaxCoefficients);
+    p.number("reference_microsiemens", programming.reference_microsiemens, 0.0, kMaxQuantity);
+    p.numbers("coefficients_levels", programming.coefficients_levels, -kMaxQuantity, kMaxQuantity, kMaxCoefficients);
+    p.numbers("means_levels", programming.means_levels, 0.0, kMaxQuantity, kMaxLevels);
+    p.numbers("sigmas_levels", programming.sigmas_levels, 0.0, kMaxSigmaLevels, kMaxLevels);
+    p.numbers("means_microsiemens", programming.means_microsiemens, 0.0, kMaxQuantity, kMaxLevels);
+    p.numbers("sigmas_microsiemens", programming.sigmas_microsiemens, 0.0, kMaxQuantity, kMaxLevels);
+  });
+  g.group("read", true, [&](auto& r) {
+    r.choice("model", cell.read.model, kReadModels);
+    r.number("sigma_levels", cell.read.sigma_levels, 0.0, kMaxSigmaLevels);
+    r.number("sigma_microsiemens", cell.read.sigma_microsiemens, 0.0, kMaxQuantity);
+    r.number("sigma_ratio", cell.read.sigma_ratio, 0.0, kMaxSigmaRatio);
+  });
+  g.group("stuck_at", true, [&](auto& s) {
+    s.number("hrs_rate", cell.stuck_at.hrs_rate, 0.0, 1.0);
+    s.number("lrs_rate", cell.stuck_at.lrs_rate, 0.0, 1.0);
+  });
+  g.group("drift", true, [&](auto& d) {
+    d.number("nu", cell.drift.nu, -kMaxNu, kMaxNu);
+    d.number("nu_sigma", cell.drift.nu_sigma, 0.0, kMaxNu);
+    d.number("t0_s", cell.drift.t0_s, 1.0 / kMaxSeconds, kMaxSeconds);
+    d.number("time_s", cell.drift.time_s, 1.0 / kMaxSeconds, kMaxSeconds);
+  });
 }
 
 /// The schema: the one list of keys, types and ranges. `H` is Hardware (reading) or const Hardware (writing).
@@ -55,18 +107,11 @@ void describe(Visitor& v, H& hw) {
     g.choice("range", hw.adc.range, kRanges);
     g.choice("placement", hw.adc.placement, kPlacements);
   });
-  v.group("cell", true, [&](auto& g) {
-    g.number("g_min_microsiemens", hw.cell.g_min_microsiemens, 0.0, kMaxQuantity);
-    g.number("g_max_microsiemens", hw.cell.g_max_microsiemens, 0.0, kMaxQuantity);
-    g.number("hrs_ohm", hw.cell.hrs_ohm, 0.0, kMaxQuantity);
-    g.number("lrs_ohm", hw.cell.lrs_ohm, 0.0, kMaxQuantity);
-    g.group("programming", true, [&](auto& p) {
-      p.choice("model", hw.cell.programming.model, kProgrammingModels);
-      p.number("sigma_levels", hw.cell.programming.sigma_levels, 0.0, kMaxSigmaLevels);
-    });
-    g.reserved("read", "read noise");
-    g.reserved("stuck_at", "a stuck-at fault");
-    g.reserved("drift", "drift");
+  v.group("cell", true, [&](auto& g) { describe_cell(g, hw.cell); });
+  v.group("wires", true, [&](auto& g) {
+    g.number("word_line_ohm", hw.wires.word_line_ohm, 0.0, kMaxOhm);
+    g.number("bit_line_ohm", hw.wires.bit_line_ohm, 0.0, kMaxOhm);
+    g.number("mean_activity", hw.wires.mean_activity, 0.0, 1.0);
   });
   v.group("timing", false, [&](auto& g) {
     g.number("write_time_us", hw.timing.write_time_us, 0.0, kMaxTimeUs);
@@ -98,22 +143,6 @@ void describe(Visitor& v, H& hw) {
   v.texts_by_path("sources", hw.sources);
 }
 
-void check_window(const Cell& cell) {
-  const bool conductances = cell.g_min_microsiemens || cell.g_max_microsiemens;
-  const bool resistances = cell.hrs_ohm || cell.lrs_ohm;
-  check(!(conductances && resistances),
-        "hardware: cell takes g_min_microsiemens and g_max_microsiemens, or hrs_ohm and lrs_ohm, not both");
-  if (conductances) {
-    check(
-        cell.g_min_microsiemens && cell.g_max_microsiemens && *cell.g_min_microsiemens < *cell.g_max_microsiemens,
-        "hardware: cell.g_min_microsiemens and cell.g_max_microsiemens must both be given, the first below the second");
-  }
-  if (resistances) {
-    check(cell.hrs_ohm && cell.lrs_ohm && *cell.lrs_ohm > 0.0 && *cell.lrs_ohm < *cell.hrs_ohm,
-          "hardware: cell.hrs_ohm and cell.lrs_ohm must both be given and positive, the first above the second");
-  }
-}
-
 /// What single ranges cannot express: rules that tie fields to each other.
 void check_together(const Hardware& hw) {
   const bool offset = hw.mapping == Mapping::kOffset;
@@ -127,13 +156,7 @@ void check_together(const Hardware& hw) {
   check(!(signed_quantity && hw.adc.bits && *hw.adc.bits < 2),
         "hardware: adc.bits must be at least 2 where the converter sees a signed quantity (mapping ",
         name_of(hw.mapping), ", adc.placement ", name_of(hw.adc.placement), "): 1 bit leaves only the code 0");
-  const Programming& programming = hw.cell.programming;
-  check(programming.model != "none" || programming.sigma_levels == 0.0,
-        "hardware: cell.programming.sigma_levels must be 0 with model none, got ", programming.sigma_levels,
-        "; set cell.programming.model to gaussian");
-  check(!hw.varies() || hw.cell_bits <= kMaxNoisyCellBits, "hardware: cell_bits must be at most ", kMaxNoisyCellBits,
-        " with programming noise (conductances are held in 1/256 level, 16 bits), got ", hw.cell_bits);
-  check_window(hw.cell);
+  check_cells(hw);
   check(hw.timing.write_time_us == 0.0 || hw.timing.write_time_us >= kHalfPicosecondUs,
         "hardware: timing.write_time_us must be 0 or at least one picosecond (1e-6), got ", hw.timing.write_time_us);
   check(hw.timing.mvm_time_us >= kHalfPicosecondUs,

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/cell.h"
+
 namespace cimq {
 
 enum class Mapping { kDifferentialColumn, kDifferentialRow, kOffset };
@@ -17,22 +19,6 @@ struct Adc {
   std::optional<int> bits;  ///< 1..16; nullopt is an ideal converter
   AdcRange range = AdcRange::kFullScale;
   AdcPlacement placement = AdcPlacement::kDifferential;  ///< looked at by differential_column only
-};
-
-/// Variation that programming a cell leaves, in level steps. `model`: "none", "gaussian".
-struct Programming {
-  std::string model = "none";
-  double sigma_levels = 0.0;  ///< standard deviation in level steps ("gaussian")
-};
-
-/// Read noise, stuck-at faults and drift have keys in the JSON (cell.read, cell.stuck_at, cell.drift) but no field
-/// here: until they are simulated, any value other than null is refused.
-struct Cell {
-  std::optional<double> g_min_microsiemens;  ///< conductance of level 0
-  std::optional<double> g_max_microsiemens;  ///< conductance of the top level
-  std::optional<double> hrs_ohm;             ///< the same window given as resistances
-  std::optional<double> lrs_ohm;
-  Programming programming;
 };
 
 struct Timing {
@@ -79,14 +65,21 @@ struct Hardware {
   bool sign_magnitude = false;
   Adc adc;
   Cell cell;
+  Wires wires;
   Timing timing;
   Resources resources;
   Energy energy;
   Area area;
   std::map<std::string, std::string> sources;  ///< field (dotted) -> where its value comes from
 
-  /// True if two chips of this hardware can differ.
-  bool varies() const { return cell.programming.model != "none" && cell.programming.sigma_levels > 0.0; }
+  /// True if two chips of this hardware, or two accesses of one chip, can differ.
+  bool varies() const;
+  /// True if a current need not be a whole number of level steps: conductances are then held in 1/256 level.
+  bool fractional() const;
+  /// True if the two columns of a pair are converted one by one.
+  bool separate_columns() const {
+    return mapping == Mapping::kDifferentialColumn && adc.bits.has_value() && adc.placement == AdcPlacement::kPerColumn;
+  }
 
   /// Cells per weight, n_w: ceil(w/c), or max(1, ceil((w-1)/c)) with sign_magnitude.
   int weight_slices(int weight_bits) const;

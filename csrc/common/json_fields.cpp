@@ -188,11 +188,24 @@ void FieldReader::number(const char* key, std::optional<double>& field, double l
   if (const nlohmann::json* value = find(key)) field = read_number(key, *value, lo, hi, true);
 }
 
-void FieldReader::reserved(const char* key, const char* effect) {
+void FieldReader::numbers(const char* key, std::optional<std::vector<double>>& field, double lo, double hi,
+                          std::size_t max_count) {
   const nlohmann::json* value = find(key);
-  if (value == nullptr || value->is_null()) return;
-  throw Error(
-      message(what_, ": ", path_, key, " must be null: ", effect, " is not simulated yet, got ", shown(*value)));
+  if (value == nullptr) return;
+  if (value->is_null()) {
+    field = std::nullopt;
+    return;
+  }
+  if (!value->is_array() || value->empty() || value->size() > max_count) {
+    const std::string got = value->is_array() ? message("a list of ", value->size()) : shown(*value);
+    throw Error(message(what_, ": ", path_, key, " must be a list of 1 to ", max_count, " numbers or null, got ", got));
+  }
+  std::vector<double> read;
+  for (std::size_t j = 0; j < value->size(); ++j) {
+    const std::string place = message(key, "[", j, "]");
+    read.push_back(read_number(place.c_str(), (*value)[j], lo, hi, false).value_or(0.0));
+  }
+  field = std::move(read);
 }
 
 }  // namespace cimq

@@ -36,8 +36,8 @@ class FieldReader {
   void integer(const char* key, std::optional<std::int64_t>& field, std::int64_t lo, std::int64_t hi);
   void number(const char* key, double& field, double lo, double hi);
   void number(const char* key, std::optional<double>& field, double lo, double hi);
-  /// A value that nothing simulates yet: only null is accepted.
-  void reserved(const char* key, const char* effect);
+  /// A list of 1 to `max_count` numbers, or null.
+  void numbers(const char* key, std::optional<std::vector<double>>& field, double lo, double hi, std::size_t max_count);
 
   /// Fields of an enum, or of a string with fixed values. `names` maps value to text.
   template <typename Value, typename Names>
@@ -123,7 +123,9 @@ class FieldWriter {
   void number(const char* key, const T& field, double, double) {
     put(key, field);
   }
-  void reserved(const char* key, const char*) { object_[key] = nullptr; }
+  void numbers(const char* key, const std::optional<std::vector<double>>& field, double, double, std::size_t) {
+    put(key, field);
+  }
   template <typename Value, typename Names>
   void choice(const char* key, const Value& field, const Names& names) {
     for (const auto& [candidate, name] : names) {

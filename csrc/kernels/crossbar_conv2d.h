@@ -55,20 +55,23 @@ class CrossbarConv2d {
   std::int64_t packed_bytes() const;
 
   /// x [batch, in_channels, h, w], y [batch, out_channels, out_h, out_w]. Works on blocks of patches: the whole im2col
-  /// matrix never exists. The int32 form needs exact(), the float form !exact().
-  void run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, std::int32_t* y) const;
-  void run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, float* y) const;
+  /// matrix never exists. Output position p of image i is access first_access + i * positions + p of every group. The
+  /// int32 form needs exact(), the float form !exact().
+  void run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, std::int32_t* y,
+           std::uint64_t first_access = 0) const;
+  void run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, float* y,
+           std::uint64_t first_access = 0) const;
 
   /// The rows [begin, end) of the batch * out_h output rows only (row = image * out_h + oy); y is the whole output.
   void run_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin, std::int64_t end,
-                std::int32_t* y) const;
-  void run_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin, std::int64_t end,
-                float* y) const;
+                std::int32_t* y, std::uint64_t first_access = 0) const;
+  void run_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin, std::int64_t end, float* y,
+                std::uint64_t first_access = 0) const;
 
  private:
   template <typename T>
-  void run_block_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin, std::int64_t end,
-                      T* y) const;
+  void run_block_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin, std::int64_t end, T* y,
+                      std::uint64_t first_access) const;
 
   Conv2dGeometry geometry_;
   std::vector<CrossbarMvm> groups_;
@@ -77,9 +80,9 @@ class CrossbarConv2d {
 /// The same as plain loops: im2col of everything, then crossbar_mvm_reference per group.
 void crossbar_conv2d_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
                                const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                               std::int64_t width, std::int32_t* y);
+                               std::int64_t width, std::int32_t* y, std::uint64_t first_access = 0);
 void crossbar_conv2d_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
                                const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                               std::int64_t width, float* y);
+                               std::int64_t width, float* y, std::uint64_t first_access = 0);
 
 }  // namespace cimq::kernels

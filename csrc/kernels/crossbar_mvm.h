@@ -5,7 +5,8 @@
 // batch split and thread count.
 //
 // Threads: run() works on the calling thread and is const and thread-safe. To use several threads, split the batch:
-// `mvm.run(x + begin * inputs, end - begin, y + begin * outputs)` per thread (at::parallel_for, a pool, ...).
+// `mvm.run(x + begin * inputs, end - begin, y + begin * outputs, first_access + begin)` per thread (at::parallel_for, a
+// pool, ...).
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,7 @@
 
 namespace cimq::kernels {
 
+class ColumnNoise;
 class PackedCells;
 
 /// The programmed crossbars of one layer on one chip. Immutable.
@@ -31,21 +33,25 @@ class CrossbarMvm {
   /// Bytes that the packed cells take.
   std::int64_t packed_bytes() const;
 
-  /// x [batch, inputs], y [batch, outputs]. The int32 form needs exact(), the float form !exact(); the other throws
+  /// x [batch, inputs], y [batch, outputs]. Row b is access first_access + b of the layer, which read noise depends on.
+  /// The int32 form needs exact(), the float form !exact(); the other throws
   /// cimq::Error, as do activations outside act_bits.
-  void run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y) const;
-  void run(const std::uint8_t* x, std::int64_t batch, float* y) const;
+  void run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y, std::uint64_t first_access = 0) const;
+  void run(const std::uint8_t* x, std::int64_t batch, float* y, std::uint64_t first_access = 0) const;
 
  private:
   std::shared_ptr<const MvmPlan> plan_;
   std::shared_ptr<const PackedCells> cells_;
+  std::shared_ptr<const ColumnNoise> noise_;  ///< null without read noise
 };
 
 /// The specification as plain loops over tiles, digits and slices; the same results, slowly.
 /// Exactly one of the two forms fits a configuration (plan.exact); the other throws cimq::Error.
 void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y);
+                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y,
+                            std::uint64_t first_access = 0);
 void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y);
+                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y,
+                            std::uint64_t first_access = 0);
 
 }  // namespace cimq::kernels

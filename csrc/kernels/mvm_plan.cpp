@@ -6,10 +6,12 @@
 #include <limits>
 
 #include "common/bits.h"
+#include "common/cell_model.h"
 #include "common/error.h"
 #include "common/rounding.h"
 #include "kernels/adc.h"
 #include "kernels/cell_noise.h"
+#include "kernels/read_noise.h"
 
 namespace cimq::kernels {
 namespace {
@@ -38,11 +40,7 @@ void check_arguments(const Hardware& hw, std::int64_t outputs, std::int64_t inpu
   }
   check(!(hw.sign_magnitude && hw.mapping == Mapping::kOffset),
         "crossbar_mvm: sign_magnitude needs a differential mapping, got mapping offset");
-  const auto& programming = hw.cell.programming;
-  check(programming.model == "none" || programming.model == "gaussian",
-        "crossbar_mvm: cell.programming.model must be none or gaussian, got ", programming.model);
-  check(std::isfinite(programming.sigma_levels) && programming.sigma_levels >= 0.0,
-        "crossbar_mvm: cell.programming.sigma_levels must be finite and at least 0, got ", programming.sigma_levels);
+  check_cells(hw);
 }
 
 void plan_digits(MvmPlan& plan) {
@@ -96,8 +94,11 @@ void plan_array(MvmPlan& plan, const Hardware& hw) {
 
 /// Step of the converter in level units, before any calibration.
 double array_lsb(const MvmPlan& plan, AdcRange range) {
-  const double full_scale = static_cast<double>(plan.inputs_per_tile) * ((1 << plan.cell_bits) - 1) *
-                            ((1 << plan.dac_bits) - 1) * (plan.signed_codes ? 2.0 : 1.0);
+  // A column that is converted on its own carries what level 0 conducts; elsewhere that is cancelled before.
+  const double top =
+      ((1 << plan.cell_bits) - 1) + (plan.separate_columns ? static_cast<double>(plan.base) / kConductanceUnit : 0.0);
+  const double full_scale =
+      static_cast<double>(plan.inputs_per_tile) * top * ((1 << plan.dac_bits) - 1) * (plan.signed_codes ? 2.0 : 1.0);
   const double lsb = full_scale / (plan.levels - 1);
   return range == AdcRange::kGranular ? std::max(1.0, lsb) : lsb;
 }
@@ -115,7 +116,7 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
           hw.adc.bits ? name_of(hw.adc.range) : "an ideal converter");
   }
   plan.ideal = !hw.adc.bits.has_value();
-  const double unit = plan.varies ? kConductanceUnit : 1.0;
+  const double unit = plan.unit();
   if (plan.ideal) {
     for (SlicePlan& slice : plan.slices) {
       slice.lsb = 1.0 / unit;
@@ -125,7 +126,7 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
   }
   const int bits = *hw.adc.bits;
   const bool column_pairs = plan.mapping == Mapping::kDifferentialColumn;
-  plan.separate_columns = column_pairs && hw.adc.placement == AdcPlacement::kPerColumn;
+  plan.separate_columns = hw.separate_columns();
   plan.signed_codes = plan.mapping != Mapping::kOffset && !plan.separate_columns;
   check(!plan.signed_codes || bits >= 2, "crossbar_mvm: a converter of a signed quantity (mapping ",
         name_of(plan.mapping), column_pairs ? ", adc.placement differential" : "", ") needs adc.bits >= 2, got ", bits);
@@ -153,12 +154,12 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
 }
 
 /// |x . w| and what the slices add up to, with the widths of this layer.
-void check_bounds(MvmPlan& plan, const CellNoise& noise) {
+void check_bounds(MvmPlan& plan, const Hardware& hardware) {
   const std::int64_t inputs = std::min(plan.inputs, plan.inputs_per_tile);
   const std::int64_t max_digit = std::min((1 << plan.dac_bits) - 1, (1 << plan.act_bits) - 1);
-  const std::int64_t max_cell = plan.varies ? noise.largest_conductance(plan.max_level) : plan.max_level;
-  plan.largest_current = inputs * max_digit * max_cell;
-  const std::int64_t unit = plan.varies ? kConductanceUnit : 1;
+  const std::int64_t max_cell = plan.fractional ? CellTables::of(hardware)->largest(plan.max_level) : plan.max_level;
+  plan.largest_current = inputs * max_digit * max_cell + plan_read_noise(plan, hardware, max_digit, max_cell);
+  const std::int64_t unit = plan.unit();
   std::int64_t digits = 0;
   for (const std::int32_t weight : plan.digit_weights) digits += std::abs(weight);
 
@@ -168,18 +169,25 @@ void check_bounds(MvmPlan& plan, const CellNoise& noise) {
         " inputs times ", max_x, " times ", max_w, " can reach ", static_cast<double>(plan.inputs) * max_x * max_w,
         " > 2147483647; split the layer or use fewer bits");
 
-  plan.exact = !plan.varies;
-  plan.lossless = !plan.varies;
+  plan.exact = !plan.fractional;
+  plan.lossless = !plan.fractional;
   for (std::size_t s = 0; s < plan.slices.size(); ++s) {
     const SlicePlan& slice = plan.slices[s];
     const std::int64_t lo = std::abs(static_cast<std::int64_t>(slice.lo)) * unit;
     if (!plan.ideal) {
       check(plan.largest_current + lo <= kInt32Max, "crossbar_mvm: the current of a tile must fit int32",
-            plan.varies ? " in 1/256 level" : "", ", but slice ", s, " can reach ", plan.largest_current + lo,
+            plan.fractional ? " in 1/256 level" : "", ", but slice ", s, " can reach ", plan.largest_current + lo,
             " > 2147483647; use fewer rows, dac_bits or cell_bits");
       plan.exact = plan.exact && slice.lsb == 1.0 && slice.lo == 0;
       plan.lossless = plan.exact && plan.largest_current <= plan.code_max;
     }
+  }
+  if (plan.ideal && plan.reads != ReadModel::kNone) {
+    // Each access has noise of its own: the digits of a tile are added up as they are read, in int32.
+    check(digits * plan.largest_current <= kInt32Max,
+          "crossbar_mvm: with read noise the digits of a tile must add up "
+          "to int32 in 1/256 level, but can reach ",
+          digits * plan.largest_current, " > 2147483647; use fewer rows, act_bits or cell_bits");
   }
   if (plan.ideal) {
     // Sums of currents: int64 wherever int32 could be left, so that no bound applies beyond the one on the result.
@@ -236,16 +244,31 @@ MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64
   plan.cell_bits = hardware.cell_bits;
   plan.dac_bits = hardware.dac_bits;
   plan.varies = hardware.varies();
+  plan.fractional = hardware.fractional();
   plan_digits(plan);
   plan_slices(plan, hardware.sign_magnitude);
   plan_array(plan, hardware);
-  check(!plan.varies || plan.max_level * kConductanceUnit <= kMaxConductance,
-        "crossbar_mvm: cell variation needs levels up to 127 (conductances are held in 1/256 level, int16), got ",
-        plan.max_level, " with weight_bits ", plan.weight_bits, " and cell_bits ", plan.cell_bits);
+  if (plan.fractional) plan.base = CellTables::of(hardware)->base();
   plan_converter(plan, hardware, options);
-  check_bounds(plan, CellNoise(hardware, options));
+  check_bounds(plan, hardware);
   plan.collapses = plan.lossless && options.allow_collapse;
   return plan;
+}
+
+bool always_lossless(const Hardware& hardware) {
+  if (hardware.fractional()) return false;
+  if (!hardware.adc.bits) return true;
+  if (hardware.adc.range == AdcRange::kCalibrated || hardware.adc.range == AdcRange::kLearned) return false;
+  MvmPlan plan;
+  plan.mapping = hardware.mapping;
+  plan.cell_bits = hardware.cell_bits;
+  plan.dac_bits = hardware.dac_bits;
+  plan.inputs_per_tile = hardware.mapping == Mapping::kDifferentialRow ? hardware.rows / 2 : hardware.rows;
+  plan.slices.resize(1);
+  plan.n_w = 1;
+  plan_converter(plan, hardware, {});
+  // The largest current is the full scale, so a step of one level clips nothing.
+  return plan.slices[0].lsb == 1.0 && array_lsb(plan, AdcRange::kFullScale) <= 1.0;
 }
 
 void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits) {

@@ -9,10 +9,13 @@
 
 namespace cimq::kernels {
 
-/// Fraction bits of a conductance when cells vary: int16 in 1/256 of a level step.
+/// Fraction bits of a conductance where cells are not exactly their level: int16 in 1/256 of a level step.
 constexpr int kConductanceFractionBits = 8;
 constexpr std::int32_t kConductanceUnit = 1 << kConductanceFractionBits;
 constexpr std::int32_t kMaxConductance = 32767;
+
+/// Read noise of a column: which variance its cells have (read_noise.h).
+enum class ReadModel { kNone, kConstant, kProportional };
 
 struct MvmOptions {
   int weight_bits = 8;  ///< 1..8
@@ -34,7 +37,7 @@ struct SlicePlan {
   std::int64_t weight = 1;  ///< 2^(c*s)
   std::int32_t lo = 0;      ///< code 0, level units
   double lsb = 1.0;         ///< step, level units
-  float inv_lsb = 1.0F;     ///< float32(1 / lsb); per 1/256 level when cells vary
+  float inv_lsb = 1.0F;     ///< float32(1 / lsb); per 1/256 level where fractional
   float scale = 1.0F;       ///< float32(weight * lsb)
 };
 
@@ -68,13 +71,26 @@ struct MvmPlan {
   std::int32_t code_max = 0;
   std::vector<SlicePlan> slices;  ///< [n_w]
 
-  bool varies = false;               ///< conductances in 1/256 level
+  bool varies = false;               ///< chips, or accesses of one chip, differ
+  bool fractional = false;           ///< conductances and currents in 1/256 level
+  std::int32_t base = 0;             ///< 1/256 level: what level 0 conducts, where fractional
   bool exact = true;                 ///< int32 results; else float32
   bool lossless = true;              ///< the result is x . w^T: exact, and no code can clip
   bool collapses = true;             ///< lossless, and allowed to skip the slices
-  std::int64_t largest_current = 0;  ///< bound of |I| in a tile (1/256 level when cells vary)
+  std::int64_t largest_current = 0;  ///< bound of |I| in a tile (1/256 level where fractional)
   std::int64_t largest_sum = 0;      ///< bound of |C_s|, the sum of codes of a slice
 
+  ReadModel reads = ReadModel::kNone;
+  int read_shift = 0;                 ///< proportional: scale of the variances
+  std::int64_t cells_per_column = 1;  ///< cells of an input that one converted current adds up, where reads
+
+  /// Columns or rows of a weight: 2 in a differential mapping.
+  int polarities() const { return mapping == Mapping::kOffset ? 1 : 2; }
+  /// Current units per level step.
+  std::int32_t unit() const { return fractional ? kConductanceUnit : 1; }
+  /// Subtracted from the conductances of a converted column: the reference column of `offset` carries level 0 in every
+  /// row. In a pair that is subtracted before conversion level 0 cancels by itself.
+  std::int32_t cancelled_base() const { return mapping == Mapping::kOffset ? base : 0; }
   /// Largest magnitude that code 0 of an input of value zero contributes: zero if zero digit planes may be skipped.
   bool zero_input_is_zero_code() const;
   /// float32 constant that a range not starting at 0 adds (offset mapping; cancels in a pair of columns).
@@ -85,6 +101,9 @@ struct MvmPlan {
 /// Throws cimq::Error, naming what must hold and what it got, for impossible hardware or options and for a
 /// configuration in which a sum could leave its integer type (the bound is in the message).
 MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64_t inputs, const MvmOptions& options);
+
+/// Whether every product that this hardware can compute at all is x . w^T, whatever its shape and widths.
+bool always_lossless(const Hardware& hardware);
 
 /// Refuses weights outside the narrow range of `weight_bits`: -(2^(w-1)-1)..2^(w-1)-1, or -1 and +1 for one bit.
 void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits);

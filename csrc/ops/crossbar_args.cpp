@@ -37,6 +37,7 @@ CrossbarArgs parse_request(const char* op, const CrossbarRequest& request) {
   in_range("weight_bits", request.weight_bits, 1, 8);
   in_range("act_bits", request.act_bits, 1, 8);
   in_range("layer", request.layer, 0, std::numeric_limits<std::uint32_t>::max());
+  in_range("first_access", request.first_access, 0, std::int64_t{1} << 48);
   in_range("chips", request.chips.value_or(1), 1, 1 << 20);
   TORCH_CHECK_VALUE(request.backend == "auto" || request.backend == "sliced" || request.backend == "reference_cpp", op,
                     ": backend must be auto, sliced, reference or reference_cpp, got ", request.backend);
@@ -44,6 +45,7 @@ CrossbarArgs parse_request(const char* op, const CrossbarRequest& request) {
   args.hardware = translate_errors(op, [&] { return cached_hardware(request.hardware); });
   args.chips = request.chips.value_or(1);
   args.stacked = request.chips.has_value();
+  args.first_access = static_cast<std::uint64_t>(request.first_access);
   args.by_reference = request.backend == "reference_cpp";
   kernels::MvmOptions& options = args.options;
   options.weight_bits = static_cast<int>(request.weight_bits);

@@ -26,14 +26,16 @@ struct CrossbarRequest {
   const std::optional<at::Tensor>& adc_lo;
   const std::optional<at::Tensor>& adc_lsb;
   c10::string_view backend;
+  std::int64_t first_access;
 };
 
 struct CrossbarArgs {
   std::shared_ptr<const Hardware> hardware;
   kernels::MvmOptions options;
   std::int64_t chips = 1;
-  bool stacked = false;       ///< the result has a leading dimension of chips
-  bool by_reference = false;  ///< plain loops instead of the kernels
+  bool stacked = false;            ///< the result has a leading dimension of chips
+  bool by_reference = false;       ///< plain loops instead of the kernels
+  std::uint64_t first_access = 0;  ///< number of the first product, for read noise
 
   /// Everything that determines the cells except the weights and their shape.
   void add_to(ProgramKey& key, const std::string& hardware_json) const;

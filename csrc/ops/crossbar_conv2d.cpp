@@ -25,7 +25,7 @@ using Chips = std::optional<std::int64_t>;
 using OptionalTensor = std::optional<at::Tensor>;
 
 template <typename T>
-void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y) {
+void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y, std::uint64_t first_access) {
   const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
   const kernels::Conv2dGeometry& g = conv.geometry();
   const std::int64_t h = x.size(2);
@@ -35,8 +35,9 @@ void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y) {
       std::max<std::int64_t>(1, g.out_w(w) * g.out_channels * g.inputs_per_output() * plan.n_x * plan.n_w);
   // A thread is worth starting for about a million cell operations.
   const std::int64_t grain = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / work);
-  at::parallel_for(0, x.size(0) * g.out_h(h), grain,
-                   [&](std::int64_t begin, std::int64_t end) { conv.run_rows(source, h, w, begin, end, y); });
+  at::parallel_for(0, x.size(0) * g.out_h(h), grain, [&](std::int64_t begin, std::int64_t end) {
+    conv.run_rows(source, h, w, begin, end, y, first_access);
+  });
 }
 
 /// One chip; y is int32 or float32 as the plan says.
@@ -48,10 +49,10 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
     if (y.scalar_type() == at::kInt) {
       kernels::crossbar_conv2d_reference(*args.hardware, weights, geometry, args.options, source, x.size(0), x.size(2),
-                                         x.size(3), y.mutable_data_ptr<std::int32_t>());
+                                         x.size(3), y.mutable_data_ptr<std::int32_t>(), args.first_access);
     } else {
       kernels::crossbar_conv2d_reference(*args.hardware, weights, geometry, args.options, source, x.size(0), x.size(2),
-                                         x.size(3), y.mutable_data_ptr<float>());
+                                         x.size(3), y.mutable_data_ptr<float>(), args.first_access);
     }
     return;
   }
@@ -69,9 +70,9 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     conv = make();
   }
   if (conv->exact()) {
-    run_rows(*conv, x, y.mutable_data_ptr<std::int32_t>());
+    run_rows(*conv, x, y.mutable_data_ptr<std::int32_t>(), args.first_access);
   } else {
-    run_rows(*conv, x, y.mutable_data_ptr<float>());
+    run_rows(*conv, x, y.mutable_data_ptr<float>(), args.first_access);
   }
 }
 
@@ -79,10 +80,10 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
                                std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
                                at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
                                std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                               const OptionalTensor& adc_lsb, c10::string_view backend) {
+                               const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access) {
   const std::string json(hardware);
-  CrossbarArgs args =
-      parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
+  CrossbarArgs args = parse_request(
+      kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend, first_access});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   const kernels::Conv2dGeometry geometry = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});
@@ -116,12 +117,13 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
 at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                    std::int64_t act_bits, bool act_signed, at::IntArrayRef stride, at::IntArrayRef padding,
                    at::IntArrayRef dilation, std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
-                   const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
+                   const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend,
+                   std::int64_t first_access) {
   static const auto kOp = c10::Dispatcher::singleton()
                               .findSchemaOrThrow("cimq::crossbar_conv2d", "")
                               .typed<decltype(crossbar_conv2d_cpu)>();
   return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips, seed,
-                  layer, adc_lo, adc_lsb, backend);
+                  layer, adc_lo, adc_lsb, backend, first_access);
 }
 
 using torch::autograd::AutogradContext;
@@ -136,7 +138,7 @@ class CrossbarConv2dFunction : public torch::autograd::Function<CrossbarConv2dFu
                           std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
                           at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
                           std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                          const OptionalTensor& adc_lsb, const std::string& backend) {
+                          const OptionalTensor& adc_lsb, const std::string& backend, std::int64_t first_access) {
     at::AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({x_q, w_q});
     ctx->saved_data["stacked"] = chips.has_value();
@@ -145,7 +147,7 @@ class CrossbarConv2dFunction : public torch::autograd::Function<CrossbarConv2dFu
     ctx->saved_data["dilation"] = dilation;
     ctx->saved_data["groups"] = groups;
     return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips,
-                   seed, layer, adc_lo, adc_lsb, backend);
+                   seed, layer, adc_lo, adc_lsb, backend, first_access);
   }
 
   /// Straight through: the gradients of the digital convolution; chips share their operands.
@@ -162,7 +164,7 @@ class CrossbarConv2dFunction : public torch::autograd::Function<CrossbarConv2dFu
     const ConvGradients found =
         conv_gradients(grad, x.to(type), w.to(type), {stride, padding, dilation, data["groups"].toInt()},
                        {ctx->needs_input_grad(0), ctx->needs_input_grad(1), false});
-    variable_list result(16);
+    variable_list result(17);
     if (ctx->needs_input_grad(0)) result[0] = found.x.to(x.scalar_type());
     if (ctx->needs_input_grad(1)) result[1] = found.w.to(w.scalar_type());
     return result;
@@ -174,11 +176,11 @@ at::Tensor crossbar_conv2d_autograd(const at::Tensor& x_q, const at::Tensor& w_q
                                     at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
                                     std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
                                     const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb,
-                                    c10::string_view backend) {
+                                    c10::string_view backend, std::int64_t first_access) {
   refuse_gradient(kName, "adc_lsb", adc_lsb);
   return CrossbarConv2dFunction::apply(x_q, w_q, std::string(hardware), weight_bits, act_bits, act_signed, stride,
                                        padding, dilation, groups, chips, seed, layer, adc_lo, adc_lsb,
-                                       std::string(backend));
+                                       std::string(backend), first_access);
 }
 
 }  // namespace
@@ -188,7 +190,8 @@ TORCH_LIBRARY_FRAGMENT(cimq, m) {
   m.def(
       "crossbar_conv2d(Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, bool act_signed=False, "
       "int[] stride=[1, 1], int[] padding=[0, 0, 0, 0], int[] dilation=[1, 1], int groups=1, int? chips=None, "
-      "int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\") -> Tensor");
+      "int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\", int first_access=0) "
+      "-> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(cimq, CPU, m) { m.impl("crossbar_conv2d", TORCH_FN(cimq::ops::crossbar_conv2d_cpu)); }

@@ -51,7 +51,7 @@ at::Tensor flattened(const at::Tensor& x) {
 }
 
 template <typename T>
-void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y) {
+void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y, std::uint64_t first_access) {
   const std::int64_t inputs = mvm.plan().inputs;
   const std::int64_t outputs = mvm.plan().outputs;
   const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
@@ -59,7 +59,8 @@ void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y) {
   const std::int64_t work = std::max<std::int64_t>(1, inputs * outputs * mvm.plan().n_x * mvm.plan().n_w);
   const std::int64_t grain = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / work);
   at::parallel_for(0, x.size(0), grain, [&](std::int64_t begin, std::int64_t end) {
-    mvm.run(source + begin * inputs, end - begin, y + begin * outputs);
+    mvm.run(source + begin * inputs, end - begin, y + begin * outputs,
+            first_access + static_cast<std::uint64_t>(begin));
   });
 }
 
@@ -72,10 +73,10 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
     if (y.scalar_type() == at::kInt) {
       kernels::crossbar_mvm_reference(*args.hardware, weights, w.size(0), w.size(1), args.options, source, x.size(0),
-                                      y.mutable_data_ptr<std::int32_t>());
+                                      y.mutable_data_ptr<std::int32_t>(), args.first_access);
     } else {
       kernels::crossbar_mvm_reference(*args.hardware, weights, w.size(0), w.size(1), args.options, source, x.size(0),
-                                      y.mutable_data_ptr<float>());
+                                      y.mutable_data_ptr<float>(), args.first_access);
     }
     return;
   }
@@ -93,19 +94,19 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     mvm = make();
   }
   if (mvm->exact()) {
-    run_batch(*mvm, x, y.mutable_data_ptr<std::int32_t>());
+    run_batch(*mvm, x, y.mutable_data_ptr<std::int32_t>(), args.first_access);
   } else {
-    run_batch(*mvm, x, y.mutable_data_ptr<float>());
+    run_batch(*mvm, x, y.mutable_data_ptr<float>(), args.first_access);
   }
 }
 
 at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                             std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                             std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                            const OptionalTensor& adc_lsb, c10::string_view backend) {
+                            const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access) {
   const std::string json(hardware);
-  CrossbarArgs args =
-      parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend});
+  CrossbarArgs args = parse_request(
+      kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend, first_access});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   TORCH_CHECK_VALUE(w_q.dim() == 2, kName, ": w_q must be [outputs, inputs], got shape ", w_q.sizes());
@@ -150,10 +151,12 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
 
 at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                    std::int64_t act_bits, bool act_signed, Chips chips, std::int64_t seed, std::int64_t layer,
-                   const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend) {
+                   const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend,
+                   std::int64_t first_access) {
   static const auto kOp =
       c10::Dispatcher::singleton().findSchemaOrThrow("cimq::crossbar_mvm", "").typed<decltype(crossbar_mvm_cpu)>();
-  return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend);
+  return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend,
+                  first_access);
 }
 
 using torch::autograd::AutogradContext;
@@ -167,11 +170,12 @@ class CrossbarMvmFunction : public torch::autograd::Function<CrossbarMvmFunction
   static Variable forward(AutogradContext* ctx, const Variable& x_q, const Variable& w_q, const std::string& hardware,
                           std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                           std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                          const OptionalTensor& adc_lsb, const std::string& backend) {
+                          const OptionalTensor& adc_lsb, const std::string& backend, std::int64_t first_access) {
     at::AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({x_q, w_q});
     ctx->saved_data["stacked"] = chips.has_value();
-    return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend);
+    return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend,
+                   first_access);
   }
 
   /// Straight through: the gradients of x . w^T; chips share their operands.
@@ -180,7 +184,7 @@ class CrossbarMvmFunction : public torch::autograd::Function<CrossbarMvmFunction
     const Variable& x = saved[0];
     const Variable& w = saved[1];
     const Variable grad = ctx->saved_data["stacked"].toBool() ? grads[0].sum(0) : grads[0];
-    variable_list result(12);
+    variable_list result(13);
     if (ctx->needs_input_grad(0)) result[0] = at::matmul(grad, w.to(grad.scalar_type())).to(x.scalar_type());
     if (ctx->needs_input_grad(1)) {
       const Variable flat_grad = grad.reshape({-1, w.size(0)});
@@ -194,10 +198,10 @@ class CrossbarMvmFunction : public torch::autograd::Function<CrossbarMvmFunction
 at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                                  std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                                  std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                                 const OptionalTensor& adc_lsb, c10::string_view backend) {
+                                 const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access) {
   refuse_gradient(kName, "adc_lsb", adc_lsb);
   return CrossbarMvmFunction::apply(x_q, w_q, std::string(hardware), weight_bits, act_bits, act_signed, chips, seed,
-                                    layer, adc_lo, adc_lsb, std::string(backend));
+                                    layer, adc_lo, adc_lsb, std::string(backend), first_access);
 }
 
 }  // namespace
@@ -206,7 +210,8 @@ at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, c
 TORCH_LIBRARY_FRAGMENT(cimq, m) {
   m.def(
       "crossbar_mvm(Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, bool act_signed=False, "
-      "int? chips=None, int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\") "
+      "int? chips=None, int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\", int "
+      "first_access=0) "
       "-> Tensor");
 }
 

@@ -2,10 +2,13 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <limits>
 
-#include "kernels/cell_noise.h"
+#include "common/cell_model.h"
+#include "common/rounding.h"
 #include "kernels/mvm_plan.h"
+#include "kernels/programmed_cells.h"
 #include "ops/checks.h"
 #include "ops/hardware_cache.h"
 #include "ops/operands.h"
@@ -15,7 +18,8 @@ namespace {
 
 constexpr const char* kName = "programmed_levels";
 
-/// [n_w, polarities, outputs, inputs] int32 in 1/256 level; polarities: 2 for a differential mapping, else 1.
+/// [n_w, polarities, outputs, inputs] int32 in 1/256 level, what level 0 conducts included; polarities: 2 for a
+/// differential mapping, else 1.
 at::Tensor programmed_levels_cpu(const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                                  std::int64_t seed, std::int64_t chip, std::int64_t layer, std::int64_t first_output) {
   check_cpu(kName, "w_q", w_q);
@@ -27,7 +31,8 @@ at::Tensor programmed_levels_cpu(const at::Tensor& w_q, c10::string_view hardwar
   const at::Tensor w = narrowed(kName, "w_q", w_q, weight_range(weight_bits));
   return translate_errors(kName, [&] {
     auto machine = *cached_hardware(std::string(hardware));
-    machine.adc = Adc{};  // the converter does not matter to the cells
+    machine.adc = Adc{};  // neither the converter nor read noise matters to what cells hold
+    machine.cell.read = ReadNoise{};
     kernels::MvmOptions options;
     options.weight_bits = static_cast<int>(weight_bits);
     options.seed = static_cast<std::uint64_t>(seed);
@@ -37,18 +42,18 @@ at::Tensor programmed_levels_cpu(const at::Tensor& w_q, c10::string_view hardwar
     const auto plan = kernels::make_mvm_plan(machine, w.size(0), w.size(1), options);
     const auto* weights = w.const_data_ptr<std::int8_t>();
     kernels::check_weights(weights, w.numel(), options.weight_bits);
-    const kernels::CellNoise noise(machine, options);
-    const int polarities = plan.mapping == Mapping::kOffset ? 1 : 2;
-    at::Tensor levels = at::empty({plan.n_w, polarities, w.size(0), w.size(1)}, w.options().dtype(at::kInt));
+    at::Tensor levels = at::empty({plan.n_w, plan.polarities(), w.size(0), w.size(1)}, w.options().dtype(at::kInt));
     auto* out = levels.mutable_data_ptr<std::int32_t>();
+    if (plan.fractional) {
+      const kernels::ProgrammedCells cells(machine, plan, options, weights);
+      std::copy(cells.values().begin(), cells.values().end(), out);
+      return levels;
+    }
+    const auto base = static_cast<std::int32_t>(round_half_even(base_levels(machine) * kernels::kConductanceUnit));
     for (int s = 0; s < plan.n_w; ++s) {
-      for (int polarity = 0; polarity < polarities; ++polarity) {
-        for (std::int64_t o = 0; o < w.size(0); ++o) {
-          for (std::int64_t k = 0; k < w.size(1); ++k) {
-            const std::int32_t level = kernels::cell_level(plan, weights[o * w.size(1) + k], s, polarity);
-            *out++ = plan.varies ? noise.conductance(level, first_output + o, k, w.size(1), s, polarity)
-                                 : level * kernels::kConductanceUnit;
-          }
+      for (int polarity = 0; polarity < plan.polarities(); ++polarity) {
+        for (std::int64_t index = 0; index < w.numel(); ++index) {
+          *out++ = base + kernels::cell_level(plan, weights[index], s, polarity) * kernels::kConductanceUnit;
         }
       }
     }

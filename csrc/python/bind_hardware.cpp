@@ -20,6 +20,12 @@ void bind_hardware(pybind11::module_& m) {
       "input_digits",
       [](const std::string& hardware, int bits) { return Hardware::from_json(hardware).input_digits(bits); },
       pybind11::arg("hardware"), pybind11::arg("act_bits"), "Input cycles per activation.");
+  m.def(
+      "hardware_varies", [](const std::string& hardware) { return Hardware::from_json(hardware).varies(); },
+      pybind11::arg("hardware"), "Whether two chips, or two accesses of one chip, can differ.");
+  m.def(
+      "hardware_fractional", [](const std::string& hardware) { return Hardware::from_json(hardware).fractional(); },
+      pybind11::arg("hardware"), "Whether conductances are held in 1/256 level.");
 }
 
 }  // namespace cimq::python

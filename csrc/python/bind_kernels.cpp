@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include "common/hardware.h"
+#include "kernels/cell_noise.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/mvm_plan.h"
 #include "python/bindings.h"
@@ -24,6 +25,22 @@ void bind_kernels(pybind11::module_& m) {
       },
       pybind11::arg("hardware"), pybind11::arg("weight_bits"), pybind11::arg("act_bits"), pybind11::arg("act_signed"),
       "Whether a crossbar product of integer tensors is int32 (True) or float32.");
+  m.def(
+      "largest_conductance",
+      [](const std::string& hardware_json, int weight_bits) {
+        Hardware hardware = Hardware::from_json(hardware_json);
+        hardware.adc = Adc{};
+        hardware.cell.read = ReadNoise{};
+        kernels::MvmOptions options;
+        options.weight_bits = weight_bits;
+        return kernels::CellTables::of(hardware)->largest(kernels::make_mvm_plan(hardware, 1, 1, options).max_level);
+      },
+      pybind11::arg("hardware"), pybind11::arg("weight_bits"),
+      "Bound of what a cell that holds a part of such a weight can conduct, in 1/256 level.");
+  m.def(
+      "hardware_lossless",
+      [](const std::string& hardware) { return kernels::always_lossless(Hardware::from_json(hardware)); },
+      pybind11::arg("hardware"), "Whether every product on this machine is the digital one.");
   m.def(
       "kernel_isas",
       [] {

@@ -12,7 +12,6 @@ from torch import nn
 
 import cimq
 from cimq.quantization import layer_outputs, quant_layers, set_chip, set_hardware
-from cimq.quantization.products import collapses
 
 PAPER = cimq.Hardware.preset("paper").replace(rows=64, cell_bits=2)
 LOSSY = {
@@ -32,11 +31,11 @@ def prepared(hardware: cimq.Hardware, bits: int = 4) -> tuple[nn.Module, torch.T
 
 
 def test_collapses_only_where_nothing_is_lost() -> None:
-    assert collapses(PAPER)
-    assert not any(collapses(hardware) for hardware in (*LOSSY.values(), NOISY))
+    assert PAPER.lossless
+    assert not any(hardware.lossless for hardware in (*LOSSY.values(), NOISY))
     granular = PAPER.replace(adc={"bits": 9, "range": "granular"})  # 64 rows * 3 levels * 1, and the sign
-    assert collapses(granular)
-    assert not collapses(granular.replace(adc={"bits": 8}))
+    assert granular.lossless
+    assert not granular.replace(adc={"bits": 8}).lossless
 
 
 @pytest.mark.parametrize("kind", LOSSY)

@@ -48,7 +48,7 @@ std::int64_t CrossbarConv2d::packed_bytes() const {
 
 template <typename T>
 void CrossbarConv2d::run_block_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin,
-                                    std::int64_t end, T* y) const {
+                                    std::int64_t end, T* y, std::uint64_t first_access) const {
   const Conv2dGeometry& g = geometry_;
   check_image(g, h, w, "crossbar_conv2d");
   const std::int64_t out_h = g.out_h(h);
@@ -71,7 +71,8 @@ void CrossbarConv2d::run_block_rows(const std::uint8_t* x, std::int64_t h, std::
         const std::uint8_t* image = x + (row / out_h * g.in_channels + channel) * h * w;
         gatherer.gather(image, row % out_h, ox, ox + count, patches.data() + (p - first) * inputs);
       });
-      groups_[static_cast<std::size_t>(group)].run(patches.data(), last - first, results.data());
+      groups_[static_cast<std::size_t>(group)].run(patches.data(), last - first, results.data(),
+                                                   first_access + static_cast<std::uint64_t>(first));
       for_each_row_part(first, last, out_w, [&](std::int64_t p, std::int64_t row, std::int64_t ox, std::int64_t count) {
         const T* result = results.data() + (p - first) * outputs;
         const std::int64_t plane = row / out_h * g.out_channels + group * outputs;
@@ -84,25 +85,26 @@ void CrossbarConv2d::run_block_rows(const std::uint8_t* x, std::int64_t h, std::
   }
 }
 
-void CrossbarConv2d::run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w,
-                         std::int32_t* y) const {
+void CrossbarConv2d::run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, std::int32_t* y,
+                         std::uint64_t first_access) const {
   check_image(geometry_, h, w, "crossbar_conv2d");
-  run_block_rows(x, h, w, 0, batch * geometry_.out_h(h), y);
+  run_block_rows(x, h, w, 0, batch * geometry_.out_h(h), y, first_access);
 }
 
-void CrossbarConv2d::run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, float* y) const {
+void CrossbarConv2d::run(const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t w, float* y,
+                         std::uint64_t first_access) const {
   check_image(geometry_, h, w, "crossbar_conv2d");
-  run_block_rows(x, h, w, 0, batch * geometry_.out_h(h), y);
+  run_block_rows(x, h, w, 0, batch * geometry_.out_h(h), y, first_access);
 }
 
 void CrossbarConv2d::run_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin,
-                              std::int64_t end, std::int32_t* y) const {
-  run_block_rows(x, h, w, begin, end, y);
+                              std::int64_t end, std::int32_t* y, std::uint64_t first_access) const {
+  run_block_rows(x, h, w, begin, end, y, first_access);
 }
 
 void CrossbarConv2d::run_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin,
-                              std::int64_t end, float* y) const {
-  run_block_rows(x, h, w, begin, end, y);
+                              std::int64_t end, float* y, std::uint64_t first_access) const {
+  run_block_rows(x, h, w, begin, end, y, first_access);
 }
 
 }  // namespace cimq::kernels

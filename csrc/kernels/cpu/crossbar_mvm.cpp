@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <type_traits>
 
 #include "common/error.h"
 #include "kernels/cpu/digit_block.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/packed_cells.h"
+#include "kernels/cpu/read_columns.h"
 
 namespace cimq::kernels {
 namespace {
@@ -27,7 +29,7 @@ using Accumulator = std::conditional_t<std::is_same_v<T, float>, float, std::int
 template <typename T>
 class BlockRunner {
  public:
-  BlockRunner(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows)
+  BlockRunner(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* noise, std::int64_t max_rows)
       : plan_(plan), cells_(cells), digits_(plan, cells, max_rows) {
     const auto size = static_cast<std::size_t>(max_rows * kPanelWidth);
     wide_ = cells.mode() != MvmMode::kDigital &&
@@ -47,10 +49,12 @@ class BlockRunner {
         kernel_ = kernels.bits;
         break;
     }
+    if (noise != nullptr) reads_.emplace(plan, cells, *noise, kernel_);
   }
 
-  void run(const std::uint8_t* x, std::int64_t rows, T* y) {
+  void run(const std::uint8_t* x, std::int64_t rows, T* y, std::uint64_t first_access) {
     digits_.load(x, rows);
+    if (reads_) reads_->begin_block(first_access, rows);
     for (std::int64_t panel = 0; panel < cells_.panels(); ++panel) run_panel(panel, rows, y);
   }
 
@@ -63,7 +67,8 @@ class BlockRunner {
       std::fill_n(sums_.begin(), used, 0);
       if (wide_) std::fill_n(wide_sums_.begin(), used, std::int64_t{0});
       for (std::size_t p = 0; p < cells_.planes().size(); ++p) {
-        if (cells_.planes()[p].slice == s) run_plane(panel, p, used);
+        const CellPlane& plane = cells_.planes()[p];
+        if (plane.slice == s && !plane.variance) run_plane(panel, p, used);
       }
       if (wide_) {
         add_slice(s, wide_sums_.data(), used);
@@ -84,18 +89,22 @@ class BlockRunner {
     args.inv_lsb = slice.inv_lsb;
     args.code_min = plan_.code_min;
     args.code_max = plan_.code_max;
-    args.lo = args.convert ? slice.lo * (plan_.varies ? kConductanceUnit : 1) : 0;
+    args.lo = args.convert ? slice.lo * plan_.unit() : 0;
     args.cell_bias = cells_.cell_bias();
     args.pairs = cells_.pairs();
     args.max_product = digits_.max_digit() * cells_.max_cell();
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
-      if (plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;
+      if (!reads_ && plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;
       args.cells = cells_.tile(panel, plane, t);
       args.steps = cells_.steps_of_tile(t);
       args.digits = digits_.digits(t);
       args.rows = digits_.rows(t).data();
       args.row_count = static_cast<int>(digits_.rows(t).size());
-      kernel_(args);
+      if (reads_) {
+        reads_->run(args, panel, plane, t);
+      } else {
+        kernel_(args);
+      }
       if (!wide_) continue;
       for (std::size_t j = 0; j < used; ++j) wide_sums_[j] += sums_[j];
       std::fill_n(sums_.begin(), used, 0);
@@ -139,22 +148,27 @@ class BlockRunner {
   DigitBlock digits_;
   bool wide_ = false;
   cpu::TileKernel kernel_ = nullptr;
+  std::optional<ReadColumns> reads_;
   Panel<std::int32_t> sums_;
   Panel<std::int64_t> wide_sums_;
   Panel<Accumulator<T>> result_;
 };
 
 template <typename T>
-void run_all(const MvmPlan& plan, const PackedCells& cells, const std::uint8_t* x, std::int64_t batch, T* y) {
+void run_all(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* noise, const std::uint8_t* x,
+             std::int64_t batch, T* y, std::uint64_t first_access) {
   check(plan.exact == std::is_same_v<T, std::int32_t>, "crossbar_mvm: this configuration gives ",
         plan.exact ? "int32" : "float32", " results");
   check(batch >= 0, "crossbar_mvm: batch must be at least 0, got ", batch);
+  check(first_access <= kMaxAccess && static_cast<std::uint64_t>(batch) <= kMaxAccess - first_access,
+        "crossbar_mvm: first_access plus the batch must be at most 2^48, got ", first_access, " and ", batch);
   if (batch == 0) return;
   check_activations(x, batch * plan.inputs, plan.act_bits, plan.act_signed);
   const std::int64_t block = std::min(batch, DigitBlock::rows_per_block(plan, cells));
-  BlockRunner<T> runner(plan, cells, block);
+  BlockRunner<T> runner(plan, cells, noise, block);
   for (std::int64_t b = 0; b < batch; b += block) {
-    runner.run(x + b * plan.inputs, std::min(block, batch - b), y + b * plan.outputs);
+    runner.run(x + b * plan.inputs, std::min(block, batch - b), y + b * plan.outputs,
+               first_access + static_cast<std::uint64_t>(b));
   }
 }
 
@@ -165,16 +179,17 @@ CrossbarMvm::CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::in
     : plan_(std::make_shared<const MvmPlan>(make_mvm_plan(hardware, outputs, inputs, options))) {
   check_weights(w, outputs * inputs, options.weight_bits);
   cells_ = std::make_shared<const PackedCells>(hardware, *plan_, options, w);
+  if (plan_->reads != ReadModel::kNone) noise_ = std::make_shared<const ColumnNoise>(hardware, *plan_, options);
 }
 
 std::int64_t CrossbarMvm::packed_bytes() const { return cells_->bytes(); }
 
-void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y) const {
-  run_all(*plan_, *cells_, x, batch, y);
+void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y, std::uint64_t first_access) const {
+  run_all(*plan_, *cells_, noise_.get(), x, batch, y, first_access);
 }
 
-void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, float* y) const {
-  run_all(*plan_, *cells_, x, batch, y);
+void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, float* y, std::uint64_t first_access) const {
+  run_all(*plan_, *cells_, noise_.get(), x, batch, y, first_access);
 }
 
 }  // namespace cimq::kernels

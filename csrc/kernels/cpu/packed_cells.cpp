@@ -4,10 +4,12 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 
 #include "common/rounding.h"
-#include "kernels/cell_noise.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/programmed_cells.h"
+#include "kernels/read_noise.h"
 
 namespace cimq::kernels {
 namespace {
@@ -20,7 +22,7 @@ constexpr std::int64_t kIdealTileInputs = 256;
 /// Inputs of the digital product that are read against one block of weights, so that both stay in the first cache.
 constexpr std::int64_t kDigitalTileInputs = 512;
 
-/// What a plane stores for a weight whose cells do not vary, for every int8 weight (by its bits).
+/// What a plane stores for a weight whose cells are exactly their levels, for every int8 weight (by its bits).
 using StoredValues = std::array<std::int32_t, 256>;
 
 StoredValues stored_values(const MvmPlan& plan, const CellPlane& plane, MvmMode mode, std::int32_t cell_bias) {
@@ -37,25 +39,24 @@ StoredValues stored_values(const MvmPlan& plan, const CellPlane& plane, MvmMode 
   return stored;
 }
 
-/// Conductances of one plane, [outputs, inputs] in 1/256 level: of a column, or the difference of a pair.
-std::vector<std::int16_t> noisy_values(const MvmPlan& plan, const MvmOptions& options, const CellNoise& noise,
-                                       const std::int8_t* w, const CellPlane& plane) {
-  std::vector<std::int16_t> values(static_cast<std::size_t>(plan.outputs * plan.inputs));
-  const bool difference = plan.mapping != Mapping::kOffset && !plan.separate_columns;
-  std::size_t index = 0;
-  for (std::int64_t o = 0; o < plan.outputs; ++o) {
-    CellNoise::Row row(noise, options.first_output + o, plan.inputs, plane.slice);
-    for (std::int64_t k = 0; k < plan.inputs; ++k, ++index) {
-      const std::int32_t w_q = w[index];
-      const auto cell = [&](int polarity) {
-        return row.conductance(cell_level(plan, w_q, plane.slice, polarity), k, polarity);
-      };
-      std::int32_t value = cell(plane.negative ? 1 : 0);
-      if (difference) value -= cell(1);
-      values[index] = static_cast<std::int16_t>(value);
-    }
-  }
-  return values;
+/// Variance of what one converter sees of a weight.
+std::int16_t converted_variance(const MvmPlan& plan, const ProgrammedCells& cells, const CellPlane& plane,
+                                std::int64_t index) {
+  const auto variance = [&](int polarity) {
+    return cell_variance(cells.plane(plane.slice, polarity)[index], plan.read_shift);
+  };
+  std::int32_t value = variance(plane.negative ? 1 : 0);
+  if (plan.mapping != Mapping::kOffset && !plan.separate_columns) value += variance(1);
+  return static_cast<std::int16_t>(value);
+}
+
+/// Conductances of one plane as they are converted, in 1/256 level: of a column, or the difference of a pair.
+std::int16_t converted_conductance(const MvmPlan& plan, const ProgrammedCells& cells, const CellPlane& plane,
+                                   std::int64_t index) {
+  if (plane.negative) return cells.plane(plane.slice, 1)[index];
+  std::int32_t value = cells.plane(plane.slice, 0)[index] - plan.cancelled_base();
+  if (plan.mapping != Mapping::kOffset && !plan.separate_columns) value -= cells.plane(plane.slice, 1)[index];
+  return static_cast<std::int16_t>(value);
 }
 
 }  // namespace
@@ -70,11 +71,12 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   std::memset(data_.get(), 0, static_cast<std::size_t>(bytes_));
   any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0);
 
-  const CellNoise noise(hardware, options);
+  std::optional<ProgrammedCells> programmed;
+  if (plan.fractional) programmed.emplace(hardware, plan, options, w);
   for (std::size_t p = 0; p < planes_.size(); ++p) {
     if (format_ == CellFormat::kWords) {
-      const std::vector<std::int16_t> values = noisy_values(plan, options, noise, w, planes_[p]);
-      fill<std::int16_t>(p, [&](std::int64_t index) { return values[static_cast<std::size_t>(index)]; });
+      const auto value = planes_[p].variance ? converted_variance : converted_conductance;
+      fill<std::int16_t>(p, [&](std::int64_t index) { return value(plan, *programmed, planes_[p], index); });
     } else {
       const StoredValues stored = stored_values(plan, planes_[p], mode_, cell_bias_);
       for (const std::int32_t value : stored) max_cell_ = std::max(max_cell_, std::abs(value));
@@ -95,7 +97,7 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
 }
 
 void PackedCells::choose_mode(const MvmPlan& plan) {
-  if (plan.varies) format_ = CellFormat::kWords;
+  if (plan.fractional) format_ = CellFormat::kWords;
   tile_inputs_ = plan.inputs_per_tile;
   if (plan.collapses) {
     mode_ = MvmMode::kDigital;
@@ -103,16 +105,22 @@ void PackedCells::choose_mode(const MvmPlan& plan) {
     planes_.push_back({});
   } else {
     // With an ideal converter the digits of an activation fold into the activation itself: I is linear in them.
-    mode_ = plan.ideal && plan.varies ? MvmMode::kFoldedDigits : MvmMode::kSliced;
+    // Unless every digit is read with noise of its own.
+    const bool reads = plan.reads != ReadModel::kNone;
+    mode_ = plan.ideal && plan.fractional && !reads ? MvmMode::kFoldedDigits : MvmMode::kSliced;
     // Tiles do not matter to an ideal converter: shorter ones keep the sums of a tile in int32.
-    if (plan.ideal) tile_inputs_ = std::min(tile_inputs_, kIdealTileInputs);
+    if (plan.ideal && !reads) tile_inputs_ = std::min(tile_inputs_, kIdealTileInputs);
     for (int s = 0; s < plan.n_w; ++s) {
-      planes_.push_back({s, false});
-      if (plan.separate_columns) planes_.push_back({s, true});
+      planes_.push_back({s, false, false});
+      if (plan.separate_columns) planes_.push_back({s, true, false});
+    }
+    if (plan.reads == ReadModel::kProportional) {
+      const std::vector<CellPlane> conductances = planes_;
+      for (const CellPlane& plane : conductances) planes_.push_back({plane.slice, plane.negative, true});
     }
     // Only the offset mapping has int8-sized cells above 127: they are stored less 128, which the kernel adds back.
-    if (!plan.varies && plan.mapping == Mapping::kOffset && plan.max_level > 127) cell_bias_ = 128;
-    if (!plan.varies && plan.max_level == 1 && plan.dac_bits == 1 && cpu::active_kernels().fast_bits) {
+    if (!plan.fractional && plan.mapping == Mapping::kOffset && plan.max_level > 127) cell_bias_ = 128;
+    if (!plan.fractional && plan.max_level == 1 && plan.dac_bits == 1 && cpu::active_kernels().fast_bits) {
       format_ = CellFormat::kBits;
       lines_ = plan.mapping == Mapping::kOffset || plan.separate_columns ? 1 : 2;
     }

@@ -16,7 +16,8 @@ namespace cimq::kernels {
 /// How a layer is computed: sliced as the hardware does, or with what provably gives the same folded together.
 enum class MvmMode {
   kDigital,       ///< lossless: x . w^T in one product
-  kFoldedDigits,  ///< ideal converter, varying cells: one product per slice with the whole activation
+  kFoldedDigits,  ///< ideal converter, cells that are not exactly their levels: one product per slice with the whole
+                  ///< activation
   kSliced,        ///< every digit and slice
 };
 
@@ -27,6 +28,7 @@ enum class CellFormat { kBytes, kWords, kBits };
 struct CellPlane {
   int slice = 0;
   bool negative = false;  ///< the second column of a pair converted on its own
+  bool variance = false;  ///< not conductances, but the variances of their read noise
 };
 
 class PackedCells {
@@ -37,6 +39,8 @@ class PackedCells {
   CellFormat format() const { return format_; }
   bool pairs() const { return lines_ == 2; }  ///< bits: the two columns of a pair side by side
   const std::vector<CellPlane>& planes() const { return planes_; }
+  /// The plane of variances that belongs to a plane of conductances; proportional read noise only.
+  std::size_t variance_plane(std::size_t plane) const { return plane + planes_.size() / 2; }
   std::int64_t tile_inputs() const { return tile_inputs_; }
   std::int64_t tiles() const { return tiles_; }
   std::int32_t cell_bias() const { return cell_bias_; }

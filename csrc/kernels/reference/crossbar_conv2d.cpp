@@ -8,7 +8,8 @@ namespace {
 
 template <typename T>
 void run_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& g, const MvmOptions& options,
-                   const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t width, T* y) {
+                   const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t width, T* y,
+                   std::uint64_t first_access) {
   check_geometry(g, "crossbar_conv2d_reference");
   check_image(g, h, width, "crossbar_conv2d_reference");
   const std::int64_t group_inputs = g.in_channels / g.groups;
@@ -33,7 +34,7 @@ void run_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dG
     MvmOptions group_options = options;
     group_options.first_output = options.first_output + group * group_outputs;
     crossbar_mvm_reference(hardware, w + group * group_outputs * inputs, group_outputs, inputs, group_options,
-                           patches.data(), batch * positions, result.data());
+                           patches.data(), batch * positions, result.data(), first_access);
     for (std::int64_t b = 0; b < batch; ++b) {
       for (std::int64_t p = 0; p < positions; ++p) {
         for (std::int64_t o = 0; o < group_outputs; ++o) {
@@ -49,14 +50,14 @@ void run_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dG
 
 void crossbar_conv2d_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
                                const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                               std::int64_t width, std::int32_t* y) {
-  run_reference(hardware, w, geometry, options, x, batch, h, width, y);
+                               std::int64_t width, std::int32_t* y, std::uint64_t first_access) {
+  run_reference(hardware, w, geometry, options, x, batch, h, width, y, first_access);
 }
 
 void crossbar_conv2d_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
                                const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                               std::int64_t width, float* y) {
-  run_reference(hardware, w, geometry, options, x, batch, h, width, y);
+                               std::int64_t width, float* y, std::uint64_t first_access) {
+  run_reference(hardware, w, geometry, options, x, batch, h, width, y, first_access);
 }
 
 }  // namespace cimq::kernels

@@ -2,21 +2,30 @@
 #include "kernels/crossbar_mvm.h"
 
 #include <algorithm>
+#include <optional>
 #include <type_traits>
+#include <vector>
 
 #include "common/bits.h"
 #include "common/error.h"
 #include "kernels/adc.h"
-#include "kernels/cell_noise.h"
+#include "kernels/programmed_cells.h"
+#include "kernels/read_noise.h"
 
 namespace cimq::kernels {
 namespace {
 
 struct Layer {
   const MvmPlan& plan;
-  const CellNoise& noise;
-  const MvmOptions& options;
+  const std::vector<std::int16_t>& conductances;  // [n_w][polarities][outputs][inputs], where fractional
   const std::int8_t* w;
+  const ColumnNoise* noise;  // null: no read noise
+};
+
+/// One batch row: its activations, and what is random about its access.
+struct Access {
+  const std::uint8_t* x;
+  PhiloxCounter key;
 };
 
 /// What the drivers apply for an activation: its bits, or its value shifted to be non-negative.
@@ -35,12 +44,13 @@ std::int64_t applied_value(const MvmPlan& plan, std::uint8_t raw) {
   return value;
 }
 
-/// G[s, k, o] of one column of a pair (polarity 0 or 1): levels, or 1/256 levels when cells vary.
+/// G[s, k, o] of one column of a pair (polarity 0 or 1): levels, or 1/256 levels where they are fractional.
 std::int64_t conductance(const Layer& layer, std::int64_t o, std::int64_t k, int slice, int polarity) {
   const MvmPlan& plan = layer.plan;
-  const std::int32_t level = cell_level(plan, layer.w[o * plan.inputs + k], slice, polarity);
-  if (!plan.varies) return level;
-  return layer.noise.conductance(level, layer.options.first_output + o, k, plan.inputs, slice, polarity);
+  if (!plan.fractional) return cell_level(plan, layer.w[o * plan.inputs + k], slice, polarity);
+  const std::int64_t plane = slice * plan.polarities() + polarity;
+  return layer.conductances[static_cast<std::size_t>((plane * plan.outputs + o) * plan.inputs + k)] -
+         plan.cancelled_base();
 }
 
 /// I[t, i, s] of one column.
@@ -59,12 +69,43 @@ std::int64_t column_current(const Layer& layer, const std::uint8_t* x, std::int6
 
 std::int64_t convert(const MvmPlan& plan, const SlicePlan& slice, std::int64_t current) {
   if (plan.ideal) return current;
-  const std::int64_t unit = plan.varies ? kConductanceUnit : 1;
-  return adc_code(static_cast<std::int32_t>(current - slice.lo * unit), slice.inv_lsb, plan.code_min, plan.code_max);
+  return adc_code(static_cast<std::int32_t>(current - slice.lo * plan.unit()), slice.inv_lsb, plan.code_min,
+                  plan.code_max);
+}
+
+/// V of one column: sum of digit^2 * variance.
+std::int64_t column_variance(const Layer& layer, const std::uint8_t* x, std::int64_t o, std::int64_t tile, int digit,
+                             int slice, int polarity) {
+  const MvmPlan& plan = layer.plan;
+  const std::int64_t begin = tile * plan.inputs_per_tile;
+  const std::int64_t end = std::min(plan.inputs, begin + plan.inputs_per_tile);
+  const std::int64_t plane = slice * plan.polarities() + polarity;
+  std::int64_t variance = 0;
+  for (std::int64_t k = begin; k < end; ++k) {
+    const std::int64_t value = digit_of(applied_bits(plan, x[k]), digit, plan.dac_bits);
+    const std::int32_t g = layer.conductances[static_cast<std::size_t>((plane * plan.outputs + o) * plan.inputs + k)];
+    variance += value * value * (plan.reads == ReadModel::kConstant ? 1 : cell_variance(g, plan.read_shift));
+  }
+  return variance;
+}
+
+/// Read noise of what one converter sees: the column of `polarity`, or both of a pair (polarity -1).
+std::int64_t read_noise(const Layer& layer, const Access& access, std::int64_t o, std::int64_t tile, int digit,
+                        int slice, int polarity) {
+  if (layer.noise == nullptr) return 0;
+  std::int64_t variance = 0;
+  for (int p = 0; p < layer.plan.polarities(); ++p) {
+    if (polarity < 0 || p == polarity) variance += column_variance(layer, access.x, o, tile, digit, slice, p);
+  }
+  const std::uint64_t column =
+      column_index(layer.plan.separate_columns, layer.noise->first_output() + o, std::max(polarity, 0));
+  const PhiloxCounter words = column_words(access.key, column >> 2, tile, digit, slice);
+  return layer.noise->sample(variance, words.word[column & 3U]);
 }
 
 /// C_s = sum over t, i of digit weight * code.
-std::int64_t slice_sum(const Layer& layer, const std::uint8_t* x, std::int64_t o, int s) {
+std::int64_t slice_sum(const Layer& layer, const Access& access, std::int64_t o, int s) {
+  const std::uint8_t* x = access.x;
   const MvmPlan& plan = layer.plan;
   const SlicePlan& slice = plan.slices[static_cast<std::size_t>(s)];
   const bool pair = plan.mapping != Mapping::kOffset;
@@ -75,9 +116,10 @@ std::int64_t slice_sum(const Layer& layer, const std::uint8_t* x, std::int64_t o
       const std::int64_t negative = pair ? column_current(layer, x, o, t, i, s, 1) : 0;
       std::int64_t code = 0;
       if (plan.separate_columns) {
-        code = convert(plan, slice, positive) - convert(plan, slice, negative);
+        code = convert(plan, slice, positive + read_noise(layer, access, o, t, i, s, 0)) -
+               convert(plan, slice, negative + read_noise(layer, access, o, t, i, s, 1));
       } else {
-        code = convert(plan, slice, positive - negative);
+        code = convert(plan, slice, positive - negative + read_noise(layer, access, o, t, i, s, -1));
       }
       sum += plan.digit_weights[static_cast<std::size_t>(i)] * code;
     }
@@ -97,49 +139,57 @@ std::int64_t correction(const Layer& layer, const std::uint8_t* x, std::int64_t 
   return -plan.input_shift * weights - plan.weight_shift * applied;
 }
 
-std::int32_t result(const Layer& layer, const std::uint8_t* x, std::int64_t o, std::int32_t /*type*/) {
-  std::int64_t y = correction(layer, x, o);
+std::int32_t result(const Layer& layer, const Access& access, std::int64_t o, std::int32_t /*type*/) {
+  std::int64_t y = correction(layer, access.x, o);
   for (int s = 0; s < layer.plan.n_w; ++s) {
-    y += layer.plan.slices[static_cast<std::size_t>(s)].weight * slice_sum(layer, x, o, s);
+    y += layer.plan.slices[static_cast<std::size_t>(s)].weight * slice_sum(layer, access, o, s);
   }
   return static_cast<std::int32_t>(y);
 }
 
-float result(const Layer& layer, const std::uint8_t* x, std::int64_t o, float /*type*/) {
+float result(const Layer& layer, const Access& access, std::int64_t o, float /*type*/) {
   float y = 0.0F;
   for (int s = 0; s < layer.plan.n_w; ++s) {
-    y += static_cast<float>(slice_sum(layer, x, o, s)) * layer.plan.slices[static_cast<std::size_t>(s)].scale;
+    y += static_cast<float>(slice_sum(layer, access, o, s)) * layer.plan.slices[static_cast<std::size_t>(s)].scale;
   }
   y += layer.plan.lo_constant();
-  return y + static_cast<float>(correction(layer, x, o));
+  return y + static_cast<float>(correction(layer, access.x, o));
 }
 
 template <typename T>
 void run_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                   const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, T* y) {
+                   const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, T* y,
+                   std::uint64_t first_access) {
   const MvmPlan plan = make_mvm_plan(hardware, outputs, inputs, options);
   check(plan.exact == std::is_same_v<T, std::int32_t>, "crossbar_mvm_reference: this configuration gives ",
         plan.exact ? "int32" : "float32", " results");
   check(batch >= 0, "crossbar_mvm_reference: batch must be at least 0, got ", batch);
   check_weights(w, outputs * inputs, options.weight_bits);
   check_activations(x, batch * inputs, options.act_bits, options.act_signed);
-  const CellNoise noise(hardware, options);
-  const Layer layer{plan, noise, options, w};
+  std::vector<std::int16_t> conductances;
+  if (plan.fractional) conductances = programmed_cells_reference(hardware, plan, options, w);
+  std::optional<ColumnNoise> noise;
+  if (plan.reads != ReadModel::kNone) noise.emplace(hardware, plan, options);
+  const Layer layer{plan, conductances, w, noise ? &*noise : nullptr};
   for (std::int64_t b = 0; b < batch; ++b) {
-    for (std::int64_t o = 0; o < outputs; ++o) y[b * outputs + o] = result(layer, x + b * inputs, o, T{});
+    Access access{x + b * inputs, {}};
+    if (noise) access.key = noise->key(first_access + static_cast<std::uint64_t>(b));
+    for (std::int64_t o = 0; o < outputs; ++o) y[b * outputs + o] = result(layer, access, o, T{});
   }
 }
 
 }  // namespace
 
 void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y) {
-  run_reference(hardware, w, outputs, inputs, options, x, batch, y);
+                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y,
+                            std::uint64_t first_access) {
+  run_reference(hardware, w, outputs, inputs, options, x, batch, y, first_access);
 }
 
 void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y) {
-  run_reference(hardware, w, outputs, inputs, options, x, batch, y);
+                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y,
+                            std::uint64_t first_access) {
+  run_reference(hardware, w, outputs, inputs, options, x, batch, y, first_access);
 }
 
 }  // namespace cimq::kernels

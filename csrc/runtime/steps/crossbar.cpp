@@ -134,8 +134,9 @@ struct LinearKernel {
   void run(const std::uint8_t* x, std::int64_t batch, T* y, int threads) const {
     const std::int64_t inputs = mvm.plan().inputs;
     const std::int64_t outputs = mvm.plan().outputs;
-    split(batch * rows, threads,
-          [&](std::int64_t begin, std::int64_t end) { mvm.run(x + begin * inputs, end - begin, y + begin * outputs); });
+    split(batch * rows, threads, [&](std::int64_t begin, std::int64_t end) {
+      mvm.run(x + begin * inputs, end - begin, y + begin * outputs, static_cast<std::uint64_t>(begin));
+    });
   }
 };
 

@@ -25,6 +25,10 @@ TEST_CASE("hardware survives JSON", "[hardware]") {
   hw.cell.programming = {"gaussian", 0.1};
   hw.cell.hrs_ohm = 1e6;
   hw.cell.lrs_ohm = 1e4;
+  hw.cell.read = {"proportional", 0.0, std::nullopt, 0.01};
+  hw.cell.stuck_at = {0.001, 0.002};
+  hw.cell.drift = {0.05, 0.01, 20.0, 3600.0};
+  hw.wires = {1.0, 2.0, 0.5};
   hw.timing.mvm_time_us = 0.1;
   hw.resources.crossbars = std::nullopt;
   hw.energy.adc_energy_pj = 1.667;
@@ -56,8 +60,31 @@ TEST_CASE("what is impossible is refused by name", "[hardware]") {
       {R"({"timing": {"mvm_time_us": 0}})", "timing.mvm_time_us must be at least one picosecond"},
       {R"({"timing": {"mvm_time_us": "1"}})", "timing.mvm_time_us must be a number"},
       {R"({"timing": null})", "timing must be an object"},
-      {R"({"cell": {"read": {"sigma": 1}}})", "cell.read must be null: read noise is not simulated yet"},
-      {R"({"cell": {"stuck_at": 0}})", "cell.stuck_at must be null"},
+      {R"({"cell": {"read": {"sigma": 1}}})", "unknown key 'cell.read.sigma' (did you mean 'sigma_levels'?)"},
+      {R"({"cell": {"read": {"sigma_levels": 1}}})",
+       "cell.read.sigma_levels must be 0 with model none: it belongs to model constant"},
+      {R"({"cell": {"read": {"model": "proportional"}}})", "cell.read.model proportional needs sigma_ratio"},
+      {R"({"cell": {"stuck_at": 0}})", "cell.stuck_at must be an object with keys, got 0"},
+      {R"({"cell": {"stuck_at": {"hrs_rate": 0.6, "lrs_rate": 0.5}}})", "at most 1 together, got 0.6 and 0.5"},
+      {R"({"cell": {"drift": {"t0_s": 20}}})", "time_s must be at least t0_s"},
+      {R"({"cell": {"drift": {"nu": 9}}})", "cell.drift.nu must be a number from -4.0 to 4.0, got 9"},
+      {R"({"wires": {"bit_line_ohm": 1}})", "wires need a conductance window"},
+      {R"({"wires": {"mean_activity": 1.5}})", "wires.mean_activity must be a number from 0.0 to 1.0, got 1.5"},
+      {R"({"cell": {"programming": {"model": "gaussian", "sigma_microsiemens": 1}}})", "needs a conductance window"},
+      {R"({"cell": {"programming": {"model": "gaussian", "sigma_ratio": 1}}})", "it belongs to model proportional"},
+      {R"({"cell": {"programming": {"model": "lognormal"}}})", "model lognormal needs sigma_ln"},
+      {R"({"cell": {"programming": {"model": "polynomial"}}})",
+       "needs coefficients_microsiemens or coefficients_levels"},
+      {R"({"cell": {"programming": {"model": "polynomial", "coefficients_levels": []}}})",
+       "coefficients_levels must be a list of 1 to 16 numbers or null, got a list of 0"},
+      {R"({"cell": {"programming": {"model": "polynomial", "coefficients_levels": [1, "x"]}}})",
+       "coefficients_levels[1] must be a number"},
+      {R"({"cell": {"programming": {"model": "table", "sigmas_levels": [0.1, 0.1]}}})",
+       "sigmas_levels must have one value per level (16 with cell_bits 4), got 2"},
+      {R"({"cell": {"programming": {"model": "table"}}})", "model table needs sigmas_levels or sigmas_microsiemens"},
+      {R"({"cell": {"programming": {"model": "weibull"}}})", "must be one of none, gaussian, proportional"},
+      {R"({"cell": {"g_min_microsiemens": 100, "g_max_microsiemens": 110, "drift": {"nu": 0.1, "time_s": 10}}})",
+       "the top level must conduct at most 127 level steps"},
       {R"({"cell": {"hrs_ohm": 10}})", "cell.hrs_ohm and cell.lrs_ohm must both be given"},
       {R"({"cell": {"g_min_microsiemens": 10, "g_max_microsiemens": 5}})", "the first below the second"},
       {R"({"cell": {"g_min_microsiemens": 1, "g_max_microsiemens": 5, "hrs_ohm": 3}})", "not both"},

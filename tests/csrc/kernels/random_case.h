@@ -19,15 +19,15 @@ struct Case {
   std::int64_t outputs = 1;
   std::int64_t inputs = 1;
   std::int64_t batch = 1;
+  std::uint64_t first_access = 0;
 
   std::string text() const {
     return message(outputs, "x", inputs, " batch ", batch, " w", options.weight_bits, " a", options.act_bits,
                    options.act_signed ? "s" : "u", " c", hardware.cell_bits, " d", hardware.dac_bits, " rows ",
                    hardware.rows, " ", name_of(hardware.mapping), hardware.sign_magnitude ? " sign-magnitude" : "",
                    " adc ", hardware.adc.bits.value_or(0), " ", name_of(hardware.adc.range), " ",
-                   name_of(hardware.adc.placement), " sigma ",
-                   hardware.varies() ? hardware.cell.programming.sigma_levels : 0.0, " collapse ",
-                   options.allow_collapse);
+                   name_of(hardware.adc.placement), " sigma ", hardware.cell.programming.sigma_levels, " cell ",
+                   hardware.to_json(), " collapse ", options.allow_collapse);
   }
 };
 
@@ -71,6 +71,44 @@ inline std::vector<std::uint8_t> random_activations(Random& random, std::int64_t
   return x;
 }
 
+/// Any mix of what makes conductances differ from what was programmed.
+inline void add_cell_effects(Random& random, Hardware& hw) {
+  hw.cell_bits = static_cast<int>(random.integer(1, 6));
+  if (random.chance(0.7)) {
+    hw.cell.g_min_microsiemens = random.chance(0.2) ? 0.0 : random.real(0.1, 30.0);
+    hw.cell.g_max_microsiemens = random.real(40.0, 200.0);
+    if (random.chance(0.5)) hw.wires = {random.real(0.0, 20.0), random.real(0.0, 20.0), random.real(0.0, 1.0)};
+  }
+  switch (random.integer(0, 4)) {
+    case 0:
+      hw.cell.programming = {"proportional", 0.0, std::nullopt, random.real(0.0, 0.2)};
+      break;
+    case 1:
+      hw.cell.programming = {"lognormal", 0.0, std::nullopt, std::nullopt, random.real(0.0, 0.3)};
+      break;
+    case 2:
+      hw.cell.programming = {"polynomial"};
+      hw.cell.programming.coefficients_levels = {0.2, random.real(-0.1, 0.1), 0.01};
+      break;
+    case 3: {
+      hw.cell.programming = {"table"};
+      std::vector<double> means;
+      for (int level = 0; level < 1 << hw.cell_bits; ++level) means.push_back(level + random.real(0.0, 0.5));
+      hw.cell.programming.means_levels = means;
+      hw.cell.programming.sigmas_levels = std::vector<double>(means.size(), random.real(0.0, 0.3));
+      break;
+    }
+    default:
+      break;
+  }
+  if (random.chance(0.3)) hw.cell.stuck_at = {random.real(0.0, 0.2), random.real(0.0, 0.2)};
+  if (random.chance(0.4)) {
+    hw.cell.drift = {random.real(-0.05, 0.1), random.chance(0.5) ? 0.0 : random.real(0.0, 0.05), 1.0, 1000.0};
+  }
+  if (random.chance(0.3)) hw.cell.read = {"constant", random.real(0.0, 0.3)};
+  if (random.chance(0.3)) hw.cell.read = {"proportional", 0.0, std::nullopt, random.real(0.0, 0.2)};
+}
+
 /// Hardware and widths only; the caller sets the shape.
 inline Case random_configuration(Random& random) {
   Case c;
@@ -84,6 +122,7 @@ inline Case random_configuration(Random& random) {
   hw.adc.range = static_cast<AdcRange>(random.integer(0, 3));
   if (random.chance(0.85)) hw.adc.bits = static_cast<int>(random.integer(1, 16));
   if (random.chance(0.35)) hw.cell.programming = {"gaussian", random.real(0.01, 0.6)};
+  if (random.chance(0.25)) add_cell_effects(random, hw);
   MvmOptions& options = c.options;
   options.weight_bits = static_cast<int>(random.integer(1, 8));
   options.act_bits = static_cast<int>(random.integer(1, 8));
@@ -110,6 +149,7 @@ inline Case random_case(Random& random) {
   c.outputs = random.chance(0.2) ? 1 : random.integer(1, random.chance(0.1) ? 150 : 20);
   c.inputs = random.chance(0.1) ? 1 : random.integer(1, 90);
   c.batch = random.chance(0.3) ? 1 : random.integer(1, 9);
+  c.first_access = random.chance(0.5) ? 0 : static_cast<std::uint64_t>(random.integer(0, std::int64_t{1} << 47));
   return c;
 }
 
@@ -119,8 +159,9 @@ void compare(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
   std::vector<T> got(size);
   std::vector<T> expected(size);
-  mvm.run(x.data(), c.batch, got.data());
-  crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, expected.data());
+  mvm.run(x.data(), c.batch, got.data(), c.first_access);
+  crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, expected.data(),
+                         c.first_access);
   REQUIRE(got == expected);
 }
 

@@ -57,7 +57,8 @@ TEST_CASE("cells packed under one instruction set run under every other", "[mvm]
   Random random(5);
   for (int j = 0; j < 400; ++j) {
     Case c = random_case(random);
-    c.hardware.cell.programming = {};
+    c.hardware.cell = {};
+    c.hardware.wires = {};
     c.hardware.cell_bits = 1;  // the only cells whose packing depends on the instruction set
     c.hardware.dac_bits = 1;
     c.options.adc_lo.clear();
@@ -86,7 +87,8 @@ TEST_CASE("ideal and lossless converters give the digital value for every width,
   Random random(2);
   for (int j = 0; j < 1500; ++j) {
     Case c = random_case(random);
-    c.hardware.cell.programming = {};
+    c.hardware.cell = {};
+    c.hardware.wires = {};
     c.options.adc_lo.clear();
     c.options.adc_lsb.clear();
     c.hardware.adc.range = AdcRange::kGranular;

@@ -159,7 +159,7 @@ TEST_CASE("impossible hardware and options are refused by name", "[plan][errors]
             h.cell_bits = 8;
             h.cell.programming = {"gaussian", 0.1};
           }),
-          good, "levels up to 127");
+          good, "cell_bits must be at most 6");
 }
 
 TEST_CASE("ranges that do not fit the converter are refused", "[plan][errors]") {
@@ -203,7 +203,7 @@ TEST_CASE("sums that could leave int32 are refused with the bound", "[plan][erro
   Hardware noisy;
   noisy.rows = 1024;
   noisy.dac_bits = 8;
-  noisy.cell_bits = 7;
+  noisy.cell_bits = 6;
   noisy.adc.bits = 8;
   noisy.cell.programming = {"gaussian", 1.0};
   CHECK_THROWS_WITH(plan_of(noisy, 8, 8, false, 1024), Catch::Contains("1/256 level"));

@@ -1,0 +1,183 @@
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <vector>
+
+#include "common/cell_model.h"
+#include "kernels/cell_noise.h"
+#include "kernels/ir_drop.h"
+#include "kernels/programmed_cells.h"
+#include "random_case.h"
+
+namespace cimq::kernels::testing {
+namespace {
+
+double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::sqrt(2.0)); }
+
+Hardware with_window(double g_min, double g_max, int cell_bits) {
+  Hardware hw;
+  hw.cell_bits = cell_bits;
+  hw.cell.g_min_microsiemens = g_min;
+  hw.cell.g_max_microsiemens = g_max;
+  return hw;
+}
+
+/// Conductances of one level in level steps for words at the quantiles of `z`, without stuck cells.
+std::int32_t at_quantile(const CellTables& tables, int level, double z, double drift_z = 0.0) {
+  const auto word = [](double x) { return static_cast<std::uint32_t>(normal_cdf(x) * 4294967296.0); };
+  return tables.conductance(level, word(z), 0xffffffffU, word(drift_z));
+}
+
+}  // namespace
+
+TEST_CASE("programmed cells equal the reference for every mix of effects", "[cells]") {
+  Random random(11);
+  int compared = 0;
+  for (int j = 0; j < 400; ++j) {
+    Case c = random_case(random);
+    add_cell_effects(random, c.hardware);
+    c.hardware.cell.read = {};
+    c.hardware.cols = static_cast<int>(random.integer(1, 30));
+    c.hardware.adc = {};
+    c.options.adc_lo.clear();
+    c.options.adc_lsb.clear();
+    c.options.first_output = random.integer(0, 50);
+    c.inputs = random.integer(1, 30);
+    c.outputs = random.integer(1, 6);
+    INFO(c.text());
+    const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+    MvmPlan plan;
+    try {
+      plan = make_mvm_plan(c.hardware, c.outputs, c.inputs, c.options);
+    } catch (const Error&) {
+      continue;
+    }
+    if (!plan.fractional) continue;
+    ++compared;
+    const std::vector<std::int16_t> got = ProgrammedCells(c.hardware, plan, c.options, w.data()).values();
+    REQUIRE(got == programmed_cells_reference(c.hardware, plan, c.options, w.data()));
+    const std::int32_t bound = CellTables::of(c.hardware)->largest(plan.max_level);
+    REQUIRE(*std::max_element(got.begin(), got.end()) <= bound);
+    REQUIRE(*std::min_element(got.begin(), got.end()) >= 0);
+  }
+  CHECK(compared > 200);
+}
+
+TEST_CASE("every model's quantiles are those of its formula, out to four sigma", "[cells]") {
+  // 8 levels of 5 microsiemens from 10: level q conducts 2 + q steps.
+  Hardware hw = with_window(10.0, 45.0, 3);
+  const auto expect = [&](const auto& quantile) {
+    const CellTables tables(hw);
+    for (int level = 0; level < 8; ++level) {
+      for (const double z : {-4.0, -3.0, -1.0, 0.0, 1.0, 2.5, 4.0}) {
+        const double expected = std::clamp(256.0 * quantile(level, z), 0.0, 32767.0);
+        INFO("level " << level << " z " << z);
+        CHECK(std::abs(at_quantile(tables, level, z) - expected) <=
+              0.51 + 2e-3 * std::abs(expected - 256 * (2 + level)));
+      }
+    }
+  };
+  hw.cell.programming = {"gaussian", 0.25};
+  expect([](int q, double z) { return 2 + q + 0.25 * z; });
+  hw.cell.programming = {"gaussian", 0.0, 2.0};  // microsiemens
+  expect([](int q, double z) { return 2 + q + 0.4 * z; });
+  hw.cell.programming = {"proportional", 0.0, std::nullopt, 0.05};
+  expect([](int q, double z) { return (2 + q) * (1 + 0.05 * z); });
+  hw.cell.programming = {"lognormal", 0.0, std::nullopt, std::nullopt, 0.1};
+  expect([](int q, double z) { return (2 + q) * std::exp(0.1 * z); });
+  hw.cell.programming = {"polynomial"};
+  hw.cell.programming.coefficients_microsiemens = {1.0, 0.1, -0.002};
+  expect([](int q, double z) {
+    const double g = 10.0 + 5.0 * q;
+    return 2 + q + z * std::max(0.0, 1.0 + 0.1 * g - 0.002 * g * g) / 5.0;
+  });
+  hw.cell.programming.reference_microsiemens = 50.0;
+  expect([](int q, double z) {
+    const double x = (10.0 + 5.0 * q) / 50.0;
+    return 2 + q + z * (1.0 + 0.1 * x - 0.002 * x * x) / 5.0;
+  });
+  hw.cell.programming = {"polynomial"};
+  hw.cell.programming.coefficients_levels = {0.3, -0.1};  // not below 0
+  expect([](int q, double z) { return 2 + q + z * std::max(0.0, 0.3 - 0.1 * q); });
+  hw.cell.programming = {"table"};
+  hw.cell.programming.means_microsiemens = {11, 16, 20, 25, 31, 35, 40, 44};
+  hw.cell.programming.sigmas_levels = {0.1, 0.2, 0.3, 0.0, 0.1, 0.2, 0.3, 0.4};
+  expect([&](int q, double z) {
+    const auto index = static_cast<std::size_t>(q);
+    return hw.cell.programming.means_microsiemens->at(index) / 5 + z * hw.cell.programming.sigmas_levels->at(index);
+  });
+  hw.cell.drift = {0.1, 0.0, 1.0, 100.0};  // a common factor goes into the tables
+  const double factor = std::pow(100.0, -0.1);
+  expect([&](int q, double z) {
+    const auto index = static_cast<std::size_t>(q);
+    return factor *
+           (hw.cell.programming.means_microsiemens->at(index) / 5 + z * hw.cell.programming.sigmas_levels->at(index));
+  });
+}
+
+TEST_CASE("drift with a spread multiplies by the factor of the cell's exponent", "[cells]") {
+  Hardware hw;
+  hw.cell_bits = 6;
+  hw.cell.drift = {0.05, 0.02, 20.0, 86400.0};
+  const CellTables tables(hw);
+  for (const double z : {-4.0, -2.0, 0.0, 1.0, 4.0}) {
+    // A large exponent is a small factor: the lower tail of the conductance.
+    const double expected = 40 * 256.0 * std::pow(86400.0 / 20.0, -(0.05 - 0.02 * z));
+    CHECK(at_quantile(tables, 40, 0.0, z) == Approx(expected).epsilon(3e-3));
+  }
+}
+
+TEST_CASE("stuck cells conduct exactly level 0 or the top level, whatever else happens to them", "[cells]") {
+  Hardware hw = with_window(10.0, 45.0, 3);
+  hw.cell.programming = {"gaussian", 0.3};
+  hw.cell.stuck_at = {0.125, 0.25};
+  hw.cell.drift = {0.1, 0.02, 1.0, 1000.0};
+  const CellTables tables(hw);
+  for (const std::uint32_t other : {0U, 12345678U, 0xffffffffU}) {
+    for (int level = 0; level < 8; ++level) {
+      CHECK(tables.conductance(level, other, 0x1fffffffU, other) == 2 * 256);
+      CHECK(tables.conductance(level, other, 0x20000000U, other) == 9 * 256);
+      CHECK(tables.conductance(level, other, 0x5fffffffU, other) == 9 * 256);
+    }
+    CHECK(tables.conductance(4, 0x80000000U, 0x60000000U, 0x80000000U) < 4 * 256);  // drifted
+  }
+  hw.cell.stuck_at = {0.0, 1.0};
+  CHECK(CellTables(hw).conductance(0, 0, 0xffffffffU, 0) == 9 * 256);
+}
+
+TEST_CASE("cells of the plain Gaussian keep their bits: level plus a sample of one shared table", "[cells]") {
+  Hardware hw;
+  hw.cell.programming = {"gaussian", 0.1};
+  const QuantileTable table = QuantileTable::gaussian(0.0, 25.6);
+  const CellTables tables(hw);
+  for (std::uint32_t j = 0; j < 1000; ++j) {
+    const std::uint32_t word = j * 4294967U;
+    CHECK(tables.conductance(9, word, 0xffffffffU, 0) == 9 * 256 + table.sample(word));
+  }
+}
+
+TEST_CASE("wires take voltage from cells that are far from drivers and converters", "[cells]") {
+  Hardware hw = with_window(0.0, 150.0, 4);
+  hw.rows = 8;
+  hw.cols = 8;
+  hw.wires = {10.0, 10.0, 1.0};
+  MvmOptions options;
+  options.weight_bits = 5;
+  const MvmPlan plan = make_mvm_plan(hw, 2, 16, options);
+  CHECK(plan.fractional);
+  CHECK_FALSE(plan.varies);
+  const std::vector<std::int8_t> w(32, 15);
+  const ProgrammedCells cells(hw, plan, options, w.data());
+  const std::int16_t* column = cells.plane(0, 0);
+  for (int k = 1; k < 8; ++k) CHECK(column[k] < column[k - 1]);
+  CHECK(column[8] == column[0]);  // the next tile
+  CHECK(column[16] < column[0]);  // the next output is further along the word line
+  CHECK(column[0] < 15 * 256);
+  // One cell alone is a series of three resistors.
+  const std::vector<std::int8_t> one{15};
+  const MvmPlan single = make_mvm_plan(hw, 1, 1, options);
+  const double g = 150e-6;
+  CHECK(ProgrammedCells(hw, single, options, one.data()).plane(0, 0)[0] == std::lround(15 * 256 / (1.0 + 20.0 * g)));
+}
+
+}  // namespace cimq::kernels::testing

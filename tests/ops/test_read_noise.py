@@ -1,0 +1,139 @@
+"""Read noise: the same bits however a batch is split and whatever computes it; its variance; its cost in words."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cimq import Hardware, _C
+from cimq.ops import crossbar_conv2d, crossbar_mvm
+
+sys.path.insert(0, str(Path(__file__).parent))
+from crossbar_cases import activations, weights
+
+BITS = {"weight_bits": 6, "act_bits": 4}
+EVERYTHING = Hardware.preset("rram-wan2022").replace(
+    rows=48,
+    adc={"bits": 7},
+    cell={
+        "read": {"model": "proportional", "sigma_ratio": 0.05},
+        "stuck_at": {"hrs_rate": 0.01, "lrs_rate": 0.01},
+        "drift": {"nu": 0.03, "nu_sigma": 0.01, "time_s": 1000.0},
+    },
+    wires={"word_line_ohm": 1.0, "bit_line_ohm": 1.0},
+)
+
+
+def test_a_split_batch_with_the_offset_has_the_same_bits() -> None:
+    x, w = activations((23, 100), 4, False), weights((20, 100), 6)
+    whole = crossbar_mvm(x, w, EVERYTHING, **BITS, chips=2)
+    assert torch.equal(whole, crossbar_mvm(x, w, EVERYTHING, **BITS, chips=2, backend="reference"))
+    parts, first = [], 0
+    for part in x.split(7):
+        parts.append(crossbar_mvm(part, w, EVERYTHING, **BITS, chips=2, first_access=first))
+        first += len(part)
+    assert torch.equal(torch.cat(parts, 1), whole)
+    assert not torch.equal(crossbar_mvm(x[:1], w, EVERYTHING, **BITS, first_access=1), whole[0, :1])
+
+
+def test_a_split_convolution_counts_output_positions() -> None:
+    x, w = activations((5, 4, 6, 6), 4, False), weights((6, 2, 3, 3), 6)
+    options = {**BITS, "groups": 2, "padding": 1}
+    whole = crossbar_conv2d(x, w, EVERYTHING, **options)
+    assert torch.equal(whole, crossbar_conv2d(x, w, EVERYTHING, **options, backend="reference"))
+    parts = [crossbar_conv2d(x[:2], w, EVERYTHING, **options)]
+    parts.append(crossbar_conv2d(x[2:], w, EVERYTHING, **options, first_access=2 * 36))
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    threads = torch.get_num_threads()
+    x, w = activations((300, 100), 4, False), weights((64, 100), 6)
+    images, kernels = activations((20, 4, 12, 12), 4, False), weights((8, 4, 3, 3), 6)
+    results = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(
+                (crossbar_mvm(x, w, EVERYTHING, **BITS), crossbar_conv2d(images, kernels, EVERYTHING, **BITS))
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+SCRIPT = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from crossbar_cases import activations, weights
+from cimq import Hardware
+from cimq.ops import crossbar_mvm
+x, w = activations((40, 100), 4, False), weights((70, 100), 6)
+y = crossbar_mvm(x, w, Hardware.from_json(sys.argv[2]), weight_bits=6, act_bits=4, first_access=5)
+sys.stdout.write(y.numpy().tobytes().hex())
+"""
+
+
+def test_instruction_sets_and_thread_counts_of_other_processes_give_the_same_bits(tmp_path: Path) -> None:
+    x, w = activations((40, 100), 4, False), weights((70, 100), 6)
+    expected = crossbar_mvm(x, w, EVERYTHING, **BITS, first_access=5).numpy().tobytes().hex()
+    for isa, threads in [(isa, "1") for isa in _C.kernel_isas()] + [("scalar", "3")]:
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), EVERYTHING.to_json()],
+            env={**os.environ, "CIMQ_CPU_ISA": isa, "OMP_NUM_THREADS": threads},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == expected, (isa, threads)
+
+
+@pytest.mark.parametrize("mapping", ["differential_column", "differential_row", "offset"])
+def test_the_variance_is_that_of_the_cells(mapping: str) -> None:
+    sigma = 0.5
+    machine = Hardware.preset("paper").replace(
+        mapping=mapping, cell={"read": {"model": "constant", "sigma_levels": sigma}}
+    )
+    count = 20000
+    x = torch.tensor([3, 1, 2, 0, 3]).repeat(count, 1)
+    w = torch.tensor([[1, -2, 3, 0, 2]])
+    y = crossbar_mvm(x, w, machine, weight_bits=3, act_bits=2).double()[:, 0]
+    digits = sum(4**i * ((x[0] >> i) & 1).sum().item() for i in range(2))
+    cells = 1 if mapping == "offset" else 2
+    spread = sigma * math.sqrt(cells * digits)
+    assert abs(y.mean() - (x[0] @ w[0]).item()) < 4 * spread / math.sqrt(count)
+    assert abs(y.std() / spread - 1) < 4 / math.sqrt(2 * count)
+    for bound in (1.0, 2.0, 3.0):
+        expected = math.erfc(bound / math.sqrt(2))
+        found = ((y - y.mean()).abs() > bound * spread).double().mean().item()
+        assert abs(found - expected) < 4 * math.sqrt(expected / count) + 0.02 * expected
+
+
+def test_read_noise_in_microsiemens_is_that_of_its_level_steps() -> None:
+    window = {"g_min_microsiemens": 1.0, "g_max_microsiemens": 31.0}  # 2 microsiemens per step
+    x, w = activations((8, 30), 4, False), weights((5, 30), 4)
+    results = [
+        crossbar_mvm(x, w, Hardware.preset("paper").replace(cell={**window, "read": read}), weight_bits=4, act_bits=4)
+        for read in (
+            {"model": "constant", "sigma_microsiemens": 0.5},
+            {"model": "constant", "sigma_levels": 0.25},
+        )
+    ]
+    assert torch.equal(*results)
+
+
+def test_first_access_is_checked() -> None:
+    x, w = activations((2, 8), 4, False), weights((3, 8), 4)
+    for first in (-1, 2**48 + 1):
+        with pytest.raises(ValueError, match=r"crossbar_mvm: first_access must be in 0\.\."):
+            crossbar_mvm(x, w, EVERYTHING, weight_bits=4, act_bits=4, first_access=first)
+    with pytest.raises(ValueError, match="first_access plus the batch must be at most"):
+        crossbar_mvm(x, w, EVERYTHING, weight_bits=4, act_bits=4, first_access=2**48 - 1)
