@@ -150,8 +150,10 @@ class Wires:
 
 def cell_from_plain(value: Mapping[str, Any]) -> Cell:
     """The Cell of a complete nested mapping."""
-    programming = {key: tuple(item) if isinstance(item, list) else item for key, item in value["programming"].items()}
-    groups = {
+    programming: dict[str, Any] = {
+        key: tuple(item) if isinstance(item, list) else item for key, item in value["programming"].items()
+    }
+    groups: dict[str, Any] = {
         "programming": Programming(**programming),
         "read": ReadNoise(**value["read"]),
         "stuck_at": StuckAt(**value["stuck_at"]),

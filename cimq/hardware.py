@@ -372,12 +372,14 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        if not (isinstance(old, dict) and isinstance(value, dict)):
-            merged[key] = value
-        elif "model" in old and value.get("model", old["model"]) != old["model"]:
-            merged[key] = value
-        else:
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and value.get("model", old.get("model")) == old.get("model")
+        ):
             merged[key] = _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 

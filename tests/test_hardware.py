@@ -174,7 +174,9 @@ def test_defaults_are_the_paper_numbers() -> None:
 
 def test_presets_have_a_source_for_every_number() -> None:
     assert cimq.presets() == presets()
-    assert {"paper", "paper-2b", "rram-wan2022", "rram-wan2022-1d", "rram-wan2022-2d", "rram-milo2021"} <= set(presets())
+    assert {"paper", "paper-2b", "rram-wan2022", "rram-wan2022-1d", "rram-wan2022-2d", "rram-milo2021"} <= set(
+        presets()
+    )
     assert {"rram-cmo-hfox", "pcm-joshi2020", "pcm-nandakumar2019"} <= set(presets())
 
     def numbers(value: Any, path: str = "") -> dict[str, Any]:
@@ -267,10 +269,16 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"timing": {"mvm_time_us": 1e-9}}, r"timing\.mvm_time_us must be at least one picosecond"),
     ({"timing": {"write_time_us": 1e-9}}, r"timing\.write_time_us must be 0 or at least one picosecond"),
     ({"timing": {"mvm_time": 1.4}}, r"unknown key 'timing\.mvm_time' \(did you mean 'mvm_time_us'\?\)"),
-    ({"cell": {"read": {"sigma_levels": 0.1}}}, r"sigma_levels must be 0 with model none: it belongs to model constant"),
+    (
+        {"cell": {"read": {"sigma_levels": 0.1}}},
+        r"sigma_levels must be 0 with model none: it belongs to model constant",
+    ),
     ({"cell": {"read": {"model": "pink"}}}, r"cell\.read\.model must be one of none, constant, proportional, got"),
     ({"cell": {"stuck_at": {"hrs": 0.01}}}, r"unknown key 'cell\.stuck_at\.hrs'; allowed: hrs_rate, lrs_rate"),
-    ({"cell": {"stuck_at": {"lrs_rate": 1.5}}}, r"cell\.stuck_at\.lrs_rate must be a number from 0\.0 to 1\.0, got 1\.5"),
+    (
+        {"cell": {"stuck_at": {"lrs_rate": 1.5}}},
+        r"cell\.stuck_at\.lrs_rate must be a number from 0\.0 to 1\.0, got 1\.5",
+    ),
     ({"cell": {"drift": {"time_s": 0.5}}}, r"cell\.drift\.time_s must be at least t0_s, .* got 0\.5 and 1"),
     ({"cell": {"drift": {"nu": "fast"}}}, r"cell\.drift\.nu must be a number from -4\.0 to 4\.0"),
     ({"cell": {"programming": {"model": "lognormal"}}}, "model lognormal needs sigma_ln"),

@@ -13,6 +13,7 @@ from torch import Tensor
 from cimq.hardware import Hardware, resolve
 from cimq.ops import reference
 from cimq.ops.crossbar import four_paddings, pair
+from cimq.ops.reference_read import base_level
 
 _PERCENTILE = 99.9
 _MSE_STEPS = 80
@@ -114,7 +115,7 @@ def _current_histograms(
     levels, _ = reference.weight_levels(w, hardware, weight_bits)
     # What level 0 conducts flows in columns that are converted on their own, to the nearest level step.
     apart = reference.converts_columns_apart(hardware)
-    base = reference.base_level(hardware) / reference.LEVEL_UNIT if apart else 0.0
+    base = base_level(hardware) / reference.LEVEL_UNIT if apart else 0.0
     digits, digit_weights, _ = reference.input_digits(x, hardware, act_bits, act_signed)
     per_tile = reference.tile_inputs(hardware)
     subtracted = hardware.mapping != "offset" and reference.is_signed(hardware)

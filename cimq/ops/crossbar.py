@@ -58,8 +58,8 @@ def crossbar_mvm(
 
     Returns:
         `[..., m]`, or `[chips, ..., m]`. For integer operands int32 where every converter step is one level (ideal,
-        or granular with enough bits) and cells are exactly their levels, else float32. For floating operands float32, or float64
-        if one of them is.
+        or granular with enough bits) and cells are exactly their levels, else float32. For floating operands float32,
+        or float64 if one of them is.
 
     Raises:
         ValueError: For values outside their range (names the first), NaN, shapes that do not fit, a configuration

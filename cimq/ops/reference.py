@@ -2,7 +2,8 @@
 
 Written from the equations and not from the kernels: weights are split into cells and activations into digits here, and
 every converter is a line of NumPy float32 arithmetic. The one thing taken from the compiled code is what programmed
-cells conduct, whose statistics have tests of their own; read noise is in `reference_read`. Slow on purpose; reads best from `crossbar_matmul` down.
+cells conduct, whose statistics have tests of their own; read noise is in `reference_read`. Slow on purpose; reads best
+from `crossbar_matmul` down.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ the square root are written here again, in NumPy and plain Python.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -125,7 +126,7 @@ def read_noise(
             shift += 1
         unit = float(read.sigma_ratio or 0.0) * math.sqrt(2.0**shift)
     elif read.sigma_microsiemens is not None:
-        g_min, step = level_window(hardware)
+        step = level_window(hardware)[1]
         unit = read.sigma_microsiemens / step * 256
     else:
         unit = read.sigma_levels * 256
@@ -182,7 +183,7 @@ def _sample(nodes: IntArray, words: IntArray) -> IntArray:
     return samples
 
 
-def _philox(counter: list[IntArray | int], key: list[IntArray | int]) -> list[IntArray]:
+def _philox(counter: Sequence[IntArray | int], key: Sequence[IntArray | int]) -> list[IntArray]:
     """Philox4x32-10 (Salmon et al., SC 2011) on arrays of 32-bit words."""
     low = np.uint64(0xFFFFFFFF)
     c = [np.asarray(word).astype(np.uint64) for word in counter]

@@ -12,7 +12,14 @@ from torch import Tensor, fx, nn
 from cimq import ops
 from cimq.hardware import Hardware
 from cimq.quantization import exact
-from cimq.quantization.adc_ranges import AdcSample, check_same_ranges, check_supported, empty_ranges, find_range, needs_ranges
+from cimq.quantization.adc_ranges import (
+    AdcSample,
+    check_same_ranges,
+    check_supported,
+    empty_ranges,
+    find_range,
+    needs_ranges,
+)
 from cimq.quantization.exact import folded_norm
 from cimq.quantization.offsets import fake_quantize_offset, quantize_offset, zero_correction, zero_point
 from cimq.quantization.products import (

@@ -180,12 +180,13 @@ LevelDistribution programmed_level(const Hardware& hardware, int level) {
     result.sigma = result.lognormal ? p.sigma_ln.value_or(0.0) : 0.0;
   } else if (p.model == "polynomial" && p.coefficients_levels) {
     result.sigma = polynomial(*p.coefficients_levels, level);
-  } else if (p.model == "polynomial") {
+  } else if (p.model == "polynomial" && p.coefficients_microsiemens) {
     const double x = result.mean * step / p.reference_microsiemens.value_or(1.0);
-    result.sigma = polynomial(p.coefficients_microsiemens.value(), x) / step;
+    result.sigma = polynomial(*p.coefficients_microsiemens, x) / step;
   } else if (p.model == "table") {
     const double nominal = result.mean;
-    result.sigma = p.sigmas_levels ? p.sigmas_levels->at(index) : p.sigmas_microsiemens.value().at(index) / step;
+    if (p.sigmas_levels) result.sigma = p.sigmas_levels->at(index);
+    if (p.sigmas_microsiemens) result.sigma = p.sigmas_microsiemens->at(index) / step;
     if (p.means_levels) result.mean = base_levels(hardware) + p.means_levels->at(index);
     if (p.means_microsiemens) result.mean = p.means_microsiemens->at(index) / step;
     result.shift = result.mean - nominal;

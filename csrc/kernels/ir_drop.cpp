@@ -25,7 +25,7 @@ class TileOfCells {
  public:
   TileOfCells(const MvmPlan& plan, std::vector<std::int16_t>& cells, std::int64_t row_begin, std::int64_t row_end,
               std::int64_t column_begin, std::int64_t column_end)
-      : plan_(plan), cells_(cells), rows_(row_end - row_begin), columns_(column_end - column_begin) {
+      : cells_(cells), rows_(row_end - row_begin), columns_(column_end - column_begin) {
     index_.resize(static_cast<std::size_t>(rows_ * columns_));
     const int polarities = plan.polarities();
     const bool column_pairs = plan.mapping == Mapping::kDifferentialColumn;
@@ -72,7 +72,6 @@ class TileOfCells {
   std::size_t at(std::int64_t k, std::int64_t j) const { return static_cast<std::size_t>(k * columns_ + j); }
   std::int16_t cell(std::int64_t k, std::int64_t j) const { return cells_[index_[at(k, j)]]; }
 
-  const MvmPlan& plan_;
   std::vector<std::int16_t>& cells_;
   std::int64_t rows_, columns_;
   std::vector<std::size_t> index_;  ///< of each cell in cells_

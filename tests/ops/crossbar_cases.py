@@ -56,6 +56,36 @@ def weights(shape: tuple[int, ...], bits: int, seed: int = 0) -> Tensor:
     return torch.randint(-top, top + 1, shape, generator=generator)
 
 
+PROGRAMMING = [
+    {"model": "none"},
+    {"model": "proportional", "sigma_ratio": 0.1},
+    {"model": "lognormal", "sigma_ln": 0.2},
+    {"model": "polynomial", "coefficients_levels": [0.3, -0.02, 0.001]},
+]
+
+
+@st.composite
+def cell_effects(draw: st.DrawFn, levels: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """Any mix of what makes conductances differ from what was programmed: (cell, wires)."""
+    cell: dict[str, Any] = {}
+    wires: dict[str, float] = {}
+    if draw(st.booleans()):
+        table = {"model": "table", "sigmas_levels": [0.1] * levels, "means_levels": [1.05 * q for q in range(levels)]}
+        cell["programming"] = draw(st.sampled_from([*PROGRAMMING, table]))
+    if draw(st.booleans()):
+        cell["stuck_at"] = {"hrs_rate": 0.1, "lrs_rate": 0.05}
+    if draw(st.booleans()):
+        cell["drift"] = {"nu": 0.05, "nu_sigma": draw(st.sampled_from([0.0, 0.02])), "t0_s": 1.0, "time_s": 1e4}
+    if draw(st.booleans()):
+        reads = [{"model": "constant", "sigma_levels": 0.2}, {"model": "proportional", "sigma_ratio": 0.05}]
+        cell["read"] = draw(st.sampled_from(reads))
+    if draw(st.booleans()):
+        cell |= {"g_min_microsiemens": draw(st.sampled_from([0.0, 1.0, 15.0])), "g_max_microsiemens": 60.0}
+        if draw(st.booleans()):
+            wires = {"word_line_ohm": 5.0, "bit_line_ohm": 3.0, "mean_activity": 0.5}
+    return cell, wires
+
+
 @st.composite
 def cases(draw: st.DrawFn, noise: bool | None = None) -> Case:
     mapping = draw(st.sampled_from(["differential_column", "differential_row", "offset"]))
@@ -75,6 +105,11 @@ def cases(draw: st.DrawFn, noise: bool | None = None) -> Case:
         sigma = draw(st.sampled_from([0.05, 0.5, 3.0]))
         fields["cell_bits"] = min(fields["cell_bits"], 6)  # what 16 bits hold in 1/256 level
         fields["cell"] = {"programming": {"model": "gaussian", "sigma_levels": sigma}}
+    if noise is not False and draw(st.integers(0, 2)) == 0:
+        fields["cell_bits"] = min(fields["cell_bits"], 5)
+        fields["dac_bits"] = min(fields["dac_bits"], 4)
+        effects = draw(cell_effects(2 ** fields["cell_bits"]))
+        fields["cell"], fields["wires"] = {**fields.get("cell", {}), **effects[0]}, effects[1]
     case = Case(
         hardware=Hardware.preset("paper").replace(**fields),
         weight_bits=draw(st.integers(1, 8)),

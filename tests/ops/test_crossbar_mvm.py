@@ -69,7 +69,10 @@ def test_chips_are_the_same_alone_and_together(case: Case, chips: int) -> None:
     assert together.shape == (chips, 6, 5)
     assert torch.equal(together, crossbar_mvm(x, w, case.hardware, **case.options(), chips=chips, backend="reference"))
     assert torch.equal(together[0], crossbar_mvm(x, w, case.hardware, **case.options()))
-    parts = [crossbar_mvm(part, w, case.hardware, **case.options(), chips=chips) for part in x.split(4)]
+    parts = [
+        crossbar_mvm(part, w, case.hardware, **case.options(), chips=chips, first_access=first)
+        for part, first in zip(x.split(4), (0, 4), strict=True)
+    ]
     assert torch.equal(torch.cat(parts, dim=1), together)
 
 

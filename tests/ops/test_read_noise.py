@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cimq import Hardware, _C
+from cimq import _C, Hardware
 from cimq.ops import crossbar_conv2d, crossbar_mvm
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -103,9 +103,7 @@ def test_activity_scales_what_other_rows_do() -> None:
 def test_wires_alone_make_results_fractional_and_chips_equal() -> None:
     from cimq.ops import crossbar_mvm
 
-    machine = PAPER.replace(
-        cell={"g_min_microsiemens": 1.0, "g_max_microsiemens": 100.0}, wires={"bit_line_ohm": 1.0}
-    )
+    machine = PAPER.replace(cell={"g_min_microsiemens": 1.0, "g_max_microsiemens": 100.0}, wires={"bit_line_ohm": 1.0})
     assert machine.fractional
     assert not machine.varies
     assert not machine.lossless

@@ -33,7 +33,7 @@ void ReadColumns::run(const cpu::TileArgs& args, std::int64_t panel, std::size_t
   if (args.row_count == 0) return;
   rows_.clear();
   for (int r = 0; r < args.row_count; ++r) rows_.push_back({r, 0, 0, args.rows[r].digit_sum});
-  const auto size = static_cast<std::size_t>(args.row_count * args.width);
+  const auto size = static_cast<std::size_t>(args.row_count) * static_cast<std::size_t>(args.width);
   cpu::TileArgs exact = args;
   exact.rows = rows_.data();
   exact.convert = false;
@@ -70,7 +70,7 @@ void ReadColumns::convert_row(const cpu::TileArgs& args, int row, std::int64_t p
       block = column >> 2;
       words = column_words(key, block, tile, digit, cells.slice);
     }
-    const auto index = static_cast<std::size_t>(row * args.width + o);
+    const auto index = static_cast<std::size_t>(std::ptrdiff_t{row} * args.width + o);
     const std::int64_t variance = plan_.reads == ReadModel::kProportional
                                       ? std::int64_t{variances_[index]}
                                       : plan_.cells_per_column * square_sums_[static_cast<std::size_t>(row)];

@@ -55,6 +55,7 @@ std::vector<std::int16_t> programmed_cells_reference(const Hardware& hardware, c
   const std::int64_t tile_rows =
       plan.mapping == Mapping::kDifferentialRow ? 2 * plan.inputs_per_tile : plan.inputs_per_tile;
   std::vector<std::int16_t> values;
+  values.reserve(cells.size());
   for (const Cell& cell : cells) {
     values.push_back(drop.any() ? after_wires(drop, cells, cell, tile_rows, hardware.cols) : cell.conductance);
   }
