@@ -48,6 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=None, help="use only so many train and test images (quick try)")
     parser.add_argument("--blocks", type=int, default=3, help="residual blocks per stage: 3 is ResNet-20")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in --out")
     return parser.parse_args()
 
 
@@ -68,16 +69,28 @@ def load_data(args: argparse.Namespace) -> tuple[ImageTensors, ImageTensors, Ima
 def load_model(checkpoint: Path, blocks: int, classes: int) -> ResNetCifar:
     model = ResNetCifar(blocks, classes)
     model.load_state_dict(torch.load(checkpoint, weights_only=True))
-    return model.eval()
+    # A quarter faster in training on CPUs than channels first.
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
-def train_policy(model: ResNetCifar, policy: Any, train: ImageTensors, args: argparse.Namespace) -> torch.nn.Module:
-    """The training that every quantised row of the table gets."""
+def train_policy(
+    model: ResNetCifar, policy: Any, train: ImageTensors, args: argparse.Namespace, checkpoint: Path
+) -> torch.nn.Module:
+    """The training that every quantised row of the table gets; `checkpoint` is written after every epoch."""
     prepared = cimq.prepare(model, policy, args.hardware)
     loader = BatchLoader(train, args.batch_size, train=True)
     torch.manual_seed(args.seed)
     cimq.calibrate(prepared, loader)
-    cimq.finetune(prepared, loader, epochs=args.epochs, lr=args.lr, seed=args.seed, teacher=model)
+    cimq.finetune(
+        prepared,
+        loader,
+        epochs=args.epochs,
+        lr=args.lr,
+        seed=args.seed,
+        teacher=model,
+        checkpoint=checkpoint,
+        resume=args.resume,
+    )
     return prepared.eval()
 
 
@@ -111,8 +124,9 @@ def main() -> None:
     args = arguments()
     start = time.perf_counter()
     args.out.mkdir(parents=True, exist_ok=True)
-    for name in ("evaluations.jsonl", "search.json", "result.json", "policy.json"):
-        (args.out / name).unlink(missing_ok=True)  # a run into the same folder replaces the last one
+    if not args.resume:
+        for name in ("evaluations.jsonl", "search.json", "result.json", "policy.json"):
+            (args.out / name).unlink(missing_ok=True)  # a run into the same folder replaces the last one
     train, validation, test, classes = load_data(args)
     model = load_model(args.checkpoint, args.blocks, len(classes))
     print(f"{len(train)} training, {len(validation)} search-validation, {len(test)} test images")
@@ -130,6 +144,7 @@ def main() -> None:
         finetune_lr=args.lr,
         seed=args.seed,
         out=args.out,
+        resume=args.resume,
     )
     print(result)
 
@@ -142,7 +157,8 @@ def main() -> None:
     trained = {}
     for name, policy in policies.items():
         print(f"training {name}: {args.epochs} epochs")
-        trained[name] = train_policy(model, policy, train, args)
+        checkpoint = args.out / f"{name.replace(' ', '-')}.pt"
+        trained[name] = train_policy(model, policy, train, args, checkpoint)
 
     print("measuring on the test images, once each")
     batches = BatchLoader(test, 250)

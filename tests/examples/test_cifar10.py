@@ -45,8 +45,14 @@ def test_whole_run(tmp_path: Path) -> None:
     # The script's own folder comes first on its path; the package is found as this test found it.
     package = str(Path(cimq.__file__).resolve().parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": package}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+
+    def run(*more: str) -> None:
+        done = subprocess.run(
+            [*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+    run()
     result = json.loads((out / "result.json").read_text())
     assert [row["name"] for row in result["rows"]] == ["fp32", "uniform 8-bit", "uniform 4-bit", "found policy"]
     assert all(0 <= row["accuracy"] <= 1 for row in result["rows"])
@@ -57,3 +63,8 @@ def test_whole_run(tmp_path: Path) -> None:
     assert "same values as the trained network in every layer" in (out / "report.html").read_text()
     assert cimq.load_bundle(out / "model.cimq").check().equal
     assert torch.load(tmp_path / "model.pt", weights_only=True)["conv1.weight"].shape == (16, 3, 3, 3)
+    # An interrupted run goes on where it was, and ends with the same table.
+    log = (out / "evaluations.jsonl").read_text()
+    run("--resume")
+    assert (out / "evaluations.jsonl").read_text() == log
+    assert (out / "table.md").read_text().splitlines()[:6] == table.splitlines()[:6]
