@@ -49,12 +49,12 @@ struct Executor::State {
   std::optional<Safetensors> expected;
 
   void run_chunk(const float* x, std::int64_t batch, float* out, const std::vector<RawResult>& raw,
-                 int inner_threads) const;
+                 const StepRun& step_run) const;
   void run(const Tensor& x, RunResult& result, bool keep_layers) const;
 };
 
 void Executor::State::run_chunk(const float* x, std::int64_t batch, float* out, const std::vector<RawResult>& raw,
-                                int inner_threads) const {
+                                const StepRun& step_run) const {
   std::vector<std::vector<float>> values(steps.size());
   std::size_t crossbars = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -65,7 +65,7 @@ void Executor::State::run_chunk(const float* x, std::int64_t batch, float* out, 
       inputs.push_back(input < 0 ? x : values[static_cast<std::size_t>(input)].data());
     values[i].resize(static_cast<std::size_t>(batch * compiler::elements(node.shape)));
     const RawResult* keep = node.crossbar && !raw.empty() ? &raw[crossbars++] : nullptr;
-    steps[i]->run(batch, inputs, values[i].data(), keep, inner_threads);
+    steps[i]->run(batch, inputs, values[i].data(), keep, step_run);
     for (const int value : memory.freed_after[i]) values[static_cast<std::size_t>(value)] = {};
   }
   const std::vector<float>& last = values[static_cast<std::size_t>(graph.output)];
@@ -119,7 +119,7 @@ void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) 
                      layer.exact ? nullptr : layer.floats.data() + offset});
     }
     run_chunk(x.data.data() + begin * in_elements, size, result.output.data.data() + begin * out_elements, raw,
-              inner_threads);
+              {inner_threads, begin});
   });
 }
 

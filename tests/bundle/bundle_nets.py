@@ -29,6 +29,17 @@ HARDWARE: dict[str, Hardware] = {
         adc={"bits": 6},
         cell={"programming": {"model": "gaussian", "sigma_levels": 0.2}},
     ),
+    "everything": Hardware.preset("rram-wan2022").replace(
+        rows=32,
+        cols=24,
+        adc={"bits": 7},
+        cell={
+            "read": {"model": "proportional", "sigma_ratio": 0.02},
+            "stuck_at": {"hrs_rate": 0.002, "lrs_rate": 0.001},
+            "drift": {"nu": 0.02, "nu_sigma": 0.005, "time_s": 1000.0},
+        },
+        wires={"word_line_ohm": 1.0, "bit_line_ohm": 1.0},
+    ),
     "row pairs": Hardware.preset("paper").replace(rows=24, mapping="differential_row", dac_bits=2, adc={"bits": 7}),
 }
 

@@ -70,6 +70,19 @@ def test_enough_bits_give_steps_of_one_level_and_the_exact_result() -> None:
     )
 
 
+def test_ranges_include_what_level_0_conducts_where_columns_are_converted_one_by_one() -> None:
+    window = {"g_min_microsiemens": 20.0, "g_max_microsiemens": 80.0}  # level 0 conducts five level steps
+    adc = {"bits": 6, "range": "calibrated", "placement": "per_column"}
+    hw = Hardware.preset("paper").replace(rows=64, adc=adc, cell=window)
+    x, w = activations((64, 64), 4, False), weights((16, 64), 4)
+    errors = []
+    for machine_of_ranges in (hw, hw.replace(cell=None)):
+        lo, lsb = calibrate_adc(x, w, machine_of_ranges, weight_bits=4, act_bits=4)
+        y = crossbar_mvm(x, w, hw, weight_bits=4, act_bits=4, adc_lo=lo, adc_lsb=lsb)
+        errors.append((y - x @ w.T).abs().mean())
+    assert errors[0] < 0.25 * errors[1]  # ranges without the base clip nearly everything
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_convolutions(groups: int) -> None:
     hardware = machine("differential", 5, "calibrated")

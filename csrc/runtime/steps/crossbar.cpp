@@ -81,24 +81,24 @@ class CrossbarStep final : public Step {
   bool exact() const override { return kernel_.exact(); }
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
-           int threads) const override {
+           const StepRun& run) const override {
     const std::vector<std::uint8_t> x = quantizer_(inputs[0], batch * in_elements_);
     if (exact()) {
-      run_as<std::int32_t>(x, batch, out, raw == nullptr ? nullptr : raw->integers, threads);
+      run_as<std::int32_t>(x, batch, out, raw == nullptr ? nullptr : raw->integers, run);
     } else {
-      run_as<float>(x, batch, out, raw == nullptr ? nullptr : raw->floats, threads);
+      run_as<float>(x, batch, out, raw == nullptr ? nullptr : raw->floats, run);
     }
   }
 
  private:
   template <typename T>
-  void run_as(const std::vector<std::uint8_t>& x, std::int64_t batch, float* out, T* y, int threads) const {
+  void run_as(const std::vector<std::uint8_t>& x, std::int64_t batch, float* out, T* y, const StepRun& run) const {
     std::vector<T> own;
     if (y == nullptr) {
       own.resize(static_cast<std::size_t>(batch * out_elements_));
       y = own.data();
     }
-    kernel_.run(x.data(), batch, y, threads);
+    kernel_.run(x.data(), batch, y, run);
     const auto channels = static_cast<std::int64_t>(multiplier_.size());
     for (std::int64_t row = 0; row < batch * out_elements_ / (channels * inner_); ++row) {
       for (std::size_t o = 0; o < multiplier_.size(); ++o) {
@@ -131,11 +131,12 @@ struct LinearKernel {
 
   bool exact() const { return mvm.exact(); }
   template <typename T>
-  void run(const std::uint8_t* x, std::int64_t batch, T* y, int threads) const {
+  void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
     const std::int64_t inputs = mvm.plan().inputs;
     const std::int64_t outputs = mvm.plan().outputs;
-    split(batch * rows, threads, [&](std::int64_t begin, std::int64_t end) {
-      mvm.run(x + begin * inputs, end - begin, y + begin * outputs, static_cast<std::uint64_t>(begin));
+    const std::int64_t first = run.first_sample * rows;
+    split(batch * rows, run.threads, [&](std::int64_t begin, std::int64_t end) {
+      mvm.run(x + begin * inputs, end - begin, y + begin * outputs, static_cast<std::uint64_t>(first + begin));
     });
   }
 };
@@ -146,9 +147,11 @@ struct ConvKernel {
 
   bool exact() const { return conv.exact(); }
   template <typename T>
-  void run(const std::uint8_t* x, std::int64_t batch, T* y, int threads) const {
-    split(batch * conv.geometry().out_h(height), threads,
-          [&](std::int64_t begin, std::int64_t end) { conv.run_rows(x, height, width, begin, end, y); });
+  void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
+    const std::int64_t positions = conv.geometry().out_h(height) * conv.geometry().out_w(width);
+    const auto first = static_cast<std::uint64_t>(run.first_sample * positions);
+    split(batch * conv.geometry().out_h(height), run.threads,
+          [&](std::int64_t begin, std::int64_t end) { conv.run_rows(x, height, width, begin, end, y, first); });
   }
 };
 

@@ -24,7 +24,8 @@ class LinearStep final : public Step {
   LinearStep(Parameters parameters, std::int64_t rows, std::int64_t inputs, std::int64_t outputs)
       : parameters_(std::move(parameters)), rows_(rows), inputs_(inputs), outputs_(outputs) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     kernels::linear_f32(inputs[0], parameters_.weight.data(), parameters_.bias_or_null(), batch * rows_, inputs_,
                         outputs_, out);
   }
@@ -40,8 +41,8 @@ class ConvStep final : public Step {
       : parameters_(std::move(parameters)), geometry_(geometry), in_(std::move(in)), out_elements_(out_elements) {}
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
-           int threads) const override {
-    parallel_for(batch, threads, [&](std::int64_t b) {
+           const StepRun& run) const override {
+    parallel_for(batch, run.threads, [&](std::int64_t b) {
       kernels::conv2d_f32(inputs[0] + b * compiler::elements(in_), parameters_.weight.data(),
                           parameters_.bias_or_null(), geometry_, 1, in_[1], in_[2], out + b * out_elements_);
     });

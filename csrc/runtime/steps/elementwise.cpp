@@ -15,7 +15,8 @@ class ClampStep final : public Step {
   ClampStep(std::int64_t elements, std::optional<float> lo, std::optional<float> hi)
       : elements_(elements), lo_(lo), hi_(hi) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     const float* x = inputs[0];
     for (std::int64_t i = 0; i < batch * elements_; ++i) {
       float value = x[i];  // comparisons are false for NaN, which therefore passes, as in PyTorch
@@ -34,7 +35,8 @@ class AddStep final : public Step {
  public:
   explicit AddStep(std::int64_t elements) : elements_(elements) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     for (std::int64_t i = 0; i < batch * elements_; ++i) out[i] = inputs[0][i] + inputs[1][i];
   }
 
@@ -47,7 +49,8 @@ class AffineStep final : public Step {
   AffineStep(std::vector<float> scale, std::vector<float> shift, std::int64_t inner)
       : scale_(std::move(scale)), shift_(std::move(shift)), inner_(inner) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     const float* x = inputs[0];
     for (std::int64_t b = 0; b < batch; ++b) {
       for (std::size_t c = 0; c < scale_.size(); ++c) {

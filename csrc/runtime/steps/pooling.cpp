@@ -18,7 +18,8 @@ class AvgPoolStep final : public Step {
  public:
   AvgPoolStep(const Window& window, Shape in) : window_(window), in_(std::move(in)) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     kernels::avg_pool2d(inputs[0], batch, in_[0], in_[1], in_[2], window_.kernel[0], window_.kernel[1],
                         window_.stride[0], window_.stride[1], window_.pad_top, window_.pad_left,
                         window_.count_include_pad, out);
@@ -33,7 +34,8 @@ class MaxPoolStep final : public Step {
  public:
   MaxPoolStep(const Window& window, Shape in, Shape out) : window_(window), in_(std::move(in)), out_(std::move(out)) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     const float* plane = inputs[0];
     for (std::int64_t p = 0; p < batch * in_[0]; ++p, plane += in_[1] * in_[2]) {
       for (std::int64_t oy = 0; oy < out_[1]; ++oy) {

@@ -17,7 +17,8 @@ class CopyStep final : public Step {
  public:
   explicit CopyStep(std::int64_t elements) : elements_(elements) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     std::copy_n(inputs[0], batch * elements_, out);
   }
 
@@ -60,7 +61,8 @@ class BoxStep final : public Step {
   BoxStep(std::vector<BoxCopy> boxes, std::vector<std::int64_t> sizes, std::int64_t elements, std::optional<float> fill)
       : boxes_(std::move(boxes)), sizes_(std::move(sizes)), elements_(elements), fill_(fill) {}
 
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*, int) const override {
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
     if (fill_) std::fill_n(out, batch * elements_, *fill_);
     for (std::int64_t b = 0; b < batch; ++b) {
       for (std::size_t i = 0; i < boxes_.size(); ++i) boxes_[i].run(inputs[i] + b * sizes_[i], out + b * elements_);

@@ -17,6 +17,12 @@ struct RawResult {
   float* floats = nullptr;
 };
 
+/// How a step is run, apart from its operands.
+struct StepRun {
+  int threads = 1;                ///< may be used inside; the result does not depend on it
+  std::int64_t first_sample = 0;  ///< number of the first sample within the batch of the call: read noise depends on it
+};
+
 class Step {
  public:
   Step() = default;
@@ -25,9 +31,9 @@ class Step {
   virtual ~Step() = default;
 
   /// Computes `batch` samples. Arrays are [batch, shape of the node] in C order; `raw` may be null and is used by
-  /// crossbar steps only. `threads` may be used inside; the result does not depend on it.
+  /// crossbar steps only.
   virtual void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
-                   int threads) const = 0;
+                   const StepRun& run) const = 0;
   /// Crossbar steps: whether Y is int32.
   virtual bool exact() const { return true; }
 };
