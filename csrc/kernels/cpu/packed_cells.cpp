@@ -39,24 +39,26 @@ StoredValues stored_values(const MvmPlan& plan, const CellPlane& plane, MvmMode 
   return stored;
 }
 
-/// Variance of what one converter sees of a weight.
-std::int16_t converted_variance(const MvmPlan& plan, const ProgrammedCells& cells, const CellPlane& plane,
-                                std::int64_t index) {
-  const auto variance = [&](int polarity) {
-    return cell_variance(cells.plane(plane.slice, polarity)[index], plan.read_shift);
-  };
-  std::int32_t value = variance(plane.negative ? 1 : 0);
-  if (plan.mapping != Mapping::kOffset && !plan.separate_columns) value += variance(1);
-  return static_cast<std::int16_t>(value);
-}
-
-/// Conductances of one plane as they are converted, in 1/256 level: of a column, or the difference of a pair.
-std::int16_t converted_conductance(const MvmPlan& plan, const ProgrammedCells& cells, const CellPlane& plane,
-                                   std::int64_t index) {
-  if (plane.negative) return cells.plane(plane.slice, 1)[index];
-  std::int32_t value = cells.plane(plane.slice, 0)[index] - plan.cancelled_base();
-  if (plan.mapping != Mapping::kOffset && !plan.separate_columns) value -= cells.plane(plane.slice, 1)[index];
-  return static_cast<std::int16_t>(value);
+/// One plane, [outputs, inputs], as a converter sees it: conductances in 1/256 level, of a column or the difference of
+/// a pair; or the variances of their read noise.
+std::vector<std::int16_t> plane_values(const MvmPlan& plan, const ProgrammedCells& cells, const CellPlane& plane) {
+  const auto count = static_cast<std::size_t>(plan.outputs * plan.inputs);
+  const std::int16_t* first = cells.plane(plane.slice, plane.negative ? 1 : 0);
+  const bool pair = plan.mapping != Mapping::kOffset && !plan.separate_columns;
+  const std::int16_t* second = pair ? cells.plane(plane.slice, 1) : nullptr;
+  const std::int32_t base = plan.cancelled_base();
+  std::vector<std::int16_t> values(count);
+  for (std::size_t index = 0; index < count; ++index) {
+    std::int32_t value = 0;
+    if (plane.variance) {
+      value = cell_variance(first[index], plan.read_shift);
+      if (pair) value += cell_variance(second[index], plan.read_shift);
+    } else {
+      value = first[index] - (pair ? second[index] : base);
+    }
+    values[index] = static_cast<std::int16_t>(value);
+  }
+  return values;
 }
 
 }  // namespace
@@ -74,9 +76,9 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   std::optional<ProgrammedCells> programmed;
   if (plan.fractional) programmed.emplace(hardware, plan, options, w);
   for (std::size_t p = 0; p < planes_.size(); ++p) {
-    if (format_ == CellFormat::kWords) {
-      const auto value = planes_[p].variance ? converted_variance : converted_conductance;
-      fill<std::int16_t>(p, [&](std::int64_t index) { return value(plan, *programmed, planes_[p], index); });
+    if (programmed) {
+      const std::vector<std::int16_t> values = plane_values(plan, *programmed, planes_[p]);
+      fill<std::int16_t>(p, [&](std::int64_t index) { return values[static_cast<std::size_t>(index)]; });
     } else {
       const StoredValues stored = stored_values(plan, planes_[p], mode_, cell_bias_);
       for (const std::int32_t value : stored) max_cell_ = std::max(max_cell_, std::abs(value));
