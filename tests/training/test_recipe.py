@@ -274,8 +274,6 @@ def test_refuses_models_and_loaders() -> None:
     q, data = small_problem()
     with pytest.raises(ValueError, match="loader is empty"):
         cimq.finetune(q, [], epochs=1)
-    with pytest.raises(ValueError, match=r"call cimq\.prepare"):
-        cimq.finetune(nets.SmallCnn(), data, epochs=1)
     with pytest.raises(ValueError, match=r"call cimq\.calibrate"):
         cimq.finetune(cimq.prepare(nets.SmallCnn()), data, epochs=1)
     with pytest.raises(TypeError, match="pass loss_fn"):
