@@ -15,7 +15,15 @@ from torch import Tensor, fx, nn
 
 from cimq import ops
 from cimq.bundle.network import CrossbarFacts, Network, Node, as_int8, window_shape
-from cimq.quantization.converted import Affine, Conv2dF32, CrossbarConv2d, CrossbarLayer, CrossbarLinear, LinearF32
+from cimq.quantization.converted import (
+    Affine,
+    Conv2dF32,
+    CrossbarConv1d,
+    CrossbarConv2d,
+    CrossbarLayer,
+    CrossbarLinear,
+    LinearF32,
+)
 from cimq.quantization.exact import global_avg_pool2d
 
 
@@ -94,6 +102,9 @@ class _Reader(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        if n.op == "call_module" and not isinstance(result, Tensor):
+            what = type(self.fetch_attr(str(n.target))).__name__
+            raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
             return result
         if n.op == "get_attr":
@@ -128,7 +139,7 @@ class _Reader(fx.Interpreter):
             if module.layer_name in self.layers:
                 raise ValueError(f"export: layer {module.layer_name!r} is used twice; give each use its own layer")
             self.layers[module.layer_name] = module
-        if key is operator.add:  # all_input_nodes drops a repeated operand (x + x)
+        if key in (operator.add, operator.mul):  # all_input_nodes drops a repeated operand (x + x)
             sources = [self.names[arg] for arg in n.args if isinstance(arg, fx.Node)]
         elif key is torch.cat:
             tensors: Any = n.args[0]
@@ -181,9 +192,9 @@ def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:
 
 def _crossbar(call: _Call) -> list[Node]:
     module: CrossbarLayer = call.module
-    if module.correction is not None:
-        raise _RefusedError(f"layer {module.layer_name!r} has an input with an offset, which has no form in a bundle")
     conv = isinstance(module, CrossbarConv2d)
+    if isinstance(module, CrossbarConv1d) and len(call.in_shape) == 2:
+        return _one_row(call)
     if conv and len(call.in_shape) != 3:
         raise _RefusedError(f"a convolution needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
     weight = as_int8(module.weight_q)
@@ -210,10 +221,22 @@ def _crossbar(call: _Call) -> list[Node]:
         inputs_per_output=weight[0].numel(),
         invocations=invocations,
         repeats=groups,
+        act_zero=module.act_zero,
     )
     attrs = _conv_attrs(module, _pair(weight.shape[-2:])) if conv else {}
     op = "crossbar_conv2d" if conv else "crossbar_linear"
     return call.node(op, attrs, tensors=tensors, crossbar=facts)
+
+
+def _one_row(call: _Call) -> list[Node]:
+    """A 1-D convolution as the 2-D one of an image with one row."""
+    (channels, length), (outputs, out_length) = call.in_shape, call.shape
+    before = Node(f"{call.name}.row", "reshape", call.inputs, (channels, 1, length))
+    name = f"{call.name}.conv"
+    inner = dataclasses.replace(
+        call, name=name, inputs=(before.name,), in_shape=before.shape, shape=(outputs, 1, out_length)
+    )
+    return [before, *_crossbar(inner), Node(call.name, "reshape", (name,), call.shape)]
 
 
 def _dense(call: _Call) -> list[Node]:
@@ -310,6 +333,17 @@ def _add(call: _Call) -> list[Node]:
     return call.node("add")
 
 
+def _mul(call: _Call) -> list[Node]:
+    a, b = call.args
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.dim() != b.dim():
+        raise _RefusedError("mul needs two tensors with as many dimensions")
+    return call.node("mul")
+
+
+def _activation(call: _Call) -> list[Node]:
+    return call.node(str(call.rest[0]))
+
+
 def _cat(call: _Call) -> list[Node]:
     dim = int(call.rest[0]) if call.rest else 0
     dim = dim % (len(call.shape) + 1)
@@ -350,6 +384,7 @@ def _slice(call: _Call) -> list[Node]:
 
 
 _HANDLERS: dict[Any, Callable[[_Call], list[Node]]] = {
+    CrossbarConv1d: _crossbar,
     CrossbarConv2d: _crossbar,
     CrossbarLinear: _crossbar,
     Conv2dF32: _dense,
@@ -362,7 +397,9 @@ _HANDLERS: dict[Any, Callable[[_Call], list[Node]]] = {
     global_avg_pool2d: _global_avg_pool2d,
     torch.flatten: _reshape,
     torch.reshape: _reshape,
+    ops.activation: _activation,
     operator.add: _add,
+    operator.mul: _mul,
     torch.cat: _cat,
     F.pad: _pad,
     operator.getitem: _slice,

@@ -74,6 +74,7 @@ class BundleLayer:
     inputs_per_output: int
     invocations: int
     repeats: int
+    act_zero: int = 0
 
 
 class Bundle:
@@ -97,7 +98,7 @@ class Bundle:
         nodes = json.loads(executor.text_of("layers.json"))["nodes"]
         keys = [field.name for field in dataclasses.fields(BundleLayer) if field.name not in ("name", "op")]
         self.layers: tuple[BundleLayer, ...] = tuple(
-            BundleLayer(name=node["layer_name"], op=node["op"], **{key: node[key] for key in keys})
+            BundleLayer(name=node["layer_name"], op=node["op"], **{key: node[key] for key in keys if key in node})
             for node in nodes
             if "layer_name" in node
         )

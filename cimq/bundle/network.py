@@ -25,6 +25,7 @@ class CrossbarFacts:
         inputs_per_output: Inputs of one group's matrix.
         invocations: Input vectors per sample and group.
         repeats: Groups.
+        act_zero: Zero point of the input; 0 without an offset.
     """
 
     layer_name: str
@@ -36,6 +37,7 @@ class CrossbarFacts:
     inputs_per_output: int
     invocations: int
     repeats: int
+    act_zero: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Network:
         """The text of layers.json."""
         document = {
             "schema": "cimq.layers",
-            "version": "1.0.0",
+            "version": "1.1.0",
             "input": {"name": self.input_name, "shape": list(self.input_shape), "dtype": "float32"},
             "output": self.output,
             "chip": {"seed": self.seed, "chip": self.chip},
@@ -97,7 +99,12 @@ def _node_dict(node: Node) -> dict[str, Any]:
         "attrs": node.attrs,
         "tensors": {role: f"{node.name}.{role}" for role in node.tensors},
     }
-    return entry if node.crossbar is None else entry | dataclasses.asdict(node.crossbar)
+    if node.crossbar is None:
+        return entry
+    facts = dataclasses.asdict(node.crossbar)
+    if not facts["act_zero"]:
+        del facts["act_zero"]
+    return entry | facts
 
 
 def window_shape(

@@ -97,7 +97,7 @@ class _Writer:
         source = name + FORCED if self.forced else node.inputs[0]
         kind = np.int8 if facts.act_signed else np.uint8
         scale = self._constant(f"{name}.x_scale", node.tensors["x_scale"].cpu().numpy().astype(np.float32))
-        zero = self._constant(f"{name}.x_zero", np.array(0, kind))
+        zero = self._constant(f"{name}.x_zero", np.array(-facts.act_zero, kind))
         value = self._emit("QuantizeLinear", [source, scale, zero], f"{name}.x_q")
         if facts.act_bits < 8:
             low = -(2 ** (facts.act_bits - 1)) if facts.act_signed else 0
@@ -190,6 +190,22 @@ class _Writer:
 
     def _add(self, node: Node) -> None:
         self._emit("Add", [*node.inputs], node.name)
+
+    def _mul(self, node: Node) -> None:
+        self._emit("Mul", [*node.inputs], node.name)
+
+    def _sigmoid(self, node: Node) -> None:
+        self._emit("Sigmoid", [node.inputs[0]], node.name)
+
+    def _silu(self, node: Node) -> None:
+        gate = self._emit("Sigmoid", [node.inputs[0]], f"{node.name}.gate")
+        self._emit("Mul", [node.inputs[0], gate], node.name)
+
+    def _hardsigmoid(self, node: Node) -> None:
+        self._emit("HardSigmoid", [node.inputs[0]], node.name, alpha=1.0 / 6.0, beta=0.5)
+
+    def _hardswish(self, node: Node) -> None:
+        self._emit("HardSwish", [node.inputs[0]], node.name)
 
     def _flatten(self, node: Node) -> None:
         self._reshape(node)

@@ -141,6 +141,11 @@ def _avg_pool2d(
     return x.new_empty([x.shape[0], x.shape[1], *size])
 
 
+@_register("activation")
+def _activation(x: Tensor, kind: str) -> Tensor:
+    return x.new_empty(x.shape)
+
+
 @_register("linear_f32")
 def _linear_f32(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     return x.new_empty([*x.shape[:-1], w.shape[0]])

@@ -42,6 +42,33 @@ def avg_pool2d(
     return out
 
 
+def activation(x: Tensor, kind: str) -> Tensor:
+    """An activation function whose bits do not depend on the machine.
+
+    "sigmoid" and "silu" are computed in float64 from additions, multiplications and divisions alone and rounded to
+    float32 once; "hardsigmoid" is min(max(x + 3, 0), 6) / 6 and "hardswish" x * min(max(x + 3, 0), 6) / 6, in float32
+    from left to right.
+
+    Args:
+        x: Any shape, float32.
+        kind: "sigmoid", "silu", "hardsigmoid" or "hardswish".
+
+    Returns:
+        `x`'s shape, float32. Differentiable, as PyTorch's functions are.
+
+    Raises:
+        ValueError: For another kind.
+        TypeError: For another type than float32.
+
+    Example:
+        >>> import torch, cimq
+        >>> cimq.ops.activation(torch.tensor([-4.0, 0.0, 3.0]), "hardsigmoid")
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    out: Tensor = torch.ops.cimq.activation(x, kind)
+    return out
+
+
 def linear_f32(x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
     """`x @ w.T + bias`, summed in double over ascending inputs and rounded to float32 once.
 

@@ -77,6 +77,7 @@ class ExactEval(TorchFunctionMode):
     def __init__(self, root: nn.Module) -> None:
         super().__init__()
         self.root_id = id(root)
+        self.with_gradient = False
         self.norms: dict[int, nn.Module] = {}
         self.folded_means: set[int] = set()
         for layer_name, norm_name in folded_pairs(root) or ():
@@ -90,6 +91,7 @@ class ExactEval(TorchFunctionMode):
         kwargs = kwargs or {}
         handler = _HANDLERS.get(func)
         if handler is not None:
+            self.with_gradient = torch.is_grad_enabled()
             with torch.no_grad():
                 result = handler(self, *args, **kwargs)
             if result is _PASS:
@@ -257,6 +259,17 @@ def _avg_pool2d(
     return ops.avg_pool2d(input, kernel_size, stride or None, padding, count_include_pad)
 
 
+def _activation(kind: str, always_inplace: bool = False) -> Callable[..., Any]:
+    def handler(mode: ExactEval, input: Tensor, inplace: bool = False) -> Any:
+        if not _plain(input):
+            return NotImplemented
+        y = ops.activation(input, kind)
+        # With a gradient, PyTorch's own function overwrites the input afterwards.
+        return input.copy_(y) if (inplace or always_inplace) and not mode.with_gradient else y
+
+    return handler
+
+
 def conv2d_args(
     kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
 ) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
@@ -320,4 +333,11 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     F.avg_pool2d: _avg_pool2d,
     F.conv2d: _conv2d,
     F.linear: _linear,
+    torch.sigmoid: _activation("sigmoid"),
+    Tensor.sigmoid: _activation("sigmoid"),
+    torch.sigmoid_: _activation("sigmoid", always_inplace=True),
+    Tensor.sigmoid_: _activation("sigmoid", always_inplace=True),
+    F.silu: _activation("silu"),
+    F.hardsigmoid: _activation("hardsigmoid"),
+    F.hardswish: _activation("hardswish"),
 }

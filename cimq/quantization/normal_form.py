@@ -5,7 +5,8 @@ After conversion a graph holds these operations (anything else was left as it st
 | node | form |
 | --- | --- |
 | call_module | CrossbarConv2d, CrossbarLinear, Conv2dF32, LinearF32, Affine (cimq.quantization.converted) |
-| call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b); torch.cat(tensors, dim) |
+| call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b), operator.mul(a, b); torch.cat(tensors, dim) |
+| call_function | ops.activation(x, kind) |
 | call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
 | call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad); global_avg_pool2d(x, keepdim) |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
@@ -113,6 +114,8 @@ def _module_form(module: nn.Module, node: fx.Node) -> Any:
         return _REMOVED
     if kind is nn.ReLU:
         return _relu(x)
+    if kind in _ACTIVATION_MODULES:
+        return ops.activation, (x, _ACTIVATION_MODULES[kind])
     if kind is nn.ReLU6:
         return _clamp(x, 0.0, 6.0)
     if kind is nn.Hardtanh:
@@ -208,6 +211,23 @@ def _operator_add(a: Any, b: Any) -> Any:
     return _add(a, b)
 
 
+def _mul(input: Any, other: Any) -> Form | None:
+    tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
+    return (operator.mul, (input, other)) if tensors else None
+
+
+def _activation(kind: str) -> Callable[..., Form]:
+    return lambda input, inplace=False: (ops.activation, (input, kind))
+
+
+_ACTIVATION_MODULES: dict[Any, str] = {
+    nn.Sigmoid: "sigmoid",
+    nn.SiLU: "silu",
+    nn.Hardsigmoid: "hardsigmoid",
+    nn.Hardswish: "hardswish",
+}
+
+
 def _flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Form:
     return torch.flatten, (input, start_dim, end_dim)
 
@@ -257,6 +277,11 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.relu_: _relu,
     F.relu6: _relu6,
     F.hardtanh: _hardtanh,
+    F.sigmoid: _activation("sigmoid"),
+    torch.sigmoid: _activation("sigmoid"),
+    F.silu: _activation("silu"),
+    F.hardsigmoid: _activation("hardsigmoid"),
+    F.hardswish: _activation("hardswish"),
     torch.clamp: _clamp,
     torch.clip: _clamp,
     torch.clamp_min: _clamp_min,
@@ -268,6 +293,10 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.mean: _mean,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
+    operator.mul: _mul,
+    operator.imul: _mul,
+    torch.mul: _mul,
+    torch.multiply: _mul,
     torch.add: _add,
     torch.flatten: _flatten,
     torch.reshape: _reshape,
@@ -281,6 +310,10 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 _METHODS: dict[str, Callable[..., Any]] = {
     "relu": _relu,
     "relu_": _relu,
+    "sigmoid": _activation("sigmoid"),
+    "sigmoid_": _activation("sigmoid"),
+    "mul": _mul,
+    "mul_": _mul,
     "clamp": _clamp,
     "clamp_": _clamp,
     "clamp_min": _clamp_min,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cimq.ops import avg_pool2d, conv2d_f32, linear_f32
+from cimq.ops import activation, avg_pool2d, conv2d_f32, linear_f32
 
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
@@ -54,6 +54,43 @@ def test_avg_pool2d_defaults_and_gradient() -> None:
     avg_pool2d(x, 2).backward(grad)
     expected = torch.nn.functional.interpolate(grad, scale_factor=2) / 4
     torch.testing.assert_close(x.grad, expected)
+
+
+ACTIVATIONS = {
+    "sigmoid": torch.sigmoid,
+    "silu": torch.nn.functional.silu,
+    "hardsigmoid": torch.nn.functional.hardsigmoid,
+    "hardswish": torch.nn.functional.hardswish,
+}
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_activations_are_those_of_pytorch_within_rounding(kind: str) -> None:
+    x = torch.cat([torch.linspace(-20, 20, 4001), torch.tensor([-1e30, 1e30, 0.0, -0.0])]).requires_grad_()
+    wanted_x = x.detach().clone().requires_grad_()
+    y, wanted = activation(x, kind), ACTIVATIONS[kind](wanted_x)
+    torch.testing.assert_close(y, wanted, rtol=1e-6, atol=1e-7)
+    y.sum().backward()
+    wanted.sum().backward()
+    torch.testing.assert_close(x.grad, wanted_x.grad)
+    assert torch.equal(activation(x[:1001:7].reshape(1, 11, 13), kind).flatten(), y[:1001:7])
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "silu"])
+def test_activations_are_rounded_once(kind: str) -> None:
+    x = torch.randn(5000, generator=torch.Generator().manual_seed(0)) * 6
+    exact = torch.sigmoid(x.double()) * (x.double() if kind == "silu" else 1.0)
+    assert int((activation(x, kind) != exact.float()).sum()) <= 1  # float64 of PyTorch is rounded as well
+
+
+def test_activation_refusals() -> None:
+    with pytest.raises(ValueError, match="kind must be sigmoid, silu, hardsigmoid or hardswish, got 'gelu'"):
+        activation(torch.zeros(2), "gelu")
+    with pytest.raises(TypeError, match="activation: x must be float32"):
+        activation(torch.zeros(2, dtype=torch.float64), "silu")
+    torch.library.opcheck(
+        torch.ops.cimq.activation, (torch.randn(2, 3, requires_grad=True), "silu"), test_utils=OPCHECKS
+    )
 
 
 def linear_by_loops(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:

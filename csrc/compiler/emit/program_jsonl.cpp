@@ -31,8 +31,10 @@ struct Writer {
             {"column_tiles", i.column_tiles}};
   }
   Line operator()(const isa::Quantize& i) const {
-    return {{"op", "QUANT"},    {"layer", i.layer}, {"src", i.src}, {"dst", i.dst},
-            {"scale", i.scale}, {"lo", i.lo},       {"hi", i.hi}};
+    Line line = {{"op", "QUANT"},    {"layer", i.layer}, {"src", i.src}, {"dst", i.dst},
+                 {"scale", i.scale}, {"lo", i.lo},       {"hi", i.hi}};
+    if (i.zero != 0) line["zero"] = i.zero;
+    return line;
   }
   Line operator()(const isa::Loop& i) const { return {{"op", "LOOP"}, {"var", i.variable}, {"count", i.count}}; }
   Line operator()(const isa::End&) const { return {{"op", "END"}}; }

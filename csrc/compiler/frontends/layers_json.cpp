@@ -34,6 +34,11 @@ const std::vector<OpRule>& rules() {
       {OpKind::kMaxPool2d, 1, 1, {}},
       {OpKind::kAvgPool2d, 1, 1, {}},
       {OpKind::kAdd, 2, 2, {}},
+      {OpKind::kMul, 2, 2, {}},
+      {OpKind::kSigmoid, 1, 1, {}},
+      {OpKind::kSilu, 1, 1, {}},
+      {OpKind::kHardsigmoid, 1, 1, {}},
+      {OpKind::kHardswish, 1, 1, {}},
       {OpKind::kFlatten, 1, 1, {}},
       {OpKind::kReshape, 1, 1, {}},
       {OpKind::kSlice, 1, 1, {}},
@@ -151,6 +156,10 @@ CrossbarLayer read_crossbar(ObjectReader& reader) {
   layer.weight_bits = static_cast<int>(reader.integer("weight_bits", 1, 8));
   layer.act_bits = static_cast<int>(reader.integer("act_bits", 1, 8));
   layer.act_signed = reader.boolean("act_signed");
+  if (reader.has("act_zero")) {  // since version 1.1
+    const std::int64_t lowest = layer.act_signed ? 0 : 1 - (std::int64_t{1} << layer.act_bits);
+    layer.act_zero = static_cast<int>(reader.integer("act_zero", lowest, 0));
+  }
   layer.outputs = reader.integer("outputs", 1, kMaxElements);
   layer.inputs_per_output = reader.integer("inputs_per_output", 1, kMaxElements);
   layer.invocations = reader.integer("invocations", 1, kMaxElements);

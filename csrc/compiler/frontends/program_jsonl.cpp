@@ -67,9 +67,10 @@ isa::Mvm read_mvm(ObjectReader& line) {
 isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
   if (op == "CFG") return read_configure(line);
   if (op == "QUANT") {
-    isa::Quantize i{count(line, "layer"), line.text("src"), line.text("dst"), line.text("scale"), 0, 0};
+    isa::Quantize i{count(line, "layer"), line.text("src"), line.text("dst"), line.text("scale"), 0, 0, 0};
     i.lo = line.integer("lo", -128, 0);
     i.hi = line.integer("hi", 0, 255);
+    if (line.has("zero")) i.zero = line.integer("zero", -255, 0);
     return i;
   }
   if (op == "LOOP") return isa::Loop{line.text("var", 16), line.integer("count", 1, kMaxCount)};

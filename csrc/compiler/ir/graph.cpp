@@ -1,5 +1,7 @@
 #include "compiler/ir/graph.h"
 
+#include <algorithm>
+
 #include "common/error.h"
 
 namespace cimq::compiler {
@@ -89,6 +91,19 @@ Shape cat_shape(const Graph& graph, const Node& node) {
   return out;
 }
 
+/// Of equal rank; a dimension of 1 is repeated.
+Shape broadcast_shape(const Node& node, const Shape& a, const Shape& b) {
+  bool fits = a.size() == b.size();
+  Shape out = a;
+  for (std::size_t i = 0; fits && i < a.size(); ++i) {
+    fits = a[i] == b[i] || a[i] == 1 || b[i] == 1;
+    out[i] = std::max(a[i], b[i]);
+  }
+  if (!fits)
+    refuse(node, "its inputs must have one shape but for dimensions of 1, got " + text_of(a) + " and " + text_of(b));
+  return out;
+}
+
 }  // namespace
 
 std::string_view name_of(OpKind op) {
@@ -111,6 +126,16 @@ std::string_view name_of(OpKind op) {
       return "avg_pool2d";
     case OpKind::kAdd:
       return "add";
+    case OpKind::kMul:
+      return "mul";
+    case OpKind::kSigmoid:
+      return "sigmoid";
+    case OpKind::kSilu:
+      return "silu";
+    case OpKind::kHardsigmoid:
+      return "hardsigmoid";
+    case OpKind::kHardswish:
+      return "hardswish";
     case OpKind::kFlatten:
       return "flatten";
     case OpKind::kReshape:
@@ -155,7 +180,13 @@ Shape infer_shape(const Graph& graph, const Node& node) {
     }
     case OpKind::kRelu:
     case OpKind::kClamp:
+    case OpKind::kSigmoid:
+    case OpKind::kSilu:
+    case OpKind::kHardsigmoid:
+    case OpKind::kHardswish:
       return in;
+    case OpKind::kMul:
+      return broadcast_shape(node, in, graph.shape_of(node.inputs[1]));
     case OpKind::kAffine:
       if (in.empty()) refuse(node, "needs a channel dimension");
       return in;

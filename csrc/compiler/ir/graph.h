@@ -21,6 +21,11 @@ enum class OpKind {
   kMaxPool2d,
   kAvgPool2d,
   kAdd,
+  kMul,
+  kSigmoid,
+  kSilu,
+  kHardsigmoid,
+  kHardswish,
   kFlatten,
   kReshape,
   kSlice,
@@ -50,6 +55,7 @@ struct CrossbarLayer {
   std::int64_t inputs_per_output = 0;  ///< rows of one group's matrix
   std::int64_t invocations = 1;        ///< matrix-vector products per sample and group
   std::int64_t repeats = 1;            ///< groups
+  int act_zero = 0;                    ///< zero point z of the input, x = x_scale * (x_q + z); needs !act_signed
 };
 
 struct Node {

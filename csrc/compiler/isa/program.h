@@ -24,11 +24,12 @@ struct Configure {
   std::int64_t slices = 0, digits = 0, row_tiles = 0, column_tiles = 0;
 };
 
-/// QUANT: dst = clamp(rint(src / scale), lo, hi).
+/// QUANT: dst = clamp(rint(src / scale) - zero, lo, hi).
 struct Quantize {
   std::int64_t layer = 0;
   std::string src, dst, scale;
   std::int64_t lo = 0, hi = 0;
+  std::int64_t zero = 0;
 };
 
 /// LOOP ... END: the body `count` times, `variable` = 0, 1, ...

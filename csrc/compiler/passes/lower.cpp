@@ -64,7 +64,7 @@ class Lowering {
     emit(isa::Configure{layer, node.name, facts, tiling.slices, tiling.digits, tiling.row_tiles, tiling.column_tiles});
     const std::int64_t magnitudes = std::int64_t{1} << (facts.act_bits - (facts.act_signed ? 1 : 0));
     emit(isa::Quantize{layer, name_of_value(node.inputs[0]), quantized, node.tensors.at("x_scale"),
-                       facts.act_signed ? -magnitudes : 0, magnitudes - 1});
+                       facts.act_signed ? -magnitudes : 0, magnitudes - 1, facts.act_zero});
     if (!repeat.empty()) emit(isa::Loop{repeat, facts.repeats});
     for (const Tile& tile : tiling.tiles) {
       emit(isa::Write{layer, tile, node.tensors.at("weight"), repeat});

@@ -110,6 +110,7 @@ class Verifier {
     const std::int64_t magnitudes = std::int64_t{1} << (facts.act_bits - (facts.act_signed ? 1 : 0));
     check(i.lo == (facts.act_signed ? -magnitudes : 0) && i.hi == magnitudes - 1, where(at_),
           ": the range must be that of ", facts.act_bits, " bits");
+    check(i.zero == facts.act_zero, where(at_), ": zero must be ", facts.act_zero, ", got ", i.zero);
     read(i.src);
     define(i.dst);
   }

@@ -1,8 +1,10 @@
 // crossbar_conv2d, crossbar_linear: quantise, multiply on the crossbars, re-scale.
 //   x_q = clamp(rint(x / x_scale)); Y = crossbar(x_q); y = float32(Y) * multiplier[o] + bias[o], each op rounded once.
+// With a zero point z: x_q = clamp(rint(x / x_scale) - z), and z * sum(weights of o) is added to Y.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <utility>
 
 #include "common/error.h"
@@ -27,13 +29,16 @@ class Quantizer {
     const int magnitude_bits = layer.act_signed ? layer.act_bits - 1 : layer.act_bits;
     lo_ = layer.act_signed ? -std::ldexp(1.0F, magnitude_bits) : 0.0F;
     hi_ = std::ldexp(1.0F, magnitude_bits) - 1.0F;
+    zero_ = layer.act_zero;
+    lo_ += static_cast<float>(zero_);
+    hi_ += static_cast<float>(zero_);
   }
 
   std::vector<std::uint8_t> operator()(const float* x, std::int64_t count) const {
     std::vector<std::uint8_t> result(static_cast<std::size_t>(count));
     for (std::int64_t i = 0; i < count; ++i) {
       check(std::isfinite(x[i]), "node '", name_, "': its input must be finite, got ", x[i], " at element ", i);
-      const auto value = static_cast<std::int32_t>(quantize_value(x[i], scale_, lo_, hi_));
+      const auto value = static_cast<std::int32_t>(quantize_value(x[i], scale_, lo_, hi_)) - zero_;
       result[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(value & 0xff);
     }
     return result;
@@ -42,6 +47,7 @@ class Quantizer {
  private:
   std::string name_;
   float scale_, lo_, hi_;
+  std::int32_t zero_ = 0;
 };
 
 kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
@@ -64,14 +70,27 @@ kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
   return options;
 }
 
+/// z * sum of the weights of every output; empty without a zero point.
+std::vector<std::int32_t> corrections_of(const Node& node, const std::vector<std::int8_t>& weight) {
+  const int zero = compiler::crossbar_of(node).act_zero;
+  if (zero == 0) return {};
+  const bool conv = compiler::is_conv(node.op);
+  std::vector<std::int32_t> sums(static_cast<std::size_t>(conv ? node.shape[0] : node.shape.back()));
+  const std::size_t inputs = weight.size() / sums.size();
+  for (std::size_t i = 0; i < weight.size(); ++i) sums[i / inputs] += zero * weight[i];
+  return sums;
+}
+
 /// What both kinds share: quantisation before, re-scaling after. `Kernel` runs the layer on raw bits.
 template <typename Kernel>
 class CrossbarStep final : public Step {
  public:
   CrossbarStep(Kernel kernel, Quantizer quantizer, std::vector<float> multiplier, std::vector<float> bias,
-               std::int64_t in_elements, std::int64_t out_elements, std::int64_t inner)
+               std::vector<std::int32_t> corrections, std::int64_t in_elements, std::int64_t out_elements,
+               std::int64_t inner)
       : kernel_(std::move(kernel)),
         quantizer_(std::move(quantizer)),
+        corrections_(std::move(corrections)),
         multiplier_(std::move(multiplier)),
         bias_(std::move(bias)),
         in_elements_(in_elements),
@@ -103,7 +122,9 @@ class CrossbarStep final : public Step {
     for (std::int64_t row = 0; row < batch * out_elements_ / (channels * inner_); ++row) {
       for (std::size_t o = 0; o < multiplier_.size(); ++o) {
         for (std::int64_t i = 0; i < inner_; ++i) {
-          const float scaled = static_cast<float>(*y++) * multiplier_[o];
+          const T corrected = corrections_.empty() ? *y : *y + static_cast<T>(corrections_[o]);
+          ++y;
+          const float scaled = static_cast<float>(corrected) * multiplier_[o];
           *out++ = scaled + bias_[o];
         }
       }
@@ -112,6 +133,7 @@ class CrossbarStep final : public Step {
 
   Kernel kernel_;
   Quantizer quantizer_;
+  std::vector<std::int32_t> corrections_;
   std::vector<float> multiplier_, bias_;
   std::int64_t in_elements_, out_elements_;
   std::int64_t inner_;  // values per channel: OH * OW, or 1
@@ -141,13 +163,37 @@ struct LinearKernel {
   }
 };
 
+struct Border {
+  std::int64_t top, bottom, left, right;
+  std::uint8_t value;
+
+  /// [planes, h - top - bottom, w - left - right] -> [planes, h, w].
+  std::vector<std::uint8_t> around(const std::uint8_t* x, std::int64_t planes, std::int64_t h, std::int64_t w) const {
+    std::vector<std::uint8_t> result(static_cast<std::size_t>(planes * h * w), value);
+    const std::int64_t inner = w - left - right;
+    for (std::int64_t p = 0; p < planes; ++p) {
+      for (std::int64_t row = top; row < h - bottom; ++row, x += inner) {
+        std::copy_n(x, inner, result.begin() + (p * h + row) * w + left);
+      }
+    }
+    return result;
+  }
+};
+
 struct ConvKernel {
   kernels::CrossbarConv2d conv;
-  std::int64_t height, width;
+  std::int64_t height, width;  // of the image that `conv` gets
+  /// With a zero point the number 0 is an integer other than 0: the border is filled with it, and `conv` pads nothing.
+  std::optional<Border> border;
 
   bool exact() const { return conv.exact(); }
   template <typename T>
   void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
+    std::vector<std::uint8_t> padded;
+    if (border) {
+      padded = border->around(x, batch * conv.geometry().in_channels, height, width);
+      x = padded.data();
+    }
     const std::int64_t positions = conv.geometry().out_h(height) * conv.geometry().out_w(width);
     const auto first = static_cast<std::uint64_t>(run.first_sample * positions);
     split(batch * conv.geometry().out_h(height), run.threads,
@@ -174,16 +220,29 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
   Quantizer quantizer(node.name, scale, compiler::crossbar_of(node));
   const std::int64_t in_elements = compiler::elements(in);
   const std::int64_t out_elements = compiler::elements(node.shape);
+  auto corrections = corrections_of(node, weight);
   try {
     if (conv) {
-      ConvKernel kernel{{context.hardware, weight.data(), geometry_of(node, in[0]), options}, in[1], in[2]};
+      kernels::Conv2dGeometry geometry = geometry_of(node, in[0]);
+      std::optional<Border> border;
+      std::int64_t height = in[1];
+      std::int64_t width = in[2];
+      if (!corrections.empty()) {
+        const int zero = compiler::crossbar_of(node).act_zero;
+        border = Border{w.pad_top, w.pad_bottom, w.pad_left, w.pad_right, static_cast<std::uint8_t>(-zero)};
+        height += w.pad_top + w.pad_bottom;
+        width += w.pad_left + w.pad_right;
+        geometry.pad_top = geometry.pad_bottom = geometry.pad_left = geometry.pad_right = 0;
+      }
+      ConvKernel kernel{{context.hardware, weight.data(), geometry, options}, height, width, border};
       return std::make_unique<CrossbarStep<ConvKernel>>(std::move(kernel), std::move(quantizer), std::move(multiplier),
-                                                        std::move(bias), in_elements, out_elements,
-                                                        node.shape[1] * node.shape[2]);
+                                                        std::move(bias), std::move(corrections), in_elements,
+                                                        out_elements, node.shape[1] * node.shape[2]);
     }
     LinearKernel kernel{{context.hardware, weight.data(), outputs, in.back(), options}, in_elements / in.back()};
     return std::make_unique<CrossbarStep<LinearKernel>>(std::move(kernel), std::move(quantizer), std::move(multiplier),
-                                                        std::move(bias), in_elements, out_elements, 1);
+                                                        std::move(bias), std::move(corrections), in_elements,
+                                                        out_elements, 1);
   } catch (const Error& error) {
     throw Error(message("node '", node.name, "': ", error.what()));
   }

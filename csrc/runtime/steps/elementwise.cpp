@@ -1,7 +1,8 @@
-// relu, clamp, add, affine: one float32 rounding per operation, as PyTorch computes them.
+// relu, clamp, add, mul, affine: one float32 rounding per operation, as PyTorch computes them; activation functions.
 #include <cstddef>
 #include <utility>
 
+#include "kernels/activation.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {
@@ -9,6 +10,7 @@ namespace {
 
 using compiler::Node;
 using compiler::OpKind;
+using compiler::Shape;
 
 class ClampStep final : public Step {
  public:
@@ -41,6 +43,61 @@ class AddStep final : public Step {
   }
 
  private:
+  std::int64_t elements_;
+};
+
+class MulStep final : public Step {
+ public:
+  MulStep(Shape out, const Shape& a, const Shape& b) : out_(std::move(out)), a_(strides_in(a)), b_(strides_in(b)) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
+    const float* a = inputs[0];
+    const float* b = inputs[1];
+    for (std::int64_t i = 0; i < batch; ++i, a += a_.elements, b += b_.elements) out = multiply(0, a, b, out);
+  }
+
+ private:
+  struct Operand {
+    Shape strides;  // 0 where a dimension of 1 is repeated
+    std::int64_t elements = 1;
+  };
+
+  static Operand strides_in(const Shape& shape) {
+    Operand operand{Shape(shape.size()), 1};
+    for (std::size_t i = shape.size(); i-- > 0;) {
+      operand.strides[i] = shape[i] == 1 ? 0 : operand.elements;
+      operand.elements *= shape[i];
+    }
+    return operand;
+  }
+
+  float* multiply(std::size_t dim, const float* a, const float* b, float* out) const {
+    if (dim == out_.size()) {
+      *out = *a * *b;
+      return out + 1;
+    }
+    for (std::int64_t i = 0; i < out_[dim]; ++i) {
+      out = multiply(dim + 1, a + i * a_.strides[dim], b + i * b_.strides[dim], out);
+    }
+    return out;
+  }
+
+  Shape out_;
+  Operand a_, b_;
+};
+
+class ActivationStep final : public Step {
+ public:
+  ActivationStep(kernels::Activation kind, std::int64_t elements) : kind_(kind), elements_(elements) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
+    kernels::activation(kind_, inputs[0], batch * elements_, out);
+  }
+
+ private:
+  kernels::Activation kind_;
   std::int64_t elements_;
 };
 
@@ -78,8 +135,14 @@ std::unique_ptr<Step> make_elementwise_step(const StepContext& context, const No
       return std::make_unique<ClampStep>(elements, node.clamp_min, node.clamp_max);
     case OpKind::kAdd:
       return std::make_unique<AddStep>(elements);
+    case OpKind::kMul:
+      return std::make_unique<MulStep>(node.shape, context.graph.shape_of(node.inputs[0]),
+                                       context.graph.shape_of(node.inputs[1]));
     default:
       break;
+  }
+  if (const auto kind = kernels::activation_of(compiler::name_of(node.op))) {
+    return std::make_unique<ActivationStep>(*kind, elements);
   }
   const std::int64_t channels = node.shape[0];
   return std::make_unique<AffineStep>(tensor_of<float>(context, node, "scale", {channels}),

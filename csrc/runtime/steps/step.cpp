@@ -46,6 +46,11 @@ std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node
     case OpKind::kRelu:
     case OpKind::kClamp:
     case OpKind::kAdd:
+    case OpKind::kMul:
+    case OpKind::kSigmoid:
+    case OpKind::kSilu:
+    case OpKind::kHardsigmoid:
+    case OpKind::kHardswish:
     case OpKind::kAffine:
       return make_elementwise_step(context, node);
     case OpKind::kFlatten:

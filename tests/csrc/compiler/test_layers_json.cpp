@@ -90,6 +90,7 @@ TEST_CASE("layers.json that does not hold together is refused", "[layers]") {
   refused("/nodes/0/tensors", json::object(), "'weight' is missing");
   refused("/nodes/1/attrs/x", 1, "unknown key 'x'");
   refused("/nodes/3/attrs/padding", {2, 2}, "at most half its kernel");
+  refused("/nodes/0/act_zero", -3, "act_zero must be an integer from 0 to 0");  // its input has a sign
   refused("/chip", {{"seed", -1}, {"chip", 0}}, "seed must be an integer from 0");
 }
 
@@ -111,6 +112,10 @@ TEST_CASE("Shapes of the shape ops follow from their attributes", "[layers]") {
   not_accepted(node("pad", {{"before", {0}}, {"after", {0}}, {"value", 1e300}}, {2}), {2}, "must fit float32");
   accepted(node("cat", {{"dim", 0}}, {4, 5}, {"x", "x"}), {2, 5});
   not_accepted(node("cat", {{"dim", 2}}, {4, 5}, {"x", "x"}), {2, 5}, "dim must be below 2");
+  accepted(node("mul", none, {2, 5}, {"x", "x"}), {2, 5});
+  accepted(node("silu", none, {2, 5}), {2, 5});
+  not_accepted(node("silu", none, {5, 2}), {2, 5}, "its shape does not follow");
+  not_accepted(node("mul", none, {2, 5}), {2, 5}, "takes 2 inputs, got 1");
   accepted(node("reshape", none, {5, 2}), {2, 5});
   not_accepted(node("reshape", none, {5, 3}), {2, 5}, "cannot reshape [2, 5] to [5, 3]");
   accepted(node("flatten", none, {10}), {2, 5});
@@ -122,4 +127,18 @@ TEST_CASE("Shapes of the shape ops follow from their attributes", "[layers]") {
   not_accepted(node("max_pool2d", {{"kernel", {3, 3}}, {"stride", {1, 1}}, {"padding", {0, 0}}, {"dilation", {2, 2}}},
                     {1, 1, 1}),
                {1, 4, 4}, "does not fit");
+}
+
+TEST_CASE("A product of values repeats dimensions of 1 and no others", "[layers]") {
+  const auto product = [](const json& pooled) {
+    json file = single(node("mul", json::object(), {2, 4, 3}, {"x", "gate"}), {2, 4, 3});
+    json gate = {{"name", "gate"},  {"op", "slice"},           {"inputs", {"x"}},
+                 {"shape", pooled}, {"attrs", json::object()}, {"tensors", json::object()}};
+    gate["attrs"] = {{"start", {0, 0, 0}}, {"stop", pooled}, {"step", {1, 1, 1}}};
+    file["nodes"].insert(file["nodes"].begin(), gate);
+    return file.dump();
+  };
+  CHECK(read_layers(product({2, 1, 1})).nodes[1].shape == cimq::compiler::Shape{2, 4, 3});
+  CHECK(read_layers(product({1, 4, 1})).nodes.size() == 2);
+  CHECK_THROWS_WITH(read_layers(product({2, 2, 3})), Contains("one shape but for dimensions of 1"));
 }

@@ -1,0 +1,19 @@
+// Activation functions of float32 values, with one definition for training's evaluation, conversion and the executor.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "kernels/activation_formula.h"
+
+namespace cimq::kernels {
+
+/// "sigmoid", "silu", "hardsigmoid", "hardswish"; nothing for another name.
+std::optional<Activation> activation_of(std::string_view name);
+std::string_view name_of(Activation kind);
+
+/// y[i] = activate(kind, x[i]) for i < count. x and y may be the same array.
+void activation(Activation kind, const float* x, std::int64_t count, float* y);
+
+}  // namespace cimq::kernels

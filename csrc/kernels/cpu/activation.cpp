@@ -1,0 +1,48 @@
+#include "kernels/activation.h"
+
+#include <array>
+#include <utility>
+
+namespace cimq::kernels {
+namespace {
+
+constexpr std::array<std::pair<Activation, std::string_view>, 4> kNames = {{{Activation::kSigmoid, "sigmoid"},
+                                                                            {Activation::kSilu, "silu"},
+                                                                            {Activation::kHardsigmoid, "hardsigmoid"},
+                                                                            {Activation::kHardswish, "hardswish"}}};
+
+template <Activation kKind>
+void apply(const float* x, std::int64_t count, float* y) {
+  for (std::int64_t i = 0; i < count; ++i) y[i] = activate(kKind, x[i]);
+}
+
+}  // namespace
+
+std::optional<Activation> activation_of(std::string_view name) {
+  for (const auto& [kind, known] : kNames) {
+    if (known == name) return kind;
+  }
+  return std::nullopt;
+}
+
+std::string_view name_of(Activation kind) {
+  for (const auto& [known, name] : kNames) {
+    if (known == kind) return name;
+  }
+  return "";
+}
+
+void activation(Activation kind, const float* x, std::int64_t count, float* y) {
+  switch (kind) {
+    case Activation::kSigmoid:
+      return apply<Activation::kSigmoid>(x, count, y);
+    case Activation::kSilu:
+      return apply<Activation::kSilu>(x, count, y);
+    case Activation::kHardsigmoid:
+      return apply<Activation::kHardsigmoid>(x, count, y);
+    case Activation::kHardswish:
+      return apply<Activation::kHardswish>(x, count, y);
+  }
+}
+
+}  // namespace cimq::kernels
