@@ -230,12 +230,12 @@ def test_untraceable_model_keeps_its_forward() -> None:
 
 
 class Gated(nn.Module):
-    """Squeeze-excite with SiLU: operations without a form."""
+    """Squeeze-excite."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: nn.Module) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3)
-        self.act = nn.SiLU()
+        self.act = act
         self.squeeze = nn.Conv2d(8, 2, 1)
         self.excite = nn.Conv2d(2, 8, 1)
 
@@ -245,10 +245,17 @@ class Gated(nn.Module):
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(gate))))
 
 
+@pytest.mark.parametrize("act", [nn.SiLU(inplace=True), nn.Hardswish(), nn.ReLU6()])
+def test_squeeze_excite(act: nn.Module) -> None:
+    x = nets.images(4, 12)
+    converted = check_equal(prepared(nets.randomise(Gated(act)), x, bits=4), x)  # a warning would be an error
+    assert cimq.ops.activation in {n.target for n in converted.graph.nodes}
+
+
 def test_operations_without_a_form_stay_and_are_named() -> None:
     x = nets.images(4, 12)
-    q = prepared(nets.randomise(Gated()), x, bits=4)
-    with pytest.warns(cimq.CimqWarning, match=r"not exportable: act \(SiLU\), mul, sigmoid"):
+    q = prepared(nets.randomise(nn.Sequential(Gated(nn.GELU()), nn.Softmax(1))), x, bits=4)
+    with pytest.warns(cimq.CimqWarning, match=r"not exportable: 0\.act \(GELU\), 1 \(Softmax\)"):
         check_equal(q, x)
 
 
