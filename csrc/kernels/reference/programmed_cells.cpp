@@ -14,24 +14,49 @@ struct Cell {
   std::int16_t conductance;
 };
 
-/// Sums over all other cells of the tile that share the row or the column.
-std::int16_t after_wires(const IrDrop& drop, const std::vector<Cell>& cells, const Cell& cell, std::int64_t tile_rows,
-                         std::int64_t tile_columns) {
-  const CellPosition own = cell.position;
-  std::int64_t row_sum = 0;
-  std::int64_t column_sum = 0;
-  for (const Cell& other : cells) {
-    const CellPosition at = other.position;
-    if (at.row / tile_rows != own.row / tile_rows || at.column / tile_columns != own.column / tile_columns) continue;
-    if (at.row == own.row) {
-      row_sum += (std::min(at.column % tile_columns, own.column % tile_columns) + 1) * other.conductance;
-    } else if (at.column == own.column) {
-      column_sum += (std::min(at.row % tile_rows, own.row % tile_rows) + 1) * other.conductance;
+/// The array as it stands: conductance of every crossing of a word line and a bit line, 0 where no cell is.
+class Array {
+ public:
+  Array(const std::vector<Cell>& cells, std::int64_t tile_rows, std::int64_t tile_columns)
+      : tile_rows_(tile_rows), tile_columns_(tile_columns) {
+    for (const Cell& cell : cells) {
+      rows_ = std::max(rows_, cell.position.row + 1);
+      columns_ = std::max(columns_, cell.position.column + 1);
+    }
+    conductances_.resize(static_cast<std::size_t>(rows_ * columns_));
+    for (const Cell& cell : cells) {
+      conductances_[static_cast<std::size_t>(cell.position.row * columns_ + cell.position.column)] = cell.conductance;
     }
   }
-  const std::int64_t itself = (own.row % tile_rows + 1) * cell.conductance;
-  return static_cast<std::int16_t>(attenuated(drop, cell.conductance, row_sum, itself, column_sum));
-}
+
+  /// Sums over the cells of the tile in the same row, and over the others in the same column.
+  std::int16_t after_wires(const IrDrop& drop, const Cell& cell) const {
+    const CellPosition own = cell.position;
+    const std::int64_t first_row = own.row / tile_rows_ * tile_rows_;
+    const std::int64_t first_column = own.column / tile_columns_ * tile_columns_;
+    std::int64_t row_sum = 0;
+    for (std::int64_t c = first_column; c < std::min(first_column + tile_columns_, columns_); ++c) {
+      row_sum += (std::min(c, own.column) - first_column + 1) * at(own.row, c);
+    }
+    std::int64_t column_sum = 0;
+    for (std::int64_t r = first_row; r < std::min(first_row + tile_rows_, rows_); ++r) {
+      if (r != own.row) column_sum += (std::min(r, own.row) - first_row + 1) * at(r, own.column);
+    }
+    const std::int64_t itself = (own.row - first_row + 1) * cell.conductance;
+    return static_cast<std::int16_t>(attenuated(drop, cell.conductance, row_sum, itself, column_sum));
+  }
+
+ private:
+  std::int64_t at(std::int64_t row, std::int64_t column) const {
+    return conductances_[static_cast<std::size_t>(row * columns_ + column)];
+  }
+
+  std::int64_t tile_rows_;
+  std::int64_t tile_columns_;
+  std::int64_t rows_ = 0;
+  std::int64_t columns_ = 0;
+  std::vector<std::int16_t> conductances_;
+};
 
 }  // namespace
 
@@ -54,10 +79,11 @@ std::vector<std::int16_t> programmed_cells_reference(const Hardware& hardware, c
   const IrDrop drop = IrDrop::of(hardware);
   const std::int64_t tile_rows =
       plan.mapping == Mapping::kDifferentialRow ? 2 * plan.inputs_per_tile : plan.inputs_per_tile;
+  const Array array(cells, tile_rows, hardware.cols);
   std::vector<std::int16_t> values;
   values.reserve(cells.size());
   for (const Cell& cell : cells) {
-    values.push_back(drop.any() ? after_wires(drop, cells, cell, tile_rows, hardware.cols) : cell.conductance);
+    values.push_back(drop.any() ? array.after_wires(drop, cell) : cell.conductance);
   }
   return values;
 }
