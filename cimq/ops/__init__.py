@@ -9,15 +9,19 @@ from __future__ import annotations
 from cimq.ops import _fake as _fake  # registers the fake kernels
 from cimq.ops.calibrate import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm
+from cimq.ops.diagnostics import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
 from cimq.ops.layers import activation, avg_pool2d, conv2d_f32, linear_f32
 from cimq.ops.quantize import fake_quantize, quantize
 
 __all__ = [
+    "AdcDiagnostics",
+    "ConversionCounts",
     "activation",
     "avg_pool2d",
     "calibrate_adc",
     "conv2d_f32",
     "crossbar_conv2d",
+    "crossbar_diagnostics",
     "crossbar_mvm",
     "fake_quantize",
     "linear_f32",

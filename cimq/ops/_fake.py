@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cimq import _C
 from cimq.hardware import Hardware
+from cimq.ops import reference
 
 _Fake = TypeVar("_Fake", bound=Callable[..., object])
 
@@ -94,6 +95,7 @@ def _crossbar_mvm(
     adc_lsb: Tensor | None = None,
     backend: str = "auto",
     first_access: int = 0,
+    adc_grad: str = "identity",
 ) -> Tensor:
     if w_q.dim() != 2:
         raise ValueError(f"crossbar_mvm: w_q must be [outputs, inputs], got shape {list(w_q.shape)}")
@@ -128,9 +130,122 @@ def _crossbar_conv2d(
     adc_lsb: Tensor | None = None,
     backend: str = "auto",
     first_access: int = 0,
+    adc_grad: str = "identity",
 ) -> Tensor:
     shape = [*([] if chips is None else [chips]), *_conv_shape(x_q, w_q, stride, padding, dilation)]
     return x_q.new_empty(shape, dtype=_result_dtype(x_q, w_q, hardware, weight_bits, act_bits, act_signed))
+
+
+def _gradients(
+    grad: Tensor, x_q: Tensor, w_q: Tensor, adc_lsb: Tensor | None, wanted: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dw, dlsb; one that is not wanted is an empty tensor."""
+    dtype = torch.float64 if grad.dtype == torch.float64 else torch.float32
+    dx = grad.new_empty(x_q.shape if wanted[0] else [0], dtype=dtype)
+    dw = grad.new_empty(w_q.shape if wanted[1] else [0], dtype=dtype)
+    like = grad if adc_lsb is None else adc_lsb
+    return dx, dw, like.new_empty(like.shape if wanted[2] else [0])
+
+
+@_register("crossbar_mvm_backward")
+def _crossbar_mvm_backward(
+    grad: Tensor,
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+    first_access: int = 0,
+    adc_grad: str = "identity",
+    wanted: list[bool] = [True, True, True],  # noqa: B006  the schema's default
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _gradients(grad, x_q, w_q, adc_lsb, wanted)
+
+
+@_register("crossbar_conv2d_backward")
+def _crossbar_conv2d_backward(
+    grad: Tensor,
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    stride: list[int] = [1, 1],  # noqa: B006  the schema's default
+    padding: list[int] = [0, 0, 0, 0],  # noqa: B006
+    dilation: list[int] = [1, 1],  # noqa: B006
+    groups: int = 1,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+    first_access: int = 0,
+    adc_grad: str = "identity",
+    wanted: list[bool] = [True, True, True],  # noqa: B006
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _gradients(grad, x_q, w_q, adc_lsb, wanted)
+
+
+def _conversions(x_q: Tensor, hardware: str, weight_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Codes, clipped low and high, lowest and highest current, squared error; all per weight slice."""
+    machine = Hardware.from_json(hardware)
+    if machine.adc.bits is None:
+        raise ValueError("crossbar conversions: need a converter, but adc.bits of the hardware is None")
+    slices = machine.weight_slices(weight_bits)
+    levels = 2**machine.adc.bits - int(reference.is_signed(machine))
+    return (
+        x_q.new_empty([slices, levels], dtype=torch.int64),
+        x_q.new_empty([slices, 2], dtype=torch.int64),
+        x_q.new_empty([slices, 2], dtype=torch.int64),
+        x_q.new_empty([slices], dtype=torch.float64),
+    )
+
+
+@_register("crossbar_mvm_conversions")
+def _crossbar_mvm_conversions(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+    first_access: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _conversions(x_q, hardware, weight_bits)
+
+
+@_register("crossbar_conv2d_conversions")
+def _crossbar_conv2d_conversions(
+    x_q: Tensor,
+    w_q: Tensor,
+    hardware: str,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool = False,
+    stride: list[int] = [1, 1],  # noqa: B006  the schema's default
+    padding: list[int] = [0, 0, 0, 0],  # noqa: B006
+    dilation: list[int] = [1, 1],  # noqa: B006
+    groups: int = 1,
+    chips: int | None = None,
+    seed: int = 0,
+    layer: int = 0,
+    adc_lo: Tensor | None = None,
+    adc_lsb: Tensor | None = None,
+    first_access: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _conversions(x_q, hardware, weight_bits)
 
 
 @_register("avg_pool2d")

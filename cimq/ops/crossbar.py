@@ -29,6 +29,7 @@ def crossbar_mvm(
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
     first_access: int = 0,
+    adc_grad: str = "identity",
 ) -> Tensor:
     """`x_q @ w_q.T` as a crossbar machine computes it: input digits, weight slices, row tiles, converters.
 
@@ -37,7 +38,9 @@ def crossbar_mvm(
     everywhere. The equations are in docs/numbers.md; `backend="reference"` runs them as written.
 
     Floating operands must hold integers (to 1/1024) and make the op differentiable straight through:
-    `dx = dy @ w`, `dw = dy.T @ x`, summed over chips.
+    `dx = dy @ w`, `dw = dy.T @ x`, summed over chips; the nominal operands, also where cells vary. With
+    `adc_grad="clip"` partial sums whose code is clamped pass no gradient. `adc_lsb` has an LSQ gradient. The
+    definitions are in docs/numbers.md, "Gradients".
 
     Args:
         x_q: Activations `[..., n]`, any integer type or floating; values of `act_bits` bits.
@@ -55,6 +58,7 @@ def crossbar_mvm(
         adc_lsb: Converter step of each weight slice `[n_w]`, level steps; likewise. See `calibrate_adc`.
         first_access: Number of the first row's access. Read noise is new for every access: to split a batch and get
             the same bits, pass the number of rows before each part.
+        adc_grad: "identity" or "clip": whether gradients pass conversions that the range clips.
 
     Returns:
         `[..., m]`, or `[chips, ..., m]`. For integer operands int32 where every converter step is one level (ideal,
@@ -77,10 +81,11 @@ def crossbar_mvm(
         return reference.crossbar_mvm(
             x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
             chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
+            adc_grad=adc_grad,
         )  # fmt: skip
     out: Tensor = torch.ops.cimq.crossbar_mvm(
         x_q, w_q, hardware_json(hardware), weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb,
-        backend, first_access,
+        backend, first_access, adc_grad,
     )  # fmt: skip
     return out
 
@@ -104,6 +109,7 @@ def crossbar_conv2d(
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
     first_access: int = 0,
+    adc_grad: str = "identity",
 ) -> Tensor:
     """2-D convolution as a crossbar machine computes it; every group is a matrix, see `crossbar_mvm`.
 
@@ -128,6 +134,7 @@ def crossbar_conv2d(
         adc_lo: As in `crossbar_mvm`; all groups share it.
         adc_lsb: As in `crossbar_mvm`; all groups share it.
         first_access: Number of the first output position's access: (images before) * H' * W'. See `crossbar_mvm`.
+        adc_grad: As in `crossbar_mvm`.
 
     Returns:
         `[N, O, H', W']`, or `[chips, N, O, H', W']`; types as in `crossbar_mvm`.
@@ -149,10 +156,11 @@ def crossbar_conv2d(
             x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
             stride=geometry[0], padding=geometry[1], dilation=geometry[2], groups=groups, chips=chips, seed=seed,
             layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
+            adc_grad=adc_grad,
         )  # fmt: skip
     out: Tensor = torch.ops.cimq.crossbar_conv2d(
         x_q, w_q, hardware_json(hardware), weight_bits, act_bits, act_signed, *geometry, chips, seed, layer, adc_lo,
-        adc_lsb, backend, first_access,
+        adc_lsb, backend, first_access, adc_grad,
     )  # fmt: skip
     return out
 

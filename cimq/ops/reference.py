@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +148,81 @@ def converters(
     return [Converter(lowest, highest, 0, lsb, unit)] * slices
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """The currents of one row tile, input digit and weight slice, as the converters see them.
+
+    Attributes:
+        weight_slice: Weight slice.
+        inputs: Inputs of the row tile.
+        digit: Input digit, the lowest is 0.
+        columns: Currents [B, m] of the column of each output; two where a pair is converted column by column.
+    """
+
+    weight_slice: int
+    inputs: slice
+    digit: int
+    columns: list[IntArray]
+
+
+def conversions(
+    x_q: IntArray,
+    w_q: IntArray,
+    hardware: Hardware,
+    *,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    seed: int = 0,
+    chip: int = 0,
+    layer: int = 0,
+    first_output: int = 0,
+    first_access: int = 0,
+) -> Iterator[Conversion]:
+    """Every conversion of one chip and matrix, slice by slice; arguments as in `crossbar_matmul`.
+
+    Currents count level steps, or 1/256 of them where conductances are fractional.
+    """
+    levels, slice_weights = weight_levels(w_q, hardware, weight_bits)
+    digits, _, _ = input_digits(x_q, hardware, act_bits, act_signed)
+    conductances = levels
+    if hardware.fractional:
+        cells = torch.ops.cimq.programmed_levels(
+            torch.from_numpy(w_q), hardware.to_json(), weight_bits, seed, chip, layer, first_output
+        )
+        conductances = cells.numpy().astype(np.int64)
+        # The reference column carries level 0 in every row and is subtracted before conversion.
+        levels = conductances - base_level(hardware) if hardware.mapping == "offset" else conductances
+    per_tile = tile_inputs(hardware)
+    tiles = [slice(start, start + per_tile) for start in range(0, w_q.shape[1], per_tile)]
+    apart = converts_columns_apart(hardware)
+    noise = read_noise(
+        hardware,
+        tile_inputs=min(per_tile, w_q.shape[1]),
+        largest_digit=2 ** min(hardware.dac_bits, act_bits) - 1,
+        cells_per_column=1 if apart else conductances.shape[1],
+        largest_conductance=_C.largest_conductance(hardware.to_json(), weight_bits),
+        seed=seed, chip=chip, layer=layer, first_output=first_output,
+    )  # fmt: skip
+    accesses = first_access + np.arange(x_q.shape[0])
+    for s in range(len(slice_weights)):
+        for (t, rows), (i, digit) in itertools.product(enumerate(tiles), enumerate(digits)):
+            columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]
+            if noise is not None:
+                squares = [(digit[:, rows] ** 2) @ noise.variances(cells[:, rows]).T for cells in conductances[s]]
+            if len(columns) == 2 and not apart:
+                columns = [columns[0] - columns[1]]
+            if noise is not None:
+                seen = squares if apart else [sum(squares)]
+                columns = [
+                    column + noise.noise(
+                        variance, accesses, tile=t, digit=i, weight_slice=s, polarity=polarity if apart else None
+                    )
+                    for polarity, (column, variance) in enumerate(zip(columns, seen, strict=True))
+                ]  # fmt: skip
+            yield Conversion(s, rows, i, columns)
+
+
 def crossbar_matmul(
     x_q: IntArray,
     w_q: IntArray,
@@ -183,52 +259,19 @@ def crossbar_matmul(
     Returns:
         [B, m], int64 where every converter step is one level, else float32.
     """
-    levels, slice_weights = weight_levels(w_q, hardware, weight_bits)
-    digits, digit_weights, shift = input_digits(x_q, hardware, act_bits, act_signed)
+    _, slice_weights = weight_levels(w_q[:1], hardware, weight_bits)
+    _, digit_weights, shift = input_digits(x_q[:1], hardware, act_bits, act_signed)
     unit = LEVEL_UNIT if hardware.fractional else 1
-    conductances = levels
-    if hardware.fractional:
-        cells = torch.ops.cimq.programmed_levels(
-            torch.from_numpy(w_q), hardware.to_json(), weight_bits, seed, chip, layer, first_output
-        )
-        conductances = cells.numpy().astype(np.int64)
-        # The reference column carries level 0 in every row and is subtracted before conversion.
-        levels = conductances - base_level(hardware) if hardware.mapping == "offset" else conductances
     adcs = converters(hardware, len(slice_weights), adc_lo, adc_lsb, unit)
-    per_tile = tile_inputs(hardware)
-    tiles = [slice(start, start + per_tile) for start in range(0, w_q.shape[1], per_tile)]
-    pair_is_converted_apart = converts_columns_apart(hardware)
-    noise = read_noise(
-        hardware,
-        tile_inputs=min(per_tile, w_q.shape[1]),
-        largest_digit=2 ** min(hardware.dac_bits, act_bits) - 1,
-        cells_per_column=1 if pair_is_converted_apart else conductances.shape[1],
-        largest_conductance=_C.largest_conductance(hardware.to_json(), weight_bits),
-        seed=seed, chip=chip, layer=layer, first_output=first_output,
-    )  # fmt: skip
-    accesses = first_access + np.arange(x_q.shape[0])
-
-    slice_sums = []
-    for s in range(len(slice_weights)):
-        total = np.zeros((x_q.shape[0], w_q.shape[0]), np.int64)
-        for (t, rows), (i, digit) in itertools.product(enumerate(tiles), enumerate(digits)):
-            columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]
-            if noise is not None:
-                squares = [(digit[:, rows] ** 2) @ noise.variances(cells[:, rows]).T for cells in conductances[s]]
-            if len(columns) == 2 and not pair_is_converted_apart:
-                columns = [columns[0] - columns[1]]
-            if noise is not None:
-                apart = pair_is_converted_apart
-                seen = squares if apart else [sum(squares)]
-                columns = [
-                    column + noise.noise(
-                        variance, accesses, tile=t, digit=i, weight_slice=s, polarity=polarity if apart else None
-                    )
-                    for polarity, (column, variance) in enumerate(zip(columns, seen, strict=True))
-                ]  # fmt: skip
-            codes = [column if adcs is None else adcs[s].codes(column) for column in columns]
-            total += digit_weights[i] * (codes[0] - codes[1] if len(codes) == 2 else codes[0])
-        slice_sums.append(total)
+    tiles = math.ceil(w_q.shape[1] / tile_inputs(hardware))
+    slice_sums = [np.zeros((x_q.shape[0], w_q.shape[0]), np.int64) for _ in slice_weights]
+    for seen in conversions(
+        x_q, w_q, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
+        layer=layer, first_output=first_output, first_access=first_access,
+    ):  # fmt: skip
+        codes = [column if adcs is None else adcs[seen.weight_slice].codes(column) for column in seen.columns]
+        code = codes[0] - codes[1] if len(codes) == 2 else codes[0]
+        slice_sums[seen.weight_slice] += digit_weights[seen.digit] * code
 
     # What was added to the operands comes off again, digitally: the input's shift times the weights, and the offset
     # mapping's shift times the input as it was applied (the reference column).
@@ -248,7 +291,7 @@ def crossbar_matmul(
         result = result + total.astype(np.float32) * np.float32(slice_weights[s] * lsb)
     if hardware.mapping == "offset" and adcs is not None:
         constant = sum(worth * adc.lo for worth, adc in zip(slice_weights, adcs, strict=True))
-        result = result + np.float32(constant * len(tiles) * sum(digit_weights))
+        result = result + np.float32(constant * tiles * sum(digit_weights))
     result = result + correction.astype(np.float32)
     return result
 
@@ -267,6 +310,7 @@ def crossbar_mvm(
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
     first_access: int = 0,
+    adc_grad: str = "identity",
 ) -> Tensor:
     """`cimq.ops.crossbar_mvm` as plain loops, with gradients by autograd of the digital product."""
     if w_q.dim() != 2 or x_q.dim() < 1 or x_q.shape[-1] != w_q.shape[1]:
@@ -282,7 +326,7 @@ def crossbar_mvm(
     ]  # fmt: skip
     y = _as_tensor(np.stack(results), hardware, x_q, w_q).reshape(chips or 1, *x_q.shape[:-1], w_q.shape[0])
     y = y if chips is not None else y[0]
-    if not (x_q.requires_grad or w_q.requires_grad):
+    if not _wants_gradient("crossbar_mvm", x_q, w_q, adc_lsb, adc_grad):
         return y
     digital = torch.nn.functional.linear(x_q.to(y.dtype), w_q.to(y.dtype))
     return y + (digital - digital.detach())
@@ -306,6 +350,7 @@ def crossbar_conv2d(
     adc_lo: Tensor | None = None,
     adc_lsb: Tensor | None = None,
     first_access: int = 0,
+    adc_grad: str = "identity",
 ) -> Tensor:
     """`cimq.ops.crossbar_conv2d` as patches and one matrix per group; padding is (left, right, top, bottom)."""
     if x_q.dim() != 4 or w_q.dim() != 4 or x_q.shape[1] != groups * w_q.shape[1]:
@@ -334,12 +379,25 @@ def crossbar_conv2d(
     y = _as_tensor(np.stack(results), hardware, x_q, w_q)
     y = y.reshape(chips or 1, x_q.shape[0], out_h, out_w, w_q.shape[0]).permute(0, 1, 4, 2, 3).contiguous()
     y = y if chips is not None else y[0]
-    if not (x_q.requires_grad or w_q.requires_grad):
+    if not _wants_gradient("crossbar_conv2d", x_q, w_q, adc_lsb, adc_grad):
         return y
     digital = torch.nn.functional.conv2d(
         padded.to(y.dtype), w_q.to(y.dtype), stride=stride, dilation=dilation, groups=groups
     )
     return y + (digital - digital.detach())
+
+
+def _wants_gradient(op: str, x_q: Tensor, w_q: Tensor, adc_lsb: Tensor | None, adc_grad: str) -> bool:
+    """Whether autograd is to follow; refuses the gradients that the specification of the forward does not have."""
+    if adc_grad not in ("identity", "clip"):
+        raise ValueError(f"{op}: adc_grad must be identity or clip, got {adc_grad}")
+    operands = x_q.requires_grad or w_q.requires_grad
+    step = adc_lsb is not None and adc_lsb.requires_grad
+    if torch.is_grad_enabled() and (step or (operands and adc_grad == "clip")):
+        raise NotImplementedError(
+            f"{op}: backend reference has the gradients of adc_grad identity for x_q and w_q alone; use backend auto"
+        )
+    return operands
 
 
 def patches_of(

@@ -13,7 +13,8 @@ The way through, each step usable on its own:
 What is where: `quantizers` has ranges and the scale search, `offsets` zero points, `layers` the quantised layers,
 `attention` the products of two activations, `functional` products made by function calls, `products` the integer
 products, `preparation` the replacement, `calibration` scales from data, `inspection` what can be asked of a
-prepared model and switched in it, `exact` the operations whose order of additions is fixed.
+prepared model and switched in it, `diagnostics` what its converters do with data, `exact` the operations whose order
+of additions is fixed.
 
 A prepared model in evaluation gives what `convert` gives, bit for bit (float32 on the CPU, called through its root, not
 compiled). In evaluation it needs no gradient; run it under `torch.no_grad()`, or it computes a second, differentiable
@@ -27,6 +28,7 @@ from cimq.quantization.calibration import calibrate, reestimate_bn
 from cimq.quantization.conversion import convert, layer_outputs
 from cimq.quantization.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLinear
 from cimq.quantization.converted_attention import CrossbarMatmul, CrossbarMultiheadAttention
+from cimq.quantization.diagnostics import AdcRow, adc_diagnostics
 from cimq.quantization.inspection import (
     get_policy,
     layer_shapes,
@@ -41,6 +43,7 @@ from cimq.quantization.preparation import prepare
 from cimq.quantization.quant_layer import QuantLayer
 
 __all__ = [
+    "AdcRow",
     "CrossbarConv1d",
     "CrossbarConv2d",
     "CrossbarLinear",
@@ -52,6 +55,7 @@ __all__ = [
     "QuantLinear",
     "QuantMatmul",
     "QuantMultiheadAttention",
+    "adc_diagnostics",
     "calibrate",
     "convert",
     "get_policy",

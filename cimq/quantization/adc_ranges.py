@@ -1,4 +1,4 @@
-"""Ranges of calibrated converters: one per layer, bits of weights and inputs, and weight slice."""
+"""Ranges of calibrated and learned converters: one per layer, bits of weights and inputs, and weight slice."""
 
 from __future__ import annotations
 
@@ -9,34 +9,46 @@ from torch import Tensor
 
 from cimq import ops
 from cimq.hardware import Hardware
+from cimq.ops.reference import is_signed, tile_inputs
 from cimq.quantization.quantizers import MAX_BITS
 
 # Enough for a stable percentile; the currents of a sample are worked out one by one.
 _SAMPLE_VALUES = 1 << 14
 
 
+# Steps below this (in levels) are taken as this: a conductance is held in 1/256 level.
+SMALLEST_STEP = 2.0**-8
+METHODS = ("percentile", "mse")
+ADC_GRADS = ("identity", "clip")
+
+
 class AdcSample(NamedTuple):
-    """A few inputs of a layer and the geometry they were used with."""
+    """A few inputs of a layer, the geometry they were used with, and how a range is found from them."""
 
     x: Tensor
     call: dict[str, Any]
+    method: str
 
 
 def needs_ranges(hardware: Hardware) -> bool:
     """Whether the converter's range comes from data."""
-    return hardware.adc.bits is not None and hardware.adc.range == "calibrated"
+    return hardware.adc.bits is not None and hardware.adc.range in ("calibrated", "learned")
 
 
-def check_supported(hardware: Hardware) -> None:
-    """Refuses what layers cannot do.
+def learns_steps(hardware: Hardware) -> bool:
+    """Whether the converter's step is a parameter."""
+    return hardware.adc.bits is not None and hardware.adc.range == "learned"
+
+
+def check_adc_grad(adc_grad: str) -> str:
+    """`adc_grad` if it is one.
 
     Raises:
-        ValueError: For learned converter ranges.
+        ValueError: For anything but "identity" and "clip".
     """
-    if hardware.adc.bits is not None and hardware.adc.range == "learned":
-        raise ValueError(
-            "quantised layers do not support hardware with adc.range learned; use full_scale, granular or calibrated"
-        )
+    if adc_grad not in ADC_GRADS:
+        raise ValueError(f"adc_grad must be one of {', '.join(ADC_GRADS)}, got {adc_grad!r}")
+    return adc_grad
 
 
 def check_same_ranges(hardware: Hardware, training: Hardware) -> None:
@@ -61,10 +73,88 @@ def empty_ranges(device: torch.device) -> Tensor:
     return torch.zeros(MAX_BITS, MAX_BITS, 2, MAX_BITS, device=device)
 
 
-def take_sample(x: Tensor, call: dict[str, Any]) -> AdcSample:
+def empty_steps(device: torch.device) -> Tensor:
+    """[weight bits, act bits, slice]: learned steps before calibration."""
+    return torch.zeros(MAX_BITS, MAX_BITS, MAX_BITS, device=device)
+
+
+def step_factors(
+    hardware: Hardware, weight_bits: int, act_bits: int, outputs_per_sample: int, inputs: int, unit: Tensor
+) -> Tensor:
+    """What the gradient of each slice's step is multiplied with, [n_w].
+
+    LSQ divides the gradient of a step by sqrt(values * largest code), where the step has the unit of the values (Esser
+    et al., ICLR 2020, section 2.2). A converter's step counts levels, and a level of slice s under the top digit is
+    worth u_s = unit * 2^(c*s) * 2^(d*(n_x-1)) in the layer's output: stated for the step in that unit, and turned back
+    into levels, the rule divides by u_s^2 too. Values are the conversions of one sample.
+
+    Args:
+        hardware: Machine with a converter.
+        weight_bits: Bits of a weight.
+        act_bits: Bits of an activation.
+        outputs_per_sample: Results of one sample.
+        inputs: Inputs of the matrix.
+        unit: What the integer 1 of the product is worth in the layer's output, [].
+    """
+    assert hardware.adc.bits is not None
+    digits = hardware.input_digits(act_bits)
+    conversions = outputs_per_sample * digits * -(-inputs // tile_inputs(hardware))
+    largest = max(1, 2 ** (hardware.adc.bits - 1) - 1 if is_signed(hardware) else 2**hardware.adc.bits - 1)
+    slices = torch.arange(hardware.weight_slices(weight_bits), device=unit.device)
+    worth = unit * 2.0 ** (hardware.cell_bits * slices + hardware.dac_bits * (digits - 1))
+    factors: Tensor = 1.0 / (worth.square() * (conversions * largest) ** 0.5)
+    return factors
+
+
+def outputs_per_sample(x: Tensor, weight: Tensor, call: dict[str, Any]) -> int:
+    """Results of one sample of a product: of a convolution where `call` has a stride, else of x @ w^T."""
+    if "stride" not in call:
+        return x[:1].numel() // x.shape[-1] * weight.shape[-2]
+    sizes = x.shape[2:]
+    results = weight.shape[0]
+    for axis, size in enumerate(sizes):
+        last = len(sizes) - 1 - axis  # paddings come from the last dimension on
+        padded = size + call["padding"][2 * last] + call["padding"][2 * last + 1]
+        stride, dilation = call["stride"][axis - len(sizes)], call["dilation"][axis - len(sizes)]
+        results *= (padded - dilation * (weight.shape[2 + axis] - 1) - 1) // stride + 1
+    return results
+
+
+def trained_step(
+    step: Tensor,
+    hardware: Hardware,
+    weight_bits: int,
+    act_bits: int,
+    x: Tensor,
+    weight: Tensor,
+    call: dict[str, Any],
+    unit: Tensor,
+) -> Tensor:
+    """The steps [n_w] that training computes with: not below the smallest, gradient times `step_factors`."""
+    inputs = weight[0].numel() if "stride" in call else weight.shape[-1]
+    outputs = max(1, outputs_per_sample(x, weight, call))
+    factors = step_factors(hardware, weight_bits, act_bits, outputs, inputs, unit)
+    return _Step.apply(step, factors)  # type: ignore[no-untyped-call,no-any-return]
+
+
+class _Step(torch.autograd.Function):
+    """max(step, smallest); gradient of the identity, times `factors`."""
+
+    @staticmethod
+    def forward(ctx: Any, step: Tensor, factors: Tensor) -> Tensor:
+        ctx.save_for_backward(factors)
+        return step.clamp_min(SMALLEST_STEP)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> Any:
+        (factors,) = ctx.saved_tensors
+        return grad[0] * factors, None
+
+
+def take_sample(x: Tensor, call: dict[str, Any], method: str) -> AdcSample:
     """The first samples of a batch, as many as are needed."""
     x = x.detach() if x.dim() == 4 or "padding" in call else x.detach().reshape(-1, x.shape[-1])
-    return AdcSample(x[: max(1, _SAMPLE_VALUES // max(1, x[0].numel()))].float().clone(), call)
+    return AdcSample(x[: max(1, _SAMPLE_VALUES // max(1, x[0].numel()))].float().clone(), call, method)
 
 
 def find_range(
@@ -75,11 +165,13 @@ def find_range(
     act_bits: int,
     act_signed: bool,
     call: dict[str, Any],
+    method: str,
 ) -> Tensor:
     """(lo, lsb) per slice, [2, 8], for one choice of bits."""
     lo, lsb = ops.calibrate_adc(
-        x_q, w_q, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, **call
-    )
+        x_q, w_q, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, method=method,
+        **call,
+    )  # fmt: skip
     found = torch.zeros(2, MAX_BITS, device=w_q.device)
     found[0, : len(lo)] = lo.to(found.device).float()
     found[1, : len(lsb)] = lsb.to(found.device).float()

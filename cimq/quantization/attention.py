@@ -92,10 +92,11 @@ class QuantMatmul(QuantLayer):
             x_int = integers_of_grid(x_hat.float(), x_scale)
             w_int = integers_of_grid(w_hat.float(), w_scale)
             zero = self.act_zero
-            y = self._integers(x_int if zero is None else x_int - zero, w_int, call, self._mvm_options())
+            factor: float = call["factor"]
+            options = self._training_options(x, weight, call, x_scale * w_scale * abs(factor))
+            y = self._integers(x_int if zero is None else x_int - zero, w_int, call, options)
             if zero is not None:
                 y = y + zero * w_int.sum(-1).unsqueeze(-2)
-            factor: float = call["factor"]
             return y * (x_scale * w_scale * factor)
 
     def _integer_product(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization import exact
+from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
@@ -52,19 +53,22 @@ def calibrate(
     *,
     batches: int = 8,
     method: str = "mse",
+    adc_method: str = "percentile",
     forward_fn: ForwardFn | None = None,
 ) -> None:
     """Sets the scales of a prepared model: activations from data run through the fp32 network, weights from themselves.
 
     Scales of all bit widths are made at once, so that `set_policy` needs nothing more. Also finds out which inputs are
-    never negative; they are quantised without a sign. On a machine with calibrated converters their ranges are found
-    too, per layer and weight slice. The user's random state is not touched.
+    never negative; they are quantised without a sign. On a machine with calibrated or learned converters their ranges
+    are found too, per layer and weight slice (learned: where training starts). The user's random state is not touched.
 
     Args:
         model: A prepared model; its train/eval mode is kept.
         loader: Batches `(x, target)`, dicts or lists; see `forward_fn`.
         batches: How many batches to use at most.
         method: "mse": scales with the smallest mean squared error; "minmax": nothing seen is clipped.
+        adc_method: "percentile" or "mse": how converter ranges are found, see `ops.calibrate_adc`; also for bits that
+            `set_policy` chooses later.
         forward_fn: `forward_fn(model, batch)` runs the model on a batch; default: on the batch's first item (a dict
             without targets is passed as keyword arguments).
 
@@ -80,6 +84,8 @@ def calibrate(
     """
     if method not in _METHODS:
         raise ValueError(f"calibrate: method must be one of {', '.join(_METHODS)}, got {method!r}")
+    if adc_method not in ADC_METHODS:
+        raise ValueError(f"calibrate: adc_method must be one of {', '.join(ADC_METHODS)}, got {adc_method!r}")
     if batches < 1:
         raise ValueError(f"calibrate: batches must be at least 1, got {batches}")
     layers = quant_layers(model)
@@ -96,7 +102,7 @@ def calibrate(
             call = {**call, "operand": call["operand"][:1].clone()}
         if id(layer) not in samples:
             samples[id(layer)] = _Samples(batches)
-            layer._adc_sample = take_sample(x, call) if needs_ranges(layer.hardware) else None
+            layer._adc_sample = take_sample(x, call, adc_method) if needs_ranges(layer.hardware) else None
         samples[id(layer)].add(x, generator)
         y = product()
         if used == 0 and x.shape[0] > 0:
@@ -132,9 +138,8 @@ def calibrate(
         for bits in sorted(widths):
             layer.ensure_weight_scale(bits)
         layer._scaled_widths.update(widths)
-        if needs_ranges(layer.hardware):
-            layer.adc_ranges.zero_()
-            layer.ensure_adc_range()
+        layer.forget_adc_ranges()
+        layer.ensure_adc_range()
 
 
 def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:

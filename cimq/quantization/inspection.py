@@ -59,7 +59,7 @@ def get_policy(model: nn.Module) -> Policy:
 def set_hardware(
     model: nn.Module, hardware: Hardware | str | Path, *, training: Hardware | str | Path | None = None
 ) -> None:
-    """Moves a prepared model to another machine; ranges of calibrated converters are worked out anew.
+    """Moves a prepared model to another machine; converter ranges from data are worked out anew.
 
     Args:
         model: A prepared model.
@@ -67,7 +67,7 @@ def set_hardware(
         training: What training computes with instead, for instance the same machine with more noise; None: `hardware`.
 
     Raises:
-        ValueError: If the model is not prepared, or the converter of `training` is calibrated and not that of
+        ValueError: If the model is not prepared, or the converter range of `training` is from data and not that of
             `hardware`, whose ranges it would use.
     """
     machine = resolve(hardware)
@@ -95,7 +95,7 @@ def chip_seeds(model: nn.Module) -> dict[QuantLayer | CrossbarLayer, int]:
 
 
 def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser: scales apart, with a tenth of the rate and no weight decay.
+    """Parameter groups for an optimiser: scales and converter steps apart: a tenth of the rate, no weight decay.
 
     Frozen parameters are left out. A model without quantised layers has one group.
 
@@ -110,7 +110,8 @@ def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list
         id(scales)
         for module in model.modules()
         if isinstance(module, QuantLayer)
-        for scales in (module.weight_scales, module.act_scales, module.act_offsets)
+        for scales in (module.weight_scales, module.act_scales, module.act_offsets, module.adc_lsb)
+        if scales is not None
     }
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

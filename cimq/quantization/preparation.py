@@ -18,6 +18,7 @@ from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
+from cimq.quantization.adc_ranges import check_adc_grad
 from cimq.quantization.attention import quantise_attention, why_not
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
 from cimq.quantization.layers import quant_class
@@ -46,6 +47,7 @@ def prepare(
     inplace: bool = False,
     per_channel: bool = True,
     act_offset: bool = False,
+    adc_grad: str = "identity",
     example_inputs: Any = None,
     training_hardware: Hardware | str | Path | None = None,
 ) -> nn.Module:
@@ -70,6 +72,8 @@ def prepare(
         act_offset: Inputs get a learned offset beside their scale (LSQ+: Bhalgat et al., CVPR-W 2020), rounded to an
             integer zero point: unsigned integers on the crossbar even for inputs like those after SiLU or GELU, which
             are a little negative; and one digital addition per output.
+        adc_grad: "identity" or "clip": whether gradients pass conversions that a converter's range clips
+            (docs/numbers.md, "Gradients"); every layer has it as an attribute.
         example_inputs: One input (or a tuple of inputs) to calibrate with at once; else call `calibrate`.
         training_hardware: The machine that training computes with, for instance `hardware` with more noise; None:
             `hardware`. Evaluation, conversion and export use `hardware`.
@@ -95,6 +99,7 @@ def prepare(
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
     machine = resolve(hardware)
     trained_on = None if training_hardware is None else resolve(training_hardware)
+    check_adc_grad(adc_grad)
     if not isinstance(policy, Policy):
         policy = Policy.uniform(8, 8) if policy is None else Policy.load(policy)
     excluded = _excluded_names(model, [exclude] if isinstance(exclude, str) else list(exclude))
@@ -114,6 +119,7 @@ def prepare(
         module: Any = result.get_submodule(choice.module)
         for name, layer in zip(choice.layer_names(), choice.quantise(module), strict=True):
             layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset, trained_on)
+            layer.adc_grad = adc_grad
             weight = getattr(layer, "weight", None)
             if id(weight) in owners:
                 layer.share_weight_scales(owners[id(weight)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from cimq.quantization.exact import norm_affine
 from cimq.quantization.quantizers import act_range, weight_range
 
 _EXACT_FLOAT32 = 2**24
+# Sees a product of the crossbar operators: (x, w, machine, other arguments, result).
+Probe = Callable[[Tensor, Tensor, Hardware, dict[str, Any], Tensor], None]
 
 
 def fold(act_scale: Tensor, weight_scale: Tensor, bias: Tensor | None, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
@@ -66,6 +69,7 @@ def conv2d_product(
     act_bits: int,
     act_signed: bool,
     zero: int = 0,
+    probe: Probe | None = None,
     **options: Any,
 ) -> Tensor:
     """Y of a convolution, as `ops.crossbar_conv2d` defines it: [N, O, OH, OW].
@@ -78,7 +82,8 @@ def conv2d_product(
     if zero != 0:
         x, padding = F.pad(x, padding, value=-zero), (0, 0, 0, 0)
     if (
-        not torch.is_grad_enabled()
+        probe is None
+        and not torch.is_grad_enabled()
         and _can_use_float32(x, hardware)
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and _largest_sum(weight, **bits) < _EXACT_FLOAT32
@@ -89,9 +94,8 @@ def conv2d_product(
         # By name: F.conv2d may choose an algorithm (Winograd) whose float32 sums are not exact.
         y: Tensor = torch.mkldnn_convolution(x.float(), weight.float(), None, (top, left), stride, dilation, groups)
         return y
-    return ops.crossbar_conv2d(
-        x, weight, hardware, stride=stride, padding=padding, dilation=dilation, groups=groups, **bits, **options
-    )
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return _crossbar(ops.crossbar_conv2d, probe, x, weight, hardware, **geometry, **bits, **options)
 
 
 def linear_product(
@@ -103,15 +107,17 @@ def linear_product(
     act_bits: int,
     act_signed: bool,
     zero: int = 0,
+    probe: Probe | None = None,
     **options: Any,
 ) -> Tensor:
     """Y of a linear layer, as `ops.crossbar_mvm` defines it: [..., O]; see `conv2d_product`."""
     bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
     rows = x.reshape(-1, x.shape[-1])
-    if not torch.is_grad_enabled() and _can_use_float32(x, hardware) and _largest_sum(weight, **bits) < _EXACT_FLOAT32:
+    exact = not torch.is_grad_enabled() and _can_use_float32(x, hardware)
+    if probe is None and exact and _largest_sum(weight, **bits) < _EXACT_FLOAT32:
         y = rows.float() @ weight.float().t()
     else:
-        y = ops.crossbar_mvm(rows, weight, hardware, **bits, **options)
+        y = _crossbar(ops.crossbar_mvm, probe, rows, weight, hardware, **bits, **options)
     return y.reshape(*x.shape[:-1], weight.shape[0])
 
 
@@ -123,6 +129,7 @@ def matmul_product(
     weight_bits: int,
     act_bits: int,
     act_signed: bool,
+    probe: Probe | None = None,
     **options: Any,
 ) -> Tensor:
     """Y of x @ w^T with matrices that are written at run time: x [N, R, I, n], w [N, R, m, n], Y [N, R, I, m].
@@ -131,7 +138,7 @@ def matmul_product(
     their cells differ, and do not depend on what else is in the batch.
     """
     bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
-    if not torch.is_grad_enabled() and hardware.lossless:
+    if probe is None and not torch.is_grad_enabled() and hardware.lossless:
         largest = _largest_sum(w.flatten(0, 2), **bits)
         if largest >= 2**31:
             raise ValueError(f"sums of up to {largest} do not fit 32 bits")
@@ -142,7 +149,9 @@ def matmul_product(
     outputs = w.shape[2]
     samples = []
     for index, (x_one, w_one) in enumerate(zip(x, w, strict=True)):
-        y = ops.crossbar_conv2d(
+        y = _crossbar(
+            ops.crossbar_conv2d,
+            probe,
             x_one.transpose(1, 2).reshape(1, repeats * inputs, rows, 1),
             w_one.reshape(repeats * outputs, inputs, 1, 1),
             hardware,
@@ -153,6 +162,20 @@ def matmul_product(
         )
         samples.append(y.reshape(repeats, outputs, rows).transpose(1, 2))
     return torch.stack(samples)
+
+
+def _crossbar(
+    operator: Callable[..., Tensor],
+    probe: Probe | None,
+    x: Tensor,
+    weight: Tensor,
+    hardware: Hardware,
+    **arguments: Any,
+) -> Tensor:
+    y = operator(x, weight, hardware, **arguments)
+    if probe is not None:
+        probe(x, weight, hardware, arguments, y)
+    return y
 
 
 class _IntegersOfGrid(torch.autograd.Function):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,12 +14,16 @@ from cimq import ops
 from cimq.hardware import Hardware
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import (
+    SMALLEST_STEP,
     AdcSample,
+    check_adc_grad,
     check_same_ranges,
-    check_supported,
     empty_ranges,
+    empty_steps,
     find_range,
+    learns_steps,
     needs_ranges,
+    trained_step,
 )
 from cimq.quantization.exact import folded_norm
 from cimq.quantization.offsets import fake_quantize_offset, quantize_offset, zero_correction, zero_point
@@ -32,11 +37,13 @@ from cimq.quantization.quantizers import MAX_BITS, SMALLEST_SCALE, act_range, ms
 
 # Called instead of the quantised product: (layer, input, geometry, function of the fp32 product) -> output.
 Observer = Callable[["QuantLayer", Tensor, dict[str, Any], Callable[[], Tensor]], Tensor]
+# Sees every crossbar product: (layer, input, weight, machine, other arguments of the operator, result).
+LayerProbe = Callable[["QuantLayer", Tensor, Tensor, Hardware, dict[str, Any], Tensor], None]
 
 
 _TRAINING_CHIPS = 1 << 32
 # What a quantised layer adds to the state_dict (some of it only on some machines).
-_STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_ranges", "noise_step")
+_STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_lsb", "adc_ranges", "noise_step")
 
 
 class QuantLayer(nn.Module):
@@ -57,6 +64,9 @@ class QuantLayer(nn.Module):
         act_scales: Parameter [8]: entry a-1 is the scale of a bits; 0 before `calibrate`.
         act_offsets: Parameter [8] with `prepare(..., act_offset=True)`, else None: entry a-1 rounds to the zero point z
             of a bits, x = act_scale * (q + z) with q unsigned; see cimq.quantization.offsets.
+        adc_lsb: Parameter [8, 8, 8] where the converter's range is learned, else None: the step of each slice in level
+            steps at w bits and a bits is entry (w-1, a-1); 0 before `calibrate`.
+        adc_grad: "identity" or "clip": whether gradients pass conversions that the range clips (docs/numbers.md).
         chip_seed: Seed of the cell variation of the evaluated chip.
     """
 
@@ -73,12 +83,14 @@ class QuantLayer(nn.Module):
     act_scales: nn.Parameter
     act_offsets: nn.Parameter | None
     act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown; in the state_dict
-    adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter is calibrated
+    adc_lsb: nn.Parameter | None
+    adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter's range comes from data
     noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
     _adc_sample: AdcSample | None
     _products: int  # matrix-vector products per sample, seen in calibration; 0: not seen
     chip_seed: int
     _observer: Observer | None
+    _probe: LayerProbe | None
     _scaled_widths: set[int]  # changed in place: layers with a tied weight share it
     _intercepts: bool
 
@@ -112,10 +124,12 @@ class QuantLayer(nn.Module):
         self.layer_name = name
         self.layer_index = index
         self.act_signed = None
+        self.adc_grad = "identity"
         self._adc_sample = None
         self._products = 0
         self.chip_seed = 0
         self._observer = None
+        self._probe = None
         self._scaled_widths = set()
         self._intercepts = intercepts
         rows, device, trained = self._weight_facts()
@@ -136,23 +150,23 @@ class QuantLayer(nn.Module):
         self._scaled_widths = other._scaled_widths
 
     def set_hardware(self, hardware: Hardware, training_hardware: Hardware | None = None) -> None:
-        """Moves the layer to another machine; ranges of a calibrated converter are worked out anew.
+        """Moves the layer to another machine; converter ranges that come from data are worked out anew.
 
         Raises:
-            ValueError: For learned converter ranges, or a training machine whose converter is calibrated and differs.
+            ValueError: For a training machine whose converter's range comes from data and differs.
         """
-        check_supported(hardware)
         if training_hardware is not None:
-            check_supported(training_hardware)
             check_same_ranges(hardware, training_hardware)
         self.hardware = hardware
         self.training_hardware = training_hardware
-        device = self.act_scales.device
+        device, trained = self.act_scales.device, self.act_scales.requires_grad
         ranges = empty_ranges(device) if needs_ranges(hardware) else None
         varies = any(machine is not None and machine.varies for machine in (hardware, training_hardware))
-        steps = torch.zeros((), dtype=torch.int64, device=device) if varies else None
+        noise_step = torch.zeros((), dtype=torch.int64, device=device) if varies else None
+        steps = nn.Parameter(empty_steps(device), trained) if learns_steps(hardware) else None
+        self.register_parameter("adc_lsb", steps)
         self.register_buffer("adc_ranges", ranges)
-        self.register_buffer("noise_step", steps)
+        self.register_buffer("noise_step", noise_step)
         if hasattr(self, "weight_bits"):
             self.ensure_adc_range()
 
@@ -173,7 +187,15 @@ class QuantLayer(nn.Module):
             return
         bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
         x_q, w_q, call = self._range_operands(self._adc_sample)
-        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call))
+        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call, self._adc_sample.method))
+        if self.adc_lsb is not None:
+            self.adc_lsb[self.weight_bits - 1, self.act_bits - 1].copy_(entry[1])
+
+    @torch.no_grad()
+    def forget_adc_ranges(self) -> None:
+        """Marks all converter ranges as not calibrated."""
+        if needs_ranges(self.hardware):
+            self.adc_ranges.zero_()
 
     def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Integers of a sample, those of the weight, and the geometry, as `ops.calibrate_adc` takes them."""
@@ -272,8 +294,7 @@ class QuantLayer(nn.Module):
             self.act_offsets.zero_()
         self._set_act_signed(None)
         self._adc_sample = None
-        if needs_ranges(self.hardware):
-            self.adc_ranges.zero_()
+        self.forget_adc_ranges()
 
     # ---- computation ----
 
@@ -334,7 +355,8 @@ class QuantLayer(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 x_int = integers_of_grid(x_hat.float(), x_scale)
                 w_int = integers_of_grid(w_hat.float(), column)
-                y = self._shifted_integers(x_int, w_int, call, self._mvm_options())
+                options = self._training_options(x, weight, call, x_scale * w_scale.mean())
+                y = self._shifted_integers(x_int, w_int, call, options)
                 y = y * self._per_output(x_scale * w_scale.expand(weight.shape[0]), y)
                 if bias is not None:
                     y = y + self._per_output(bias, y)
@@ -389,7 +411,11 @@ class QuantLayer(nn.Module):
             entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
             slices = machine.weight_slices(self.weight_bits)
             lo, lsb = entry[0, :slices].to(torch.int32), entry[1, :slices].clone()
-            if not bool((lsb > 0).all()):
+            if bool((lsb > 0).all()):
+                if self.adc_lsb is not None:
+                    learned = self.adc_lsb[self.weight_bits - 1, self.act_bits - 1, :slices]
+                    lsb = learned.detach().clamp_min(SMALLEST_STEP)
+            else:
                 raise ValueError(
                     f"layer {self.layer_name!r} has no converter range for W{self.weight_bits}A{self.act_bits}; "
                     "call cimq.calibrate(model, loader) first"
@@ -398,7 +424,7 @@ class QuantLayer(nn.Module):
             # A fresh chip in every step, never one of those that evaluation counts from 0.
             seed = _TRAINING_CHIPS + int(self.noise_step)
             self.noise_step += 1
-        return {
+        options = {
             "hardware": machine,
             "weight_bits": self.weight_bits,
             "act_bits": self.act_bits,
@@ -408,6 +434,17 @@ class QuantLayer(nn.Module):
             "adc_lo": lo,
             "adc_lsb": lsb,
         }
+        return options if self._probe is None else options | {"probe": partial(self._probe, self)}
+
+    def _training_options(self, x: Tensor, weight: Tensor, call: dict[str, Any], unit: Tensor) -> dict[str, Any]:
+        """`_mvm_options` for the differentiable product; `unit` is what the integer 1 is worth in its output."""
+        options = self._mvm_options() | {"adc_grad": check_adc_grad(self.adc_grad)}
+        machine = self._machine()
+        if self.adc_lsb is not None and learns_steps(machine):
+            bits = (self.weight_bits, self.act_bits)
+            step = self.adc_lsb[bits[0] - 1, bits[1] - 1, : machine.weight_slices(bits[0])]
+            options["adc_lsb"] = trained_step(step, machine, *bits, x, weight, call, unit)
+        return options
 
     def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
         raise NotImplementedError
@@ -425,7 +462,7 @@ class QuantLayer(nn.Module):
         return super().__reduce_ex__(protocol) if base is None else (new_instance, (base,), self.__getstate__())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_observer": None}
+        return {**self.__dict__, "_observer": None, "_probe": None}
 
 
 class _ScaleFloor(torch.autograd.Function):

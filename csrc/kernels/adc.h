@@ -23,4 +23,22 @@ CIMQ_HOST_DEVICE inline std::int32_t adc_code(std::int32_t current, float inv_ls
   return static_cast<std::int32_t>(round_half_even(clamped));
 }
 
+/// One conversion as training and diagnostics see it.
+struct AdcConversion {
+  float code;    ///< adc_code
+  float scaled;  ///< float32(I - lo) * inv_lsb, kept within one code of the range
+  bool below;    ///< the clamp raised the code: rint(scaled) < code_min
+  bool above;    ///< the clamp lowered the code: rint(scaled) > code_max
+};
+
+/// The same conversion as adc_code, with what the clamp did. A current that rounds to the first or last code is not
+/// clipped. Needs |code| <= 2^20, which every converter of at most 16 bits keeps.
+CIMQ_HOST_DEVICE inline AdcConversion adc_convert(std::int32_t current, float inv_lsb, float code_min, float code_max) {
+  const float value = static_cast<float>(current) * inv_lsb;
+  const float near = value < code_min - 1.0F ? code_min - 1.0F : (value > code_max + 1.0F ? code_max + 1.0F : value);
+  const float rounded = round_small_half_even(near);
+  const float code = rounded < code_min ? code_min : (rounded > code_max ? code_max : rounded);
+  return {code, near, rounded<code_min, rounded> code_max};
+}
+
 }  // namespace cimq::kernels

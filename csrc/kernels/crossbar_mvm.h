@@ -28,6 +28,8 @@ class CrossbarMvm {
               const MvmOptions& options);
 
   const MvmPlan& plan() const { return *plan_; }
+  const PackedCells& cells() const { return *cells_; }
+  const ColumnNoise* noise() const { return noise_.get(); }
   /// True: results are int32; false: float32.
   bool exact() const { return plan_->exact; }
   /// Bytes that the packed cells take.

@@ -116,6 +116,7 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
           hw.adc.bits ? name_of(hw.adc.range) : "an ideal converter");
   }
   plan.ideal = !hw.adc.bits.has_value();
+  plan.given_range = given;
   const double unit = plan.unit();
   if (plan.ideal) {
     for (SlicePlan& slice : plan.slices) {

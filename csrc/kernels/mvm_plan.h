@@ -64,6 +64,7 @@ struct MvmPlan {
   std::int64_t rows_needed = 1;      ///< physical rows of the layer
 
   bool ideal = true;              ///< no converter: code = I
+  bool given_range = false;       ///< lo and lsb come from the caller (calibrated, learned)
   bool signed_codes = false;      ///< symmetric codes; else 0..levels-1
   bool separate_columns = false;  ///< the two columns of a pair are converted one by one
   std::int32_t levels = 0;        ///< L; 0 when ideal
@@ -91,6 +92,9 @@ struct MvmPlan {
   /// Subtracted from the conductances of a converted column: the reference column of `offset` carries level 0 in every
   /// row. In a pair that is subtracted before conversion level 0 cancels by itself.
   std::int32_t cancelled_base() const { return mapping == Mapping::kOffset ? base : 0; }
+  /// Whether results are integers to the user. With a given range they are float32 whatever its values are, so that the
+  /// type does not depend on data; where they are `exact` the floats hold the integers.
+  bool gives_integers() const { return exact && !given_range; }
   /// Largest magnitude that code 0 of an input of value zero contributes: zero if zero digit planes may be skipped.
   bool zero_input_is_zero_code() const;
   /// float32 constant that a range not starting at 0 adds (offset mapping; cancels in a pair of columns).

@@ -4,7 +4,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
 #include <string>
 
 #include "common/error.h"
@@ -28,8 +27,5 @@ std::string describe(const at::Tensor& tensor);
 
 /// Refuses tensors that are not dense CPU tensors; cimq's kernels for other devices register themselves.
 void check_cpu(const char* op, const char* name, const at::Tensor& tensor);
-
-/// Refuses a tensor that asks for a gradient which the op does not have.
-void refuse_gradient(const char* op, const char* name, const std::optional<at::Tensor>& tensor);
 
 }  // namespace cimq::ops

@@ -41,7 +41,10 @@ CrossbarArgs parse_request(const char* op, const CrossbarRequest& request) {
   in_range("chips", request.chips.value_or(1), 1, 1 << 20);
   TORCH_CHECK_VALUE(request.backend == "auto" || request.backend == "sliced" || request.backend == "reference_cpp", op,
                     ": backend must be auto, sliced, reference or reference_cpp, got ", request.backend);
+  TORCH_CHECK_VALUE(request.adc_grad == "identity" || request.adc_grad == "clip", op,
+                    ": adc_grad must be identity or clip, got ", request.adc_grad);
   CrossbarArgs args;
+  args.clip = request.adc_grad == "clip";
   args.hardware = translate_errors(op, [&] { return cached_hardware(request.hardware); });
   args.chips = request.chips.value_or(1);
   args.stacked = request.chips.has_value();
@@ -72,10 +75,25 @@ void CrossbarArgs::add_to(ProgramKey& key, const std::string& hardware_json) con
   key.add_bytes(options.adc_lsb.data(), options.adc_lsb.size() * sizeof(double));
 }
 
-bool gives_integers(const Hardware& hardware, const kernels::MvmPlan& plan) {
-  const bool given = hardware.adc.bits.has_value() &&
-                     (hardware.adc.range == AdcRange::kCalibrated || hardware.adc.range == AdcRange::kLearned);
-  return plan.exact && !given;
+void check_mvm_operands(const char* op, const at::Tensor& x, const at::Tensor& w) {
+  check_cpu(op, "x_q", x);
+  check_cpu(op, "w_q", w);
+  TORCH_CHECK_VALUE(w.dim() == 2, op, ": w_q must be [outputs, inputs], got shape ", w.sizes());
+  TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == w.size(1), op, ": x_q must be [..., ", w.size(1), "] for w_q ",
+                    w.sizes(), ", got shape ", x.sizes());
+}
+
+std::vector<std::int64_t> mvm_shape(const CrossbarArgs& args, const at::Tensor& x, const at::Tensor& w) {
+  std::vector<std::int64_t> shape(x.sizes().begin(), x.sizes().end());
+  shape.back() = w.size(0);
+  if (args.stacked) shape.insert(shape.begin(), args.chips);
+  return shape;
+}
+
+at::Tensor rows_of(const at::Tensor& x) {
+  std::int64_t batch = 1;
+  for (std::int64_t d = 0; d < x.dim() - 1; ++d) batch *= x.size(d);
+  return x.view({batch, x.size(-1)});
 }
 
 at::ScalarType result_type(const at::Tensor& x, const at::Tensor& w, bool integers) {

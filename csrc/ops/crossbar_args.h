@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/hardware.h"
 #include "kernels/mvm_plan.h"
@@ -27,6 +28,7 @@ struct CrossbarRequest {
   const std::optional<at::Tensor>& adc_lsb;
   c10::string_view backend;
   std::int64_t first_access;
+  c10::string_view adc_grad = "identity";
 };
 
 struct CrossbarArgs {
@@ -36,6 +38,7 @@ struct CrossbarArgs {
   bool stacked = false;            ///< the result has a leading dimension of chips
   bool by_reference = false;       ///< plain loops instead of the kernels
   std::uint64_t first_access = 0;  ///< number of the first product, for read noise
+  bool clip = false;               ///< adc_grad "clip"
 
   /// Everything that determines the cells except the weights and their shape.
   void add_to(ProgramKey& key, const std::string& hardware_json) const;
@@ -44,9 +47,14 @@ struct CrossbarArgs {
 /// Throws ValueError or TypeError.
 CrossbarArgs parse_request(const char* op, const CrossbarRequest& request);
 
-/// Whether integer operands give int32 results. Converters with given ranges always give float32, so that the type
-/// of the result does not depend on the values of a tensor.
-bool gives_integers(const Hardware& hardware, const kernels::MvmPlan& plan);
+/// Refuses operands of crossbar_mvm that are not dense CPU tensors [..., inputs] and [outputs, inputs].
+void check_mvm_operands(const char* op, const at::Tensor& x, const at::Tensor& w);
+
+/// Shape of the result: [..., outputs], with the chips in front where they are stacked.
+std::vector<std::int64_t> mvm_shape(const CrossbarArgs& args, const at::Tensor& x, const at::Tensor& w);
+
+/// [..., inputs] -> [batch, inputs]; view({-1, inputs}) would not know the batch of an empty tensor.
+at::Tensor rows_of(const at::Tensor& x);
 
 /// Type of the result of an op on x and w.
 at::ScalarType result_type(const at::Tensor& x, const at::Tensor& w, bool integers);

@@ -13,6 +13,7 @@
 #include "ops/checks.h"
 #include "ops/conv_args.h"
 #include "ops/crossbar_args.h"
+#include "ops/crossbar_backward.h"
 #include "ops/operands.h"
 
 namespace cimq::ops {
@@ -80,10 +81,11 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
                                std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
                                at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
                                std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                               const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access) {
+                               const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access,
+                               c10::string_view adc_grad) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(
-      kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend, first_access});
+  CrossbarArgs args = parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
+                                            adc_lsb, backend, first_access, adc_grad});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   const kernels::Conv2dGeometry geometry = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});
@@ -110,7 +112,7 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
     }
     return true;
   });
-  y = y.to(result_type(x_q, w_q, gives_integers(*args.hardware, plan)));
+  y = y.to(result_type(x_q, w_q, plan.gives_integers()));
   return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);
 }
 
@@ -118,12 +120,12 @@ at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_vie
                    std::int64_t act_bits, bool act_signed, at::IntArrayRef stride, at::IntArrayRef padding,
                    at::IntArrayRef dilation, std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend,
-                   std::int64_t first_access) {
+                   std::int64_t first_access, c10::string_view adc_grad) {
   static const auto kOp = c10::Dispatcher::singleton()
                               .findSchemaOrThrow("cimq::crossbar_conv2d", "")
                               .typed<decltype(crossbar_conv2d_cpu)>();
   return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips, seed,
-                  layer, adc_lo, adc_lsb, backend, first_access);
+                  layer, adc_lo, adc_lsb, backend, first_access, adc_grad);
 }
 
 using torch::autograd::AutogradContext;
@@ -138,35 +140,63 @@ class CrossbarConv2dFunction : public torch::autograd::Function<CrossbarConv2dFu
                           std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, at::IntArrayRef stride,
                           at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, Chips chips,
                           std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                          const OptionalTensor& adc_lsb, const std::string& backend, std::int64_t first_access) {
+                          const OptionalTensor& adc_lsb, const std::string& backend, std::int64_t first_access,
+                          const std::string& adc_grad) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({x_q, w_q});
-    ctx->saved_data["stacked"] = chips.has_value();
-    ctx->saved_data["stride"] = stride;
-    ctx->saved_data["padding"] = padding;
-    ctx->saved_data["dilation"] = dilation;
-    ctx->saved_data["groups"] = groups;
+    ctx->save_for_backward({x_q, w_q, adc_lo.value_or(Variable()), adc_lsb.value_or(Variable())});
+    auto& data = ctx->saved_data;
+    data["hardware"] = hardware;
+    data["weight_bits"] = weight_bits;
+    data["act_bits"] = act_bits;
+    data["act_signed"] = act_signed;
+    data["stride"] = stride;
+    data["padding"] = padding;
+    data["dilation"] = dilation;
+    data["groups"] = groups;
+    data["chips"] = chips;
+    data["seed"] = seed;
+    data["layer"] = layer;
+    data["first_access"] = first_access;
+    data["adc_grad"] = adc_grad;
     return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, stride, padding, dilation, groups, chips,
-                   seed, layer, adc_lo, adc_lsb, backend, first_access);
+                   seed, layer, adc_lo, adc_lsb, backend, first_access, adc_grad);
   }
 
-  /// Straight through: the gradients of the digital convolution; chips share their operands.
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const Variable& x = saved[0];
     const Variable& w = saved[1];
     auto& data = ctx->saved_data;
-    const Variable grad = data["stacked"].toBool() ? grads[0].sum(0) : grads[0];
     const auto stride = data["stride"].toIntVector();
     const auto padding = data["padding"].toIntVector();
     const auto dilation = data["dilation"].toIntVector();
-    const auto type = grad.scalar_type();
-    const ConvGradients found =
-        conv_gradients(grad, x.to(type), w.to(type), {stride, padding, dilation, data["groups"].toInt()},
-                       {ctx->needs_input_grad(0), ctx->needs_input_grad(1), false});
-    variable_list result(17);
-    if (ctx->needs_input_grad(0)) result[0] = found.x.to(x.scalar_type());
-    if (ctx->needs_input_grad(1)) result[1] = found.w.to(w.scalar_type());
+    const std::int64_t groups = data["groups"].toInt();
+    const StepInput step(saved[2], saved[3]);
+    std::array<bool, 3> wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(1), step.wanted(*ctx)};
+    const bool clip = data["adc_grad"].toStringRef() == "clip";
+    variable_list result(18);
+    if (!clip && (wanted[0] || wanted[1])) {
+      // Straight through: the gradients of the digital convolution; chips share their operands.
+      const Variable grad = data["chips"].isNone() ? grads[0] : grads[0].sum(0);
+      const auto type = grad.scalar_type();
+      const ConvGradients found = conv_gradients(grad, x.to(type), w.to(type), {stride, padding, dilation, groups},
+                                                 {wanted[0], wanted[1], false});
+      if (wanted[0]) result[0] = found.x.to(x.scalar_type());
+      if (wanted[1]) result[1] = found.w.to(w.scalar_type());
+    }
+    if (!clip) wanted[0] = wanted[1] = false;
+    if (!wanted[0] && !wanted[1] && !wanted[2]) return result;
+    static const auto kOp = c10::Dispatcher::singleton()
+                                .findSchemaOrThrow("cimq::crossbar_conv2d_backward", "")
+                                .typed<decltype(crossbar_conv2d_backward_cpu)>();
+    const auto [dx, dw, dlsb] =
+        kOp.call(grads[0], x, w, data["hardware"].toStringRef(), data["weight_bits"].toInt(), data["act_bits"].toInt(),
+                 data["act_signed"].toBool(), stride, padding, dilation, groups,
+                 data["chips"].toOptional<std::int64_t>(), data["seed"].toInt(), data["layer"].toInt(), step.lo(),
+                 step.lsb(), data["first_access"].toInt(), data["adc_grad"].toStringRef(), wanted);
+    if (wanted[0]) result[0] = dx.to(x.scalar_type());
+    if (wanted[1]) result[1] = dw.to(w.scalar_type());
+    if (wanted[2]) result[14] = dlsb;
     return result;
   }
 };
@@ -176,11 +206,10 @@ at::Tensor crossbar_conv2d_autograd(const at::Tensor& x_q, const at::Tensor& w_q
                                     at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
                                     std::int64_t groups, Chips chips, std::int64_t seed, std::int64_t layer,
                                     const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb,
-                                    c10::string_view backend, std::int64_t first_access) {
-  refuse_gradient(kName, "adc_lsb", adc_lsb);
+                                    c10::string_view backend, std::int64_t first_access, c10::string_view adc_grad) {
   return CrossbarConv2dFunction::apply(x_q, w_q, std::string(hardware), weight_bits, act_bits, act_signed, stride,
                                        padding, dilation, groups, chips, seed, layer, adc_lo, adc_lsb,
-                                       std::string(backend), first_access);
+                                       std::string(backend), first_access, std::string(adc_grad));
 }
 
 }  // namespace
@@ -190,8 +219,8 @@ TORCH_LIBRARY_FRAGMENT(cimq, m) {
   m.def(
       "crossbar_conv2d(Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, bool act_signed=False, "
       "int[] stride=[1, 1], int[] padding=[0, 0, 0, 0], int[] dilation=[1, 1], int groups=1, int? chips=None, "
-      "int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\", int first_access=0) "
-      "-> Tensor");
+      "int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\", "
+      "int first_access=0, str adc_grad=\"identity\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(cimq, CPU, m) { m.impl("crossbar_conv2d", TORCH_FN(cimq::ops::crossbar_conv2d_cpu)); }

@@ -14,6 +14,7 @@
 
 #include "ops/checks.h"
 #include "ops/crossbar_args.h"
+#include "ops/crossbar_backward.h"
 #include "ops/operands.h"
 
 namespace cimq::ops {
@@ -41,13 +42,6 @@ at::Tensor digital_product(const at::Tensor& x, const at::Tensor& w, const Integ
     sum.add_(at::mm(xf.slice(1, begin, end), wf.slice(1, begin, end).t()).to(at::kInt));
   }
   return sum;
-}
-
-/// [..., inputs] -> [batch, inputs]; view({-1, inputs}) would not know the batch of an empty tensor.
-at::Tensor flattened(const at::Tensor& x) {
-  std::int64_t batch = 1;
-  for (std::int64_t d = 0; d < x.dim() - 1; ++d) batch *= x.size(d);
-  return x.view({batch, x.size(-1)});
 }
 
 template <typename T>
@@ -103,20 +97,17 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
 at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                             std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                             std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                            const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access) {
+                            const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access,
+                            c10::string_view adc_grad) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(
-      kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend, first_access});
-  check_cpu(kName, "x_q", x_q);
-  check_cpu(kName, "w_q", w_q);
-  TORCH_CHECK_VALUE(w_q.dim() == 2, kName, ": w_q must be [outputs, inputs], got shape ", w_q.sizes());
-  TORCH_CHECK_VALUE(x_q.dim() >= 1 && x_q.size(-1) == w_q.size(1), kName, ": x_q must be [..., ", w_q.size(1),
-                    "] for w_q ", w_q.sizes(), ", got shape ", x_q.sizes());
+  CrossbarArgs args = parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
+                                            adc_lsb, backend, first_access, adc_grad});
+  check_mvm_operands(kName, x_q, w_q);
   const auto plan = translate_errors(
       kName, [&] { return kernels::make_mvm_plan(*args.hardware, w_q.size(0), w_q.size(1), args.options); });
   const IntegerRange x_range = activation_range(act_bits, act_signed);
   const IntegerRange w_range = weight_range(weight_bits);
-  const at::Tensor x = flattened(narrowed(kName, "x_q", x_q, x_range));
+  const at::Tensor x = rows_of(narrowed(kName, "x_q", x_q, x_range));
   const at::Tensor w = narrowed(kName, "w_q", w_q, w_range);
   translate_errors(kName, [&] {
     kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), args.options.weight_bits);
@@ -141,22 +132,19 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
       return true;
     });
   }
-  y = y.to(result_type(x_q, w_q, gives_integers(*args.hardware, plan)));
-  std::vector<std::int64_t> shape(x_q.sizes().begin(), x_q.sizes().end());
-  shape.back() = w.size(0);
-  if (!args.stacked) return y.reshape(shape);
-  shape.insert(shape.begin(), args.chips);
-  return y.expand({args.chips, -1, -1}).contiguous().view(shape);
+  y = y.to(result_type(x_q, w_q, plan.gives_integers()));
+  const std::vector<std::int64_t> shape = mvm_shape(args, x_q, w_q);
+  return args.stacked ? y.expand({args.chips, -1, -1}).contiguous().view(shape) : y.reshape(shape);
 }
 
 at::Tensor call_op(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware, std::int64_t weight_bits,
                    std::int64_t act_bits, bool act_signed, Chips chips, std::int64_t seed, std::int64_t layer,
                    const OptionalTensor& adc_lo, const OptionalTensor& adc_lsb, c10::string_view backend,
-                   std::int64_t first_access) {
+                   std::int64_t first_access, c10::string_view adc_grad) {
   static const auto kOp =
       c10::Dispatcher::singleton().findSchemaOrThrow("cimq::crossbar_mvm", "").typed<decltype(crossbar_mvm_cpu)>();
   return kOp.call(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend,
-                  first_access);
+                  first_access, adc_grad);
 }
 
 using torch::autograd::AutogradContext;
@@ -170,38 +158,71 @@ class CrossbarMvmFunction : public torch::autograd::Function<CrossbarMvmFunction
   static Variable forward(AutogradContext* ctx, const Variable& x_q, const Variable& w_q, const std::string& hardware,
                           std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                           std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                          const OptionalTensor& adc_lsb, const std::string& backend, std::int64_t first_access) {
+                          const OptionalTensor& adc_lsb, const std::string& backend, std::int64_t first_access,
+                          const std::string& adc_grad) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({x_q, w_q});
-    ctx->saved_data["stacked"] = chips.has_value();
+    ctx->save_for_backward({x_q, w_q, adc_lo.value_or(Variable()), adc_lsb.value_or(Variable())});
+    auto& data = ctx->saved_data;
+    data["hardware"] = hardware;
+    data["weight_bits"] = weight_bits;
+    data["act_bits"] = act_bits;
+    data["act_signed"] = act_signed;
+    data["chips"] = chips;
+    data["seed"] = seed;
+    data["layer"] = layer;
+    data["first_access"] = first_access;
+    data["adc_grad"] = adc_grad;
     return call_op(x_q, w_q, hardware, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb, backend,
-                   first_access);
+                   first_access, adc_grad);
   }
 
-  /// Straight through: the gradients of x . w^T; chips share their operands.
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const Variable& x = saved[0];
     const Variable& w = saved[1];
-    const Variable grad = ctx->saved_data["stacked"].toBool() ? grads[0].sum(0) : grads[0];
-    variable_list result(13);
-    if (ctx->needs_input_grad(0)) result[0] = at::matmul(grad, w.to(grad.scalar_type())).to(x.scalar_type());
-    if (ctx->needs_input_grad(1)) {
-      const Variable flat_grad = grad.reshape({-1, w.size(0)});
-      const Variable flat_x = x.to(grad.scalar_type()).reshape({-1, w.size(1)});
-      result[1] = at::mm(flat_grad.t(), flat_x).to(w.scalar_type());
+    auto& data = ctx->saved_data;
+    const StepInput step(saved[2], saved[3]);
+    std::array<bool, 3> wanted{ctx->needs_input_grad(0), ctx->needs_input_grad(1), step.wanted(*ctx)};
+    const bool clip = data["adc_grad"].toStringRef() == "clip";
+    variable_list result(14);
+    if (!clip) {
+      dense_gradients(x, w, data["chips"].isNone() ? grads[0] : grads[0].sum(0), wanted, result);
+      wanted[0] = wanted[1] = false;
     }
+    if (!wanted[0] && !wanted[1] && !wanted[2]) return result;
+    static const auto kOp = c10::Dispatcher::singleton()
+                                .findSchemaOrThrow("cimq::crossbar_mvm_backward", "")
+                                .typed<decltype(crossbar_mvm_backward_cpu)>();
+    const auto [dx, dw, dlsb] =
+        kOp.call(grads[0], x, w, data["hardware"].toStringRef(), data["weight_bits"].toInt(), data["act_bits"].toInt(),
+                 data["act_signed"].toBool(), data["chips"].toOptional<std::int64_t>(), data["seed"].toInt(),
+                 data["layer"].toInt(), step.lo(), step.lsb(), data["first_access"].toInt(),
+                 data["adc_grad"].toStringRef(), wanted);
+    if (wanted[0]) result[0] = dx.to(x.scalar_type());
+    if (wanted[1]) result[1] = dw.to(w.scalar_type());
+    if (wanted[2]) result[10] = dlsb;
     return result;
+  }
+
+ private:
+  /// Straight through: the gradients of x . w^T; chips share their operands.
+  static void dense_gradients(const Variable& x, const Variable& w, const Variable& grad,
+                              const std::array<bool, 3>& wanted, variable_list& result) {
+    if (wanted[0]) result[0] = at::matmul(grad, w.to(grad.scalar_type())).to(x.scalar_type());
+    if (!wanted[1]) return;
+    const Variable flat_grad = grad.reshape({-1, w.size(0)});
+    const Variable flat_x = x.to(grad.scalar_type()).reshape({-1, w.size(1)});
+    result[1] = at::mm(flat_grad.t(), flat_x).to(w.scalar_type());
   }
 };
 
 at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, c10::string_view hardware,
                                  std::int64_t weight_bits, std::int64_t act_bits, bool act_signed, Chips chips,
                                  std::int64_t seed, std::int64_t layer, const OptionalTensor& adc_lo,
-                                 const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access) {
-  refuse_gradient(kName, "adc_lsb", adc_lsb);
+                                 const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access,
+                                 c10::string_view adc_grad) {
   return CrossbarMvmFunction::apply(x_q, w_q, std::string(hardware), weight_bits, act_bits, act_signed, chips, seed,
-                                    layer, adc_lo, adc_lsb, std::string(backend), first_access);
+                                    layer, adc_lo, adc_lsb, std::string(backend), first_access, std::string(adc_grad));
 }
 
 }  // namespace
@@ -210,9 +231,8 @@ at::Tensor crossbar_mvm_autograd(const at::Tensor& x_q, const at::Tensor& w_q, c
 TORCH_LIBRARY_FRAGMENT(cimq, m) {
   m.def(
       "crossbar_mvm(Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, bool act_signed=False, "
-      "int? chips=None, int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\", int "
-      "first_access=0) "
-      "-> Tensor");
+      "int? chips=None, int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, str backend=\"auto\", "
+      "int first_access=0, str adc_grad=\"identity\") -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(cimq, CPU, m) { m.impl("crossbar_mvm", TORCH_FN(cimq::ops::crossbar_mvm_cpu)); }

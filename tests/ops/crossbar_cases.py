@@ -87,19 +87,21 @@ def cell_effects(draw: st.DrawFn, levels: int) -> tuple[dict[str, Any], dict[str
 
 
 @st.composite
-def cases(draw: st.DrawFn, noise: bool | None = None) -> Case:
+def cases(draw: st.DrawFn, noise: bool | None = None, adc: bool = False) -> Case:
+    """`noise`: with or without, None for either; `adc`: never an ideal converter."""
     mapping = draw(st.sampled_from(["differential_column", "differential_row", "offset"]))
     fields: dict[str, Any] = {
         "mapping": mapping,
         "rows": draw(st.sampled_from([2, 5, 16, 64])),
         "cell_bits": draw(st.integers(1, 8)),
-        "dac_bits": draw(st.sampled_from([1, 1, 2, 3, 8])),
+        "dac_bits": draw(st.one_of(st.just(1), st.integers(1, 8))),
         "sign_magnitude": mapping != "offset" and draw(st.booleans()),
     }
     placement = draw(st.sampled_from(["differential", "per_column"]))
     adc_range = draw(st.sampled_from(["full_scale", "granular", "calibrated", "learned"]))
     signed = (mapping == "differential_column" and placement == "differential") or mapping == "differential_row"
-    bits = draw(st.one_of(st.none(), st.integers(2 if signed else 1, 16)))
+    some_bits = st.integers(2 if signed else 1, 16)
+    bits = draw(some_bits if adc else st.one_of(st.none(), some_bits))
     fields["adc"] = {"bits": bits, "range": adc_range, "placement": placement}
     if draw(st.booleans()) if noise is None else noise:
         sigma = draw(st.sampled_from([0.05, 0.5, 3.0]))
@@ -126,3 +128,23 @@ def cases(draw: st.DrawFn, noise: bool | None = None) -> Case:
     # A sum that could overflow is refused, which has a test of its own.
     assume((bits or 1) + case.act_bits + case.weight_bits <= 27)
     return case
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> dict[str, Any]:
+    """Images that hold the kernel at least once; groups up to depthwise."""
+    groups = draw(st.integers(1, 3))
+    small = st.integers(1, 2)
+    shape = {
+        "x": (draw(st.integers(1, 2)), groups * draw(small), draw(st.integers(1, 7)), draw(st.integers(1, 7))),
+        "outputs": groups * draw(small),
+        "kernel": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+        "stride": (draw(small), draw(small)),
+        "dilation": (draw(small), draw(small)),
+        "padding": tuple(draw(st.integers(0, 2)) for _ in range(4)),
+        "groups": groups,
+    }
+    left, right, top, bottom = shape["padding"]
+    assume(shape["x"][2] + top + bottom > shape["dilation"][0] * (shape["kernel"][0] - 1))
+    assume(shape["x"][3] + left + right > shape["dilation"][1] * (shape["kernel"][1] - 1))
+    return shape

@@ -261,12 +261,3 @@ def test_a_layer_that_could_overflow_is_refused_with_the_bound() -> None:
 def test_an_unknown_preset_is_named() -> None:
     with pytest.raises(ValueError, match="there is no hardware preset 'papr'"):
         crossbar_mvm(torch.ones(1, 1), torch.ones(1, 1), "papr", weight_bits=4, act_bits=4)
-
-
-def test_a_missing_gradient_is_refused() -> None:
-    lsb = torch.ones(1, requires_grad=True)
-    with pytest.raises(NotImplementedError, match="no gradient for adc_lsb"):
-        crossbar_mvm(
-            torch.ones(2, 4), torch.ones(3, 4), CALIBRATED, weight_bits=4, act_bits=4,
-            adc_lo=torch.zeros(1, dtype=torch.int32), adc_lsb=lsb,
-        )  # fmt: skip

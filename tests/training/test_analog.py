@@ -119,11 +119,6 @@ def test_missing_converter_range_says_what_to_do() -> None:
         fresh.eval()(x)
 
 
-def test_learned_ranges_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"adc\.range learned"):
-        cimq.prepare(nets.SmallCnn(), hardware=PAPER.replace(adc={"bits": 6, "range": "learned"}))
-
-
 def test_every_training_step_has_a_fresh_chip_and_evaluation_its_own() -> None:
     q, x = prepared(NOISY)
     with torch.no_grad():

@@ -30,7 +30,13 @@ void ReadColumns::square_digits(const cpu::TileArgs& args) {
 }
 
 void ReadColumns::run(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
-  if (args.row_count == 0) return;
+  currents(args, panel, plane, tile);
+  for (int r = 0; r < args.row_count; ++r) convert_row(args, r, panel);
+}
+
+const std::int32_t* ReadColumns::currents(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane,
+                                          std::int64_t tile) {
+  if (args.row_count == 0) return currents_.data();
   rows_.clear();
   for (int r = 0; r < args.row_count; ++r) rows_.push_back({r, 0, 0, args.rows[r].digit_sum});
   const auto size = static_cast<std::size_t>(args.row_count) * static_cast<std::size_t>(args.width);
@@ -50,18 +56,17 @@ void ReadColumns::run(const cpu::TileArgs& args, std::int64_t panel, std::size_t
     exact.cells = cells_.tile(panel, cells_.variance_plane(plane), tile);
     kernel_(exact);
   }
-  for (int r = 0; r < args.row_count; ++r) convert_row(args, r, panel, plane, tile);
+  for (int r = 0; r < args.row_count; ++r) add_noise(args, r, panel, plane, tile);
+  return currents_.data();
 }
 
-void ReadColumns::convert_row(const cpu::TileArgs& args, int row, std::int64_t panel, std::size_t plane,
-                              std::int64_t tile) {
+void ReadColumns::add_noise(const cpu::TileArgs& args, int row, std::int64_t panel, std::size_t plane,
+                            std::int64_t tile) {
   const cpu::TileRow& place = args.rows[row];
   const CellPlane& cells = cells_.planes()[plane];
   const PhiloxCounter& key = keys_[static_cast<std::size_t>(place.output_row)];
   const int digit = place.shift / plan_.dac_bits;
   const std::int64_t first_output = noise_.first_output() + panel * cpu::kPanelWidth;
-  const bool negative = (place.negative != 0) != args.negative;
-  std::int32_t* sums = args.sums + std::ptrdiff_t{place.output_row} * args.width;
   std::uint64_t block = ~std::uint64_t{0};
   PhiloxCounter words{};
   for (int o = 0; o < cells_.panel_outputs(panel); ++o) {
@@ -74,9 +79,18 @@ void ReadColumns::convert_row(const cpu::TileArgs& args, int row, std::int64_t p
     const std::int64_t variance = plan_.reads == ReadModel::kProportional
                                       ? std::int64_t{variances_[index]}
                                       : plan_.cells_per_column * square_sums_[static_cast<std::size_t>(row)];
-    const auto noisy = static_cast<std::int32_t>(currents_[index] + noise_.sample(variance, words.word[column & 3U]));
+    currents_[index] = static_cast<std::int32_t>(currents_[index] + noise_.sample(variance, words.word[column & 3U]));
+  }
+}
+
+void ReadColumns::convert_row(const cpu::TileArgs& args, int row, std::int64_t panel) {
+  const cpu::TileRow& place = args.rows[row];
+  const bool negative = (place.negative != 0) != args.negative;
+  std::int32_t* sums = args.sums + std::ptrdiff_t{place.output_row} * args.width;
+  const std::int32_t* noisy = currents_.data() + std::ptrdiff_t{row} * args.width;
+  for (int o = 0; o < cells_.panel_outputs(panel); ++o) {
     const std::int32_t code =
-        args.convert ? adc_code(noisy - args.lo, args.inv_lsb, args.code_min, args.code_max) : noisy;
+        args.convert ? adc_code(noisy[o] - args.lo, args.inv_lsb, args.code_min, args.code_max) : noisy[o];
     // Modulo 2^32, as the tile kernels add up.
     const std::uint32_t weighted = static_cast<std::uint32_t>(code) << place.shift;
     sums[o] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[o]) + (negative ? 0U - weighted : weighted));

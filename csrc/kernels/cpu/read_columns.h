@@ -22,9 +22,14 @@ class ReadColumns {
   /// @param plane  of cells.planes()
   void run(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
 
+  /// The currents with their noise alone, [rows of args][width]; valid until the next call. Columns beyond the panel's
+  /// outputs hold anything.
+  const std::int32_t* currents(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
+
  private:
   void square_digits(const cpu::TileArgs& args);
-  void convert_row(const cpu::TileArgs& args, int row, std::int64_t panel, std::size_t plane, std::int64_t tile);
+  void add_noise(const cpu::TileArgs& args, int row, std::int64_t panel, std::size_t plane, std::int64_t tile);
+  void convert_row(const cpu::TileArgs& args, int row, std::int64_t panel);
 
   const MvmPlan& plan_;
   const PackedCells& cells_;

@@ -97,26 +97,33 @@ class CrossbarStep final : public Step {
         out_elements_(out_elements),
         inner_(inner) {}
 
-  bool exact() const override { return kernel_.exact(); }
+  bool exact() const override { return kernel_.plan().gives_integers(); }
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
            const StepRun& run) const override {
     const std::vector<std::uint8_t> x = quantizer_(inputs[0], batch * in_elements_);
-    if (exact()) {
-      run_as<std::int32_t>(x, batch, out, raw == nullptr ? nullptr : raw->integers, run);
+    if (kernel_.plan().exact) {
+      std::vector<std::int32_t> own;
+      std::int32_t* y = destination(own, raw == nullptr ? nullptr : raw->integers, batch);
+      run_as(x, batch, out, y, run);
+      if (raw != nullptr && raw->floats != nullptr) std::copy_n(y, batch * out_elements_, raw->floats);
     } else {
-      run_as<float>(x, batch, out, raw == nullptr ? nullptr : raw->floats, run);
+      std::vector<float> own;
+      run_as(x, batch, out, destination(own, raw == nullptr ? nullptr : raw->floats, batch), run);
     }
   }
 
  private:
+  /// Where the raw result goes: to whom asked for it, or to memory of our own.
+  template <typename T>
+  T* destination(std::vector<T>& own, T* wanted, std::int64_t batch) const {
+    if (wanted != nullptr) return wanted;
+    own.resize(static_cast<std::size_t>(batch * out_elements_));
+    return own.data();
+  }
+
   template <typename T>
   void run_as(const std::vector<std::uint8_t>& x, std::int64_t batch, float* out, T* y, const StepRun& run) const {
-    std::vector<T> own;
-    if (y == nullptr) {
-      own.resize(static_cast<std::size_t>(batch * out_elements_));
-      y = own.data();
-    }
     kernel_.run(x.data(), batch, y, run);
     const auto channels = static_cast<std::int64_t>(multiplier_.size());
     for (std::int64_t row = 0; row < batch * out_elements_ / (channels * inner_); ++row) {
@@ -151,7 +158,7 @@ struct LinearKernel {
   kernels::CrossbarMvm mvm;
   std::int64_t rows;  // vectors per sample
 
-  bool exact() const { return mvm.exact(); }
+  const kernels::MvmPlan& plan() const { return mvm.plan(); }
   template <typename T>
   void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
     const std::int64_t inputs = mvm.plan().inputs;
@@ -186,7 +193,7 @@ struct ConvKernel {
   /// With a zero point the number 0 is an integer other than 0: the border is filled with it, and `conv` pads nothing.
   std::optional<Border> border;
 
-  bool exact() const { return conv.exact(); }
+  const kernels::MvmPlan& plan() const { return conv.plan(); }
   template <typename T>
   void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
     std::vector<std::uint8_t> padded;
