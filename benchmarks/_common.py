@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,18 @@ def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return made
+
+
+def with_threads(description: str) -> argparse.Namespace:
+    """Parses `--json` and `--threads`, and sets torch's threads; for benchmarks without further options."""
+    made = parser(description)
+    made.add_argument("--threads", type=int, default=None, help="threads of torch (default: torch's own choice)")
+    chosen = made.parse_args()
+    if chosen.threads is not None:
+        import torch
+
+        torch.set_num_threads(chosen.threads)
+    return chosen
 
 
 def environment() -> dict[str, Any]:
@@ -43,11 +54,12 @@ def environment() -> dict[str, Any]:
 
 
 def interleaved_seconds(
-    functions: Sequence[Callable[[], object]], *, at_least: float = 0.3, rounds: int = 5
+    functions: Sequence[Callable[[], object]], *, at_least: float = 0.4, rounds: int = 15
 ) -> list[float]:
-    """Time of one call of each function: the median over rounds, in which the functions take turns.
+    """Time of one call of each function: the least over rounds, in which the functions take turns.
 
-    Taking turns lets a change of the machine's load meet all of them, so that ratios hold.
+    Taking turns lets a change of the machine's load meet all of them, so that ratios hold; the least time is the one
+    that other programs disturbed least.
     """
     repeats = []
     for function in functions:
@@ -62,7 +74,7 @@ def interleaved_seconds(
             for _ in range(count):
                 function()
             times.append((time.perf_counter() - start) / count)
-    return [statistics.median(times) for times in samples]
+    return [min(times) for times in samples]
 
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:

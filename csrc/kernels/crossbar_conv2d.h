@@ -53,6 +53,9 @@ class CrossbarConv2d {
   const MvmPlan& plan() const { return groups_.front().plan(); }
   const Conv2dGeometry& geometry() const { return geometry_; }
   std::int64_t packed_bytes() const;
+  /// Bound of the memory that run() takes for itself, per call (hence per thread), for images of h x w and `rows`
+  /// output rows: a block of patches, its results, one row's input lines, and what the product takes.
+  std::int64_t scratch_bytes(std::int64_t h, std::int64_t w, std::int64_t rows) const;
 
   /// x [batch, in_channels, h, w], y [batch, out_channels, out_h, out_w]. Works on blocks of patches: the whole im2col
   /// matrix never exists. Output position p of image i is access first_access + i * positions + p of every group. The

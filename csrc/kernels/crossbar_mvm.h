@@ -6,7 +6,7 @@
 //
 // Threads: run() works on the calling thread and is const and thread-safe. To use several threads, split the batch:
 // `mvm.run(x + begin * inputs, end - begin, y + begin * outputs, first_access + begin)` per thread (at::parallel_for, a
-// pool, ...).
+// pool, ...), or where it is small the outputs: run_panels().
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,12 @@ namespace cimq::kernels {
 
 class ColumnNoise;
 class PackedCells;
+
+/// Panels of 64 outputs, [begin, end).
+struct PanelRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+};
 
 /// The programmed crossbars of one layer on one chip. Immutable.
 class CrossbarMvm {
@@ -34,12 +40,25 @@ class CrossbarMvm {
   bool exact() const { return plan_->exact; }
   /// Bytes that the packed cells take.
   std::int64_t packed_bytes() const;
+  /// Bound of the memory that run() takes for itself, per call (hence per thread), for a batch of this size: blocks of
+  /// rows are worked on one after the other, so that it stops growing.
+  std::int64_t scratch_bytes(std::int64_t batch) const;
 
   /// x [batch, inputs], y [batch, outputs]. Row b is access first_access + b of the layer, which read noise depends on.
   /// The int32 form needs exact(), the float form !exact(); the other throws
   /// cimq::Error, as do activations outside act_bits.
   void run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y, std::uint64_t first_access = 0) const;
   void run(const std::uint8_t* x, std::int64_t batch, float* y, std::uint64_t first_access = 0) const;
+
+  /// Panels of 64 outputs that the layer has.
+  std::int64_t panels() const;
+  /// The outputs of some panels only; y is the whole output, of which the others are left alone.
+  void run_panels(const std::uint8_t* x, std::int64_t batch, PanelRange panels, std::int32_t* y,
+                  std::uint64_t first_access = 0) const;
+  void run_panels(const std::uint8_t* x, std::int64_t batch, PanelRange panels, float* y,
+                  std::uint64_t first_access = 0) const;
+  /// How to share a batch among threads: true: its rows, false: the panels.
+  bool splits_batch(std::int64_t batch, std::int64_t threads) const;
 
  private:
   std::shared_ptr<const MvmPlan> plan_;

@@ -52,6 +52,13 @@ void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y, std::
   // A thread is worth starting for about a million cell operations.
   const std::int64_t work = std::max<std::int64_t>(1, inputs * outputs * mvm.plan().n_x * mvm.plan().n_w);
   const std::int64_t grain = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / work);
+  if (!mvm.splits_batch(x.size(0), at::get_num_threads())) {
+    const std::int64_t panel_grain = std::max<std::int64_t>(1, grain * mvm.panels() / x.size(0));
+    at::parallel_for(0, mvm.panels(), panel_grain, [&](std::int64_t begin, std::int64_t end) {
+      mvm.run_panels(source, x.size(0), {begin, end}, y, first_access);
+    });
+    return;
+  }
   at::parallel_for(0, x.size(0), grain, [&](std::int64_t begin, std::int64_t end) {
     mvm.run(source + begin * inputs, end - begin, y + begin * outputs,
             first_access + static_cast<std::uint64_t>(begin));

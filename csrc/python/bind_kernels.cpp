@@ -3,6 +3,7 @@
 #include "common/hardware.h"
 #include "kernels/cell_noise.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/int8_peak.h"
 #include "kernels/mvm_plan.h"
 #include "python/bindings.h"
 
@@ -52,6 +53,11 @@ void bind_kernels(pybind11::module_& m) {
   m.def(
       "active_kernel_isa", [] { return std::string(kernels::cpu::active_kernels().isa); },
       "Instruction set of the crossbar kernels in use.");
+  m.def(
+      "int8_peak_products", [] { return kernels::cpu::int8_peak_products(kernels::cpu::active_kernels().isa); },
+      pybind11::call_guard<pybind11::gil_scoped_release>(),
+      "Runs the int8 multiply-add instruction of the instruction set in use on registers alone, on this thread, and\n"
+      "returns the number of multiply-adds done; time it for the machine's int8 peak.");
 }
 
 }  // namespace cimq::python

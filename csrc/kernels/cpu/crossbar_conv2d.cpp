@@ -10,6 +10,7 @@ namespace cimq::kernels {
 namespace {
 
 constexpr std::int64_t kPatchBytes = 1 << 20;  // of a block of patches
+constexpr std::int64_t kMostPatchBytes = 1 << 23;
 constexpr std::int64_t kMinPatches = 64;
 constexpr std::int64_t kMaxPatches = 4096;
 
@@ -22,6 +23,12 @@ void for_each_row_part(std::int64_t first, std::int64_t last, std::int64_t out_w
     work(first, first / out_w, ox, count);
     first += count;
   }
+}
+
+/// At least 64 where that stays small: a product wants several rows at once.
+std::int64_t patches_per_block(std::int64_t inputs) {
+  const std::int64_t wanted = std::clamp(kPatchBytes / inputs, kMinPatches, kMaxPatches);
+  return std::clamp<std::int64_t>(kMostPatchBytes / inputs, 1, wanted);
 }
 
 }  // namespace
@@ -46,6 +53,15 @@ std::int64_t CrossbarConv2d::packed_bytes() const {
   return bytes;
 }
 
+std::int64_t CrossbarConv2d::scratch_bytes(std::int64_t h, std::int64_t w, std::int64_t rows) const {
+  check_image(geometry_, h, w, "crossbar_conv2d");
+  const std::int64_t inputs = geometry_.inputs_per_output();
+  const std::int64_t block = std::min(rows * geometry_.out_w(w), patches_per_block(inputs));
+  const std::int64_t outputs = geometry_.out_channels / geometry_.groups;
+  return block * (inputs + outputs * 4) + PatchGatherer::kSlack + PatchGatherer::bytes(geometry_, w) +
+         groups_.front().scratch_bytes(block);
+}
+
 template <typename T>
 void CrossbarConv2d::run_block_rows(const std::uint8_t* x, std::int64_t h, std::int64_t w, std::int64_t begin,
                                     std::int64_t end, T* y, std::uint64_t first_access) const {
@@ -57,8 +73,7 @@ void CrossbarConv2d::run_block_rows(const std::uint8_t* x, std::int64_t h, std::
   if (begin == end) return;
   const std::int64_t inputs = g.inputs_per_output();
   const std::int64_t outputs = g.out_channels / g.groups;
-  const std::int64_t block =
-      std::min((end - begin) * out_w, std::clamp(kPatchBytes / inputs, kMinPatches, kMaxPatches));
+  const std::int64_t block = std::min((end - begin) * out_w, patches_per_block(inputs));
   std::vector<std::uint8_t> patches(static_cast<std::size_t>(block * inputs + PatchGatherer::kSlack));
   std::vector<T> results(static_cast<std::size_t>(block * outputs));
   PatchGatherer gatherer(g, h, w);

@@ -2,12 +2,15 @@
 #include "kernels/crossbar_mvm.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <type_traits>
 
 #include "common/error.h"
+#include "kernels/adc.h"
 #include "kernels/cpu/digit_block.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/packed_cells.h"
@@ -26,36 +29,76 @@ using Panel = std::vector<T>;
 template <typename T>
 using Accumulator = std::conditional_t<std::is_same_v<T, float>, float, std::int64_t>;
 
+/// Digit rows from which on tables of partial sums are worth making.
+constexpr std::int64_t kMinTableRows = 16;
+
+struct KernelChoice {
+  cpu::TileKernel kernel;
+  DigitFormat digits;
+};
+
+/// Tables of partial sums where digits are single bits, cells and currents small enough for them, and rows many.
+KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::int64_t batch) {
+  const cpu::TileKernels& kernels = cpu::active_kernels();
+  const std::int64_t range = 4 * (std::int64_t{cells.max_cell()} - cells.min_cell());
+  const bool many = cells.mode() == MvmMode::kSliced && plan.dac_bits == 1 && plan.reads == ReadModel::kNone &&
+                    batch * plan.n_x >= kMinTableRows;
+  if (many && cells.format() == CellFormat::kBytes && kernels.tables.bytes != nullptr && range <= 255) {
+    std::int64_t lo = 0;
+    for (const SlicePlan& slice : plan.slices) lo = std::max(lo, std::abs(std::int64_t{slice.lo}));
+    const std::int64_t largest =
+        std::min(cells.tile_inputs(), plan.inputs) * std::max(cells.max_cell(), -cells.min_cell());
+    if (largest + lo <= std::numeric_limits<std::int16_t>::max()) return {kernels.tables.bytes, DigitFormat::kGroups};
+  }
+  if (many && cells.format() == CellFormat::kWords && kernels.tables.words != nullptr && range <= 65535) {
+    return {kernels.tables.words, DigitFormat::kGroups};
+  }
+  return {kernel_of(kernels, cells.format()), DigitFormat::kLikeCells};
+}
+
+/// Whether a current of the slice can lie beyond the converter's codes.
+bool clips(const MvmPlan& plan, const SlicePlan& slice) {
+  constexpr std::int32_t kFar = 1 << 30;
+  const std::int64_t lo = std::int64_t{slice.lo} * plan.unit();
+  const std::int64_t lowest = (plan.signed_codes || plan.fractional ? -plan.largest_current : 0) - lo;
+  return adc_code(static_cast<std::int32_t>(plan.largest_current - lo), slice.inv_lsb, -kFar, kFar) > plan.code_max ||
+         adc_code(static_cast<std::int32_t>(lowest), slice.inv_lsb, -kFar, kFar) < plan.code_min;
+}
+
+/// Memory of a block's panel per row, as BlockRunner takes it: sums, sums in int64, results, scratch, applied sum.
+std::int64_t panel_bytes_per_row(const MvmPlan& plan, const PackedCells& cells, const KernelChoice& choice) {
+  const std::int64_t tables = choice.digits == DigitFormat::kGroups ? DigitBlock::digits_of(plan, cells) : 0;
+  std::int64_t bytes = kPanelWidth * (4 + 8 + 8) + tables * cpu::kScratchPerRow + 8;
+  // Read noise keeps the currents and variances of every digit, and the digits squared.
+  if (plan.reads != ReadModel::kNone) {
+    const std::int64_t digit = kPanelWidth * 8 + cells.steps_of_tile(0) * 4 + 8 + sizeof(cpu::TileRow);
+    bytes += DigitBlock::digits_of(plan, cells) * digit + static_cast<std::int64_t>(sizeof(PhiloxCounter));
+  }
+  return bytes;
+}
+
 template <typename T>
 class BlockRunner {
  public:
-  BlockRunner(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* noise, std::int64_t max_rows)
-      : plan_(plan), cells_(cells), digits_(plan, cells, max_rows) {
+  BlockRunner(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* noise, std::int64_t max_rows,
+              const KernelChoice& choice)
+      : plan_(plan), cells_(cells), digits_(plan, cells, max_rows, choice.digits), kernel_(choice.kernel) {
     const auto size = static_cast<std::size_t>(max_rows * kPanelWidth);
     wide_ = cells.mode() != MvmMode::kDigital &&
             (plan.ideal || plan.largest_sum > std::numeric_limits<std::int32_t>::max());
     sums_.resize(size);
     if (wide_) wide_sums_.resize(size);
     result_.resize(size);
-    const cpu::TileKernels& kernels = cpu::active_kernels();
-    switch (cells.format()) {
-      case CellFormat::kBytes:
-        kernel_ = kernels.bytes;
-        break;
-      case CellFormat::kWords:
-        kernel_ = kernels.words;
-        break;
-      case CellFormat::kBits:
-        kernel_ = kernels.bits;
-        break;
+    if (choice.digits == DigitFormat::kGroups) {
+      scratch_.resize(static_cast<std::size_t>(max_rows * DigitBlock::digits_of(plan, cells) * cpu::kScratchPerRow));
     }
     if (noise != nullptr) reads_.emplace(plan, cells, *noise, kernel_);
   }
 
-  void run(const std::uint8_t* x, std::int64_t rows, T* y, std::uint64_t first_access) {
+  void run(const std::uint8_t* x, std::int64_t rows, PanelRange panels, T* y, std::uint64_t first_access) {
     digits_.load(x, rows);
     if (reads_) reads_->begin_block(first_access, rows);
-    for (std::int64_t panel = 0; panel < cells_.panels(); ++panel) run_panel(panel, rows, y);
+    for (std::int64_t panel = panels.begin; panel < panels.end; ++panel) run_panel(panel, rows, y);
   }
 
  private:
@@ -92,7 +135,11 @@ class BlockRunner {
     args.lo = args.convert ? slice.lo * plan_.unit() : 0;
     args.cell_bias = cells_.cell_bias();
     args.pairs = cells_.pairs();
-    args.max_product = digits_.max_digit() * cells_.max_cell();
+    args.max_product = digits_.max_digit() * std::max(cells_.max_cell(), -cells_.min_cell());
+    args.min_cell = cells_.min_cell();
+    args.max_cell = cells_.max_cell();
+    args.clips = clips(plan_, slice);
+    args.scratch = scratch_.data();
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
       if (!reads_ && plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;
       args.cells = cells_.tile(panel, plane, t);
@@ -147,27 +194,31 @@ class BlockRunner {
   const PackedCells& cells_;
   DigitBlock digits_;
   bool wide_ = false;
-  cpu::TileKernel kernel_ = nullptr;
+  cpu::TileKernel kernel_;
   std::optional<ReadColumns> reads_;
   Panel<std::int32_t> sums_;
   Panel<std::int64_t> wide_sums_;
   Panel<Accumulator<T>> result_;
+  std::vector<std::byte> scratch_;
 };
 
 template <typename T>
 void run_all(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* noise, const std::uint8_t* x,
-             std::int64_t batch, T* y, std::uint64_t first_access) {
+             std::int64_t batch, PanelRange panels, T* y, std::uint64_t first_access) {
   check(plan.exact == std::is_same_v<T, std::int32_t>, "crossbar_mvm: this configuration gives ",
         plan.exact ? "int32" : "float32", " results");
   check(batch >= 0, "crossbar_mvm: batch must be at least 0, got ", batch);
   check(first_access <= kMaxAccess && static_cast<std::uint64_t>(batch) <= kMaxAccess - first_access,
         "crossbar_mvm: first_access plus the batch must be at most 2^48, got ", first_access, " and ", batch);
-  if (batch == 0) return;
+  check(panels.begin >= 0 && panels.begin <= panels.end && panels.end <= cells.panels(),
+        "crossbar_mvm: panels must be a range within 0..", cells.panels(), ", got ", panels.begin, "..", panels.end);
+  if (batch == 0 || panels.begin == panels.end) return;
   check_activations(x, batch * plan.inputs, plan.act_bits, plan.act_signed);
-  const std::int64_t block = std::min(batch, DigitBlock::rows_per_block(plan, cells));
-  BlockRunner<T> runner(plan, cells, noise, block);
+  const KernelChoice choice = choose_kernel(plan, cells, batch);
+  const std::int64_t block = std::min(batch, DigitBlock::rows_per_block(plan, cells, choice.digits));
+  BlockRunner<T> runner(plan, cells, noise, block, choice);
   for (std::int64_t b = 0; b < batch; b += block) {
-    runner.run(x + b * plan.inputs, std::min(block, batch - b), y + b * plan.outputs,
+    runner.run(x + b * plan.inputs, std::min(block, batch - b), panels, y + b * plan.outputs,
                first_access + static_cast<std::uint64_t>(b));
   }
 }
@@ -184,12 +235,38 @@ CrossbarMvm::CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::in
 
 std::int64_t CrossbarMvm::packed_bytes() const { return cells_->bytes(); }
 
+std::int64_t CrossbarMvm::scratch_bytes(std::int64_t batch) const {
+  if (batch <= 0) return 0;
+  const KernelChoice choice = choose_kernel(*plan_, *cells_, batch);
+  const std::int64_t rows = std::min(batch, DigitBlock::rows_per_block(*plan_, *cells_, choice.digits));
+  return rows * (DigitBlock::bytes_per_row(*plan_, *cells_, choice.digits) +
+                 panel_bytes_per_row(*plan_, *cells_, choice)) +
+         cells_->tile_inputs() + cpu::kTableBytes;
+}
+
+std::int64_t CrossbarMvm::panels() const { return cells_->panels(); }
+
 void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y, std::uint64_t first_access) const {
-  run_all(*plan_, *cells_, noise_.get(), x, batch, y, first_access);
+  run_panels(x, batch, {0, cells_->panels()}, y, first_access);
 }
 
 void CrossbarMvm::run(const std::uint8_t* x, std::int64_t batch, float* y, std::uint64_t first_access) const {
-  run_all(*plan_, *cells_, noise_.get(), x, batch, y, first_access);
+  run_panels(x, batch, {0, cells_->panels()}, y, first_access);
+}
+
+void CrossbarMvm::run_panels(const std::uint8_t* x, std::int64_t batch, PanelRange panels, std::int32_t* y,
+                             std::uint64_t first_access) const {
+  run_all(*plan_, *cells_, noise_.get(), x, batch, panels, y, first_access);
+}
+
+void CrossbarMvm::run_panels(const std::uint8_t* x, std::int64_t batch, PanelRange panels, float* y,
+                             std::uint64_t first_access) const {
+  run_all(*plan_, *cells_, noise_.get(), x, batch, panels, y, first_access);
+}
+
+bool CrossbarMvm::splits_batch(std::int64_t batch, std::int64_t threads) const {
+  // A block that is as large as it gets leaves nothing to win by sharing the tables of a panel.
+  return panels() < threads || batch >= threads * DigitBlock::rows_per_block(*plan_, *cells_, DigitFormat::kGroups);
 }
 
 }  // namespace cimq::kernels

@@ -135,7 +135,9 @@ void run_bytes(const TileArgs& args) {
 
 }  // namespace
 
-TileKernels avx2_kernels() { return {"avx2", run_bytes, run_all_rows<Product::kWords>, scalar_kernels().bits, false}; }
+TileKernels avx2_kernels() {
+  return {"avx2", run_bytes, run_all_rows<Product::kWords>, scalar_kernels().bits, false, avx2_sum_tables()};
+}
 
 }  // namespace cimq::kernels::cpu
 

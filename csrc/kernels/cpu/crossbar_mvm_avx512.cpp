@@ -93,7 +93,9 @@ void run_tile(const TileArgs& args) {
 
 }  // namespace
 
-TileKernels avx512_kernels() { return {"avx512", run_tile<false>, run_tile<true>, scalar_kernels().bits, false}; }
+TileKernels avx512_kernels() {
+  return {"avx512", run_tile<false>, run_tile<true>, scalar_kernels().bits, false, avx512_sum_tables()};
+}
 
 }  // namespace cimq::kernels::cpu
 

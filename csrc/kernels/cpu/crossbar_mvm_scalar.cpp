@@ -70,7 +70,8 @@ void run_bits(const TileArgs& args) {
 }  // namespace
 
 TileKernels scalar_kernels() {
-  return {"scalar", run_tile<std::uint8_t, std::int8_t, 4>, run_tile<std::int16_t, std::int16_t, 2>, run_bits, false};
+  return {"scalar", run_tile<std::uint8_t, std::int8_t, 4>, run_tile<std::int16_t, std::int16_t, 2>, run_bits, false,
+          {}};
 }
 
 }  // namespace cimq::kernels::cpu

@@ -1,16 +1,21 @@
 #include "kernels/cpu/digit_block.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 
 #include "common/bits.h"
+#include "common/rounding.h"
 
 namespace cimq::kernels {
 namespace {
 
 constexpr std::int64_t kBlockBytes = 192 * 1024;
+constexpr std::int64_t kTableBlockBytes = 2 * 1024 * 1024;  // a tile's part is what is read again and again
+constexpr std::int64_t kMostBytes = 16 * 1024 * 1024;       // whatever the number of inputs
 constexpr std::int64_t kMaxBlockRows = 64;
+constexpr std::int64_t kMaxTableRows = 128;  // more rows share the work of making a table
 constexpr std::int64_t kMinBlockRows = 8;
 
 /// out[k] = (bits[k] >> low) & mask, eight bytes at a time: a shift of the whole word moves bits of the next byte in
@@ -42,14 +47,36 @@ void extract_bits(const std::uint8_t* bits, std::int64_t steps, int low, std::ui
   }
 }
 
-int digits_of(const MvmPlan& plan, MvmMode mode) { return mode == MvmMode::kSliced ? plan.n_x : 1; }
+/// Byte i of entry b is bit i of b.
+constexpr std::array<std::uint64_t, 256> kSpreadBits = [] {
+  std::array<std::uint64_t, 256> spread{};
+  for (unsigned b = 0; b < 256; ++b) {
+    for (unsigned i = 0; i < 8; ++i) spread[b] |= std::uint64_t{(b >> i) & 1U} << (8 * i);
+  }
+  return spread;
+}();
+
+/// The eight digits of four inputs: byte i is 8 times (bit i of the four bytes, first byte lowest).
+std::uint64_t group_digits(const std::uint8_t* bits) {
+  return (kSpreadBits[bits[0]] << 3) | (kSpreadBits[bits[1]] << 4) | (kSpreadBits[bits[2]] << 5) |
+         (kSpreadBits[bits[3]] << 6);
+}
 
 }  // namespace
 
-DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows)
+int DigitBlock::digits_of(const MvmPlan& plan, const PackedCells& cells) {
+  return cells.mode() == MvmMode::kSliced ? plan.n_x : 1;
+}
+
+std::int64_t DigitBlock::row_bytes(const PackedCells& cells, std::int64_t tile, DigitFormat format) {
+  return format == DigitFormat::kGroups ? (cells.inputs_of_tile(tile) + 3) / 4 : cells.steps_of_tile(tile) * 4;
+}
+
+DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows, DigitFormat format)
     : plan_(plan),
       cells_(cells),
-      digit_count_(digits_of(plan, cells.mode())),
+      format_(format),
+      digit_count_(digits_of(plan, cells)),
       digit_bits_(cells.mode() == MvmMode::kSliced ? plan.dac_bits : plan.act_bits),
       skip_zero_(plan.zero_input_is_zero_code()) {
   input_shift_ = plan.input_shift;
@@ -62,26 +89,37 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   std::size_t offset = 0;
   for (std::int64_t t = 0; t < cells.tiles(); ++t) {
     tile_offsets_.push_back(offset);
-    offset += static_cast<std::size_t>(max_rows * digit_count_ * cells.steps_of_tile(t) * 4);
+    offset += static_cast<std::size_t>(ceil_div<std::int64_t>(max_rows * digit_count_, cpu::kDigitBlock) *
+                                       cpu::kDigitBlock * row_bytes(cells, t, format));
   }
   data_.resize(offset);
   rows_.resize(static_cast<std::size_t>(cells.tiles()));
   for (auto& rows : rows_) rows.reserve(static_cast<std::size_t>(max_rows * digit_count_));
   applied_sums_.resize(static_cast<std::size_t>(max_rows));
-  bits_.resize(static_cast<std::size_t>(cells.steps_of_tile(0) * std::max<std::int64_t>(4, cells.inputs_of_step())));
+  bits_.resize(
+      static_cast<std::size_t>(cells.steps_of_tile(0) * std::max<std::int64_t>(4, cells.inputs_of_step()) + 4));
 }
 
-std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& cells) {
-  std::int64_t steps = 0;
-  for (std::int64_t t = 0; t < cells.tiles(); ++t) steps += cells.steps_of_tile(t);
-  const std::int64_t row_bytes = steps * 4 * digits_of(plan, cells.mode());
-  return std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
+std::int64_t DigitBlock::bytes_per_row(const MvmPlan& plan, const PackedCells& cells, DigitFormat format) {
+  std::int64_t bytes = 0;
+  for (std::int64_t t = 0; t < cells.tiles(); ++t) {
+    bytes += row_bytes(cells, t, format) + static_cast<std::int64_t>(sizeof(cpu::TileRow));
+  }
+  return bytes * digits_of(plan, cells);
+}
+
+std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& cells, DigitFormat format) {
+  const bool tables = format == DigitFormat::kGroups;
+  const std::int64_t bytes = bytes_per_row(plan, cells, format);
+  const std::int64_t wanted = std::clamp((tables ? kTableBlockBytes : kBlockBytes) / bytes, kMinBlockRows,
+                                         tables ? kMaxTableRows : kMaxBlockRows);
+  return std::clamp<std::int64_t>(kMostBytes / bytes, 1, wanted);
 }
 
 void DigitBlock::load(const std::uint8_t* x, std::int64_t rows) {
   for (auto& tile_rows : rows_) tile_rows.clear();
   for (std::int64_t row = 0; row < rows; ++row) {
-    if (cells_.format() == CellFormat::kWords) {
+    if (cells_.format() == CellFormat::kWords && format_ == DigitFormat::kLikeCells) {
       split_row<std::int16_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
     } else {
       split_row<std::uint8_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
@@ -98,17 +136,21 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
   for (std::int64_t t = 0; t < cells_.tiles(); ++t, x += cells_.tile_inputs()) {
     const std::int64_t inputs = cells_.inputs_of_tile(t);
     const std::int64_t steps = cells_.steps_of_tile(t);
-    const std::int64_t row_length = steps * static_cast<std::int64_t>(4 / sizeof(Digit));
+    const std::int64_t row_length = row_bytes(cells_, t, format_) / static_cast<std::int64_t>(sizeof(Digit));
     std::uint8_t* bits = bits_.data();
     std::uint8_t seen = 0;
     for (std::int64_t k = 0; k < inputs; ++k) {
       bits[k] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[k] + shift) & mask);
       seen = static_cast<std::uint8_t>(seen | bits[k]);
     }
-    std::fill(bits + inputs, bits + steps * cells_.inputs_of_step(), std::uint8_t{0});
+    std::fill(bits + inputs, bits + std::max((inputs + 3) / 4 * 4, steps * cells_.inputs_of_step()), std::uint8_t{0});
     if (plan_.weight_shift != 0) applied += applied_sum(bits, inputs);
     std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(t)];
     auto* base = reinterpret_cast<Digit*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);
+    if (format_ == DigitFormat::kGroups) {
+      split_groups(bits, seen, t, row);
+      continue;
+    }
     for (int i = 0; i < digit_count_; ++i) {
       const int low = i * digit_bits_;
       // Not past the byte: extract() shifts several bytes at once.
@@ -129,6 +171,42 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
     }
   }
   applied_sums_[static_cast<std::size_t>(row)] = applied;
+}
+
+void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::int64_t tile, std::int32_t row) {
+  constexpr std::int64_t kBlock = cpu::kDigitBlock;
+  std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(tile)];
+  auto* base = reinterpret_cast<std::uint8_t*>(data_.data() + tile_offsets_[static_cast<std::size_t>(tile)]);
+  const std::int64_t groups = row_bytes(cells_, tile, format_);
+  const auto index = static_cast<std::int64_t>(rows.size());
+  const unsigned all = low_mask(digit_count_);
+  const unsigned present = skip_zero_ ? seen & all : all;
+  if (present == 0xFFU && index % kBlock == 0) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::uint64_t digits = group_digits(bits + 4 * g);
+      std::memcpy(base + index * groups + g * kBlock, &digits, sizeof(digits));
+    }
+  } else {
+    std::array<std::int64_t, 8> offsets{};
+    std::array<int, 8> shifts{};
+    std::size_t count = 0;
+    for (int i = 0; i < digit_count_; ++i) {
+      if (((present >> i) & 1U) == 0U) continue;
+      const std::int64_t at = index + static_cast<std::int64_t>(count);
+      offsets[count] = at / kBlock * (kBlock * groups) + at % kBlock;
+      shifts[count++] = 8 * i;
+    }
+    for (std::int64_t g = 0; g < groups; ++g) {
+      const std::uint64_t digits = group_digits(bits + 4 * g);
+      for (std::size_t j = 0; j < count; ++j) {
+        base[offsets[j] + g * kBlock] = static_cast<std::uint8_t>(digits >> shifts[j]);
+      }
+    }
+  }
+  for (int i = 0; i < digit_count_; ++i) {
+    if (((present >> i) & 1U) == 0U) continue;
+    rows.push_back({row, i, plan_.digit_weights[static_cast<std::size_t>(i)] < 0 ? 1 : 0, 0});
+  }
 }
 
 std::int64_t DigitBlock::applied_sum(const std::uint8_t* bits, std::int64_t inputs) const {

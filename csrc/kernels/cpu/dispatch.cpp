@@ -3,6 +3,11 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include "common/error.h"
 #include "kernels/cpu/tile_kernels.h"
 
@@ -10,6 +15,18 @@ namespace cimq::kernels::cpu {
 namespace {
 
 std::atomic<const TileKernels*> forced{nullptr};
+
+#if defined(__aarch64__)
+bool has_dot_product() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__)
+  return true;  // every 64-bit Apple desktop processor
+#else
+  return false;
+#endif
+}
+#endif
 
 std::vector<TileKernels> find_kernels() {
   std::vector<TileKernels> found;
@@ -25,6 +42,13 @@ std::vector<TileKernels> find_kernels() {
     }
   }
   if (__builtin_cpu_supports("avx2") != 0) found.push_back(avx2_kernels());
+#elif defined(__aarch64__)
+  if (has_dot_product()) {
+    found.push_back(neon_kernels());
+    found.back().isa = "neon_dotprod";
+    found.back().bytes = neon_dotprod_bytes_kernel();
+  }
+  found.push_back(neon_kernels());  // part of the architecture
 #endif
   found.push_back(scalar_kernels());
   return found;

@@ -21,6 +21,11 @@ class PatchGatherer {
               std::uint8_t* patches);
 
   static constexpr std::int64_t kSlack = 8;
+  /// Memory of a gatherer for images of width w.
+  static std::int64_t bytes(const Conv2dGeometry& geometry, std::int64_t w) {
+    return geometry.in_channels / geometry.groups * geometry.kernel_h *
+           (geometry.pad_left + w + geometry.pad_right + kSlack);
+  }
 
  private:
   void load_lines(const std::uint8_t* x, std::int64_t oy);

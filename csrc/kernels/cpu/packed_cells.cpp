@@ -63,6 +63,18 @@ std::vector<std::int16_t> plane_values(const MvmPlan& plan, const ProgrammedCell
 
 }  // namespace
 
+cpu::TileKernel kernel_of(const cpu::TileKernels& kernels, CellFormat format) {
+  switch (format) {
+    case CellFormat::kWords:
+      return kernels.words;
+    case CellFormat::kBits:
+      return kernels.bits;
+    case CellFormat::kBytes:
+      break;
+  }
+  return kernels.bytes;
+}
+
 PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w)
     : outputs_(plan.outputs), inputs_(plan.inputs) {
   choose_mode(plan);
@@ -78,10 +90,11 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   for (std::size_t p = 0; p < planes_.size(); ++p) {
     if (programmed) {
       const std::vector<std::int16_t> values = plane_values(plan, *programmed, planes_[p]);
+      for (const std::int32_t value : values) note_cell(value);
       fill<std::int16_t>(p, [&](std::int64_t index) { return values[static_cast<std::size_t>(index)]; });
     } else {
       const StoredValues stored = stored_values(plan, planes_[p], mode_, cell_bias_);
-      for (const std::int32_t value : stored) max_cell_ = std::max(max_cell_, std::abs(value));
+      for (const std::int32_t value : stored) note_cell(value);
       const auto source = [&](std::int64_t index) {
         return static_cast<std::int8_t>(stored[static_cast<std::uint8_t>(w[index])]);
       };
@@ -96,6 +109,11 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   for (std::int64_t o = 0; o < outputs_; ++o) {
     for (std::int64_t k = 0; k < inputs_; ++k) weight_sums_[static_cast<std::size_t>(o)] += w[o * inputs_ + k];
   }
+}
+
+void PackedCells::note_cell(std::int32_t value) {
+  min_cell_ = std::min(min_cell_, value);
+  max_cell_ = std::max(max_cell_, value);
 }
 
 void PackedCells::choose_mode(const MvmPlan& plan) {

@@ -24,6 +24,9 @@ enum class MvmMode {
 /// How cells and digits are stored (tile_kernel.h).
 enum class CellFormat { kBytes, kWords, kBits };
 
+/// The kernel that takes cells of `format`, and digits stored in the same way.
+cpu::TileKernel kernel_of(const cpu::TileKernels& kernels, CellFormat format);
+
 /// One set of cells that is multiplied at once.
 struct CellPlane {
   int slice = 0;
@@ -44,7 +47,9 @@ class PackedCells {
   std::int64_t tile_inputs() const { return tile_inputs_; }
   std::int64_t tiles() const { return tiles_; }
   std::int32_t cell_bias() const { return cell_bias_; }
-  std::int32_t max_cell() const { return max_cell_; }  ///< bound of the stored magnitudes of int8 cells
+  /// Bounds of the stored cells, 0 between them; int8 and int16 cells only.
+  std::int32_t min_cell() const { return min_cell_; }
+  std::int32_t max_cell() const { return max_cell_; }
   std::int64_t bytes() const { return bytes_; }
   /// Sum of the weights of each output, for the digital corrections.
   const std::vector<std::int64_t>& weight_sums() const { return weight_sums_; }
@@ -67,6 +72,7 @@ class PackedCells {
   };
 
   void choose_mode(const MvmPlan& plan);
+  void note_cell(std::int32_t value);
   std::size_t flag_index(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
   std::int64_t offset(std::int64_t panel, std::size_t plane, std::int64_t tile) const;
   /// Packs the values source(output * inputs + input) of one plane.
@@ -86,6 +92,7 @@ class PackedCells {
   std::int64_t tiles_ = 1;
   std::int64_t steps_ = 0;  ///< of all tiles
   std::int32_t cell_bias_ = 0;
+  std::int32_t min_cell_ = 0;
   std::int32_t max_cell_ = 0;
   std::int64_t bytes_ = 0;
   std::vector<std::int64_t> weight_sums_;

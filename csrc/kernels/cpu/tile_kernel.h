@@ -39,9 +39,25 @@ struct TileArgs {
   std::int32_t cell_bias;    ///< was subtracted from every cell, to fit int8
   bool pairs;                ///< bits only: two lines of cells per step
   std::int32_t max_product;  ///< bound of |digit * stored cell|
+  // For sum tables only, whose digits are one byte per four rows (see SumTables):
+  std::int32_t min_cell;  ///< bounds of the stored cells, min_cell <= 0 <= max_cell
+  std::int32_t max_cell;
+  bool clips;     ///< false: no current of the tile reaches beyond code_min..code_max
+  void* scratch;  ///< row_count * kScratchPerRow bytes
 };
 
 using TileKernel = void (*)(const TileArgs&);
+
+/// The same for single-bit digits, by tables of the sums of four cells: much faster where many digit rows meet the same
+/// cells. Cells lie as above. Digits are one byte per four rows, 8 * (bits of the four rows, first row lowest), and lie
+/// as [blocks of kDigitBlock digit rows][ceil(rows / 4)][kDigitBlock]. Null where an instruction set has none.
+constexpr int kDigitBlock = 8;
+struct SumTables {
+  TileKernel bytes = nullptr;  ///< int8 cells with 4 * (max_cell - min_cell) <= 255; current - lo must fit int16
+  TileKernel words = nullptr;  ///< int16 cells with 4 * (max_cell - min_cell) <= 65535
+};
+constexpr std::int64_t kScratchPerRow = 128;
+constexpr int kTableBytes = 32 * 1024;  ///< of the tables in use, on the stack: the first-level cache
 
 struct TileKernels {
   const char* isa;
@@ -49,6 +65,7 @@ struct TileKernels {
   TileKernel words;  ///< int16 digits, int16 cells
   TileKernel bits;   ///< single-bit digits and cells
   bool fast_bits;    ///< `bits` beats `bytes`: single-bit cells are packed for it
+  SumTables tables = {};
 };
 
 }  // namespace cimq::kernels::cpu

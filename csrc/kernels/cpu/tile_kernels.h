@@ -10,6 +10,12 @@ TileKernels scalar_kernels();
 TileKernels avx2_kernels();
 TileKernels avx512_kernels();
 TileKernel avx512_bits_kernel();  ///< needs VPOPCNTDQ besides
+SumTables avx2_sum_tables();
+SumTables avx512_sum_tables();
+#elif defined(__aarch64__)
+TileKernels neon_kernels();
+TileKernel neon_dotprod_bytes_kernel();  ///< needs the dot-product extension
+SumTables neon_sum_tables();
 #endif
 
 }  // namespace cimq::kernels::cpu

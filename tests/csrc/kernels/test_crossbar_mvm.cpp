@@ -53,6 +53,105 @@ TEST_CASE("random layers equal the reference bit for bit on every instruction se
   }
 }
 
+/// Results of every instruction set, and of the reference once, since it takes its time.
+template <typename T>
+void compare_all_kernels(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
+                         const std::vector<std::uint8_t>& x) {
+  std::vector<T> expected(static_cast<std::size_t>(c.batch * c.outputs));
+  crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, expected.data());
+  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
+    INFO(kernels.isa);
+    cpu::force_isa(kernels.isa);
+    std::vector<T> got(expected.size());
+    mvm.run(x.data(), c.batch, got.data());
+    cpu::force_isa("");
+    REQUIRE(got == expected);
+  }
+}
+
+TEST_CASE("many digit rows against wide and deep layers equal the reference on every instruction set", "[mvm]") {
+  // What tables of partial sums are for: single-bit digits, tiles of more than one chunk, panels of every width.
+  Random random(11);
+  int computed = 0;
+  for (int j = 0; j < 40; ++j) {
+    Case c = random_configuration(random);
+    c.hardware.dac_bits = 1;
+    c.hardware.cell_bits = static_cast<int>(random.integer(1, 6));
+    c.hardware.rows = static_cast<int>(random.integer(100, 700));
+    c.outputs = j % 4 == 0 ? random.integer(65, 90) : 16 * (j % 4) - random.integer(0, 15);
+    c.inputs = random.integer(1, 400);
+    c.options.act_bits = static_cast<int>(random.integer(5, 8));
+    c.batch = random.integer(3, 5);
+    INFO(c.text());
+    const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+    const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
+    std::optional<CrossbarMvm> mvm;
+    try {
+      mvm.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    } catch (const Error&) {
+      continue;  // refused configurations have tests of their own
+    }
+    ++computed;
+    if (mvm->exact()) {
+      compare_all_kernels<std::int32_t>(c, *mvm, w, x);
+    } else {
+      compare_all_kernels<float>(c, *mvm, w, x);
+    }
+  }
+  CHECK(computed >= 20);
+}
+
+TEST_CASE("panels on their own give the outputs of the whole, and leave the others alone", "[mvm]") {
+  Random random(12);
+  Case c;
+  c.hardware = plain_hardware();
+  c.hardware.adc = {7, AdcRange::kFullScale, AdcPlacement::kDifferential};
+  c.outputs = 150;
+  c.inputs = 90;
+  for (const std::int64_t batch : {std::int64_t{1}, std::int64_t{9}}) {
+    const auto w = random_weights(random, c.outputs * c.inputs, 8);
+    const auto x = random_activations(random, batch * c.inputs, 8, false);
+    const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    REQUIRE(mvm.panels() == 3);
+    std::vector<float> whole(static_cast<std::size_t>(batch * c.outputs));
+    mvm.run(x.data(), batch, whole.data());
+    std::vector<float> parts(whole.size(), -1.0F);
+    mvm.run_panels(x.data(), batch, {1, 2}, parts.data());
+    CHECK(parts[64] == whole[64]);
+    CHECK(parts[63] == -1.0F);
+    CHECK(parts[128] == -1.0F);
+    mvm.run_panels(x.data(), batch, {0, 1}, parts.data());
+    mvm.run_panels(x.data(), batch, {2, 3}, parts.data());
+    CHECK(parts == whole);
+    CHECK_THROWS_WITH(mvm.run_panels(x.data(), batch, {2, 4}, parts.data()), Catch::Contains("0..3, got 2..4"));
+  }
+}
+
+TEST_CASE("memory that a product takes for itself stays small and stops growing with the batch", "[mvm][memory]") {
+  constexpr std::int64_t kLimit = 64 << 20;
+  Hardware hw = plain_hardware();
+  hw.rows = 256;
+  hw.adc.bits = 8;
+  for (const std::int64_t inputs : {64L, 4608L, 100000L}) {
+    const std::vector<std::int8_t> w(static_cast<std::size_t>(3 * inputs), 1);
+    MvmOptions options;
+    options.weight_bits = 2;
+    for (const int dac_bits : {1, 2}) {
+      hw.dac_bits = dac_bits;
+      for (const double sigma : {0.0, 0.1}) {
+        hw.cell.programming = {};
+        if (sigma > 0.0) hw.cell.programming = {"gaussian", sigma};
+        const CrossbarMvm mvm(hw, w.data(), 3, inputs, options);
+        CHECK(mvm.scratch_bytes(0) == 0);
+        CHECK(mvm.scratch_bytes(1) >= inputs);
+        CHECK(mvm.scratch_bytes(1) <= mvm.scratch_bytes(1000));
+        CHECK(mvm.scratch_bytes(1000) == mvm.scratch_bytes(1000000));
+        CHECK(mvm.scratch_bytes(1000000) < kLimit);
+      }
+    }
+  }
+}
+
 TEST_CASE("cells packed under one instruction set run under every other", "[mvm]") {
   Random random(5);
   for (int j = 0; j < 400; ++j) {
