@@ -13,17 +13,22 @@ PYTEST_FLAGS ?= -n $(MAX_JOBS)
 # Test workers share the cores: one thread each, and a second for the tests that are about threads.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+FUZZ_RUNS ?= 1000000
+QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
+
 CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.py pyproject.toml
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-asan test-cuda lint format bench clean
+.PHONY: help demo test test-cpp test-python test-asan test-neon test-cuda fuzz lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
 	@echo "make test       set up .venv, run every C++ and Python test"
 	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision), build with nvcc where found, run the Python tests"
 	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make test-neon  cross-compile for 64-bit ARM, run the C++ tests under qemu"
+	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
 	@echo "make lint       ruff, mypy, clang-format, clang-tidy"
 	@echo "make format     rewrite sources with ruff and clang-format"
 	@echo "make clean      remove build products and virtual environments"
@@ -103,6 +108,25 @@ test-asan: $(CATCH2_DIR)/.done
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan >/dev/null
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(MAX_JOBS)
 	$(VENV)/bin/ctest --test-dir build/asan --output-on-failure
+
+# The kernels' warnings are judged by the native build; gcc 12 for ARM has false alarms of its own.
+test-neon: $(CATCH2_DIR)/.done
+	@command -v aarch64-linux-gnu-g++ >/dev/null || { echo "make test-neon needs aarch64-linux-gnu-g++ (Debian: g++-aarch64-linux-gnu)"; exit 1; }
+	@command -v qemu-aarch64 >/dev/null || { echo "make test-neon needs qemu-aarch64 (Debian: qemu-user)"; exit 1; }
+	@echo "== cimq: C++ tests for 64-bit ARM"
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset neon >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset neon --parallel $(MAX_JOBS) --target cimq_tests
+	@echo "== cimq: a processor with the dot-product extension"
+	$(QEMU) -cpu max build/neon/tests/csrc/cimq_tests
+	@echo "== cimq: a processor without it"
+	$(QEMU) -cpu cortex-a57 build/neon/tests/csrc/cimq_tests "[mvm],[conv],[fuzz]"
+
+fuzz: $(CATCH2_DIR)/.done
+	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++ with libFuzzer (Debian: clang libclang-rt-14-dev)"; exit 1; }
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset fuzz >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset fuzz --parallel $(MAX_JOBS) --target fuzz_kernels
+	@mkdir -p build/fuzz/corpus
+	build/fuzz/tests/csrc/fuzz/fuzz_kernels -runs=$(FUZZ_RUNS) -max_len=256 -entropic=0 -print_final_stats=1 build/fuzz/corpus
 
 lint: $(VENV)/.built-tests
 	$(VENV)/bin/ruff check .

@@ -66,6 +66,9 @@ class CrossbarMvm {
   std::shared_ptr<const ColumnNoise> noise_;  ///< null without read noise
 };
 
+/// Whether int8 products of lossless layers beat float32 ones of the same size on this machine.
+bool has_fast_products();
+
 /// The specification as plain loops over tiles, digits and slices; the same results, slowly.
 /// Exactly one of the two forms fits a configuration (plan.exact); the other throws cimq::Error.
 void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,

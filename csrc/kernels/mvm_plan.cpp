@@ -274,6 +274,15 @@ bool always_lossless(const Hardware& hardware) {
 
 void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits) {
   const int top = (1 << (weight_bits - 1)) - 1;
+  if (weight_bits > 1) {
+    const auto limit = static_cast<std::int8_t>(top);
+    std::uint8_t outside = 0;  // bytes throughout, so that the loop is a vector one
+    for (std::int64_t j = 0; j < count; ++j) {
+      outside = static_cast<std::uint8_t>(outside | static_cast<std::uint8_t>(w[j] > limit) |
+                                          static_cast<std::uint8_t>(w[j] < -limit));
+    }
+    if (outside == 0) return;
+  }
   for (std::int64_t j = 0; j < count; ++j) {
     const int value = w[j];
     if (weight_bits == 1) {

@@ -14,6 +14,7 @@
 #include "ops/conv_args.h"
 #include "ops/crossbar_args.h"
 #include "ops/crossbar_backward.h"
+#include "ops/digital_product.h"
 #include "ops/operands.h"
 
 namespace cimq::ops {
@@ -65,7 +66,7 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     ProgramKey key;
     args.add_to(key, hardware_json);
     key.add(geometry);
-    key.add_bytes(weights, static_cast<std::size_t>(w.numel()));
+    key.set_weights(weights, static_cast<std::size_t>(w.numel()));
     conv = cache.get(key, make);
   } else {
     conv = make();
@@ -93,25 +94,37 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
     return kernels::make_mvm_plan(*args.hardware, geometry.out_channels / geometry.groups, geometry.inputs_per_output(),
                                   args.options);
   });
-  const at::Tensor x = narrowed(kName, "x_q", x_q, activation_range(act_bits, act_signed));
-  const at::Tensor w = narrowed(kName, "w_q", w_q, weight_range(weight_bits));
-  translate_errors(kName, [&] {
-    kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), args.options.weight_bits);
-    return true;
-  });
-  // Chips without variation are equal: one is computed.
-  const std::int64_t computed = plan.varies ? args.chips : 1;
-  at::Tensor y = at::empty({computed, x.size(0), w.size(0), geometry.out_h(x.size(2)), geometry.out_w(x.size(3))},
-                           x.options().dtype(plan.exact ? at::kInt : at::kFloat));
-  // Weights in training change at every step: keeping them would only fill the cache.
-  const bool cached = !w_q.is_floating_point();
-  translate_errors(kName, [&] {
-    for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
-      args.options.chip = static_cast<std::uint32_t>(chip);
-      run_chip(args, json, cached, geometry, x, w, y.select(0, chip));
-    }
-    return true;
-  });
+  const IntegerRange x_range = activation_range(act_bits, act_signed);
+  const IntegerRange w_range = weight_range(weight_bits);
+  std::optional<at::Tensor> digital;
+  // Nothing is lost: one convolution of the integers. One-bit weights have a check of their own, below.
+  if (plan.collapses && !args.by_reference && weight_bits > 1 &&
+      !prefers_int8(x_q, w_q, geometry.out_channels / geometry.groups) &&
+      float_sums_are_exact(geometry.inputs_per_output(), x_range, w_range)) {
+    digital = digital_conv2d(as_floats(kName, "x_q", x_q, x_range), as_floats(kName, "w_q", w_q, w_range),
+                             {stride, padding, dilation, groups});
+  }
+  at::Tensor y;
+  if (digital) {
+    y = digital->unsqueeze(0);
+  } else {
+    const at::Tensor x = narrowed(kName, "x_q", x_q, x_range);
+    const at::Tensor w = narrowed(kName, "w_q", w_q, w_range);
+    // Chips without variation are equal: one is computed.
+    const std::int64_t computed = plan.varies ? args.chips : 1;
+    y = at::empty({computed, x.size(0), w.size(0), geometry.out_h(x.size(2)), geometry.out_w(x.size(3))},
+                  x.options().dtype(plan.exact ? at::kInt : at::kFloat));
+    // Weights in training change at every step: keeping them would only fill the cache.
+    const bool cached = !w_q.is_floating_point();
+    translate_errors(kName, [&] {
+      if (weight_bits == 1) kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), 1);  // not 0
+      for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
+        args.options.chip = static_cast<std::uint32_t>(chip);
+        run_chip(args, json, cached, geometry, x, w, y.select(0, chip));
+      }
+      return true;
+    });
+  }
   y = y.to(result_type(x_q, w_q, plan.gives_integers()));
   return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);
 }

@@ -4,8 +4,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -15,34 +13,17 @@
 #include "ops/checks.h"
 #include "ops/crossbar_args.h"
 #include "ops/crossbar_backward.h"
+#include "ops/digital_product.h"
 #include "ops/operands.h"
 
 namespace cimq::ops {
 namespace {
 
 constexpr const char* kName = "crossbar_mvm";
-constexpr std::int64_t kFloatExact = std::int64_t{1} << 24;  // float32 holds every integer up to here
 constexpr std::size_t kCacheBytes = std::size_t{128} << 20;
 
 using Chips = std::optional<std::int64_t>;
 using OptionalTensor = std::optional<at::Tensor>;
-
-/// x . w^T of small integers by the float32 GEMM, in pieces whose sums stay exact in any order of addition.
-at::Tensor digital_product(const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,
-                           const IntegerRange& w_range) {
-  const std::int64_t per_term = std::max(-x_range.lo, x_range.hi) * w_range.hi;
-  const std::int64_t piece = kFloatExact / per_term;
-  const std::int64_t inputs = x.size(1);
-  const at::Tensor xf = x.to(at::kFloat);
-  const at::Tensor wf = w.to(at::kFloat);
-  if (inputs <= piece) return at::mm(xf, wf.t()).to(at::kInt);
-  at::Tensor sum = at::zeros({x.size(0), w.size(0)}, x.options().dtype(at::kInt));
-  for (std::int64_t begin = 0; begin < inputs; begin += piece) {
-    const std::int64_t end = std::min(begin + piece, inputs);
-    sum.add_(at::mm(xf.slice(1, begin, end), wf.slice(1, begin, end).t()).to(at::kInt));
-  }
-  return sum;
-}
 
 template <typename T>
 void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y, std::uint64_t first_access) {
@@ -89,7 +70,7 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     ProgramKey key;
     args.add_to(key, hardware_json);
     key.add(w.size(0));
-    key.add_bytes(weights, static_cast<std::size_t>(w.numel()));
+    key.set_weights(weights, static_cast<std::size_t>(w.numel()));
     mvm = cache.get(key, make);
   } else {
     mvm = make();
@@ -114,24 +95,24 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
       kName, [&] { return kernels::make_mvm_plan(*args.hardware, w_q.size(0), w_q.size(1), args.options); });
   const IntegerRange x_range = activation_range(act_bits, act_signed);
   const IntegerRange w_range = weight_range(weight_bits);
-  const at::Tensor x = rows_of(narrowed(kName, "x_q", x_q, x_range));
-  const at::Tensor w = narrowed(kName, "w_q", w_q, w_range);
-  translate_errors(kName, [&] {
-    kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), args.options.weight_bits);
-    return true;
-  });
-
-  // Chips without variation are equal: one is computed.
-  const std::int64_t computed = plan.varies ? args.chips : 1;
-  const auto options = x.options().dtype(plan.exact ? at::kInt : at::kFloat);
+  // Nothing is lost: one product of the integers. One-bit weights have a check of their own, below.
+  const bool digital = plan.collapses && !args.by_reference && weight_bits > 1 &&
+                       !prefers_int8(x_q, w_q, w_q.size(0)) &&
+                       (float_sums_are_exact(w_q.size(1), x_range, w_range) || !kernels::has_fast_products());
   at::Tensor y;
-  if (plan.collapses && !args.by_reference) {
-    y = digital_product(x, w, x_range, w_range).unsqueeze(0);
+  if (digital) {
+    const at::Tensor x = rows_of(as_floats(kName, "x_q", x_q, x_range));
+    y = digital_product(x, as_floats(kName, "w_q", w_q, w_range), x_range, w_range).unsqueeze(0);
   } else {
-    y = at::empty({computed, x.size(0), w.size(0)}, options);
+    const at::Tensor x = rows_of(narrowed(kName, "x_q", x_q, x_range));
+    const at::Tensor w = narrowed(kName, "w_q", w_q, w_range);
+    // Chips without variation are equal: one is computed.
+    const std::int64_t computed = plan.varies ? args.chips : 1;
+    y = at::empty({computed, x.size(0), w.size(0)}, x.options().dtype(plan.exact ? at::kInt : at::kFloat));
     // Weights in training change at every step: keeping them would only fill the cache.
     const bool cached = !w_q.is_floating_point();
     translate_errors(kName, [&] {
+      if (weight_bits == 1) kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), 1);  // not 0
       for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
         args.options.chip = static_cast<std::uint32_t>(chip);
         run_chip(args, json, cached, x, w, y.select(0, chip));

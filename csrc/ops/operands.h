@@ -23,4 +23,8 @@ IntegerRange weight_range(std::int64_t bits);
 /// index; TypeError for bool and complex tensors.
 at::Tensor narrowed(const char* op, const char* name, const at::Tensor& tensor, const IntegerRange& range);
 
+/// The same integers as a contiguous float32 tensor, checked in the same way. A float32 tensor that holds them
+/// precisely is returned as it is.
+at::Tensor as_floats(const char* op, const char* name, const at::Tensor& tensor, const IntegerRange& range);
+
 }  // namespace cimq::ops

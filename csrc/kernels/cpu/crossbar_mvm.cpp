@@ -233,6 +233,8 @@ CrossbarMvm::CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::in
   if (plan_->reads != ReadModel::kNone) noise_ = std::make_shared<const ColumnNoise>(hardware, *plan_, options);
 }
 
+bool has_fast_products() { return cpu::active_kernels().fast_products; }
+
 std::int64_t CrossbarMvm::packed_bytes() const { return cells_->bytes(); }
 
 std::int64_t CrossbarMvm::scratch_bytes(std::int64_t batch) const {

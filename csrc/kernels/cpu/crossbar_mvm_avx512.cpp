@@ -94,7 +94,7 @@ void run_tile(const TileArgs& args) {
 }  // namespace
 
 TileKernels avx512_kernels() {
-  return {"avx512", run_tile<false>, run_tile<true>, scalar_kernels().bits, false, avx512_sum_tables()};
+  return {"avx512", run_tile<false>, run_tile<true>, scalar_kernels().bits, false, avx512_sum_tables(), true};
 }
 
 }  // namespace cimq::kernels::cpu

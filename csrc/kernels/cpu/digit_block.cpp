@@ -15,7 +15,7 @@ constexpr std::int64_t kBlockBytes = 192 * 1024;
 constexpr std::int64_t kTableBlockBytes = 2 * 1024 * 1024;  // a tile's part is what is read again and again
 constexpr std::int64_t kMostBytes = 16 * 1024 * 1024;       // whatever the number of inputs
 constexpr std::int64_t kMaxBlockRows = 64;
-constexpr std::int64_t kMaxTableRows = 128;  // more rows share the work of making a table
+constexpr std::int64_t kTableDigitRows = 1024;  // that share the work of making a table
 constexpr std::int64_t kMinBlockRows = 8;
 
 /// out[k] = (bits[k] >> low) & mask, eight bytes at a time: a shift of the whole word moves bits of the next byte in
@@ -60,6 +60,15 @@ constexpr std::array<std::uint64_t, 256> kSpreadBits = [] {
 std::uint64_t group_digits(const std::uint8_t* bits) {
   return (kSpreadBits[bits[0]] << 3) | (kSpreadBits[bits[1]] << 4) | (kSpreadBits[bits[2]] << 5) |
          (kSpreadBits[bits[3]] << 6);
+}
+
+/// Digits of one input that lie beside each other, all at once.
+template <std::size_t kDigits>
+void write_groups(const std::uint8_t* bits, std::int64_t groups, std::uint8_t* out) {
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const std::uint64_t digits = group_digits(bits + 4 * g);
+    std::memcpy(out + g * cpu::kDigitBlock, &digits, kDigits);
+  }
 }
 
 }  // namespace
@@ -112,7 +121,7 @@ std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& 
   const bool tables = format == DigitFormat::kGroups;
   const std::int64_t bytes = bytes_per_row(plan, cells, format);
   const std::int64_t wanted = std::clamp((tables ? kTableBlockBytes : kBlockBytes) / bytes, kMinBlockRows,
-                                         tables ? kMaxTableRows : kMaxBlockRows);
+                                         tables ? kTableDigitRows / digits_of(plan, cells) : kMaxBlockRows);
   return std::clamp<std::int64_t>(kMostBytes / bytes, 1, wanted);
 }
 
@@ -181,11 +190,11 @@ void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::
   const auto index = static_cast<std::int64_t>(rows.size());
   const unsigned all = low_mask(digit_count_);
   const unsigned present = skip_zero_ ? seen & all : all;
-  if (present == 0xFFU && index % kBlock == 0) {
-    for (std::int64_t g = 0; g < groups; ++g) {
-      const std::uint64_t digits = group_digits(bits + 4 * g);
-      std::memcpy(base + index * groups + g * kBlock, &digits, sizeof(digits));
-    }
+  auto* together = base + index / kBlock * (kBlock * groups) + index % kBlock;
+  if (present == all && digit_count_ == 8 && index % 8 == 0) {
+    write_groups<8>(bits, groups, together);
+  } else if (present == all && digit_count_ == 4 && index % 4 == 0) {
+    write_groups<4>(bits, groups, together);
   } else {
     std::array<std::int64_t, 8> offsets{};
     std::array<int, 8> shifts{};

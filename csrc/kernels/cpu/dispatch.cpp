@@ -47,6 +47,7 @@ std::vector<TileKernels> find_kernels() {
     found.push_back(neon_kernels());
     found.back().isa = "neon_dotprod";
     found.back().bytes = neon_dotprod_bytes_kernel();
+    found.back().fast_products = true;
   }
   found.push_back(neon_kernels());  // part of the architecture
 #endif

@@ -107,7 +107,13 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   }
   weight_sums_.assign(static_cast<std::size_t>(outputs_), 0);
   for (std::int64_t o = 0; o < outputs_; ++o) {
-    for (std::int64_t k = 0; k < inputs_; ++k) weight_sums_[static_cast<std::size_t>(o)] += w[o * inputs_ + k];
+    constexpr std::int64_t kRun = 1 << 16;  // weights that int32 can add up
+    for (std::int64_t begin = 0; begin < inputs_; begin += kRun) {
+      const std::int64_t end = std::min(inputs_, begin + kRun);
+      std::int32_t sum = 0;
+      for (std::int64_t k = begin; k < end; ++k) sum += w[o * inputs_ + k];
+      weight_sums_[static_cast<std::size_t>(o)] += sum;
+    }
   }
 }
 
@@ -208,11 +214,19 @@ void PackedCells::fill(std::size_t plane, const Source& source) {
       for (int j = 0; j < panel_outputs(panel); ++j) {
         auto* cell = reinterpret_cast<Cell*>(data_.get() + offset(panel, plane, t)) + j * kGroup;
         std::int64_t index = (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
-        for (std::int64_t k = 0; k < inputs; k += kGroup, cell += step_cells) {
-          for (std::int64_t q = 0; q < std::min(kGroup, inputs - k); ++q) {
-            cell[q] = source(index++);
-            any |= cell[q];
-          }
+        std::int64_t k = 0;
+        for (; k + kGroup <= inputs; k += kGroup, index += kGroup, cell += step_cells) {
+          std::array<Cell, kGroup> group;
+#pragma GCC unroll 4
+          for (std::int64_t q = 0; q < kGroup; ++q) group[static_cast<std::size_t>(q)] = source(index + q);
+          std::int32_t bits = 0;
+          std::memcpy(&bits, group.data(), sizeof(bits));
+          std::memcpy(cell, &bits, sizeof(bits));
+          any |= bits;
+        }
+        for (std::int64_t q = 0; k + q < inputs; ++q) {
+          cell[q] = source(index + q);
+          any |= cell[q];
         }
       }
       if (any != 0) any_cell_[flag_index(panel, plane, t)] = true;

@@ -66,6 +66,7 @@ struct TileKernels {
   TileKernel bits;   ///< single-bit digits and cells
   bool fast_bits;    ///< `bits` beats `bytes`: single-bit cells are packed for it
   SumTables tables = {};
+  bool fast_products = false;  ///< `bytes` beats float32 products of the same layer
 };
 
 }  // namespace cimq::kernels::cpu

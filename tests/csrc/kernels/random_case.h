@@ -5,31 +5,13 @@
 #include <cstdint>
 #include <optional>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "common/error.h"
 #include "kernels/crossbar_mvm.h"
+#include "layer_case.h"
 
 namespace cimq::kernels::testing {
-
-struct Case {
-  Hardware hardware;
-  MvmOptions options;
-  std::int64_t outputs = 1;
-  std::int64_t inputs = 1;
-  std::int64_t batch = 1;
-  std::uint64_t first_access = 0;
-
-  std::string text() const {
-    return message(outputs, "x", inputs, " batch ", batch, " w", options.weight_bits, " a", options.act_bits,
-                   options.act_signed ? "s" : "u", " c", hardware.cell_bits, " d", hardware.dac_bits, " rows ",
-                   hardware.rows, " ", name_of(hardware.mapping), hardware.sign_magnitude ? " sign-magnitude" : "",
-                   " adc ", hardware.adc.bits.value_or(0), " ", name_of(hardware.adc.range), " ",
-                   name_of(hardware.adc.placement), " sigma ", hardware.cell.programming.sigma_levels, " cell ",
-                   hardware.to_json(), " collapse ", options.allow_collapse);
-  }
-};
 
 class Random {
  public:
@@ -43,115 +25,6 @@ class Random {
  private:
   std::mt19937 generator_;
 };
-
-inline std::vector<std::int8_t> random_weights(Random& random, std::int64_t count, int bits) {
-  const int top = (1 << (bits - 1)) - 1;
-  // Small weights are what trained layers have: they leave upper slices empty.
-  const bool small = random.chance(0.3);
-  std::vector<std::int8_t> w(static_cast<std::size_t>(count));
-  for (std::int8_t& value : w) {
-    if (bits == 1) {
-      value = random.chance(0.5) ? 1 : -1;
-    } else {
-      value = static_cast<std::int8_t>(small ? random.integer(-1, 1) : random.integer(-top, top));
-    }
-  }
-  return w;
-}
-
-inline std::vector<std::uint8_t> random_activations(Random& random, std::int64_t count, int bits, bool is_signed) {
-  const std::int64_t low = is_signed ? -(1 << (bits - 1)) : 0;
-  const std::int64_t high = low + (1 << bits) - 1;
-  const std::int64_t limit = random.chance(0.3) ? std::max<std::int64_t>(low, 0) : high;  // empty upper digits
-  const bool zeros = random.chance(0.3);
-  std::vector<std::uint8_t> x(static_cast<std::size_t>(count));
-  for (std::uint8_t& value : x) {
-    value = zeros && random.chance(0.8) ? std::uint8_t{0} : static_cast<std::uint8_t>(random.integer(low, limit));
-  }
-  return x;
-}
-
-/// Any mix of what makes conductances differ from what was programmed.
-inline void add_cell_effects(Random& random, Hardware& hw) {
-  hw.cell_bits = static_cast<int>(random.integer(1, 6));
-  if (random.chance(0.7)) {
-    hw.cell.g_min_microsiemens = random.chance(0.2) ? 0.0 : random.real(0.1, 30.0);
-    hw.cell.g_max_microsiemens = random.real(40.0, 200.0);
-    if (random.chance(0.5)) hw.wires = {random.real(0.0, 20.0), random.real(0.0, 20.0), random.real(0.0, 1.0)};
-  }
-  switch (random.integer(0, 4)) {
-    case 0:
-      hw.cell.programming = {"proportional", 0.0, std::nullopt, random.real(0.0, 0.2)};
-      break;
-    case 1:
-      hw.cell.programming = {"lognormal", 0.0, std::nullopt, std::nullopt, random.real(0.0, 0.3)};
-      break;
-    case 2:
-      hw.cell.programming = {"polynomial"};
-      hw.cell.programming.coefficients_levels = {0.2, random.real(-0.1, 0.1), 0.01};
-      break;
-    case 3: {
-      hw.cell.programming = {"table"};
-      std::vector<double> means;
-      for (int level = 0; level < 1 << hw.cell_bits; ++level) means.push_back(level + random.real(0.0, 0.5));
-      hw.cell.programming.means_levels = means;
-      hw.cell.programming.sigmas_levels = std::vector<double>(means.size(), random.real(0.0, 0.3));
-      break;
-    }
-    default:
-      break;
-  }
-  if (random.chance(0.3)) hw.cell.stuck_at = {random.real(0.0, 0.2), random.real(0.0, 0.2)};
-  if (random.chance(0.4)) {
-    hw.cell.drift = {random.real(-0.05, 0.1), random.chance(0.5) ? 0.0 : random.real(0.0, 0.05), 1.0, 1000.0};
-  }
-  if (random.chance(0.3)) hw.cell.read = {"constant", random.real(0.0, 0.3)};
-  if (random.chance(0.3)) hw.cell.read = {"proportional", 0.0, std::nullopt, random.real(0.0, 0.2)};
-}
-
-/// Hardware and widths only; the caller sets the shape.
-inline Case random_configuration(Random& random) {
-  Case c;
-  Hardware& hw = c.hardware;
-  hw.rows = static_cast<int>(random.integer(2, 40));
-  hw.cell_bits = static_cast<int>(random.integer(1, 8));
-  hw.dac_bits = random.chance(0.5) ? 1 : static_cast<int>(random.integer(1, 8));
-  hw.mapping = static_cast<Mapping>(random.integer(0, 2));
-  hw.sign_magnitude = hw.mapping != Mapping::kOffset && random.chance(0.3);
-  hw.adc.placement = random.chance(0.5) ? AdcPlacement::kDifferential : AdcPlacement::kPerColumn;
-  hw.adc.range = static_cast<AdcRange>(random.integer(0, 3));
-  if (random.chance(0.85)) hw.adc.bits = static_cast<int>(random.integer(1, 16));
-  if (random.chance(0.35)) hw.cell.programming = {"gaussian", random.real(0.01, 0.6)};
-  if (random.chance(0.25)) add_cell_effects(random, hw);
-  MvmOptions& options = c.options;
-  options.weight_bits = static_cast<int>(random.integer(1, 8));
-  options.act_bits = static_cast<int>(random.integer(1, 8));
-  options.act_signed = random.chance(0.5);
-  options.seed = static_cast<std::uint64_t>(random.integer(0, 1 << 30)) << 20;
-  options.chip = static_cast<std::uint32_t>(random.integer(0, 3));
-  options.layer = static_cast<std::uint32_t>(random.integer(0, 3));
-  options.allow_collapse = random.chance(0.5);
-  if (hw.adc.bits && (hw.adc.range == AdcRange::kCalibrated || hw.adc.range == AdcRange::kLearned)) {
-    const bool unipolar = hw.mapping == Mapping::kOffset ||
-                          (hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kPerColumn);
-    const int slices = hw.sign_magnitude ? std::max(1, (options.weight_bits - 1 + hw.cell_bits - 1) / hw.cell_bits)
-                                         : (options.weight_bits + hw.cell_bits - 1) / hw.cell_bits;
-    for (int s = 0; s < slices; ++s) {
-      options.adc_lo.push_back(unipolar && random.chance(0.6) ? static_cast<std::int32_t>(random.integer(-20, 40)) : 0);
-      options.adc_lsb.push_back(random.chance(0.3) ? 1.0 : random.real(0.05, 9.0));
-    }
-  }
-  return c;
-}
-
-inline Case random_case(Random& random) {
-  Case c = random_configuration(random);
-  c.outputs = random.chance(0.2) ? 1 : random.integer(1, random.chance(0.1) ? 150 : 20);
-  c.inputs = random.chance(0.1) ? 1 : random.integer(1, 90);
-  c.batch = random.chance(0.3) ? 1 : random.integer(1, 9);
-  c.first_access = random.chance(0.5) ? 0 : static_cast<std::uint64_t>(random.integer(0, std::int64_t{1} << 47));
-  return c;
-}
 
 template <typename T>
 void compare(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_t>& w,

@@ -1,0 +1,31 @@
+// Products of small integers by torch's own float32 kernels, where those are exact: what an ideal or lossless converter
+// leaves of a crossbar layer.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "ops/conv_args.h"
+#include "ops/operands.h"
+
+namespace cimq::ops {
+
+/// Whether float32 sums of `inputs` products are exact in any order of addition: all of them stay within 2^24.
+bool float_sums_are_exact(std::int64_t inputs, const IntegerRange& x_range, const IntegerRange& w_range);
+
+/// Whether a lossless layer is better multiplied in int8 by the crossbar kernels than in float32 by torch: operands are
+/// bytes already, the machine has an instruction for them, and outputs fill a panel.
+bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs);
+
+/// x . w^T of float32 tensors [batch, inputs] and [outputs, inputs] that hold integers, as float32 or, where those sums
+/// would not be exact, piece by piece as int32.
+at::Tensor digital_product(const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,
+                           const IntegerRange& w_range);
+
+/// The convolution of float32 tensors that hold integers, whose sums are exact (float_sums_are_exact), or nothing where
+/// torch has no kernel at hand that is known to add up products and do nothing else (as Winograd's algorithm does).
+std::optional<at::Tensor> digital_conv2d(const at::Tensor& x, const at::Tensor& w, const ConvRequest& request);
+
+}  // namespace cimq::ops
