@@ -96,10 +96,12 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
   });
   const IntegerRange x_range = activation_range(act_bits, act_signed);
   const IntegerRange w_range = weight_range(weight_bits);
+  const std::int64_t results =
+      x_q.size(0) * geometry.out_channels * geometry.out_h(x_q.size(2)) * geometry.out_w(x_q.size(3));
   std::optional<at::Tensor> digital;
   // Nothing is lost: one convolution of the integers. One-bit weights have a check of their own, below.
   if (plan.collapses && !args.by_reference && weight_bits > 1 &&
-      !prefers_int8(x_q, w_q, geometry.out_channels / geometry.groups) &&
+      !prefers_int8(x_q, w_q, geometry.out_channels / geometry.groups, results) &&
       float_sums_are_exact(geometry.inputs_per_output(), x_range, w_range)) {
     digital = digital_conv2d(as_floats(kName, "x_q", x_q, x_range), as_floats(kName, "w_q", w_q, w_range),
                              {stride, padding, dilation, groups});

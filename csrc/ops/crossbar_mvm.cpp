@@ -97,7 +97,7 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
   const IntegerRange w_range = weight_range(weight_bits);
   // Nothing is lost: one product of the integers. One-bit weights have a check of their own, below.
   const bool digital = plan.collapses && !args.by_reference && weight_bits > 1 &&
-                       !prefers_int8(x_q, w_q, w_q.size(0)) &&
+                       !prefers_int8(x_q, w_q, w_q.size(0), x_q.numel() / w_q.size(1) * w_q.size(0)) &&
                        (float_sums_are_exact(w_q.size(1), x_range, w_range) || !kernels::has_fast_products());
   at::Tensor y;
   if (digital) {

@@ -26,9 +26,11 @@ bool float_sums_are_exact(std::int64_t inputs, const IntegerRange& x_range, cons
   return inputs <= kFloatExact / largest_term(x_range, w_range);
 }
 
-bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs) {
+bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs, std::int64_t results) {
   constexpr std::int64_t kPanel = 64;
-  return !x.is_floating_point() && !w.is_floating_point() && outputs >= kPanel && kernels::has_fast_products();
+  constexpr std::int64_t kMostCopies = std::int64_t{48} << 20;
+  if (x.is_floating_point() || w.is_floating_point()) return false;
+  return (outputs >= kPanel && kernels::has_fast_products()) || 4 * (x.numel() + w.numel() + results) > kMostCopies;
 }
 
 at::Tensor digital_product(const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,

@@ -16,8 +16,9 @@ namespace cimq::ops {
 bool float_sums_are_exact(std::int64_t inputs, const IntegerRange& x_range, const IntegerRange& w_range);
 
 /// Whether a lossless layer is better multiplied in int8 by the crossbar kernels than in float32 by torch: operands are
-/// bytes already, the machine has an instruction for them, and outputs fill a panel.
-bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs);
+/// integers already, the machine has an instruction for them, and outputs fill a panel; or the float32 copies of x and
+/// of the `results` would take much memory, where the kernels work block by block.
+bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs, std::int64_t results);
 
 /// x . w^T of float32 tensors [batch, inputs] and [outputs, inputs] that hold integers, as float32 or, where those sums
 /// would not be exact, piece by piece as int32.

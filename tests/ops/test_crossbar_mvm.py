@@ -122,6 +122,32 @@ def test_weights_changed_in_place_are_noticed() -> None:
     assert not crossbar_mvm(x, w, LOSSY, weight_bits=4, act_bits=4).any()
 
 
+def test_a_single_weight_changed_in_the_middle_is_noticed() -> None:
+    x, w = activations((4, 500), 4, False), weights((40, 500), 4)
+    crossbar_mvm(x, w, LOSSY, weight_bits=4, act_bits=4)
+    w.numpy()[20, 250] = 7 if w[20, 250] != 7 else -7
+    y = crossbar_mvm(x, w, LOSSY, weight_bits=4, act_bits=4)
+    assert torch.equal(y, crossbar_mvm(x, w, LOSSY, weight_bits=4, act_bits=4, backend="reference_cpp"))
+
+
+@pytest.mark.parametrize("inputs", [40, 700])  # 700: float32 sums of 8-bit products would not be exact
+@pytest.mark.parametrize("outputs", [5, 70])
+def test_a_lossless_layer_is_the_integer_product_for_every_operand_type(inputs: int, outputs: int) -> None:
+    x, w = activations((6, inputs), 8, False), weights((outputs, inputs), 8)
+    expected = x.long() @ w.long().T
+    for x_type in (torch.uint8, torch.int32, torch.float16, torch.float32, torch.float64):
+        for w_type in (torch.int8, torch.int64, torch.float32):
+            y = crossbar_mvm(x.to(x_type), w.to(w_type), "paper", weight_bits=8, act_bits=8)
+            assert torch.equal(y.long(), expected), (x_type, w_type)
+    off = crossbar_mvm(x.float() + 2e-4, w.float() - 2e-4, "paper", weight_bits=8, act_bits=8)
+    assert torch.equal(off.long(), expected)
+
+
+def test_zeros_with_a_sign_give_zeros_without() -> None:
+    y = crossbar_mvm(torch.full((3, 40), -0.0), torch.full((5, 40), 1.0), "paper", weight_bits=4, act_bits=4)
+    assert not y.signbit().any()
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64, torch.float32, torch.bfloat16])
 def test_operand_types_give_the_same_values(dtype: torch.dtype) -> None:
     x, w = activations((5, 40), 4, False), weights((6, 40), 4)

@@ -131,6 +131,23 @@ TEST_CASE("a lossless convolution is the integer convolution", "[conv]") {
   }
 }
 
+TEST_CASE("memory that a convolution takes for itself does not grow with the image", "[conv][memory]") {
+  Hardware hw;
+  hw.adc.bits = 8;
+  Conv2dGeometry g;
+  g.in_channels = 64;
+  g.out_channels = 64;
+  g.kernel_h = g.kernel_w = 3;
+  g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 1;
+  const std::vector<std::int8_t> w(static_cast<std::size_t>(g.out_channels * g.inputs_per_output()), 1);
+  const CrossbarConv2d conv(hw, w.data(), g, {});
+  constexpr std::int64_t kSize = 1024;
+  const std::int64_t matrix = kSize * kSize * g.inputs_per_output();  // what im2col would take
+  CHECK(conv.scratch_bytes(kSize, kSize, 1) <= conv.scratch_bytes(kSize, kSize, kSize));
+  CHECK(conv.scratch_bytes(kSize, kSize, kSize) == conv.scratch_bytes(kSize, kSize, 8 * kSize));
+  CHECK(conv.scratch_bytes(kSize, kSize, kSize) < std::min<std::int64_t>(64 << 20, matrix / 50));
+}
+
 TEST_CASE("groups have cells of their own", "[conv][noise]") {
   Hardware hw;
   hw.cell.programming = {"gaussian", 0.3};
