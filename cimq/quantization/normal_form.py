@@ -73,8 +73,12 @@ def _form(root: nn.Module, node: fx.Node) -> Any:
     else:
         if node.target in _SHAPE_FUNCTIONS and not _makes_tensor(node):
             return _KEPT
-        make = _FUNCTIONS.get(node.target)
+        make = _FUNCTIONS.get(node.target) or _FUNCTIONS_BY_NAME.get(_full_name(node.target))
     return None if make is None else make(*node.args, **node.kwargs)
+
+
+def _full_name(function: Any) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__name__', '')}"
 
 
 def _makes_tensor(node: fx.Node) -> bool:
@@ -306,6 +310,12 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.getitem: _getitem,
     F.dropout: _dropout,
     F.dropout2d: _dropout,
+}
+# Of libraries that need not be installed.
+_FUNCTIONS_BY_NAME: dict[str, Callable[..., Any]] = {
+    "torchvision.ops.stochastic_depth.stochastic_depth": lambda input, p, mode, training=True: _dropout(
+        input, p, training
+    ),
 }
 _METHODS: dict[str, Callable[..., Any]] = {
     "relu": _relu,
