@@ -115,8 +115,8 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     from cimq.cost_model import aligned_table
 
     print(", ".join(f"{key} {value}" for key, value in environment().items()))
-    head = list(rows[0])
-    print(aligned_table([head, *([_text(row[key]) for key in head] for row in rows)]))
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    print(aligned_table([head, *([_text(row.get(key)) for key in head] for row in rows)]))
 
 
 def _text(value: Any) -> str:

@@ -2,10 +2,16 @@
 
     python benchmarks/training/resnet20.py --data DIR --checkpoint resnet20.pt fp32 W8A8 W4A4 W4A4:1 W3A3 W2A2
 
-DIR has ImageFolder layout (train/<class>/*, test/<class>/*). A run is `fp32` or WxAy, with `:seed` (default 0) behind
-it; every run starts from the checkpoint and gets the same training: all training images with crops and flips, SGD with
-momentum, cosine, the checkpoint in fp32 as teacher. The first and the last layer have 8 bits. The test images are
-measured once per run, after its last epoch.
+DIR has ImageFolder layout (train/<class>/*, test/<class>/*). A run is `fp32` or WxAy, with `@MACHINE` (a preset or a
+file; default: the paper's) and `:seed` (default 0) behind it; every run starts from the checkpoint and gets the same
+training: all training images with crops and flips, SGD with momentum, cosine, the checkpoint in fp32 as teacher. The
+first and the last layer have 8 bits. The test images are measured once per run, after its last epoch.
+
+Through a converter that loses something, and through cells that vary, by a network that was trained for it (`@`) and by
+one that was not (`--measure-on`: every trained network once more on that machine, on --chips chips where cells vary):
+
+    python benchmarks/training/resnet20.py ... fp32 W4A4 W4A4@benchmarks/training/adc_8bit_128rows.yaml
+    python benchmarks/training/resnet20.py ... W4A4 W4A4@rram-wan2022 --measure-on rram-wan2022
 
 Every run has a folder below --out with its log and a checkpoint per epoch: an interrupted benchmark goes on where it
 was. The table at the end is made of all results in --out.
@@ -33,13 +39,13 @@ from models.resnet_cifar import ResNetCifar
 
 import cimq
 
-_RUN = re.compile(r"(fp32|W([1-8])A([1-8]))(?::(\d+))?")
+_RUN = re.compile(r"(?P<bits>fp32|W(?P<w>[1-8])A(?P<a>[1-8]))(?:@(?P<machine>[^:]+))?(?::(?P<seed>\d+))?")
 
 
 def arguments() -> argparse.Namespace:
     parser = _common.parser(__doc__ or "")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("runs", nargs="+", help="fp32 or WxAy, optionally :seed")
+    parser.add_argument("runs", nargs="+", help="fp32 or WxAy, optionally @MACHINE, optionally :seed")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True, help="fp32 state_dict of ResNet-20")
     parser.add_argument("--out", type=Path, default=Path("runs/training"))
@@ -47,7 +53,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
-    parser.add_argument("--hardware", default="paper", help="preset or file: the machine that is trained for")
+    parser.add_argument("--measure-on", metavar="MACHINE", help="preset or file: measures what was trained on it too")
+    parser.add_argument("--chips", type=int, default=10, help="chips for --measure-on where cells vary")
     parser.add_argument("--images", type=int, default=None, help="use only so many train and test images (quick try)")
     return parser.parse_args()
 
@@ -58,57 +65,92 @@ def load_model(args: argparse.Namespace) -> ResNetCifar:
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
 
-def prepared(model: ResNetCifar, weight_bits: int, act_bits: int, loader: BatchLoader, hardware: str) -> Any:
-    names = [name for name, _ in cimq.prepare(model).named_modules() if hasattr(_, "weight_bits")]
-    policy = cimq.Policy.uniform(weight_bits, act_bits).bind(names, first_last_bits=8)
-    network = cimq.prepare(model, policy, hardware)
+def prepared(model: ResNetCifar, weight_bits: int, act_bits: int, loader: BatchLoader, machine: str) -> Any:
+    network = cimq.prepare(model, hardware=machine)
+    names = [name for name, _ in cimq.quantization.quant_layers(network)]
+    cimq.set_policy(network, cimq.Policy.uniform(weight_bits, act_bits).bind(names, first_last_bits=8))
     cimq.calibrate(network, loader)
     return network
 
 
-def run(name: str, args: argparse.Namespace, train: ImageTensors, test: ImageTensors) -> dict[str, Any]:
+def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: ImageTensors) -> dict[str, Any]:
     match = _RUN.fullmatch(name)
-    if match is None:
-        raise SystemExit(f"a run is fp32 or WxAy with 1 to 8 bits, optionally :seed; got {name!r}")
-    label, seed = match[1], int(match[4] or 0)
+    if match is None or (match["bits"] == "fp32" and match["machine"]):
+        raise SystemExit(f"a run is fp32 or WxAy with 1 to 8 bits, optionally @MACHINE, optionally :seed; got {name!r}")
+    machine, seed = match["machine"] or "paper", int(match["seed"] or 0)
+    label = match["bits"] + (f"@{Path(machine).stem}" if machine != "paper" else "")
     folder = args.out / f"{label}-seed{seed}-{args.epochs}epochs"
-    result_file = folder / "result.json"
-    if result_file.exists():
-        return dict(json.loads(result_file.read_text()))
-    folder.mkdir(parents=True, exist_ok=True)
-    teacher = load_model(args)
     loader = BatchLoader(train, args.batch_size, train=True)
     torch.manual_seed(seed)
+    teacher = load_model(args)
     network: Any = copy.deepcopy(teacher)
-    if label != "fp32":
-        network = prepared(teacher, int(match[2]), int(match[3]), loader, args.hardware)
-    start = time.perf_counter()
+    quantised = match["bits"] != "fp32"
+    result_file = folder / "result.json"
+    if not (result_file.exists() and (args.measure_on is None or not quantised)):
+        network = prepared(teacher, int(match["w"]), int(match["a"]), loader, machine) if quantised else network
+    if not result_file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        start = time.perf_counter()
+        history = fit(network, loader, teacher, args, folder, seed, int(match["w"] or 8))
+        result = {
+            "run": label,
+            "seed": seed,
+            "epochs": args.epochs,
+            "lr": args.lr,
+            "loss": [round(epoch.loss, 4) for epoch in history],
+            "top1": measure(network, test, args.chips)[0],
+            "minutes": round((time.perf_counter() - start) / 60, 1),
+            "command": " ".join(["python", *sys.argv]),
+        }
+        torch.save(network.state_dict(), folder / "trained.pt")
+        result_file.write_text(json.dumps({**result, "environment": _common.environment()}, indent=1) + "\n")
+    row = dict(json.loads(result_file.read_text()))
+    if args.measure_on is not None and quantised:
+        row.update(elsewhere(network, folder, args, test))
+    return row
+
+
+def fit(
+    network: Any, loader: BatchLoader, teacher: Any, args: argparse.Namespace, folder: Path, seed: int, bits: int
+) -> list[Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*has no quantised layers", category=cimq.CimqWarning)
-        history = cimq.finetune(
+        return cimq.finetune(
             network,
             loader,
             epochs=args.epochs,
             lr=args.lr,
             teacher=teacher,
             amp=None if args.amp == "none" else args.amp,
-            dampening=1e-3 if label != "fp32" and int(match[2]) <= 3 else 0.0,
+            dampening=1e-3 if bits <= 3 else 0.0,
             checkpoint=folder / "last.pt",
             resume=True,
             seed=seed,
         )
-    result = {
-        "run": label,
-        "seed": seed,
-        "epochs": args.epochs,
-        "lr": args.lr,
-        "loss": [round(epoch.loss, 4) for epoch in history],
-        "top1": cimq.evaluate(network, BatchLoader(test, 250)),
-        "minutes": round((time.perf_counter() - start) / 60, 1),
-        "command": " ".join(["python", *sys.argv]),
-    }
-    result_file.write_text(json.dumps({**result, "environment": _common.environment()}, indent=1) + "\n")
-    return result
+
+
+def measure(network: Any, test: ImageTensors, chips: int) -> tuple[float, float | None]:
+    """Top-1; where cells vary, the mean of the chips, and half of its 95 % interval."""
+    batches = BatchLoader(test, 250)
+    layers = [layer for layer in network.modules() if isinstance(layer, cimq.quantization.QuantLayer)]
+    if not any(layer.hardware.varies for layer in layers):
+        return cimq.evaluate(network, batches), None
+    statistics = cimq.evaluate_chips(network, batches, chips=chips)
+    return statistics.mean, (statistics.high - statistics.low) / 2
+
+
+def elsewhere(network: Any, folder: Path, args: argparse.Namespace, test: ImageTensors) -> dict[str, Any]:
+    """The trained network on the machine of --measure-on, as it is."""
+    file = folder / f"measured-{Path(args.measure_on).stem}.json"
+    if not file.exists():
+        network.load_state_dict(torch.load(folder / "trained.pt", weights_only=True))
+        cimq.quantization.set_hardware(network, args.measure_on)
+        top1, half = measure(network, test, args.chips)
+        found = {"machine": Path(args.measure_on).stem, "top1_there": top1, "half_interval": half}
+        file.write_text(json.dumps({**found, "command": " ".join(["python", *sys.argv])}, indent=1) + "\n")
+    found = dict(json.loads(file.read_text()))
+    found.pop("command")
+    return found
 
 
 def main() -> None:
@@ -121,7 +163,7 @@ def main() -> None:
     test = ImageTensors(test_images[chosen], test_labels[chosen])
     rows = []
     for name in args.runs:
-        rows.append(run(name, args, train, test))
+        rows.append(train_one(name, args, train, test))
         print(f"{name}: {100 * rows[-1]['top1']:.2f} %, {rows[-1]['minutes']} min", file=sys.stderr, flush=True)
     reference = next((row["top1"] for row in rows if row["run"] == "fp32"), None)
     for row in rows:
