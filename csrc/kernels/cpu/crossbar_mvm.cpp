@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <type_traits>
 
@@ -90,7 +91,9 @@ class BlockRunner {
     if (wide_) wide_sums_.resize(size);
     result_.resize(size);
     if (choice.digits == DigitFormat::kGroups) {
-      scratch_.resize(static_cast<std::size_t>(max_rows * DigitBlock::digits_of(plan, cells) * cpu::kScratchPerRow));
+      // Written by the kernels before they read it.
+      const auto bytes = static_cast<std::size_t>(max_rows * DigitBlock::digits_of(plan, cells) * cpu::kScratchPerRow);
+      scratch_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
     }
     if (noise != nullptr) reads_.emplace(plan, cells, *noise, kernel_);
   }
@@ -139,7 +142,7 @@ class BlockRunner {
     args.min_cell = cells_.min_cell();
     args.max_cell = cells_.max_cell();
     args.clips = clips(plan_, slice);
-    args.scratch = scratch_.data();
+    args.scratch = scratch_.get();
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
       if (!reads_ && plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;
       args.cells = cells_.tile(panel, plane, t);
@@ -178,6 +181,12 @@ class BlockRunner {
       const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
       const std::int64_t offset = weight_shift * digits_.applied_sums()[static_cast<std::size_t>(row)];
       T* out = y + row * plan_.outputs + panel * kPanelWidth;
+      if (std::is_same_v<T, float> && digits_.input_shift() == 0) {
+        // One correction for the whole row: a loop over vectors.
+        const auto same = static_cast<float>(-offset);
+        for (int j = 0; j < outputs; ++j) out[j] = static_cast<T>(result[j] + lo_constant + same);
+        continue;
+      }
       for (int j = 0; j < outputs; ++j) {
         const std::int64_t correction = -digits_.input_shift() * weight_sums[j] - offset;
         if constexpr (std::is_same_v<T, float>) {
@@ -199,7 +208,7 @@ class BlockRunner {
   Panel<std::int32_t> sums_;
   Panel<std::int64_t> wide_sums_;
   Panel<Accumulator<T>> result_;
-  std::vector<std::byte> scratch_;
+  std::unique_ptr<std::byte[]> scratch_;
 };
 
 template <typename T>
