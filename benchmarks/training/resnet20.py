@@ -10,7 +10,7 @@ first and the last layer have 8 bits. The test images are measured once per run,
 Through a converter that loses something, and through cells that vary, by a network that was trained for it (`@`) and by
 one that was not (`--measure-on`: every trained network once more on that machine, on --chips chips where cells vary):
 
-    python benchmarks/training/resnet20.py ... fp32 W4A4 W4A4@benchmarks/training/adc_8bit_128rows.yaml
+    python benchmarks/training/resnet20.py ... fp32 W4A4 --measure-on benchmarks/training/adc_8bit_128rows.yaml
     python benchmarks/training/resnet20.py ... W4A4 W4A4@rram-wan2022 --measure-on rram-wan2022
 
 Every run has a folder below --out with its log and a checkpoint per epoch: an interrupted benchmark goes on where it
@@ -51,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/training"))
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--dampening", type=float, default=None, help="of finetune; default: 1e-3 to 3 bits, 0 above")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
     parser.add_argument("--measure-on", metavar="MACHINE", help="preset or file: measures what was trained on it too")
@@ -106,13 +107,14 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
         result_file.write_text(json.dumps({**result, "environment": _common.environment()}, indent=1) + "\n")
     row = dict(json.loads(result_file.read_text()))
     if args.measure_on is not None and quantised:
-        row.update(elsewhere(network, folder, args, test))
+        row.update(elsewhere(network, folder, args, loader, test))
     return row
 
 
 def fit(
     network: Any, loader: BatchLoader, teacher: Any, args: argparse.Namespace, folder: Path, seed: int, bits: int
 ) -> list[Any]:
+    dampening = (1e-3 if bits <= 3 else 0.0) if args.dampening is None else args.dampening
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*has no quantised layers", category=cimq.CimqWarning)
         return cimq.finetune(
@@ -122,7 +124,7 @@ def fit(
             lr=args.lr,
             teacher=teacher,
             amp=None if args.amp == "none" else args.amp,
-            dampening=1e-3 if bits <= 3 else 0.0,
+            dampening=dampening,
             checkpoint=folder / "last.pt",
             resume=True,
             seed=seed,
@@ -139,12 +141,16 @@ def measure(network: Any, test: ImageTensors, chips: int) -> tuple[float, float 
     return statistics.mean, (statistics.high - statistics.low) / 2
 
 
-def elsewhere(network: Any, folder: Path, args: argparse.Namespace, test: ImageTensors) -> dict[str, Any]:
-    """The trained network on the machine of --measure-on, as it is."""
+def elsewhere(
+    network: Any, folder: Path, args: argparse.Namespace, loader: BatchLoader, test: ImageTensors
+) -> dict[str, Any]:
+    """The trained network on the machine of --measure-on: its weights and scales, ranges of converters from data."""
     file = folder / f"measured-{Path(args.measure_on).stem}.json"
     if not file.exists():
         network.load_state_dict(torch.load(folder / "trained.pt", weights_only=True))
         cimq.quantization.set_hardware(network, args.measure_on)
+        if cimq.hardware.resolve(args.measure_on).adc.range in ("calibrated", "learned"):
+            cimq.quantization.calibrate_converters(network, loader)
         top1, half = measure(network, test, args.chips)
         found = {"machine": Path(args.measure_on).stem, "top1_there": top1, "half_interval": half}
         file.write_text(json.dumps({**found, "command": " ".join(["python", *sys.argv])}, indent=1) + "\n")

@@ -24,7 +24,7 @@ product for each layer.
 from __future__ import annotations
 
 from cimq.quantization.attention import QuantMatmul, QuantMultiheadAttention
-from cimq.quantization.calibration import calibrate, reestimate_bn
+from cimq.quantization.calibration import calibrate, calibrate_converters, reestimate_bn
 from cimq.quantization.conversion import convert, layer_outputs
 from cimq.quantization.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLinear
 from cimq.quantization.converted_attention import CrossbarMatmul, CrossbarMultiheadAttention
@@ -57,6 +57,7 @@ __all__ = [
     "QuantMultiheadAttention",
     "adc_diagnostics",
     "calibrate",
+    "calibrate_converters",
     "convert",
     "get_policy",
     "layer_outputs",

@@ -142,6 +142,71 @@ def calibrate(
         layer.ensure_adc_range()
 
 
+@torch.no_grad()
+def calibrate_converters(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    adc_method: str = "percentile",
+    forward_fn: ForwardFn | None = None,
+) -> None:
+    """Finds the converter ranges of a model whose scales stay as they are: a trained one that moved to another machine.
+
+    Args:
+        model: A prepared and calibrated (or trained) model on a machine with calibrated or learned converters; its
+            train/eval mode is kept.
+        loader: Batches; the first is used.
+        adc_method: As in `calibrate`.
+        forward_fn: As in `calibrate`.
+
+    Raises:
+        ValueError: If the loader is empty, no layer's converter takes its range from data, a layer is not called or
+            not calibrated, or its input is not finite; names the layer.
+
+    Example:
+        >>> import torch, cimq
+        >>> x = torch.rand(8, 4)
+        >>> q = cimq.prepare(torch.nn.Linear(4, 2))
+        >>> cimq.calibrate(q, [x])
+        >>> cimq.quantization.set_hardware(
+        ...     q, cimq.Hardware.preset("paper").replace(adc={"bits": 6, "range": "calibrated"}))
+        >>> cimq.quantization.calibrate_converters(q, [x])
+    """
+    if adc_method not in ADC_METHODS:
+        raise ValueError(
+            f"calibrate_converters: adc_method must be one of {', '.join(ADC_METHODS)}, got {adc_method!r}"
+        )
+    layers = [(name, layer) for name, layer in quant_layers(model) if needs_ranges(layer.hardware)]
+    if not layers:
+        raise ValueError("calibrate_converters: no layer's machine has adc.range calibrated or learned")
+    missing = [name for name, layer in layers if layer.act_signed is None]
+    if missing:
+        raise ValueError(f"calibrate_converters: not calibrated: {', '.join(missing)}; call calibrate first")
+    samples = {}
+
+    def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError(
+                f"calibrate_converters: the input of layer {layer.layer_name!r} holds NaN or infinite values"
+            )
+        if isinstance(layer, QuantMatmul):
+            call = {**call, "operand": call["operand"][:1].clone()}
+        if id(layer) not in samples and needs_ranges(layer.hardware):
+            samples[id(layer)] = take_sample(x, call, adc_method)
+        return product()
+
+    with observing(model, observe), kept_random_state(model):
+        for batch in itertools.islice(loader, 1):
+            (forward_fn or default_forward)(model, batch)
+    unused = [name for name, layer in layers if id(layer) not in samples]
+    if unused:
+        raise ValueError(f"calibrate_converters: the loader is empty or does not reach {', '.join(unused)}")
+    for _, layer in layers:
+        layer._adc_sample = samples[id(layer)]
+        layer.forget_adc_ranges()
+        layer.ensure_adc_range()
+
+
 def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:
     values = seen.values()
     scales = []

@@ -21,22 +21,23 @@ CIMQ_HOST_DEVICE constexpr PhiloxKey philox_key(std::uint64_t seed) {
   return {{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)}};
 }
 
+constexpr std::uint32_t kPhiloxMultiplier0 = 0xD2511F53U;
+constexpr std::uint32_t kPhiloxMultiplier1 = 0xCD9E8D57U;
+constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9U;  ///< golden ratio
+constexpr std::uint32_t kPhiloxWeyl1 = 0xBB67AE85U;  ///< sqrt(3) - 1
+constexpr int kPhiloxRounds = 10;
+
 /// Ten rounds. Returns four independent uniform 32-bit words.
 CIMQ_HOST_DEVICE constexpr PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) {
-  constexpr std::uint64_t kMultiplier0 = 0xD2511F53U;
-  constexpr std::uint64_t kMultiplier1 = 0xCD9E8D57U;
-  constexpr std::uint32_t kWeyl0 = 0x9E3779B9U;  // golden ratio
-  constexpr std::uint32_t kWeyl1 = 0xBB67AE85U;  // sqrt(3) - 1
-  constexpr int kRounds = 10;
-  for (int round = 0; round < kRounds; ++round) {
-    const std::uint64_t product0 = kMultiplier0 * counter.word[0];
-    const std::uint64_t product1 = kMultiplier1 * counter.word[2];
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const std::uint64_t product0 = std::uint64_t{kPhiloxMultiplier0} * counter.word[0];
+    const std::uint64_t product1 = std::uint64_t{kPhiloxMultiplier1} * counter.word[2];
     counter = {{static_cast<std::uint32_t>(product1 >> 32) ^ counter.word[1] ^ key.word[0],
                 static_cast<std::uint32_t>(product1),
                 static_cast<std::uint32_t>(product0 >> 32) ^ counter.word[3] ^ key.word[1],
                 static_cast<std::uint32_t>(product0)}};
-    key.word[0] += kWeyl0;
-    key.word[1] += kWeyl1;
+    key.word[0] += kPhiloxWeyl0;
+    key.word[1] += kPhiloxWeyl1;
   }
   return counter;
 }

@@ -67,7 +67,13 @@ CellTables::CellTables(const Hardware& hardware) {
     });
   }
 
-  std::map<std::pair<double, double>, std::shared_ptr<const QuantileTable>> gaussians;  // levels may share a table
+  const auto append = [this](const QuantileTable& table) {
+    if (nodes_.empty()) nodes_.assign(2 * kQuantileNodes, 0);  // the table of certain levels
+    const auto offset = static_cast<std::int32_t>(nodes_.size());
+    nodes_.insert(nodes_.end(), table.nodes().begin(), table.nodes().end());
+    return offset;
+  };
+  std::map<std::pair<double, double>, std::int32_t> gaussians;  // levels may share a table
   for (std::int32_t level = 0; level < levels; ++level) {
     const LevelDistribution d = programmed_level(hardware, level);
     const bool as_programmed = factor == 1.0 && d.shift == 0.0;
@@ -76,17 +82,16 @@ CellTables::CellTables(const Hardware& hardware) {
     const auto fixed = as_programmed ? nominal(level) : static_cast<std::int32_t>(round_half_even(mean));
     const double remainder = as_programmed ? base - base_ : mean - fixed;
     fixed_.push_back(fixed);
-    nodes_.push_back(nullptr);
+    offsets_.push_back(0);
     if (d.sigma <= 0.0) continue;
     if (d.lognormal) {
-      tables_.push_back(std::make_shared<const QuantileTable>(lognormal_table(mean, d.sigma, fixed)));
+      offsets_.back() = append(lognormal_table(mean, d.sigma, fixed));
     } else {
       const double sigma = d.sigma * factor * kConductanceUnit;
-      auto& table = gaussians[{remainder, sigma}];
-      if (!table) table = std::make_shared<const QuantileTable>(QuantileTable::gaussian(remainder, sigma));
-      tables_.push_back(table);
+      std::int32_t& offset = gaussians[{remainder, sigma}];
+      if (offset == 0) offset = append(QuantileTable::gaussian(remainder, sigma));
+      offsets_.back() = offset;
     }
-    nodes_.back() = tables_.back()->nodes().data();
   }
 }
 
@@ -107,9 +112,10 @@ std::int32_t CellTables::largest(std::int32_t level) const {
   for (std::int32_t q = 0; q <= level; ++q) {
     const auto index = static_cast<std::size_t>(q);
     std::int32_t value = fixed_[index];
-    if (nodes_[index] != nullptr) {
+    if (offsets_[index] != 0) {
       // The table of the level ends with the word of all ones; interpolation never leaves its nodes.
-      value += *std::max_element(nodes_[index], nodes_[index] + 2 * kQuantileNodes) / (1 << kQuantileFractionBits) + 1;
+      const std::int32_t* nodes = nodes_.data() + offsets_[index];
+      value += *std::max_element(nodes, nodes + 2 * kQuantileNodes) / (1 << kQuantileFractionBits) + 1;
     }
     value = clamped_conductance(value);
     if (!drift_.empty()) value = drifted_conductance(value, drift_[0].largest());

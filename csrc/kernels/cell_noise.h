@@ -61,7 +61,7 @@ class CellTables {
   /// The tables of `hardware`; built once for machines with the same cells.
   static std::shared_ptr<const CellTables> of(const Hardware& hardware);
 
-  bool programming_varies() const { return !tables_.empty(); }
+  bool programming_varies() const { return !nodes_.empty(); }
   bool stuck() const { return stuck_lrs_ > 0; }
   bool drift_varies() const { return !drift_.empty(); }
   /// What the level conducts where nothing differs from the description.
@@ -75,21 +75,27 @@ class CellTables {
     if (stuck < stuck_lrs_) return top_;
     const auto index = static_cast<std::size_t>(level);
     std::int32_t value = fixed_[index];
-    if (nodes_[index] != nullptr) value += quantile_sample(nodes_[index], programming);
+    if (offsets_[index] != 0) value += quantile_sample(nodes_.data() + offsets_[index], programming);
     value = clamped_conductance(value);
     return drift_.empty() ? value : drifted_conductance(value, drift_[0].sample(drift));
   }
+  /// Tables of all levels, one behind another; the first is that of levels which are certain: zero.
+  const std::vector<std::int32_t>& nodes() const { return nodes_; }
+  /// Where in nodes() the table of each level begins.
+  const std::vector<std::int32_t>& offsets() const { return offsets_; }
+  /// What the sample of each level is added to.
+  const std::vector<std::int32_t>& fixed() const { return fixed_; }
   /// Bound of conductance() for levels up to `level`.
   std::int32_t largest(std::int32_t level) const;
 
  private:
-  std::int32_t base_ = 0;                                     ///< level 0
-  std::int32_t top_ = 0;                                      ///< the top level of the cell
-  std::uint64_t stuck_hrs_ = 0, stuck_lrs_ = 0;               ///< a word below the first: HRS; below the second: LRS
-  std::vector<std::int32_t> fixed_;                           ///< [levels]
-  std::vector<std::shared_ptr<const QuantileTable>> tables_;  ///< of the levels; levels may share one
-  std::vector<const std::int32_t*> nodes_;                    ///< [levels], null where the level is certain
-  std::vector<QuantileTable> drift_;                          ///< none or one: the factor in 2^-kDriftFractionBits
+  std::int32_t base_ = 0;                        ///< level 0
+  std::int32_t top_ = 0;                         ///< the top level of the cell
+  std::uint64_t stuck_hrs_ = 0, stuck_lrs_ = 0;  ///< a word below the first: HRS; below the second: LRS
+  std::vector<std::int32_t> fixed_;              ///< [levels]
+  std::vector<std::int32_t> nodes_;              ///< see nodes(); empty where every level is certain
+  std::vector<std::int32_t> offsets_;            ///< [levels]; levels may share a table
+  std::vector<QuantileTable> drift_;             ///< none or one: the factor in 2^-kDriftFractionBits
 };
 
 /// Conductances of one layer's cells on one chip, before the wires.
@@ -98,6 +104,9 @@ class CellNoise {
   CellNoise(const Hardware& hardware, const MvmOptions& options);
 
   const CellTables& tables() const { return *tables_; }
+  std::uint64_t seed() const { return seed_; }
+  std::uint32_t chip() const { return chip_; }
+  std::uint32_t layer() const { return layer_; }
 
   /// 1/256 level. @param output number within the layer, @param inputs inputs of the matrix
   std::int32_t conductance(std::int32_t level, std::int64_t output, std::int64_t input, std::int64_t inputs, int slice,

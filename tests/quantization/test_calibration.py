@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import cimq
-from cimq.quantization import layer_shapes
+from cimq.quantization import calibrate_converters, layer_shapes, set_hardware
 
 
 def test_finds_signs_and_sets_every_width() -> None:
@@ -132,3 +132,43 @@ def test_reestimated_statistics_are_the_mean_over_batches() -> None:
     with pytest.raises(ValueError, match="loader is empty"):
         cimq.reestimate_bn(q, [])
     torch.testing.assert_close(q.bn1.running_mean, means, rtol=1e-4, atol=1e-5)
+
+
+def test_converter_ranges_of_a_trained_network_on_another_machine() -> None:
+    x = torch.rand(32, 40)
+    machine = cimq.Hardware.preset("paper").replace(rows=16, adc={"bits": 3, "range": "calibrated"})
+    q = cimq.prepare(nn.Sequential(nn.Linear(40, 8)), cimq.Policy.uniform(4, 4), "paper")
+    cimq.calibrate(q, [x])
+    layer = q[0]
+    with torch.no_grad():
+        layer.act_scales.mul_(1.5)  # as training might
+    trained = layer.act_scales.clone()
+    set_hardware(q, machine)
+    with pytest.raises(ValueError, match="calibrate"):
+        q.eval()(x)
+    calibrate_converters(q, [x])
+    assert torch.equal(layer.act_scales, trained)
+    ranges = layer.adc_ranges[layer.weight_bits - 1, layer.act_bits - 1]
+    assert (ranges[1] > 0).any()
+    assert q(x).isfinite().all()
+    before = ranges.clone()
+    calibrate_converters(q, [x], adc_method="mse")
+    assert not torch.equal(before, ranges)
+
+
+def test_converter_ranges_refusals() -> None:
+    x = torch.rand(4, 40)
+    machine = cimq.Hardware.preset("paper").replace(adc={"bits": 6, "range": "calibrated"})
+    q = cimq.prepare(nn.Sequential(nn.Linear(40, 8)), cimq.Policy.uniform(4, 4), machine)
+    with pytest.raises(ValueError, match=r"not calibrated: 0; call calibrate"):
+        calibrate_converters(q, [x])
+    cimq.calibrate(q, [x])
+    with pytest.raises(ValueError, match="adc_method must be one of percentile, mse, got 'max'"):
+        calibrate_converters(q, [x], adc_method="max")
+    with pytest.raises(ValueError, match="the loader is empty or does not reach 0"):
+        calibrate_converters(q, [])
+    with pytest.raises(ValueError, match="input of layer '0' holds NaN"):
+        calibrate_converters(q, [x * float("nan")])
+    set_hardware(q, "paper")
+    with pytest.raises(ValueError, match=r"no layer's machine has adc.range calibrated or learned"):
+        calibrate_converters(q, [x])

@@ -94,7 +94,8 @@ void run_tile(const TileArgs& args) {
 }  // namespace
 
 TileKernels avx512_kernels() {
-  return {"avx512", run_tile<false>, run_tile<true>, scalar_kernels().bits, false, avx512_sum_tables(), true};
+  return {"avx512", run_tile<false>,     run_tile<true>, scalar_kernels().bits,
+          false,    avx512_sum_tables(), true,           avx512_cell_sampler()};
 }
 
 }  // namespace cimq::kernels::cpu

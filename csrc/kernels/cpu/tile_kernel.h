@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/cell_sampler.h"
+
 namespace cimq::kernels::cpu {
 
 constexpr int kPanelWidth = 64;  ///< outputs of a panel: what a kernel keeps in registers, at most
@@ -66,7 +68,8 @@ struct TileKernels {
   TileKernel bits;   ///< single-bit digits and cells
   bool fast_bits;    ///< `bits` beats `bytes`: single-bit cells are packed for it
   SumTables tables = {};
-  bool fast_products = false;  ///< `bytes` beats float32 products of the same layer
+  bool fast_products = false;     ///< `bytes` beats float32 products of the same layer
+  CellSampler sampler = nullptr;  ///< null: cells are sampled one by one
 };
 
 }  // namespace cimq::kernels::cpu

@@ -5,6 +5,7 @@
 
 #include "common/cell_model.h"
 #include "kernels/cell_noise.h"
+#include "kernels/cpu/dispatch.h"
 #include "kernels/ir_drop.h"
 #include "kernels/programmed_cells.h"
 #include "random_case.h"
@@ -61,6 +62,47 @@ TEST_CASE("programmed cells equal the reference for every mix of effects", "[cel
     REQUIRE(*std::min_element(got.begin(), got.end()) >= 0);
   }
   CHECK(compared > 200);
+}
+
+TEST_CASE("every instruction set programs the same chip, however cells are numbered", "[cells]") {
+  // 2^32 blocks of words are passed within the last case's cells; more than 2048 cells; one and two cells per weight.
+  struct Shape {
+    int cell_bits;
+    std::int64_t first_output, outputs, inputs;
+  };
+  for (const Shape& shape : {Shape{1, 0, 5, 3}, Shape{2, 1, 9, 341}, Shape{4, 7, 3, 1000}, Shape{6, 3, 40, 65},
+                             Shape{2, (std::int64_t{1} << 33) / 64 - 3, 8, 64}}) {
+    for (const Mapping mapping : {Mapping::kDifferentialColumn, Mapping::kOffset}) {
+      for (const char* model : {"gaussian", "proportional"}) {
+        Hardware hw;
+        hw.cell_bits = shape.cell_bits;
+        hw.mapping = mapping;
+        hw.cell.programming.model = model;
+        if (hw.cell.programming.model == "gaussian") {
+          hw.cell.programming.sigma_levels = 0.2;
+        } else {
+          hw.cell.programming.sigma_ratio = 0.2;
+        }
+        MvmOptions options;
+        options.weight_bits = 8;
+        options.seed = 0x123456789ABCDEFU;
+        options.chip = 3;
+        options.layer = 4;
+        options.first_output = shape.first_output;
+        const MvmPlan plan = make_mvm_plan(hw, shape.outputs, shape.inputs, options);
+        Random random(5);
+        const auto w = random_weights(random, shape.outputs * shape.inputs, options.weight_bits);
+        const std::vector<std::int16_t> expected = programmed_cells_reference(hw, plan, options, w.data());
+        for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
+          cpu::force_isa(kernels.isa);
+          const std::vector<std::int16_t> got = ProgrammedCells(hw, plan, options, w.data()).values();
+          cpu::force_isa("");
+          INFO(kernels.isa << ", " << static_cast<int>(mapping) << ", " << model << ", cell_bits " << shape.cell_bits);
+          REQUIRE(got == expected);
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("every model's quantiles are those of its formula, out to four sigma", "[cells]") {
