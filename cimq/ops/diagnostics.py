@@ -130,8 +130,8 @@ def crossbar_diagnostics(
     """A crossbar product, and what its converters did in it.
 
     Every conversion is counted: of each sample (or output pixel), output, row tile, input digit and chip, and of both
-    columns of a pair that are converted on their own. Costs about one more product. Counts are exact integers and the
-    same for every instruction set and number of threads.
+    columns of a pair that are converted on their own. Counts are exact integers and the same for every instruction set
+    and number of threads. Counting costs about five products more, twelve where cells vary (docs/performance.md).
 
     Args:
         x_q: Activations `[..., n]`, or `[N, C, H, W]` with a kernel.

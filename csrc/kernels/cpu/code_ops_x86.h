@@ -8,17 +8,20 @@
 namespace cimq::kernels::cpu {
 namespace {
 
-/// Codes as whole float32 numbers, and sums of them as integers.
-template <int kBytes>
-struct CodeOps;
-
-template <>
-struct CodeOps<32> {
+struct CodeSums {
   /// sum + codes * weight: exact, however it is rounded.
   template <typename Floats>
   static Floats add(Floats sum, Floats codes, float weight) {
     return sum + codes * weight;
   }
+};
+
+/// Codes as whole float32 numbers, and sums of them as integers.
+template <int kBytes>
+struct CodeOps;
+
+template <>
+struct CodeOps<32> : CodeSums {
   template <bool kClips, typename Floats, typename Words>
   static Floats codes(Words current, float inv_lsb, const TileArgs& args) {
     __m256 value = _mm256_cvtepi32_ps(reinterpret_cast<__m256i>(current));
@@ -36,12 +39,7 @@ struct CodeOps<32> {
 };
 
 template <>
-struct CodeOps<16> {
-  /// sum + codes * weight: exact, however it is rounded.
-  template <typename Floats>
-  static Floats add(Floats sum, Floats codes, float weight) {
-    return sum + codes * weight;
-  }
+struct CodeOps<16> : CodeSums {
   template <bool kClips, typename Floats, typename Words>
   static Floats codes(Words current, float inv_lsb, const TileArgs& args) {
     __m128 value = _mm_cvtepi32_ps(reinterpret_cast<__m128i>(current));

@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <limits>
+#include <numeric>
 #include <optional>
+#include <vector>
 
 #include "common/error.h"
 #include "kernels/adc.h"
@@ -126,11 +129,13 @@ struct SliceConverter {
   float inv_lsb;
   float code_min;
   float code_max;
+  double level;  ///< levels of one unit of current: a power of two
 };
 
 SliceConverter converter_of(const MvmPlan& plan, int slice) {
   const SlicePlan& s = plan.slices[static_cast<std::size_t>(slice)];
-  return {s.lo * plan.unit(), s.inv_lsb, static_cast<float>(plan.code_min), static_cast<float>(plan.code_max)};
+  return {s.lo * plan.unit(), s.inv_lsb, static_cast<float>(plan.code_min), static_cast<float>(plan.code_max),
+          1.0 / plan.unit()};
 }
 
 void check_scan(const CrossbarMvm& mvm, const std::uint8_t* x, std::int64_t batch, std::uint64_t last_access,
@@ -148,21 +153,65 @@ void for_each_block(std::int64_t begin, std::int64_t end, std::int64_t block, co
   for (std::int64_t first = begin; first < end; first += block) run(first, std::min(block, end - first));
 }
 
-void count_row(const MvmPlan& plan, const SlicePlan& slice, const SliceConverter& adc, const std::int32_t* currents,
-               int outputs, SliceConversions& counts) {
-  const double unit = plan.unit();
-  for (int o = 0; o < outputs; ++o) {
-    const AdcConversion found = adc_convert(currents[o] - adc.lo, adc.inv_lsb, adc.code_min, adc.code_max);
-    const auto code = static_cast<std::int32_t>(found.code);
-    ++counts.codes[static_cast<std::size_t>(code - plan.code_min)];
-    counts.clipped_low += found.below ? 1 : 0;
-    counts.clipped_high += found.above ? 1 : 0;
-    counts.lowest = std::min<std::int64_t>(counts.lowest, currents[o]);
-    counts.highest = std::max<std::int64_t>(counts.highest, currents[o]);
-    const double error = slice.lo + slice.lsb * code - currents[o] / unit;
-    counts.squared_error += error * error;
-  }
+/// `times` conversions of one current. Returns their sum of squared errors.
+double count_current(const MvmPlan& plan, const SlicePlan& slice, const SliceConverter& adc, std::int32_t current,
+                     std::int64_t times, SliceConversions& counts) {
+  const AdcConversion found = adc_convert(current - adc.lo, adc.inv_lsb, adc.code_min, adc.code_max);
+  const auto code = static_cast<std::int32_t>(found.code);
+  counts.codes[static_cast<std::size_t>(code - plan.code_min)] += times;
+  counts.clipped_low += found.below ? times : 0;
+  counts.clipped_high += found.above ? times : 0;
+  counts.lowest = std::min<std::int64_t>(counts.lowest, current);
+  counts.highest = std::max<std::int64_t>(counts.highest, current);
+  const double error = slice.lo + slice.lsb * code - current * adc.level;
+  return static_cast<double>(times) * (error * error);
 }
+
+/// The conversions of a line of outputs, one by one.
+void count_line(const MvmPlan& plan, const SlicePlan& slice, const SliceConverter& adc, const std::int32_t* currents,
+                int outputs, SliceConversions& counts) {
+  std::array<double, 4> errors{};  // sums that do not wait for each other
+  for (int o = 0; o < outputs; ++o) {
+    errors[static_cast<std::size_t>(o) % errors.size()] += count_current(plan, slice, adc, currents[o], 1, counts);
+  }
+  counts.squared_error += (errors[0] + errors[1]) + (errors[2] + errors[3]);
+}
+
+/// How often each current occurred, where there are few different ones: everything else follows from that.
+class CurrentHistogram {
+ public:
+  /// Different currents from which on they are looked at one by one.
+  static constexpr std::int64_t kMost = std::int64_t{1} << 16;
+
+  explicit CurrentHistogram(const MvmPlan& plan)
+      : largest_(static_cast<std::int32_t>(plan.largest_current)),
+        times_(kCopies * static_cast<std::size_t>(2 * plan.largest_current + 1)) {}
+
+  static bool suits(const MvmPlan& plan) { return !plan.fractional && 2 * plan.largest_current < kMost; }
+
+  void add(const std::int32_t* currents, int outputs) {
+    // Equal currents follow each other often (zeros): neighbours count in copies of their own.
+    for (int o = 0; o < outputs; ++o) {
+      ++times_[kCopies * static_cast<std::size_t>(currents[o] + largest_) + static_cast<std::size_t>(o) % kCopies];
+    }
+  }
+
+  /// Calls count(current, times) for every current that occurred.
+  template <typename Count>
+  void for_each(const Count& count) const {
+    for (std::size_t j = 0; j < times_.size(); j += kCopies) {
+      const auto first = times_.begin() + static_cast<std::ptrdiff_t>(j);
+      const std::int64_t times = std::accumulate(first, first + kCopies, std::int64_t{0});
+      if (times > 0) count(static_cast<std::int32_t>(j / kCopies) - largest_, times);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kCopies = 4;
+
+  std::int32_t largest_;
+  std::vector<std::int64_t> times_;
+};
 
 /// The digits of one row: passing digit weights and step terms are added to `passed` and `step`.
 void add_digits(const MvmPlan& plan, const SliceConverter& adc, const std::int32_t* currents, int width, Lanes& passed,
@@ -190,21 +239,35 @@ std::vector<SliceConversions> count_conversions(const CrossbarMvm& mvm, const st
   std::vector<SliceConversions> counts(static_cast<std::size_t>(plan.n_w));
   for (SliceConversions& slice : counts) slice.codes.assign(static_cast<std::size_t>(plan.levels), 0);
   if (batch == 0) return counts;
-  std::vector<bool> started(counts.size(), false);
+  for (SliceConversions& slice : counts) {
+    slice.lowest = std::numeric_limits<std::int64_t>::max();
+    slice.highest = std::numeric_limits<std::int64_t>::min();
+  }
+  std::vector<CurrentHistogram> histograms;
+  if (CurrentHistogram::suits(plan)) histograms.assign(counts.size(), CurrentHistogram(plan));
   const std::int64_t block = std::min(batch, DigitBlock::rows_per_block(plan, mvm.cells()));
   CurrentScan scan(mvm, block);
   for_each_block(0, batch, block, [&](std::int64_t first, std::int64_t rows) {
     scan.run(x + first * plan.inputs, rows, first_access + static_cast<std::uint64_t>(first),
              [&](const TileCurrents& tile) {
                const auto s = static_cast<std::size_t>(mvm.cells().planes()[tile.plane].slice);
-               if (!started[s]) counts[s].lowest = counts[s].highest = tile.currents[0];
-               started[s] = true;
                const SliceConverter adc = converter_of(plan, static_cast<int>(s));
                for (std::int64_t j = 0; j < rows * plan.n_x; ++j) {
-                 count_row(plan, plan.slices[s], adc, tile.currents + j * tile.width, tile.outputs, counts[s]);
+                 const std::int32_t* currents = tile.currents + j * tile.width;
+                 if (!histograms.empty()) {
+                   histograms[s].add(currents, tile.outputs);
+                 } else {
+                   count_line(plan, plan.slices[s], adc, currents, tile.outputs, counts[s]);
+                 }
                }
              });
   });
+  for (std::size_t s = 0; s < histograms.size(); ++s) {
+    const SliceConverter adc = converter_of(plan, static_cast<int>(s));
+    histograms[s].for_each([&](std::int32_t current, std::int64_t times) {
+      counts[s].squared_error += count_current(plan, plan.slices[s], adc, current, times, counts[s]);
+    });
+  }
   return counts;
 }
 

@@ -76,15 +76,17 @@ std::vector<std::int16_t> programmed_cells_reference(const Hardware& hardware, c
       }
     }
   }
+  std::vector<std::int16_t> values;
+  values.reserve(cells.size());
   const IrDrop drop = IrDrop::of(hardware);
+  if (!drop.any()) {
+    for (const Cell& cell : cells) values.push_back(cell.conductance);
+    return values;
+  }
   const std::int64_t tile_rows =
       plan.mapping == Mapping::kDifferentialRow ? 2 * plan.inputs_per_tile : plan.inputs_per_tile;
   const Array array(cells, tile_rows, hardware.cols);
-  std::vector<std::int16_t> values;
-  values.reserve(cells.size());
-  for (const Cell& cell : cells) {
-    values.push_back(drop.any() ? array.after_wires(drop, cell) : cell.conductance);
-  }
+  for (const Cell& cell : cells) values.push_back(array.after_wires(drop, cell));
   return values;
 }
 
