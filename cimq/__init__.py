@@ -28,6 +28,7 @@ _PUBLIC = {
     "evaluate": "cimq.training",
     "evaluate_chips": "cimq.training",
     "chip_statistics": "cimq.training",
+    "doctor": "cimq.training",
     "search": "cimq.policy_search",
     "SearchResult": "cimq.policy_search",
     "export": "cimq.bundle",

@@ -71,7 +71,7 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
         names["forward"] = "forward_fn"
         for key in (*_FACTORIES, *_FUNCTIONS):
             if key in content:
-                function = _function(content[key], key, folder)
+                function = named_function(content[key], key, folder)
                 arguments[names.get(key, key)] = function() if key in _FACTORIES else function
         return arguments
     except ValueError as error:
@@ -108,7 +108,12 @@ def _hardware(content: Any, folder: Path) -> Hardware:
     )
 
 
-def _function(text: Any, key: str, folder: Path) -> Callable[..., Any]:
+def named_function(text: Any, key: str, folder: Path) -> Callable[..., Any]:
+    """The function that "package.module:function" names; modules are looked for in `folder` too.
+
+    Raises:
+        ValueError: If the text has another form, or there is no such module or function; names `key`.
+    """
     parts = text.split(":") if isinstance(text, str) else []
     if len(parts) != 2 or not all(parts):
         raise ValueError(f'{key} must have the form "package.module:function", got {json.dumps(text, default=str)}')

@@ -1,0 +1,46 @@
+"""`cimq doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cimq.cli.user_errors import one_sentence
+
+
+@one_sentence
+def command(
+    model: Annotated[str, typer.Option("--model", help="package.module:factory of an nn.Module, prepared or not.")],
+    data: Annotated[str, typer.Option("--data", help="package.module:factory of an iterable of batches.")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="Policy file, for a model that is not prepared.")
+    ] = None,
+    hardware: Annotated[
+        str | None, typer.Option("--hardware", help="Preset or file, for a model that is not prepared.")
+    ] = None,
+    batches: Annotated[int, typer.Option("--batches", min=1, help="Batches to use at most.")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print rows, converters and findings as JSON.")] = False,
+) -> None:
+    """Tell per layer where a quantised model loses accuracy, and what to change.
+
+    A model that is not prepared is prepared for --policy (default: 8 bits) and --hardware (default: paper) and
+    calibrated with the data. Modules are looked for in the present folder and on the Python path.
+    """
+    import cimq
+    from cimq.cli.search_config import named_function
+    from cimq.quantization import QuantLayer
+
+    network: Any = named_function(model, "--model", Path.cwd())()
+    batches_of_data: Any = list(named_function(data, "--data", Path.cwd())())
+    prepared = any(isinstance(module, QuantLayer) for module in network.modules())
+    if prepared and (policy is not None or hardware is not None):
+        raise ValueError("doctor: --policy and --hardware are for a model that is not prepared; this one is")
+    if not prepared:
+        chosen = cimq.Policy.uniform(8, 8) if policy is None else cimq.Policy.load(policy)
+        network = cimq.prepare(network, chosen, hardware or "paper")
+        cimq.calibrate(network, batches_of_data, batches=batches)
+    found = cimq.doctor(network, batches_of_data, batches=batches)
+    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found))
