@@ -24,6 +24,7 @@ from cimq.hardware import Cell, Hardware, Wires
 from cimq.policy import Policy
 from cimq.quantization import convert, layer_outputs, quant_layers
 from cimq.quantization.converted import CrossbarLayer
+from cimq.quantization.parallel import unwrapped
 
 
 def export(
@@ -98,6 +99,7 @@ def _checked_input(sample_input: Any) -> Tensor:
 def _converted(model: Any, x: Tensor) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"export: model must be a torch.nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
     if any(value.device.type != "cpu" for value in [*model.parameters(), *model.buffers()]):
         model = copy.deepcopy(model).cpu()
     network: nn.Module = model

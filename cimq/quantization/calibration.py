@@ -16,6 +16,7 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.inspection import observing, products_per_sample, quant_layers
 from cimq.quantization.offsets import offset_scales
+from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
 
@@ -73,7 +74,8 @@ def calibrate(
             without targets is passed as keyword arguments).
 
     Raises:
-        ValueError: If the loader is empty, a layer is never called, or its input is not finite; names the layer.
+        ValueError: If the loader is empty, a layer is never called, or its input is not finite; names the layer. For a
+            model in DistributedDataParallel: calibrate before, so that all processes have the same scales.
 
     Example:
         >>> import torch, cimq
@@ -88,6 +90,8 @@ def calibrate(
         raise ValueError(f"calibrate: adc_method must be one of {', '.join(ADC_METHODS)}, got {adc_method!r}")
     if batches < 1:
         raise ValueError(f"calibrate: batches must be at least 1, got {batches}")
+    refuse_distributed(model, "calibrate")
+    model = unwrapped(model)
     layers = quant_layers(model)
     samples: dict[int, _Samples] = {}
     operands: dict[int, _Samples] = {}  # what attention writes to crossbars
@@ -230,14 +234,17 @@ def reestimate_bn(
     "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are.
 
     Args:
-        model: Any model; batch normalisations in it that are frozen (`track_running_stats=False`) are left alone.
+        model: Any model; in DistributedDataParallel every process must call this, each with its part of the data, and
+            all get the mean over all batches. Batch normalisations in it that are frozen
+            (`track_running_stats=False`) are left alone.
         loader: Batches; see `calibrate`.
-        batches: How many to use at most.
+        batches: How many to use at most (of each process).
         forward_fn: See `calibrate`.
 
     Raises:
         ValueError: If the loader is empty.
     """
+    shared, model = model, unwrapped(model)
     norms = [
         module
         for module in model.modules()
@@ -273,3 +280,14 @@ def reestimate_bn(
             module.training = training
     if used == 0:
         raise ValueError("reestimate_bn: the loader is empty")
+    if is_distributed(shared):
+        for norm in norms:
+            _mean_over_processes(shared, norm, used)
+
+
+def _mean_over_processes(model: nn.Module, norm: Any, used: int) -> None:
+    (total,) = sums_over_processes(model, used)
+    for statistics in (norm.running_mean, norm.running_var):
+        sums = sums_over_processes(model, *(used * statistics.double()).tolist())
+        statistics.copy_(torch.tensor(sums, dtype=torch.float64) / total)
+    norm.num_batches_tracked.fill_(int(total))

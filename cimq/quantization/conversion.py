@@ -28,6 +28,7 @@ from cimq.quantization.graph_module import ConvertedModel
 from cimq.quantization.inspection import quant_layers, run_sample
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.normal_form import normalise
+from cimq.quantization.parallel import unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.tracing import LeafTracer, followers, record_shapes, trace, traceable_subclasses
 
@@ -40,7 +41,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     its own forward, with its layers replaced and nothing folded; a warning says so.
 
     Args:
-        model: A prepared and calibrated model; it is not changed.
+        model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel the model inside.
         sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it, and
             adaptive pooling to more than 1x1 becomes plain pooling for inputs of this size.
 
@@ -59,6 +60,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         >>> bool(torch.equal(cimq.convert(q)(x), q(x)))
         True
     """
+    model = unwrapped(model)
     for _, layer in quant_layers(model):
         layer.act_limits()
     work = copy.deepcopy(model).eval()

@@ -22,6 +22,7 @@ from cimq.quantization.adc_ranges import check_adc_grad
 from cimq.quantization.attention import quantise_attention, why_not
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
 from cimq.quantization.layers import quant_class
+from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.tracing import followers, trace
 
@@ -83,8 +84,8 @@ def prepare(
 
     Raises:
         TypeError: If `model` is no nn.Module.
-        ValueError: If nothing can be quantised, a pattern of `exclude` matches nothing, the model is prepared already,
-            or the policy does not fit; names what is wrong.
+        ValueError: If nothing can be quantised, a pattern of `exclude` matches nothing, the model is prepared already
+            or in DistributedDataParallel, or the policy does not fit; names what is wrong.
 
     Example:
         >>> import torch, cimq
@@ -95,6 +96,7 @@ def prepare(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"prepare takes an nn.Module, got {type(model).__name__}")
+    refuse_distributed(model, "prepare")
     if any(isinstance(module, QuantLayer) for module in model.modules()):
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
     machine = resolve(hardware)

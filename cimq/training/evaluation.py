@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
+from cimq.quantization.parallel import unwrapped
 from cimq.training.progress import progress_bar
 
 MetricFn = Callable[[Any, Any], Any]
@@ -54,7 +55,7 @@ def evaluate(
     """Mean of a metric over the samples of a loader, in evaluation and without gradients.
 
     Args:
-        model: Any model; its train/eval mode is kept.
+        model: Any model; its train/eval mode is kept. In DistributedDataParallel every process measures its own loader.
         loader: Batches `(x, target)`, a list or a dict.
         metric_fn: `metric_fn(output, target)`, the mean over a batch; default: top-1 accuracy, 0 to 1.
         forward_fn: `forward_fn(model, batch)` gives the output; see `calibrate`.
@@ -73,6 +74,23 @@ def evaluate(
         >>> cimq.evaluate(torch.nn.Identity(), [(torch.eye(3), torch.tensor([0, 1, 0]))])
         0.6666666865348816
     """
+    total, count = measure(model, loader, metric_fn, forward_fn=forward_fn, batches=batches, progress=progress)
+    if count == 0:
+        raise ValueError("evaluate: the loader is empty")
+    return total / count
+
+
+def measure(
+    model: nn.Module,
+    loader: Iterable[Any],
+    metric_fn: MetricFn | None,
+    *,
+    forward_fn: ForwardFn | None,
+    batches: int | None = None,
+    progress: bool | None,
+) -> tuple[float, int]:
+    """What `evaluate` divides: the sum of a metric over samples, and their number."""
+    model = unwrapped(model)  # a distributed one would wait for the other processes
     metric = metric_fn or top1
     forward = forward_fn or default_forward
     modes = [(module, module.training) for module in model.modules()]
@@ -90,9 +108,7 @@ def evaluate(
     finally:
         for module, training in modes:
             module.training = training
-    if count == 0:
-        raise ValueError("evaluate: the loader is empty")
-    return total / count
+    return total, count
 
 
 def batch_size(batch: Any) -> int:

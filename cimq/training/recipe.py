@@ -18,9 +18,10 @@ from cimq.errors import CimqWarning
 from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
 from cimq.quantization.calibration import reestimate_bn
 from cimq.quantization.inspection import param_groups
+from cimq.quantization.parallel import is_first, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
-from cimq.training.evaluation import MetricFn, batch_size, evaluate
+from cimq.training.evaluation import MetricFn, batch_size, measure
 from cimq.training.losses import cross_entropy, damping, distillation
 from cimq.training.progress import progress_bar
 
@@ -94,8 +95,12 @@ def finetune(
     are measured anew at the end. An interruption (Ctrl-C) is passed on; with `checkpoint`, training then goes on from
     the last whole epoch (`resume=True`) exactly as if it had not been interrupted.
 
+    A model in DistributedDataParallel: every process calls `finetune` with its part of the data (a `DistributedSampler`
+    is told the epoch); losses, the metric and the batch statistics at the end are those of all processes, and the first
+    of them writes `checkpoint`, which holds the model without its wrapper. All draw the same random numbers.
+
     Args:
-        model: A prepared, calibrated model (may be wrapped in DistributedDataParallel); changed in place.
+        model: A prepared, calibrated model, in DistributedDataParallel or not; changed in place.
         loader: Batches `(x, target)`, a list or a dict; see `calibrate`.
         epochs: Times through the loader.
         lr: Learning rate at the start; scales get a tenth.
@@ -113,7 +118,7 @@ def finetune(
         amp: None, "bf16" or "fp16": automatic mixed precision; scales stay float32.
         max_grad_norm: Gradients are scaled down to this norm.
         bn_batches: Batches for the batch statistics at the end; 0 leaves them alone.
-        checkpoint: File that is written after each epoch.
+        checkpoint: File that is written after each epoch; with several processes, one that all of them can read.
         resume: Goes on from `checkpoint` if it is there.
         seed: Of shuffling, dropout and cell variation; the user's random state is left as it was.
         progress: Shows a bar; None: where standard error is a terminal.
@@ -122,8 +127,8 @@ def finetune(
         One `Epoch` per epoch.
 
     Raises:
-        ValueError: For impossible arguments, an empty loader, a model that is not calibrated, or a loss that is no
-            longer finite (names the first layer whose output is not finite).
+        ValueError: For impossible arguments, an empty loader, a model that is not calibrated, a loss that is no longer
+            finite (names the first layer whose output is not finite), or a checkpoint that not all processes find.
 
     Example:
         >>> import torch, cimq
@@ -144,7 +149,7 @@ def finetune(
         dampening=dampening,
         amp=None if amp is None else _AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
-        progress=progress,
+        progress=progress if is_first(model) else False,
     )
     if not any(isinstance(module, QuantLayer) for module in model.modules()):
         warnings.warn(
@@ -156,18 +161,18 @@ def finetune(
     was_training = model.training
     with kept_random_state(model, seed), _teaching(teacher):
         if resume and checkpoint is not None and Path(checkpoint).is_file():
-            history = _load(Path(checkpoint), model, optimizer, scaler)
+            history = _load(Path(checkpoint), unwrapped(model), optimizer, scaler)
+        _check_same_start(model, len(history))
         if not was_training:
             model.train()
         try:
             for number in range(len(history) + 1, epochs + 1):
                 loss = _train_epoch(model, loader, recipe, optimizer, scaler, number)
-                metric = None
-                if val_loader is not None:
-                    metric = evaluate(model, val_loader, metric_fn, forward_fn=forward_fn, progress=progress)
+                metric = _metric(model, val_loader, metric_fn, forward_fn, recipe.progress)
                 history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
-                if checkpoint is not None:
-                    _save(Path(checkpoint), model, optimizer, scaler, history)
+                if checkpoint is not None and is_first(model):
+                    _save(Path(checkpoint), unwrapped(model), optimizer, scaler, history)
+                sums_over_processes(model, 0.0)  # the file is there before another process looks for it
         finally:
             if not was_training:
                 model.eval()
@@ -189,6 +194,33 @@ def _check_arguments(
         raise ValueError(f"finetune: distill_weight must lie in 0..1, got {distill_weight}")
     if resume and checkpoint is None:
         raise ValueError("finetune: resume needs checkpoint, the file to go on from")
+
+
+def _check_same_start(model: nn.Module, epochs: int) -> None:
+    """All processes must go on from the same epoch."""
+    processes, total = sums_over_processes(model, 1.0, epochs)
+    if total != processes * epochs:
+        raise ValueError(
+            f"finetune: this process goes on after epoch {epochs}, others after another one; checkpoint must be a file "
+            "that all processes can read"
+        )
+
+
+def _metric(
+    model: nn.Module,
+    val_loader: Iterable[Any] | None,
+    metric_fn: MetricFn | None,
+    forward_fn: ForwardFn | None,
+    progress: bool | None,
+) -> float | None:
+    """Over the samples of all processes; None if none has a loader."""
+    total, count = 0.0, 0.0
+    if val_loader is not None:
+        total, count = measure(model, val_loader, metric_fn, forward_fn=forward_fn, progress=progress)
+        if count == 0:
+            raise ValueError("finetune: val_loader is empty")
+    total, count = sums_over_processes(model, total, count)
+    return total / count if count else None
 
 
 @contextlib.contextmanager
@@ -225,7 +257,7 @@ def _train_epoch(
             _set_rates(optimizer, 0.5 * (1 + math.cos(math.pi * done)))
             loss = _loss(model, batch, recipe, done)
             if not bool(torch.isfinite(loss)):
-                cause = first_non_finite(model, batch, recipe.forward_fn)
+                cause = first_non_finite(unwrapped(model), batch, recipe.forward_fn)
                 raise ValueError(
                     f"finetune: the loss is {loss.item()} in epoch {number}, step {step + 1}; {cause}. A lower lr "
                     f"(now {recipe.lr}) or max_grad_norm may help"
@@ -243,7 +275,8 @@ def _train_epoch(
             bar.set_postfix(loss=f"{total / count:.4f}", refresh=False)
     if count == 0:
         raise ValueError("finetune: the loader is empty")
-    return total / count
+    total, samples = sums_over_processes(model, total, count)
+    return total / samples
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import cimq
+
 SCRIPT = """
 import os, sys
 import torch, torch.nn.functional as F
@@ -25,10 +27,20 @@ cimq.calibrate(model, [x[0]])
 if world > 1:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     model = nn.parallel.DistributedDataParallel(model)
+    for call in (lambda: cimq.calibrate(model, [x[0]]), lambda: cimq.prepare(model)):
+        try:
+            call()
+        except ValueError as error:
+            assert "Prepare and calibrate the model first, then wrap it" in str(error)
+        else:
+            raise AssertionError("a distributed model was not refused")
 data = [(batch[rank::world], y[rank::world]) for batch in x]
-history = cimq.finetune(model, data, epochs=2, lr=0.05, progress=False)
+history = cimq.finetune(
+    model, data, epochs=2, lr=0.05, val_loader=data, checkpoint=f"{folder}/{world}.ckpt", progress=False
+)
 inner = model.module if world > 1 else model
-torch.save(([epoch.loss for epoch in history], inner.state_dict()), f"{folder}/{world}-{rank}.pt")
+curves = [epoch.loss for epoch in history], [epoch.metric for epoch in history]
+torch.save((*curves, inner.state_dict()), f"{folder}/{world}-{rank}.pt")
 """
 
 
@@ -48,10 +60,25 @@ def run(world: int, folder: Path) -> None:
 def test_two_gloo_processes_train_as_one_with_the_double_batch(tmp_path: Path) -> None:
     run(1, tmp_path)
     run(2, tmp_path)
-    one_loss, one = torch.load(tmp_path / "1-0.pt")
+    one_loss, one_metric, one = torch.load(tmp_path / "1-0.pt")
     parts = [torch.load(tmp_path / f"2-{rank}.pt") for rank in range(2)]
-    mean_loss = [sum(pair) / 2 for pair in zip(*(losses for losses, _ in parts), strict=True)]
-    assert mean_loss == pytest.approx(one_loss, rel=1e-3)
+    for losses, metrics, _ in parts:  # of both processes' samples, in both
+        assert losses == pytest.approx(one_loss, rel=1e-3)
+        assert metrics == pytest.approx(one_metric, abs=0.02)
+    assert parts[0][:2] == parts[1][:2]
     for name, value in one.items():
-        assert torch.equal(parts[0][1][name], parts[1][1][name])
-        torch.testing.assert_close(parts[0][1][name], value, rtol=1e-3, atol=1e-4)
+        assert torch.equal(parts[0][2][name], parts[1][2][name])
+        torch.testing.assert_close(parts[0][2][name], value, rtol=1e-3, atol=1e-4)
+    saved = [torch.load(tmp_path / f"{world}.ckpt", weights_only=False)["model"] for world in (1, 2)]
+    assert saved[0].keys() == saved[1].keys()  # without the wrapper
+
+
+def test_data_parallel_models_are_taken_as_the_model_inside() -> None:
+    torch.manual_seed(0)
+    x, y = torch.rand(16, 8), torch.arange(16) % 4
+    model = torch.nn.DataParallel(cimq.prepare(torch.nn.Sequential(torch.nn.Linear(8, 4)), cimq.Policy.uniform(4, 4)))
+    cimq.calibrate(model, [x])
+    assert len(cimq.finetune(model, [(x, y)], epochs=1, lr=0.1, progress=False)) == 1
+    accuracy = cimq.evaluate(model, [(x, y)])
+    assert accuracy == cimq.evaluate(model.module, [(x, y)])
+    assert accuracy == cimq.evaluate(cimq.convert(model, sample_input=x), [(x, y)])
