@@ -4,10 +4,10 @@
     python examples/ddp.py --out runs/ddp                                      # one process
 
 On scikit-learn's handwritten digits, in seconds; gloo on CPUs, nccl where there is CUDA. `--batch-size` counts the
-images of all processes, so that the losses do not depend on how many there are (up to float32 rounding, which now and
-then moves a weight to the next integer): the network has no batch normalisation, whose statistics would be those of a
-process's own share of the batch. Networks that have one train just as well; call `cimq.reestimate_bn(distributed,
-loader)` in every process at the end, which takes the mean over all.
+images of all processes, so that the losses do not depend on how many there are (up to float32 rounding): the network
+has no batch normalisation, whose statistics would be those of a process's own share of the batch. Networks that have
+one train just as well; call `cimq.reestimate_bn(distributed, loader)` in every process at the end, which takes the mean
+over all.
 
 The order matters: prepare, calibrate (once, in the first process), hand its scales to the others, and only then wrap.
 `cimq.finetune(distributed, loader, ...)` may stand in the place of this loop.
