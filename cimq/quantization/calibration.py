@@ -281,12 +281,12 @@ def reestimate_bn(
     if used == 0:
         raise ValueError("reestimate_bn: the loader is empty")
     if is_distributed(shared):
+        (total,) = sums_over_processes(shared, used)
         for norm in norms:
-            _mean_over_processes(shared, norm, used)
+            _mean_over_processes(shared, norm, used, total)
 
 
-def _mean_over_processes(model: nn.Module, norm: Any, used: int) -> None:
-    (total,) = sums_over_processes(model, used)
+def _mean_over_processes(model: nn.Module, norm: Any, used: int, total: float) -> None:
     for statistics in (norm.running_mean, norm.running_var):
         sums = sums_over_processes(model, *(used * statistics.double()).tolist())
         statistics.copy_(torch.tensor(sums, dtype=torch.float64) / total)
