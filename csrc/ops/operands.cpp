@@ -112,8 +112,8 @@ CIMQ_TARGET_REGION_END
 /// float_some() without a target for what training passes, in wider vectors where there are some.
 Found look_at(const float* source, std::int64_t begin, std::int64_t end, const IntegerRange& range) {
 #if defined(__x86_64__)
-  static const bool wide = __builtin_cpu_supports("avx2") != 0;
-  if (wide) return look_at_avx2(source, begin, end, range);
+  static const bool kWide = __builtin_cpu_supports("avx2") != 0;
+  if (kWide) return look_at_avx2(source, begin, end, range);
 #endif
   return float_some(source, begin, end, range, nullptr);
 }
