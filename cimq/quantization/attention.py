@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cimq import ops
 from cimq.quantization.adc_ranges import AdcSample
+from cimq.quantization.cell_moments import weight_moments
 from cimq.quantization.layers import BorrowedLinear
 from cimq.quantization.offsets import fake_quantize_offset
 from cimq.quantization.products import fake_quantize_act, integers_of_grid, matmul_product
@@ -52,7 +53,9 @@ class QuantMatmul(QuantLayer):
     def set_operand_scales(self, values: Tensor) -> None:
         """Scales of all widths for a sample [1, n] of what is written to the crossbars."""
         for bits in range(1, MAX_BITS + 1):
-            self.weight_scales[bits - 1].copy_(mse_scales(values, *weight_range(bits), binary=bits == 1))
+            moments = weight_moments(self.training_hardware or self.hardware, bits)
+            found = mse_scales(values, *weight_range(bits), binary=bits == 1, moments=moments)
+            self.weight_scales[bits - 1].copy_(found)
             self._scaled_widths.add(bits)
 
     def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:

@@ -25,6 +25,7 @@ from cimq.quantization.adc_ranges import (
     needs_ranges,
     trained_step,
 )
+from cimq.quantization.cell_moments import weight_moments
 from cimq.quantization.exact import folded_norm
 from cimq.quantization.offsets import fake_quantize_offset, quantize_offset, zero_correction, zero_point
 from cimq.quantization.products import (
@@ -207,11 +208,12 @@ class QuantLayer(nn.Module):
 
     @torch.no_grad()
     def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
-        """Searches the weight scale of this width unless it is there (or `again`)."""
+        """Searches the best weight scale for the machine's cells, unless this width has one (or `again`)."""
         if bits in self._scaled_widths and not again:
             return
         rows = self.weight_scales.shape[1]
-        found = mse_scales(self.weight.reshape(rows, -1), *weight_range(bits), binary=bits == 1)
+        moments = weight_moments(self.training_hardware or self.hardware, bits)
+        found = mse_scales(self.weight.reshape(rows, -1), *weight_range(bits), binary=bits == 1, moments=moments)
         self.weight_scales[bits - 1].copy_(found)
         self._scaled_widths.add(bits)
 

@@ -32,8 +32,13 @@ def act_range(bits: int, signed: bool) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def mse_scales(values: Tensor, qmin: int, qmax: int, *, binary: bool = False) -> Tensor:
+def mse_scales(
+    values: Tensor, qmin: int, qmax: int, *, binary: bool = False, moments: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Per row, the scale s that minimises sum((v - s * clamp(rint(v / s), qmin, qmax))^2).
+
+    With `moments` the expectation of the same where the integers are held by cells that vary: more values are then cut
+    off, as what is left is larger against the variation.
 
     A geometric grid below the scale that clips nothing, then a finer grid around its best. The error of a candidate
     comes from sorted values and their prefix sums, so its cost does not grow with the number of values.
@@ -43,6 +48,7 @@ def mse_scales(values: Tensor, qmin: int, qmax: int, *, binary: bool = False) ->
         qmin: Smallest integer.
         qmax: Largest integer.
         binary: The integers are -1 and +1 alone; the optimum is then mean(|v|) (Rastegari et al., 2016).
+        moments: Mean and mean square of what is held for each of qmin..qmax, see `weight_moments`.
 
     Returns:
         Scales, float32 [rows], positive. A row of zeros gets the mean scale of the other rows (1 if there is none).
@@ -53,31 +59,44 @@ def mse_scales(values: Tensor, qmin: int, qmax: int, *, binary: bool = False) ->
     """
     values = values.detach().to(torch.float32)
     if binary:
-        return _fill_empty_rows(values.abs().mean(dim=1))
+        scales = values.abs().mean(dim=1)
+        if moments is not None:
+            mean, square = (m.to(values.device) for m in moments)
+            # sum(v * m(v)) / sum(q(v)): the least squares of v against s * held, with the sign of v written to the cell
+            held = torch.where(values > 0, mean[-1], mean[0])
+            power = torch.where(values > 0, square[-1], square[0])
+            scales = ((values * held).sum(dim=1) / power.sum(dim=1)).clamp_min(0).float()
+        return _fill_empty_rows(scales)
     low = values.amin(dim=1)
     high = values.amax(dim=1)
     largest = high / max(qmax, 1)
     if qmin < 0:
         largest = torch.maximum(largest, low / qmin)
-    if qmin == -qmax:  # symmetric: half of the boundaries do
-        values, qmin = values.abs(), 0
+    if moments is None:
+        if qmin == -qmax:  # symmetric: half of the boundaries do
+            values, qmin = values.abs(), 0
+        exact = torch.arange(qmin, qmax + 1, dtype=torch.float64)
+        moments = exact, exact * exact
     ordered = values.sort(dim=1).values.contiguous()
     sums = torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0))
     usable = largest.clamp_min(torch.finfo(torch.float32).tiny)
 
     coarse = torch.logspace(-1.7, 0.0, 16, dtype=torch.float64)
-    best = _best_ratio(ordered, sums, usable, coarse.expand(len(values), -1), qmin, qmax)
+    best = _best_ratio(ordered, sums, usable, coarse.expand(len(values), -1), qmin, moments)
     for width in (0.14, 0.035):
         fine = best[:, None] * torch.linspace(1 - width, 1 + width, 5, dtype=torch.float64, device=best.device)
-        best = _best_ratio(ordered, sums, usable, fine, qmin, qmax)
+        best = _best_ratio(ordered, sums, usable, fine, qmin, moments)
     scales = (best * usable.double()).float()
     return _fill_empty_rows(torch.where(largest > 0, scales, torch.zeros_like(scales)))
 
 
-def _best_ratio(ordered: Tensor, sums: Tensor, largest: Tensor, ratios: Tensor, qmin: int, qmax: int) -> Tensor:
+def _best_ratio(
+    ordered: Tensor, sums: Tensor, largest: Tensor, ratios: Tensor, qmin: int, moments: tuple[Tensor, Tensor]
+) -> Tensor:
     """For each row the ratio s / largest with the smallest error; the first one where several are equal."""
     n = ordered.shape[1]
-    steps = torch.arange(qmin + 1, qmax + 1, dtype=torch.float64, device=ordered.device)
+    mean, square = (m.to(ordered.device) for m in moments)
+    steps = qmin + torch.arange(1, len(mean), dtype=torch.float64, device=ordered.device)
     best_error = torch.full((len(ordered),), float("inf"), dtype=torch.float64, device=ordered.device)
     best = torch.ones_like(best_error)
     for column in range(ratios.shape[1]):
@@ -85,10 +104,11 @@ def _best_ratio(ordered: Tensor, sums: Tensor, largest: Tensor, ratios: Tensor, 
         scale = ratio * largest.double()
         boundaries = ((steps - 0.5) * scale[:, None]).float()
         below = torch.searchsorted(ordered, boundaries.contiguous())
-        # sum(k * v) and sum(k * k) over all values, with k the integer of v: each boundary passed adds one step.
-        sum_kv = qmin * sums[:, -1] + (sums[:, -1:] - sums.gather(1, below)).sum(dim=1)
-        sum_kk = float(qmin * qmin * n) + ((2 * steps - 1) * (n - below)).sum(dim=1)
-        error = scale * scale * sum_kk - 2 * scale * sum_kv
+        # sum(m * v) and sum(q) over all values, m and q the moments of the integer of v: each boundary passed adds
+        # their difference to the next integer.
+        sum_mv = mean[0] * sums[:, -1] + ((sums[:, -1:] - sums.gather(1, below)) * mean.diff()).sum(dim=1)
+        sum_q = square[0] * n + ((n - below) * square.diff()).sum(dim=1)
+        error = scale * scale * sum_q - 2 * scale * sum_mv
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best = torch.where(better, ratio, best)
