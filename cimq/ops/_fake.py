@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cimq import _C
 from cimq.hardware import Hardware
-from cimq.ops import reference
+from cimq.ops import reference_conversions
 
 _Fake = TypeVar("_Fake", bound=Callable[..., object])
 
@@ -199,7 +199,7 @@ def _conversions(x_q: Tensor, hardware: str, weight_bits: int) -> tuple[Tensor, 
     if machine.adc.bits is None:
         raise ValueError("crossbar conversions: need a converter, but adc.bits of the hardware is None")
     slices = machine.weight_slices(weight_bits)
-    levels = 2**machine.adc.bits - int(reference.is_signed(machine))
+    levels = 2**machine.adc.bits - int(reference_conversions.is_signed(machine))
     return (
         x_q.new_empty([slices, levels], dtype=torch.int64),
         x_q.new_empty([slices, 2], dtype=torch.int64),

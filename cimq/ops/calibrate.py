@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
-from cimq.ops import reference
+from cimq.ops import reference, reference_conversions
 from cimq.ops.crossbar import four_paddings, pair
 from cimq.ops.reference_read import base_level
 
@@ -91,7 +91,7 @@ def calibrate_adc(
         )
     x = reference.activations_of("calibrate_adc", x_q, act_bits, act_signed)
     w = reference.weights_of("calibrate_adc", w_q, weight_bits)
-    signed = reference.is_signed(machine)
+    signed = reference_conversions.is_signed(machine)
     matrix = w.reshape(w.shape[0], -1)
     chosen = []
     for histogram in _current_histograms(x, matrix, machine, weight_bits, act_bits, act_signed, groups):
@@ -112,13 +112,13 @@ def _current_histograms(
     groups: int,
 ) -> list[Histogram]:
     """Currents of every slice over tiles, digits and groups; each counts with its digit's squared weight."""
-    levels, _ = reference.weight_levels(w, hardware, weight_bits)
+    levels, _ = reference_conversions.weight_levels(w, hardware, weight_bits)
     # What level 0 conducts flows in columns that are converted on their own, to the nearest level step.
-    apart = reference.converts_columns_apart(hardware)
-    base = base_level(hardware) / reference.LEVEL_UNIT if apart else 0.0
-    digits, digit_weights, _ = reference.input_digits(x, hardware, act_bits, act_signed)
-    per_tile = reference.tile_inputs(hardware)
-    subtracted = hardware.mapping != "offset" and reference.is_signed(hardware)
+    apart = reference_conversions.converts_columns_apart(hardware)
+    base = base_level(hardware) / reference_conversions.LEVEL_UNIT if apart else 0.0
+    digits, digit_weights, _ = reference_conversions.input_digits(x, hardware, act_bits, act_signed)
+    per_tile = reference_conversions.tile_inputs(hardware)
+    subtracted = hardware.mapping != "offset" and reference_conversions.is_signed(hardware)
     inputs = min(per_tile, w.shape[1])
     bound = math.ceil(inputs * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1))
     counts = np.zeros((levels.shape[0], 2 * bound + 1))
@@ -163,7 +163,7 @@ def _by_squared_error(histogram: Histogram, bits: int, signed: bool) -> tuple[in
         reach = float(np.abs(currents - lo).max())
         for step in range(_MSE_STEPS):
             lsb = float(np.float32(max(1.0, reach * (_MSE_STEPS - step) / _MSE_STEPS / top)))
-            adc = reference.Converter(-top if signed else 0, top, lo, lsb, 1)
+            adc = reference_conversions.Converter(-top if signed else 0, top, lo, lsb, 1)
             error = float((((lo + lsb * adc.codes(currents)) - currents) ** 2 * weights).sum())
             if best is None or error < best[0]:
                 best = (error, lo, lsb)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cimq import ops
 from cimq.hardware import Hardware
-from cimq.ops.reference import is_signed, tile_inputs
+from cimq.ops.reference_conversions import is_signed, tile_inputs
 from cimq.quantization.quantizers import MAX_BITS
 
 # Enough for a stable percentile; the currents of a sample are worked out one by one.

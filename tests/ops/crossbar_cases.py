@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cimq import Hardware
-from cimq.ops import reference
+from cimq.ops import reference_conversions
 
 
 @dataclass
@@ -124,7 +124,7 @@ def cases(draw: st.DrawFn, noise: bool | None = None, adc: bool = False) -> Case
         lsb = draw(st.lists(st.floats(0.25, 40.0, width=32), min_size=slices, max_size=slices))
         lo = draw(st.lists(st.integers(-20, 20), min_size=slices, max_size=slices))
         case.adc_lsb = torch.tensor(lsb)
-        case.adc_lo = torch.tensor([0] * slices if reference.is_signed(case.hardware) else lo)
+        case.adc_lo = torch.tensor([0] * slices if reference_conversions.is_signed(case.hardware) else lo)
     # A sum that could overflow is refused, which has a test of its own.
     assume((bits or 1) + case.act_bits + case.weight_bits <= 27)
     return case

@@ -1,6 +1,6 @@
 """Gradients and conversion counts of the crossbar products, written out: one loop per index, nothing shared.
 
-Everything is worked out from the currents of `cimq.ops.reference`, which know nothing of the kernels.
+Everything is worked out from the currents of `cimq.ops.reference_conversions`, which know nothing of the kernels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from crossbar_cases import Case
 from torch import Tensor
 
-from cimq.ops import reference
+from cimq.ops import reference, reference_conversions
 
 
 @dataclass
@@ -37,12 +37,12 @@ def conversions(
     """x_q [B, n], w_q [m, n] integers, dy [B, m]: every conversion in turn, with adc_grad "clip"."""
     hardware = case.hardware
     x, w = x_q.numpy().astype(np.int64), w_q.numpy().astype(np.int64)
-    nominal, worths = reference.weight_levels(w, hardware, case.weight_bits)
-    _, digit_weights, shift = reference.input_digits(x, hardware, case.act_bits, case.act_signed)
+    nominal, worths = reference_conversions.weight_levels(w, hardware, case.weight_bits)
+    _, digit_weights, shift = reference_conversions.input_digits(x, hardware, case.act_bits, case.act_signed)
     unit = 256 if hardware.fractional else 1
-    adcs = reference.converters(hardware, len(worths), case.adc_lo, case.adc_lsb, unit)
+    adcs = reference_conversions.converters(hardware, len(worths), case.adc_lo, case.adc_lsb, unit)
     assert adcs is not None
-    apart = reference.converts_columns_apart(hardware)
+    apart = reference_conversions.converts_columns_apart(hardware)
     all_digits, all_slices = sum(abs(v) for v in digit_weights), sum(worths)
     dx, dw, dlsb = np.zeros(x.shape), np.zeros(w.shape), np.zeros(len(worths))
     found = Conversions(
@@ -54,7 +54,7 @@ def conversions(
     offset = 2 ** (case.weight_bits - 1) if hardware.mapping == "offset" else 0
     dx -= offset * upstream.sum(axis=1)[:, None]
     dw -= shift * upstream.sum(axis=0)[:, None]
-    for seen in reference.conversions(
+    for seen in reference_conversions.conversions(
         x, w, hardware, weight_bits=case.weight_bits, act_bits=case.act_bits, act_signed=case.act_signed,
         seed=case.seed, chip=chip, first_output=first_output,
     ):  # fmt: skip
