@@ -99,11 +99,9 @@ def calibrate(
     generator = torch.Generator().manual_seed(0)
 
     def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(f"calibrate: the input of layer {layer.layer_name!r} holds NaN or infinite values")
         if isinstance(layer, QuantMatmul):
             operands.setdefault(id(layer), _Samples(batches)).add(call["operand"], generator)
-            call = {**call, "operand": call["operand"][:1].clone()}
+        call = _observed_call("calibrate", layer, x, call)
         if id(layer) not in samples:
             samples[id(layer)] = _Samples(batches)
             layer._adc_sample = take_sample(x, call, adc_method) if needs_ranges(layer.hardware) else None
@@ -189,12 +187,7 @@ def calibrate_converters(
     samples = {}
 
     def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
-        if not bool(torch.isfinite(x).all()):
-            raise ValueError(
-                f"calibrate_converters: the input of layer {layer.layer_name!r} holds NaN or infinite values"
-            )
-        if isinstance(layer, QuantMatmul):
-            call = {**call, "operand": call["operand"][:1].clone()}
+        call = _observed_call("calibrate_converters", layer, x, call)
         if id(layer) not in samples and needs_ranges(layer.hardware):
             samples[id(layer)] = take_sample(x, call, adc_method)
         return product()
@@ -209,6 +202,13 @@ def calibrate_converters(
         layer._adc_sample = samples[id(layer)]
         layer.forget_adc_ranges()
         layer.ensure_adc_range()
+
+
+def _observed_call(function: str, layer: QuantLayer, x: Tensor, call: dict[str, Any]) -> dict[str, Any]:
+    """The arguments to keep of an observed product (of an operand its first sample), if its input is finite."""
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{function}: the input of layer {layer.layer_name!r} holds NaN or infinite values")
+    return {**call, "operand": call["operand"][:1].clone()} if isinstance(layer, QuantMatmul) else call
 
 
 def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:

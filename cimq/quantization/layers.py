@@ -14,13 +14,23 @@ from cimq.quantization.products import conv2d_product, linear_product
 from cimq.quantization.quant_layer import QuantLayer
 
 
-class QuantConv2d(QuantLayer, nn.Conv2d):
-    """A quantised `nn.Conv2d`; see `QuantLayer` for what it adds."""
+class _QuantConv(QuantLayer):
+    """What quantised convolutions of one and of two dimensions share; beside it stands nn.Conv1d or nn.Conv2d."""
+
+    _torch_product: Any  # of PyTorch, which this layer computes
+    _geometry: Any  # stride, padding, dilation -> the same for two dimensions, with four paddings
+    kernel_size: Any
+    stride: Any
+    padding: Any
+    dilation: Any
+    groups: int
+    padding_mode: Any
+    _reversed_padding_repeated_twice: Any
 
     def forward(self, input: Tensor) -> Tensor:
-        """As nn.Conv2d: [N, C, H, W] or [C, H, W]."""
+        """As nn.Conv2d ([N, C, H, W] or [C, H, W]) or nn.Conv1d ([N, C, L] or [C, L])."""
         if self._intercepts:
-            with _Intercept(self, F.conv2d):
+            with _Intercept(self, self._torch_product):
                 result: Tensor = super().forward(input)
                 return result
         if self.padding_mode != "zeros":
@@ -38,11 +48,18 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
         dilation: Any = 1,
         groups: int = 1,
     ) -> Tensor:
-        stride, sides, dilation = conv2d_args(self.kernel_size, stride, padding, dilation)
+        stride, sides, dilation = self._geometry(self.kernel_size, stride, padding, dilation)
         call = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
-        if not isinstance(input, fx.Proxy) and input.dim() == 3:
+        if not isinstance(input, fx.Proxy) and input.dim() == self.weight.dim() - 1:
             return self._product(input.unsqueeze(0), weight, bias, call).squeeze(0)
         return self._product(input, weight, bias, call)
+
+
+class QuantConv2d(_QuantConv, nn.Conv2d):
+    """A quantised `nn.Conv2d`; see `QuantLayer` for what it adds."""
+
+    _torch_product = staticmethod(F.conv2d)
+    _geometry = staticmethod(conv2d_args)
 
     def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
         left, right, top, bottom = sides = call["padding"]
@@ -55,6 +72,30 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
 
     def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
         return values.reshape(-1, 1, 1)
+
+
+class QuantConv1d(_QuantConv, nn.Conv1d):
+    """A quantised `nn.Conv1d`: on the crossbars a convolution with one row."""
+
+    _torch_product = staticmethod(F.conv1d)
+    _geometry = staticmethod(conv1d_args)
+
+    def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
+        left, right = sides = call["padding"][:2]
+        stride, dilation, groups = call["stride"][1], call["dilation"][1], call["groups"]
+        if left == right:
+            return F.conv1d(x, weight, bias, stride, left, dilation, groups)
+        return F.conv1d(F.pad(x, sides), weight, bias, stride, 0, dilation, groups)
+
+    def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
+        return conv2d_product(x.unsqueeze(-2), weight.unsqueeze(-2), **call, **options).squeeze(-2)
+
+    def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        x_q, w_q, call = super()._range_operands(sample)
+        return x_q.unsqueeze(-2), w_q.unsqueeze(-2), call
+
+    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+        return values.reshape(-1, 1)
 
 
 class QuantLinear(QuantLayer, nn.Linear):
@@ -81,54 +122,6 @@ class QuantLinear(QuantLayer, nn.Linear):
 
     def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
         return values
-
-
-class QuantConv1d(QuantLayer, nn.Conv1d):
-    """A quantised `nn.Conv1d`: on the crossbars a convolution with one row."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """As nn.Conv1d: [N, C, L] or [C, L]."""
-        if self._intercepts:
-            with _Intercept(self, F.conv1d):
-                result: Tensor = super().forward(input)
-                return result
-        if self.padding_mode != "zeros":
-            x = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
-            return self._call(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-        return self._call(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-    def _call(
-        self,
-        input: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> Tensor:
-        stride, sides, dilation = conv1d_args(self.kernel_size, stride, padding, dilation)
-        call = {"stride": stride, "padding": sides, "dilation": dilation, "groups": groups}
-        if not isinstance(input, fx.Proxy) and input.dim() == 2:
-            return self._product(input.unsqueeze(0), weight, bias, call).squeeze(0)
-        return self._product(input, weight, bias, call)
-
-    def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
-        left, right = sides = call["padding"][:2]
-        stride, dilation, groups = call["stride"][1], call["dilation"][1], call["groups"]
-        if left == right:
-            return F.conv1d(x, weight, bias, stride, left, dilation, groups)
-        return F.conv1d(F.pad(x, sides), weight, bias, stride, 0, dilation, groups)
-
-    def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
-        return conv2d_product(x.unsqueeze(-2), weight.unsqueeze(-2), **call, **options).squeeze(-2)
-
-    def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        x_q, w_q, call = super()._range_operands(sample)
-        return x_q.unsqueeze(-2), w_q.unsqueeze(-2), call
-
-    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
-        return values.reshape(-1, 1)
 
 
 class _Borrowed(QuantLayer):
@@ -199,7 +192,7 @@ class BorrowedConv2d(_Borrowed, QuantConv2d):
 class _Intercept(TorchFunctionMode):
     """Runs a subclass's own forward with its product (a call of `target` on its weight) quantised."""
 
-    def __init__(self, layer: QuantConv2d | QuantConv1d | QuantLinear, target: Any) -> None:
+    def __init__(self, layer: _QuantConv | QuantLinear, target: Any) -> None:
         super().__init__()
         self.layer = layer
         self.target = target
