@@ -10,11 +10,11 @@ The way through, each step usable on its own:
     cimq.reestimate_bn(q, loader)                    # batch statistics of the trained network
     integer_model = cimq.convert(q, sample_input=x)  # batch normalisation folded, integer products
 
-What is where: `quantizers` has ranges and the scale search, `offsets` zero points, `layer_scales` the scales of a layer,
-`quant_layer` its computation, `layers` the quantised layers, `attention` the products of two activations, `functional`
-products made by function calls, `products` the integer products, `preparation` the replacement, `calibration` scales
-from data, `inspection` what can be asked of a prepared model and switched in it, `diagnostics` what its converters do
-with data, `exact` the operations whose order of additions is fixed.
+What is where: `quantizers` has ranges and the scale search, `offsets` zero points, `layer_scales` the scales of a
+layer, `quant_layer` its computation, `layers` the quantised layers, `attention` the products of two activations,
+`functional` products made by function calls, `products` the integer products, `preparation` the replacement,
+`calibration` scales from data, `inspection` what can be asked of a prepared model and switched in it, `diagnostics`
+what its converters do with data, `exact` the operations whose order of additions is fixed.
 
 A prepared model in evaluation gives what `convert` gives, bit for bit (float32 on the CPU, called through its root, not
 compiled). In evaluation it needs no gradient; run it under `torch.no_grad()`, or it computes a second, differentiable
