@@ -46,9 +46,17 @@ void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y, std::
   });
 }
 
+/// Weights as they are handed to run_chip().
+struct Weights {
+  at::Tensor q;  ///< int8, contiguous
+  bool cached;   ///< what is programmed is kept
+  bool checked;  ///< the range has been; else at programming: bytes equal to those of a program are in range
+};
+
 /// One chip; y [batch, outputs] is int32 or float32 as the plan says.
-void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached, const at::Tensor& x,
-              const at::Tensor& w, const at::Tensor& y) {
+void run_chip(const CrossbarArgs& args, const std::string& hardware_json, const at::Tensor& x, const Weights& w_q,
+              const at::Tensor& y) {
+  const at::Tensor& w = w_q.q;
   static ProgramCache<kernels::CrossbarMvm> cache(kCacheBytes);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
@@ -63,10 +71,11 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     return;
   }
   const auto make = [&] {
+    if (!w_q.checked) narrowed(kName, "w_q", w, weight_range(args.options.weight_bits));
     return std::make_shared<const kernels::CrossbarMvm>(*args.hardware, weights, w.size(0), w.size(1), args.options);
   };
   std::shared_ptr<const kernels::CrossbarMvm> mvm;
-  if (cached) {
+  if (w_q.cached) {
     ProgramKey key;
     args.add_to(key, hardware_json);
     key.add(w.size(0));
@@ -105,17 +114,18 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
     y = digital_product(x, as_floats(kName, "w_q", w_q, w_range), x_range, w_range).unsqueeze(0);
   } else {
     const at::Tensor x = rows_of(narrowed(kName, "x_q", x_q, x_range));
-    const at::Tensor w = narrowed(kName, "w_q", w_q, w_range);
-    // Chips without variation are equal: one is computed.
-    const std::int64_t computed = plan.varies ? args.chips : 1;
-    y = at::empty({computed, x.size(0), w.size(0)}, x.options().dtype(plan.exact ? at::kInt : at::kFloat));
     // Weights in training change at every step: keeping them would only fill the cache.
     const bool cached = !w_q.is_floating_point();
+    const bool checked = !cached || args.by_reference || w_q.scalar_type() != at::kChar || x.size(0) == 0;
+    const Weights w{checked ? narrowed(kName, "w_q", w_q, w_range) : w_q.contiguous(), cached, checked};
+    // Chips without variation are equal: one is computed.
+    const std::int64_t computed = plan.varies ? args.chips : 1;
+    y = at::empty({computed, x.size(0), w_q.size(0)}, x.options().dtype(plan.exact ? at::kInt : at::kFloat));
     translate_errors(kName, [&] {
-      if (weight_bits == 1) kernels::check_weights(w.const_data_ptr<std::int8_t>(), w.numel(), 1);  // not 0
+      if (weight_bits == 1 && checked) kernels::check_weights(w.q.const_data_ptr<std::int8_t>(), w.q.numel(), 1);
       for (std::int64_t chip = 0; chip < computed && x.size(0) > 0; ++chip) {
         args.options.chip = static_cast<std::uint32_t>(chip);
-        run_chip(args, json, cached, x, w, y.select(0, chip));
+        run_chip(args, json, x, w, y.select(0, chip));
       }
       return true;
     });

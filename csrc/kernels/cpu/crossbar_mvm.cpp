@@ -107,7 +107,6 @@ class BlockRunner {
  private:
   void run_panel(std::int64_t panel, std::int64_t rows, T* y) {
     const auto used = static_cast<std::size_t>(rows * cells_.panel_width(panel));
-    std::fill_n(result_.begin(), used, Accumulator<T>{0});
     const int slices = cells_.mode() == MvmMode::kDigital ? 1 : plan_.n_w;
     for (int s = 0; s < slices; ++s) {
       std::fill_n(sums_.begin(), used, 0);
@@ -117,12 +116,11 @@ class BlockRunner {
         if (plane.slice == s && !plane.variance) run_plane(panel, p, used);
       }
       if (wide_) {
-        add_slice(s, wide_sums_.data(), used);
+        end_slice(s, slices, wide_sums_.data(), panel, rows, y);
       } else {
-        add_slice(s, sums_.data(), used);
+        end_slice(s, slices, sums_.data(), panel, rows, y);
       }
     }
-    write(panel, rows, y);
   }
 
   void run_plane(std::int64_t panel, std::size_t plane, std::size_t used) {
@@ -161,39 +159,55 @@ class BlockRunner {
     }
   }
 
+  /// The sums of a slice go into the results, and with the last slice on into y, in one pass where there is only one.
   template <typename Sum>
-  void add_slice(int s, const Sum* sums, std::size_t used) {
+  void end_slice(int s, int slices, const Sum* sums, std::int64_t panel, std::int64_t rows, T* y) {
     const SlicePlan& slice = plan_.slices[static_cast<std::size_t>(s)];
-    if constexpr (std::is_same_v<T, float>) {
-      for (std::size_t j = 0; j < used; ++j) result_[j] += static_cast<float>(sums[j]) * slice.scale;
+    if (s + 1 < slices) {
+      const auto used = static_cast<std::size_t>(rows * cells_.panel_width(panel));
+      for (std::size_t j = 0; j < used; ++j) {
+        result_[j] = added(s == 0 ? Accumulator<T>{0} : result_[j], sums[j], slice);
+      }
+    } else if (s == 0) {
+      write<true>(slice, sums, panel, rows, y);
     } else {
-      const std::int64_t weight = cells_.mode() == MvmMode::kDigital ? 1 : slice.weight;
-      for (std::size_t j = 0; j < used; ++j) result_[j] += weight * sums[j];
+      write<false>(slice, sums, panel, rows, y);
     }
   }
 
-  void write(std::int64_t panel, std::int64_t rows, T* y) const {
+  template <typename Sum>
+  Accumulator<T> added(Accumulator<T> before, Sum sum, const SlicePlan& slice) const {
+    if constexpr (std::is_same_v<T, float>) {
+      return before + static_cast<float>(sum) * slice.scale;
+    } else {
+      return before + (cells_.mode() == MvmMode::kDigital ? 1 : slice.weight) * sum;
+    }
+  }
+
+  template <bool kOnly, typename Sum>
+  void write(const SlicePlan& slice, const Sum* sums, std::int64_t panel, std::int64_t rows, T* y) const {
     const int outputs = cells_.panel_outputs(panel);
     const std::int64_t weight_shift = cells_.mode() == MvmMode::kDigital ? 0 : plan_.weight_shift;
     const float lo_constant = plan_.lo_constant();
-    for (std::int64_t row = 0; row < rows; ++row) {
-      const Accumulator<T>* result = result_.data() + row * cells_.panel_width(panel);
-      const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
+    const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
+    for (std::int64_t row = 0; row < rows; ++row, sums += cells_.panel_width(panel)) {
+      const Accumulator<T>* before = result_.data() + row * cells_.panel_width(panel);
+      const auto result = [&](int j) { return added(kOnly ? Accumulator<T>{0} : before[j], sums[j], slice); };
       const std::int64_t offset = weight_shift * digits_.applied_sums()[static_cast<std::size_t>(row)];
       T* out = y + row * plan_.outputs + panel * kPanelWidth;
       if (std::is_same_v<T, float> && digits_.input_shift() == 0) {
         // One correction for the whole row: a loop over vectors.
         const auto same = static_cast<float>(-offset);
-        for (int j = 0; j < outputs; ++j) out[j] = static_cast<T>(result[j] + lo_constant + same);
+        for (int j = 0; j < outputs; ++j) out[j] = static_cast<T>(result(j) + lo_constant + same);
         continue;
       }
       for (int j = 0; j < outputs; ++j) {
         const std::int64_t correction = -digits_.input_shift() * weight_sums[j] - offset;
         if constexpr (std::is_same_v<T, float>) {
-          out[j] = result[j] + lo_constant + static_cast<float>(correction);
+          out[j] = result(j) + lo_constant + static_cast<float>(correction);
         } else {
           // The digital product of shifted activations is exact modulo 2^32 (plan: the result itself fits int32).
-          out[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(result[j] + correction));
+          out[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(result(j) + correction));
         }
       }
     }

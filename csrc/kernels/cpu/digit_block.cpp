@@ -7,6 +7,7 @@
 
 #include "common/bits.h"
 #include "common/rounding.h"
+#include "kernels/cpu/target_region.h"
 
 namespace cimq::kernels {
 namespace {
@@ -47,28 +48,53 @@ void extract_bits(const std::uint8_t* bits, std::int64_t steps, int low, std::ui
   }
 }
 
-/// Byte i of entry b is bit i of b.
-constexpr std::array<std::uint64_t, 256> kSpreadBits = [] {
-  std::array<std::uint64_t, 256> spread{};
-  for (unsigned b = 0; b < 256; ++b) {
-    for (unsigned i = 0; i < 8; ++i) spread[b] |= std::uint64_t{(b >> i) & 1U} << (8 * i);
-  }
-  return spread;
-}();
+/// Bit j of byte i becomes bit i of byte j (three exchanges of halves; Warren, Hacker's Delight, section 7-3).
+inline std::uint64_t transposed_bits(std::uint64_t word) {
+  std::uint64_t moved = (word ^ (word >> 7)) & 0x00AA00AA00AA00AAU;
+  word ^= moved ^ (moved << 7);
+  moved = (word ^ (word >> 14)) & 0x0000CCCC0000CCCCU;
+  word ^= moved ^ (moved << 14);
+  moved = (word ^ (word >> 28)) & 0x00000000F0F0F0F0U;
+  return word ^ moved ^ (moved << 28);
+}
 
-/// The eight digits of four inputs: byte i is 8 times (bit i of the four bytes, first byte lowest).
-std::uint64_t group_digits(const std::uint8_t* bits) {
-  return (kSpreadBits[bits[0]] << 3) | (kSpreadBits[bits[1]] << 4) | (kSpreadBits[bits[2]] << 5) |
-         (kSpreadBits[bits[3]] << 6);
+/// The eight digits of every four inputs: byte i of digits[g] is 8 times (bit i of the four bytes, first byte lowest).
+inline void group_digits(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
+  constexpr std::uint64_t kNibbles = 0x7878787878787878U;
+  for (std::int64_t pair = 0; pair < groups / 2; ++pair) {
+    std::uint64_t word;
+    std::memcpy(&word, bits + 8 * pair, sizeof(word));
+    word = transposed_bits(word);
+    digits[2 * pair] = (word << 3) & kNibbles;
+    digits[2 * pair + 1] = (word >> 1) & kNibbles;
+  }
+  if (groups % 2 == 0) return;
+  std::uint32_t last;
+  std::memcpy(&last, bits + 4 * (groups - 1), sizeof(last));
+  digits[groups - 1] = (transposed_bits(last) << 3) & kNibbles;
+}
+
+#if defined(__x86_64__)
+CIMQ_TARGET_REGION("avx2")
+void group_digits_avx2(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
+  group_digits(bits, groups, digits);
+}
+CIMQ_TARGET_REGION_END
+#endif
+
+/// group_digits() in wider vectors where the machine has some.
+void all_group_digits(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
+#if defined(__x86_64__)
+  static const bool kWide = __builtin_cpu_supports("avx2") != 0;
+  if (kWide) return group_digits_avx2(bits, groups, digits);
+#endif
+  group_digits(bits, groups, digits);
 }
 
 /// Digits of one input that lie beside each other, all at once.
 template <std::size_t kDigits>
-void write_groups(const std::uint8_t* bits, std::int64_t groups, std::uint8_t* out) {
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const std::uint64_t digits = group_digits(bits + 4 * g);
-    std::memcpy(out + g * cpu::kDigitBlock, &digits, kDigits);
-  }
+void write_groups(const std::uint64_t* digits, std::int64_t groups, std::uint8_t* out) {
+  for (std::int64_t g = 0; g < groups; ++g) std::memcpy(out + g * cpu::kDigitBlock, digits + g, kDigits);
 }
 
 }  // namespace
@@ -105,6 +131,8 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   rows_.resize(static_cast<std::size_t>(cells.tiles()));
   for (auto& rows : rows_) rows.reserve(static_cast<std::size_t>(max_rows * digit_count_));
   applied_sums_.resize(static_cast<std::size_t>(max_rows));
+  // Tiles after the first are as large or smaller.
+  if (format == DigitFormat::kGroups) group_digits_.resize(static_cast<std::size_t>(row_bytes(cells, 0, format)));
   bits_.resize(
       static_cast<std::size_t>(cells.steps_of_tile(0) * std::max<std::int64_t>(4, cells.inputs_of_step()) + 4));
 }
@@ -190,11 +218,12 @@ void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::
   const auto index = static_cast<std::int64_t>(rows.size());
   const unsigned all = low_mask(digit_count_);
   const unsigned present = skip_zero_ ? seen & all : all;
+  all_group_digits(bits, groups, group_digits_.data());
   auto* together = base + index / kBlock * (kBlock * groups) + index % kBlock;
   if (present == all && digit_count_ == 8 && index % 8 == 0) {
-    write_groups<8>(bits, groups, together);
+    write_groups<8>(group_digits_.data(), groups, together);
   } else if (present == all && digit_count_ == 4 && index % 4 == 0) {
-    write_groups<4>(bits, groups, together);
+    write_groups<4>(group_digits_.data(), groups, together);
   } else {
     std::array<std::int64_t, 8> offsets{};
     std::array<int, 8> shifts{};
@@ -206,7 +235,7 @@ void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::
       shifts[count++] = 8 * i;
     }
     for (std::int64_t g = 0; g < groups; ++g) {
-      const std::uint64_t digits = group_digits(bits + 4 * g);
+      const std::uint64_t digits = group_digits_[static_cast<std::size_t>(g)];
       for (std::size_t j = 0; j < count; ++j) {
         base[offsets[j] + g * kBlock] = static_cast<std::uint8_t>(digits >> shifts[j]);
       }

@@ -66,6 +66,7 @@ class DigitBlock {
   std::vector<std::vector<cpu::TileRow>> rows_;
   std::vector<std::int64_t> applied_sums_;
   std::vector<std::uint8_t> bits_;
+  std::vector<std::uint64_t> group_digits_;  ///< of one row in one tile
 };
 
 }  // namespace cimq::kernels
