@@ -14,6 +14,7 @@ from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.fp32_products import Fp32Products
 from cimq.quantization.inspection import observing, products_per_sample, quant_layers
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
@@ -106,14 +107,16 @@ def calibrate(
             samples[id(layer)] = _Samples(batches)
             layer._adc_sample = take_sample(x, call, adc_method) if needs_ranges(layer.hardware) else None
         samples[id(layer)].add(x, generator)
-        y = product()
+        with calls.paused():
+            y = product()
         if used == 0 and x.shape[0] > 0:
             products[id(layer)] = products.get(id(layer), 0) + products_per_sample(layer, x, y)
         return y
 
     used = 0
     forward = forward_fn or default_forward
-    with observing(model, observe), kept_random_state(model):
+    calls = Fp32Products(model)
+    with observing(model, observe), kept_random_state(model), calls:
         for batch in itertools.islice(loader, batches):
             forward(model, batch)
             used += 1
@@ -142,6 +145,7 @@ def calibrate(
         layer._scaled_widths.update(widths)
         layer.forget_adc_ranges()
         layer.ensure_adc_range()
+    calls.warn(stacklevel=2)
 
 
 @torch.no_grad()

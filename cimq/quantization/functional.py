@@ -27,18 +27,36 @@ _OTHER: dict[Any, str] = {
     F.conv1d: "conv1d",
     torch.conv1d: "conv1d",
     F.conv3d: "conv3d",
+    torch.conv3d: "conv3d",
+    F.conv_transpose1d: "conv_transpose1d",
     F.conv_transpose2d: "conv_transpose2d",
+    F.conv_transpose3d: "conv_transpose3d",
     F.multi_head_attention_forward: "multi_head_attention_forward",
     F.bilinear: "bilinear",
     torch.matmul: "matmul",
+    torch.linalg.matmul: "matmul",
     operator.matmul: "matmul",
     torch.bmm: "bmm",
     torch.mm: "mm",
-    torch.baddbmm: "baddbmm",
+    torch.mv: "mv",
     torch.addmm: "addmm",
+    torch.baddbmm: "baddbmm",
+    torch.addbmm: "addbmm",
+    torch.inner: "inner",
+    torch.tensordot: "tensordot",
+    torch.chain_matmul: "chain_matmul",
+    torch.linalg.multi_dot: "multi_dot",
     torch.einsum: "einsum",
 }
-_OTHER_METHODS = {"matmul", "bmm", "mm", "__matmul__", "addmm", "baddbmm"}
+_OTHER_METHODS = {"matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "mv", "addmm", "baddbmm", "addbmm", "inner"}
+_METHOD_NAMES = {"__matmul__": "matmul", "__rmatmul__": "matmul"}
+# Every function and method that multiplies matrices, as a TorchFunctionMode sees it, with its plain name.
+CALLED_PRODUCTS: dict[Any, str] = {
+    **_WEIGHTED,
+    **_OTHER,
+    F.scaled_dot_product_attention: "scaled_dot_product_attention",
+    **{getattr(torch.Tensor, method): _METHOD_NAMES.get(method, method) for method in _OTHER_METHODS},
+}
 
 
 class Product(NamedTuple):
@@ -82,7 +100,7 @@ def find_products(module: nn.Module) -> tuple[list[Product], list[str]]:
         elif node.op == "call_function" and node.target in _OTHER:
             left.append(_OTHER[node.target])
         elif node.op == "call_method" and node.target in _OTHER_METHODS:
-            left.append(str(node.target).strip("_"))
+            left.append(_METHOD_NAMES.get(str(node.target), str(node.target)))
     return list(found.values()), sorted(set(left))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,14 @@ def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list
 
 @contextmanager
 def observing(model: nn.Module, observer: Observer) -> Iterator[None]:
-    """The model runs in fp32 and evaluation; `observer` sees the input of every quantised layer."""
+    """The model runs in fp32, evaluation and uncompiled; `observer` sees the input of every quantised layer."""
     layers = [layer for _, layer in quant_layers(model)]
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     for layer in layers:
         layer._observer = observer
     try:
-        with exact.suspended(), torch.no_grad():
+        with exact.suspended(), torch.no_grad(), _uncompiled():
             yield
     finally:
         for layer in layers:
@@ -144,11 +145,39 @@ def observing(model: nn.Module, observer: Observer) -> Iterator[None]:
             module.training = training
 
 
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled modules run as they were written; the compiler is not imported (for seconds) where it is not in use."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 def run_sample(model: nn.Module, sample_input: Any) -> Any:
     """Calls a model with one input, a tuple of inputs, or a dict of keyword arguments."""
     if isinstance(sample_input, dict):
         return model(**sample_input)
     return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
+
+
+def norms_without_data(model: nn.Module) -> list[str]:
+    """Names of batch normalisations whose statistics are still those that PyTorch starts with.
+
+    No batch counted, every mean 0 and every variance 1: the trained weights were not loaded, or nothing was trained.
+    """
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and isinstance(module.running_mean, Tensor)
+        and isinstance(module.running_var, Tensor)
+        and module.num_batches_tracked is not None
+        and int(module.num_batches_tracked) == 0
+        and not bool(module.running_mean.any())
+        and bool((module.running_var == 1).all())
+    ]
+
+
+def some_names(names: list[str], most: int = 20) -> str:
+    """The first names, and how many there are in all."""
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor) -> int:

@@ -20,7 +20,9 @@ from cimq.policy import Policy
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import check_adc_grad
 from cimq.quantization.attention import quantise_attention, why_not
+from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
+from cimq.quantization.inspection import some_names
 from cimq.quantization.layers import quant_class
 from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
@@ -105,7 +107,7 @@ def prepare(
     if not isinstance(policy, Policy):
         policy = Policy.uniform(8, 8) if policy is None else Policy.load(policy)
     excluded = _excluded_names(model, [exclude] if isinstance(exclude, str) else list(exclude))
-    chosen, left_out = _choose(model, excluded)
+    chosen, left_out, known = _choose(model, excluded)
     if not chosen:
         reasons = f" ({'; '.join(left_out)})" if left_out else ""
         raise ValueError(f"prepare: {type(model).__name__} has no nn.Conv2d or nn.Linear to quantise{reasons}")
@@ -129,6 +131,8 @@ def prepare(
                 owners.setdefault(id(weight), layer)
             layer.set_bits(*bound[name])
             index += 1
+    for name, calls in known.items():
+        note_known(result.get_submodule(name), calls)
     for module in result.modules():
         _leave_fused_path(module)
     exact.attach(result, _folded(result))
@@ -155,13 +159,9 @@ def _excluded_names(model: nn.Module, patterns: list[str]) -> set[str]:
     for pattern in patterns:
         hits = [name for name in names if fnmatchcase(name, pattern)]
         if not hits:
-            raise ValueError(f"prepare: exclude pattern {pattern!r} matches no module; there are: {_some(names)}")
+            raise ValueError(f"prepare: exclude pattern {pattern!r} matches no module; there are: {some_names(names)}")
         excluded.update(inner for inner in names for hit in hits if inner == hit or inner.startswith(hit + "."))
     return excluded
-
-
-def _some(names: list[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 class _Choice(NamedTuple):
@@ -195,10 +195,11 @@ class _Choice(NamedTuple):
         return [layer]
 
 
-def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[str]]:
-    """What to quantise, and sentences about what is left in fp32."""
+def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[str], dict[str, Iterable[str] | None]]:
+    """What to quantise, sentences about what is left in fp32, and the same by module for `note_known`."""
     chosen: list[_Choice] = []
     left_out: list[str] = []
+    known: dict[str, Iterable[str] | None] = dict.fromkeys(excluded)
     excluded_ids = {id(model.get_submodule(name)) for name in excluded}
     hidden: set[int] = set()  # inside attentions
     for name, module in model.named_modules():
@@ -211,6 +212,7 @@ def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[s
                 chosen.append(_Choice(name, own_forward))
             else:
                 left_out.append(f"{title}: {reason}")
+                known[name] = None
         elif isinstance(module, nn.MultiheadAttention):
             hidden.update(id(inner) for inner in module.modules())
             reason = why_not(module)
@@ -218,14 +220,18 @@ def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[s
                 chosen.append(_Choice(name, attention=True))
             else:
                 left_out.append(f"{title}: {reason}")
+                known[name] = None
         elif isinstance(module, _OTHER_PRODUCTS):
             left_out.append(f"{title}: this kind of layer is not quantised")
+            known[name] = None
         else:
             products, others = find_products(module)
             if products:
                 chosen.append(_Choice(name, products=tuple(products)))
             left_out += [f"{title}: its call of {other}" for other in others]
-    return chosen, left_out
+            if others:
+                known[name] = [other.split()[0] for other in others]
+    return chosen, left_out, known
 
 
 def _leave_fused_path(module: nn.Module) -> None:
