@@ -13,13 +13,18 @@ from cimq.cli.user_errors import one_sentence
 
 @one_sentence
 def command(
-    model: Annotated[str, typer.Option("--model", help="package.module:factory of an nn.Module, prepared or not.")],
+    model: Annotated[
+        str, typer.Option("--model", help="package.module:factory of an nn.Module: plain, prepared or converted.")
+    ],
     data: Annotated[str, typer.Option("--data", help="package.module:factory of an iterable of batches.")],
     policy: Annotated[
         Path | None, typer.Option("--policy", help="Policy file, for a model that is not prepared.")
     ] = None,
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="Preset or file, for a model that is not prepared.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="package.module:factory of the fp32 model of a converted one.")
     ] = None,
     batches: Annotated[int, typer.Option("--batches", min=1, help="Batches to use at most.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows, converters and findings as JSON.")] = False,
@@ -32,15 +37,17 @@ def command(
     import cimq
     from cimq.cli.search_config import named_function
     from cimq.quantization import QuantLayer
+    from cimq.quantization.converted import CrossbarLayer
 
     network: Any = named_function(model, "--model", Path.cwd())()
     batches_of_data: Any = list(named_function(data, "--data", Path.cwd())())
-    prepared = any(isinstance(module, QuantLayer) for module in network.modules())
-    if prepared and (policy is not None or hardware is not None):
+    fp32: Any = None if reference is None else named_function(reference, "--reference", Path.cwd())()
+    quantised = any(isinstance(module, (QuantLayer, CrossbarLayer)) for module in network.modules())
+    if quantised and (policy is not None or hardware is not None):
         raise ValueError("doctor: --policy and --hardware are for a model that is not prepared; this one is")
-    if not prepared:
+    if not quantised:
         chosen = cimq.Policy.uniform(8, 8) if policy is None else cimq.Policy.load(policy)
         network = cimq.prepare(network, chosen, hardware or "paper")
         cimq.calibrate(network, batches_of_data, batches=batches)
-    found = cimq.doctor(network, batches_of_data, batches=batches)
+    found = cimq.doctor(network, batches_of_data, batches=batches, reference=fp32)
     typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found))

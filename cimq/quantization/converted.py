@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cimq.hardware import Hardware
 from cimq.quantization import exact
+from cimq.quantization.adc_ranges import needs_ranges
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.offsets import quantize_offset, zero_correction
 from cimq.quantization.products import conv2d_product, fold, linear_product, quantize_act
@@ -16,6 +20,10 @@ from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import act_range
 
 Tap = Callable[["CrossbarLayer", Tensor], None]
+# Called instead of the quantised product: (layer, input, other arguments, function of the fp32 output) -> output.
+ConvertedObserver = Callable[["CrossbarLayer", Tensor, dict[str, Any], Callable[[], Tensor]], Tensor]
+# Sees every crossbar product: (layer, input, weight, machine, other arguments of the operator, result).
+ConvertedProbe = Callable[["CrossbarLayer", Tensor, Tensor, Hardware, dict[str, Any], Tensor], None]
 
 
 class CrossbarLayer(nn.Module):
@@ -26,6 +34,7 @@ class CrossbarLayer(nn.Module):
     Attributes:
         weight_q: int8, in the layout of the layer it came from.
         x_scale: float32 [].
+        w_scale: float32 [O]: scale of the weight; the integers of the result do not need it.
         multiplier: float32 [O]: s_x * s_w[o], times gamma / sqrt(var + eps) of a folded batch normalisation.
         bias: float32 [O], always there.
         adc_lo: Lowest current per weight slice, or None; see `ops.crossbar_mvm`.
@@ -43,6 +52,7 @@ class CrossbarLayer(nn.Module):
 
     weight_q: Tensor
     x_scale: Tensor
+    w_scale: Tensor
     multiplier: Tensor
     bias: Tensor
     adc_lo: Tensor | None
@@ -56,6 +66,7 @@ class CrossbarLayer(nn.Module):
             multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer.bias, norm)
             self.register_buffer("weight_q", layer.integer_weight())
             self.register_buffer("x_scale", layer.act_scale.detach().clone())
+            self.register_buffer("w_scale", layer.weight_scale.detach().clone())
             self.register_buffer("multiplier", multiplier)
             self.register_buffer("bias", bias)
             zero = layer.act_zero
@@ -75,6 +86,8 @@ class CrossbarLayer(nn.Module):
         self.layer_index = layer.layer_index
         self.chip_seed = layer.chip_seed
         self._tap: Tap | None = None
+        self._observer: ConvertedObserver | None = None
+        self._probe: ConvertedProbe | None = None
 
     def _quantised(self, x: Tensor) -> Tensor:
         """The integers that the crossbar gets."""
@@ -86,15 +99,35 @@ class CrossbarLayer(nn.Module):
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}: {error}") from None
 
-    def _integers(self, x: Tensor) -> Tensor:
-        """Y for an input in real numbers."""
-        return self._product(self._quantised(x))
+    def _compute(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The output for a batch; `call` has what a product of two activations gets beside its input."""
+        if self._observer is not None:
+            return self._observer(self, x, call, partial(self.float_output, x, call))
+        return self.output(x, call)
+
+    @torch.no_grad()
+    def output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The output for a batch, from integers."""
+        return self._finish(self._product(self._quantised(x)))
+
+    @torch.no_grad()
+    def float_output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The output for a batch whose input is not quantised: the weight is, converters and cells are ideal."""
+        y = self._float_product(x.float() / self.x_scale, self.weight_q.float())
+        return y * self._per_output(self.multiplier) + self._per_output(self.bias)
 
     def _product(self, x_q: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _per_output(self, values: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def _options(self) -> dict[str, Any]:
-        return {
+        ranged = needs_ranges(self.hardware)
+        options = {
             "hardware": self.hardware,
             "weight_bits": self.weight_bits,
             "act_bits": self.act_bits,
@@ -102,19 +135,20 @@ class CrossbarLayer(nn.Module):
             "seed": self.chip_seed,
             "layer": self.layer_index,
             "zero": self.act_zero,
-            "adc_lo": self.adc_lo,
-            "adc_lsb": self.adc_lsb,
+            "adc_lo": self.adc_lo if ranged else None,
+            "adc_lsb": self.adc_lsb if ranged else None,
         }
+        return options if self._probe is None else options | {"probe": partial(self._probe, self)}
 
     def _note(self, Y: Tensor) -> None:
         if self._tap is not None:
             self._tap(self, Y.to(torch.int32) if self.hardware.lossless else Y.clone())
 
-    def _finish(self, Y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def _finish(self, Y: Tensor) -> Tensor:
         self._note(Y)
         if self.correction is not None:
-            Y = Y + self.correction.to(Y.dtype).reshape(shape)
-        return Y.float() * self.multiplier.reshape(shape) + self.bias.reshape(shape)
+            Y = Y + self._per_output(self.correction.to(Y.dtype))
+        return Y.float() * self._per_output(self.multiplier) + self._per_output(self.bias)
 
     def _describe(self) -> str:
         sign = "signed" if self.act_signed else f"unsigned, zero at {-self.act_zero}" if self.act_zero else "unsigned"
@@ -144,7 +178,7 @@ class CrossbarConv2d(CrossbarLayer):
         if x.dim() == 3:
             y: Tensor = self(x.unsqueeze(0)).squeeze(0)
             return y
-        return self._finish(self._integers(x), (-1, 1, 1))
+        return self._compute(x, {})
 
     def _product(self, x_q: Tensor) -> Tensor:
         return conv2d_product(
@@ -156,6 +190,12 @@ class CrossbarConv2d(CrossbarLayer):
             groups=self.groups,
             **self._options(),
         )
+
+    def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, self.padding), weight, None, self.stride, 0, self.dilation, self.groups)
+
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values.reshape(-1, 1, 1)
 
     def extra_repr(self) -> str:
         """Shape, geometry and bits."""
@@ -200,10 +240,16 @@ class CrossbarLinear(CrossbarLayer):
         if x.dim() == 1:
             y: Tensor = self(x.unsqueeze(0)).squeeze(0)
             return y
-        return self._finish(self._integers(x), (-1,))
+        return self._compute(x, {})
 
     def _product(self, x_q: Tensor) -> Tensor:
         return linear_product(x_q, self.weight_q, **self._options())
+
+    def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight)
+
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values
 
     def extra_repr(self) -> str:
         """Shape and bits."""

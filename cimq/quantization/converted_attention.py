@@ -18,12 +18,8 @@ class CrossbarMatmul(CrossbarLayer):
     """A converted `QuantMatmul`: both operands are quantised at run time, the second is what the crossbars hold.
 
     Attributes:
-        w_scale: float32 []: scale of the second operand.
-        scales: float64 []: x_scale * w_scale, before the factor of a call; `multiplier` and `bias` are not used.
+        w_scale: float32 []: scale of the second operand; `multiplier` and `bias` are not used.
     """
-
-    w_scale: Tensor
-    scales: Tensor
 
     def __init__(self, layer: QuantMatmul) -> None:
         nn.Module.__init__(self)
@@ -39,8 +35,14 @@ class CrossbarMatmul(CrossbarLayer):
     @torch.no_grad()
     def forward(self, x: Tensor, w: Tensor, factor: float = 1.0) -> Tensor:
         """x [N, heads, I, n], w [N, heads, m, n]: [N, heads, I, m]."""
-        low, high = weight_range(self.weight_bits)
-        w_q = ops.quantize(w.float(), self.w_scale, low, high, binary=self.weight_bits == 1)
+        y: Tensor = self._compute(x, {"operand": w, "factor": factor})
+        return y
+
+    @torch.no_grad()
+    def output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The product from integers; `call` has the second operand and the factor."""
+        w_q = self._integer_operand(call["operand"])
+        factor: float = call["factor"]
         options = self._options()
         del options["zero"]
         Y = matmul_product(self._quantised(x), w_q, **options)
@@ -48,6 +50,22 @@ class CrossbarMatmul(CrossbarLayer):
         if self.correction is not None:
             Y = Y + (self.correction * w_q.sum(-1, dtype=torch.int32)).unsqueeze(-2).to(Y.dtype)
         return Y.float() * (self.x_scale.double() * self.w_scale.double() * factor).float()
+
+    def _integer_operand(self, w: Tensor) -> Tensor:
+        low, high = weight_range(self.weight_bits)
+        return ops.quantize(w.float(), self.w_scale, low, high, binary=self.weight_bits == 1)
+
+    @torch.no_grad()
+    def quantised_operand(self, w: Tensor) -> Tensor:
+        """The second operand on its grid."""
+        return self._integer_operand(w).float() * self.w_scale
+
+    @torch.no_grad()
+    def float_output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """factor * x @ w^T in fp32, nothing quantised."""
+        w: Tensor = call["operand"]
+        factor: float = call["factor"]
+        return (x.float() @ w.float().transpose(-1, -2)) * factor
 
     def extra_repr(self) -> str:
         """The bits."""

@@ -1,9 +1,9 @@
-"""What the converters of a prepared model do with data: one row per layer and weight slice."""
+"""What the converters of a prepared or converted model do with data: one row per layer and weight slice."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cimq.hardware import Hardware
 from cimq.ops.diagnostics import ConversionCounts, count_product
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
-from cimq.quantization.inspection import quant_layers
+from cimq.quantization.converted import CrossbarLayer
+from cimq.quantization.inspection import converted_layers, quant_layers
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -33,6 +34,8 @@ class AdcRow:
         current_min: Smallest current in level steps.
         current_max: Largest current in level steps.
         conversion_mse: Mean squared error of a conversion in squared level steps.
+        error_share: Share of the layer's conversion errors, squared and in units of the result, that this slice makes;
+            0 without any.
         layer_mse: Mean squared difference of the layer's integer result and the digital value; the same in all rows
             of a layer.
         layer_max_error: Largest such difference.
@@ -50,6 +53,7 @@ class AdcRow:
     current_min: float
     current_max: float
     conversion_mse: float
+    error_share: float
     layer_mse: float
     layer_max_error: float
     layer_sqnr_db: float
@@ -59,13 +63,13 @@ class AdcRow:
 def adc_diagnostics(
     model: nn.Module, loader: Iterable[Any], *, batches: int = 8, forward_fn: ForwardFn | None = None
 ) -> list[AdcRow]:
-    """Runs data through a prepared model in evaluation and counts what every converter does.
+    """Runs data through a prepared or converted model in evaluation and counts what every converter does.
 
     The model computes as it would in evaluation, so that each layer sees the errors of those before it. Its mode and
     the user's random state are kept.
 
     Args:
-        model: A prepared and calibrated model on hardware with converters.
+        model: A prepared and calibrated model, or a converted one, on hardware with converters.
         loader: Batches; see `calibrate`.
         batches: How many to use at most.
         forward_fn: See `calibrate`.
@@ -85,13 +89,20 @@ def adc_diagnostics(
         >>> [(row.layer, row.slice, row.conversions, row.clip_high) for row in adc_diagnostics(q, [(x, None)])]
         [('model', 0, 128, 0.0)]
     """
-    layers = quant_layers(model)
+    layers: Sequence[tuple[str, QuantLayer | CrossbarLayer]] = converted_layers(model) or quant_layers(model)
     ideal = [name for name, layer in layers if layer.hardware.adc.bits is None]
     if ideal:
         raise ValueError(f"adc_diagnostics: the hardware has ideal converters (adc.bits None) in {', '.join(ideal)}")
     found: dict[int, ConversionCounts] = {}
 
-    def probe(layer: QuantLayer, x: Tensor, w: Tensor, machine: Hardware, arguments: dict[str, Any], y: Tensor) -> None:
+    def probe(
+        layer: QuantLayer | CrossbarLayer,
+        x: Tensor,
+        w: Tensor,
+        machine: Hardware,
+        arguments: dict[str, Any],
+        y: Tensor,
+    ) -> None:
         counts = count_product(x, w, machine, arguments, y)
         if id(layer) in found:
             found[id(layer)].add(counts)
@@ -121,7 +132,11 @@ def adc_diagnostics(
     return [row for name, layer in layers for row in _rows(name, layer, found[id(layer)])]
 
 
-def _rows(name: str, layer: QuantLayer, counts: ConversionCounts) -> list[AdcRow]:
+def _rows(name: str, layer: QuantLayer | CrossbarLayer, counts: ConversionCounts) -> list[AdcRow]:
+    # A level of slice s is worth 2^(cell_bits * s) in the result.
+    worth = 4.0 ** (layer.hardware.cell_bits * torch.arange(len(counts.clipped), dtype=torch.float64))
+    errors = counts.conversion_mse.cpu() * worth
+    shares = errors / errors.sum().clamp_min(1e-300)
     return [
         AdcRow(
             layer=name,
@@ -135,6 +150,7 @@ def _rows(name: str, layer: QuantLayer, counts: ConversionCounts) -> list[AdcRow
             current_min=float(counts.currents[s, 0]),
             current_max=float(counts.currents[s, 1]),
             conversion_mse=float(counts.conversion_mse[s]),
+            error_share=float(shares[s]),
             layer_mse=counts.mse,
             layer_max_error=counts.largest_error,
             layer_sqnr_db=counts.sqnr_db,

@@ -17,7 +17,7 @@ from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
 from cimq.quantization.attention import QuantMatmul
-from cimq.quantization.converted import CrossbarLayer
+from cimq.quantization.converted import ConvertedObserver, CrossbarLayer
 from cimq.quantization.layers import QuantConv1d, QuantConv2d
 from cimq.quantization.quant_layer import Observer, QuantLayer
 
@@ -155,6 +155,30 @@ def run_sample(model: nn.Module, sample_input: Any) -> Any:
     if isinstance(sample_input, dict):
         return model(**sample_input)
     return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
+
+
+def converted_layers(model: nn.Module) -> list[tuple[str, CrossbarLayer]]:
+    """The crossbar layers of a converted model as (name, module), in policy order; none for another model."""
+    layers = [module for module in model.modules() if isinstance(module, CrossbarLayer)]
+    return [(layer.layer_name, layer) for layer in sorted(layers, key=lambda layer: layer.layer_index)]
+
+
+@contextmanager
+def observing_converted(model: nn.Module, observer: ConvertedObserver) -> Iterator[None]:
+    """`observing` of a converted model: what `observer` gets for the fp32 product has the quantised weight."""
+    layers = [layer for _, layer in converted_layers(model)]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    for layer in layers:
+        layer._observer = observer
+    try:
+        with torch.no_grad(), _uncompiled():
+            yield
+    finally:
+        for layer in layers:
+            layer._observer = None
+        for module, training in modes:
+            module.training = training
 
 
 def norms_without_data(model: nn.Module) -> list[str]:

@@ -1,31 +1,28 @@
-"""`doctor`: where a prepared model loses accuracy, layer by layer, and what to change."""
+"""`doctor`: where a prepared or converted model loses accuracy, layer by layer, and what to change."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cimq.cell import Cell
 from cimq.cost_model import aligned_table
 from cimq.hardware import Hardware
-from cimq.quantization import (
-    AdcRow,
-    QuantLayer,
-    QuantMatmul,
-    adc_diagnostics,
-    quant_layers,
-)
+from cimq.quantization import AdcRow, adc_diagnostics, quant_layers
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
-from cimq.quantization.inspection import observing
-from cimq.training.advice import Finding, findings
+from cimq.quantization.inspection import converted_layers, norms_without_data, observing, observing_converted
+from cimq.training.advice import Finding, findings, lines_of
 from cimq.training.evaluation import logits_of
+from cimq.training.layer_products import MeasuredLayer, layer_products, quantised_input, quantised_output, without
+from cimq.training.reference_scales import quantised_like
 
 _CAUSES = ("act", "weight", "adc", "cell")
 
@@ -35,32 +32,41 @@ class DoctorRow:
     """What one layer adds to the error, each cause by itself, for the inputs that the fp32 network gives it.
 
     Signal-to-noise ratios are 10 log10(sum of squares of the layer's fp32 product / sum of squared differences) in
-    dB, inf without any difference.
+    dB, inf without any difference. Of a converted model without a reference, "fp32" is the network of its integer
+    weights, with nothing else quantised.
 
     Attributes:
         layer: Name of the layer, as in a policy.
         weight_bits: Bits of its weight.
         act_bits: Bits of its input.
         act_sqnr_db: With the input quantised, the weight not.
-        weight_sqnr_db: With the weight quantised, the input not.
+        weight_sqnr_db: With the weight quantised, the input not; None where the fp32 weight is not known.
         adc_sqnr_db: What the converters add to the digital product of the integers.
         cell_sqnr_db: What cells add (variation, stuck cells, drift, wires, reads) to ideal cells with those converters.
         sqnr_db: All of it.
         clipped_inputs: Share of the inputs beyond the largest or smallest integer of the activation scale.
+        clip_error: Share of the squared error of the inputs that those make.
+        used_input_codes: Share of the input's integers that occur.
         output_sqnr_db: Of the network's output when this layer alone is quantised; how much the layer matters.
-        cause: The largest of the four: "act", "weight", "adc" or "cell".
+        output_without_adc_db: The same with ideal converters in this layer.
+        output_without_cell_db: The same with cells that hold what they should.
+        cause: The largest of those known: "act", "weight", "adc" or "cell".
     """
 
     layer: str
     weight_bits: int
     act_bits: int
     act_sqnr_db: float
-    weight_sqnr_db: float
+    weight_sqnr_db: float | None
     adc_sqnr_db: float
     cell_sqnr_db: float
     sqnr_db: float
     clipped_inputs: float
+    clip_error: float
+    used_input_codes: float
     output_sqnr_db: float
+    output_without_adc_db: float
+    output_without_cell_db: float
     cause: str
 
 
@@ -81,41 +87,54 @@ class Diagnosis:
     output_sqnr_db: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; what is infinite is None, as JSON has no other way to say it."""
+        """Plain values; what is infinite is None, as JSON has no other way to say it; what is not known is left out."""
         return {key: _plain(value) for key, value in dataclasses.asdict(self).items()}
 
     def __str__(self) -> str:
-        head = ["layer", "W", "A", "inputs dB", "weights dB", "ADC dB", "cells dB", "all dB", "output dB", "cause"]
-        table = [head]
+        analog = any(row.adc_sqnr_db < math.inf or row.cell_sqnr_db < math.inf for row in self.rows)
+        head = ["layer", "W", "A", "inputs dB", "weights dB", "ADC dB", "cells dB", "all dB", "output dB"]
+        table = [[*head, *(["ideal ADC", "ideal cells"] if analog else []), "cause"]]
         for row in self.rows:
             values = [row.act_sqnr_db, row.weight_sqnr_db, row.adc_sqnr_db, row.cell_sqnr_db, row.sqnr_db]
-            texts = [f"{value:.1f}" if math.isfinite(value) else "-" for value in (*values, row.output_sqnr_db)]
-            table.append([row.layer, str(row.weight_bits), str(row.act_bits), *texts, row.cause])
-        lines = [aligned_table(table), f"network output: {self.output_sqnr_db:.1f} dB with every layer quantised"]
-        lines += [f"{finding.layer}: {finding.text}" for finding in self.findings] or ["nothing stands out"]
-        return "\n".join(lines)
+            values += [row.output_sqnr_db]
+            values += [row.output_without_adc_db, row.output_without_cell_db] if analog else []
+            table.append([row.layer, str(row.weight_bits), str(row.act_bits), *map(_text, values), row.cause])
+        lines = [aligned_table(table)]
+        if any(row.weight_sqnr_db is None for row in self.rows):
+            lines.append("?: needs the fp32 weights: the prepared model, or reference=")
+        lines.append(f"network output: {self.output_sqnr_db:.1f} dB with every layer quantised")
+        return "\n".join(lines + (lines_of(self.findings) or ["nothing stands out"]))
 
 
 def doctor(
-    model: nn.Module, loader: Iterable[Any], *, batches: int = 4, forward_fn: ForwardFn | None = None
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    batches: int = 4,
+    forward_fn: ForwardFn | None = None,
+    reference: nn.Module | None = None,
 ) -> Diagnosis:
-    """Tells per layer and weight slice where a prepared model loses accuracy, and what to change.
+    """Tells per layer and weight slice where a prepared or converted model loses accuracy, and what to change.
 
     Every layer is measured with the inputs that the fp32 network gives it, so that its own error is not mixed with
     that of the layers before it. The model, its mode and the user's random state are left as they were.
 
     Args:
-        model: A prepared and calibrated (or trained) model. A converted one gives the same numbers as the prepared one
-            that it came from, but has no fp32 weights to compare with.
+        model: A prepared and calibrated (or trained) model, or a converted one. A converted model has no fp32 weights:
+            what its integer weights cost is not known without `reference`, and everything else is measured against
+            the network of its integer weights.
         loader: Batches; see `calibrate`.
         batches: How many to use at most. The effect of single layers on the output is measured on the first one.
         forward_fn: See `calibrate`.
+        reference: For a converted model, the fp32 (or prepared) model with the same layer names that everything is
+            measured against. Weights that training moved away from it count as errors of the weights.
 
     Returns:
         Rows, counts of the converters, and findings; print it.
 
     Raises:
-        ValueError: If the loader is empty, the model is not prepared or not calibrated, or a layer is never called.
+        ValueError: If the loader is empty, the model is not prepared or not calibrated, a layer is never called, or
+            the reference lacks a layer.
 
     Example:
         >>> import torch, cimq
@@ -124,131 +143,169 @@ def doctor(
         >>> found = cimq.doctor(q, [x])
         >>> found.findings, found.rows[0].weight_sqnr_db > 30
         ([], True)
+        >>> cimq.doctor(cimq.convert(q), [x]).rows[0].weight_sqnr_db is None
+        True
     """
     if batches < 1:
         raise ValueError(f"doctor: batches must be at least 1, got {batches}")
-    layers = quant_layers(model)
-    uncalibrated = [name for name, layer in layers if layer.act_signed is None]
-    if uncalibrated:
-        raise ValueError(f"doctor: not calibrated: {', '.join(uncalibrated)}; call cimq.calibrate(model, loader) first")
-    forward = forward_fn or default_forward
+    network = _Network.of(model, reference, forward_fn or default_forward)
     data = list(itertools.islice(loader, batches))
     if not data:
         raise ValueError("doctor: the loader is empty")
-    measured = {id(layer): _Measured() for _, layer in layers}
+    measured = {id(layer): _Measured() for _, layer in network.layers}
 
-    def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
+    def observe(layer: Any, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         y = product()
-        measured[id(layer)].add(layer, x, call, y)
+        if id(layer) in measured:
+            measured[id(layer)].add(layer, x, call, y)
         return y
 
-    with observing(model, observe), kept_random_state(model):
-        reference = [logits_of(forward(model, batch)).float() for batch in data]
-    unused = [name for name, layer in layers if measured[id(layer)].signal == 0 and not measured[id(layer)].inputs]
+    expected = network.outputs(data, observe)
+    unused = [name for name, layer in network.layers if not measured[id(layer)].called]
     if unused:
         raise ValueError(f"doctor: the model does not call {', '.join(unused)}")
 
-    def output_sqnr(chosen: QuantLayer | None, some: list[Any]) -> float:
-        def quantised(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
-            return _quantised(layer, x, call) if chosen is None or layer is chosen else product()
+    def output_sqnr(chosen: MeasuredLayer | None, machine: Hardware | None = None) -> float:
+        def quantised(layer: Any, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
+            wanted = id(layer) in measured and (chosen is None or layer is chosen)
+            return quantised_output(layer, x, call, machine) if wanted else product()
 
-        signal = error = 0.0
-        with observing(model, quantised), kept_random_state(model):
-            for batch, expected in zip(some, reference, strict=False):
-                y = logits_of(forward(model, batch)).float()
-                signal += _power(expected)
-                error += _power(y - expected)
-        return _decibels(signal, error)
+        some = data if chosen is None else data[:1]
+        return _sqnr(expected, network.outputs(some, quantised))
 
-    rows = [measured[id(layer)].row(name, layer, output_sqnr(layer, data[:1])) for name, layer in layers]
-    rows.sort(key=lambda row: row.output_sqnr_db)
+    def row(name: str, layer: MeasuredLayer) -> DoctorRow:
+        machine, alone = layer.hardware, output_sqnr(layer)
+        converts, varies = not machine.replace(cell=Cell()).lossless, machine.cell != Cell()
+        without_adc = output_sqnr(layer, without(machine, "adc")) if converts else alone
+        without_cell = output_sqnr(layer, without(machine, "cell")) if varies else alone
+        return measured[id(layer)].row(name, layer, (alone, without_adc, without_cell))
+
+    rows = sorted((row(name, layer) for name, layer in network.layers), key=lambda row: row.output_sqnr_db)
+    machines = {name: layer.hardware for name, layer in network.layers}
     converters: list[AdcRow] = []
-    if all(layer.hardware.adc.bits is not None for _, layer in layers):
+    if all(machine.adc.bits is not None for machine in machines.values()):
         converters = adc_diagnostics(model, data, batches=batches, forward_fn=forward_fn)
-    machines = {name: layer.hardware for name, layer in layers}
-    return Diagnosis(rows, converters, findings(rows, converters, machines), output_sqnr(None, data))
+    total = output_sqnr(None) if network.run is model else _sqnr(expected, network.outputs_of(model, data))
+    found = findings(rows, converters, machines, norms_without_data(network.run))
+    return Diagnosis(rows, converters, found, total)
+
+
+class _Network:
+    """What is run to measure, and the layers that are measured in it."""
+
+    def __init__(
+        self,
+        run: nn.Module,
+        layers: Sequence[tuple[str, MeasuredLayer]],
+        observing: Callable[[nn.Module, Any], AbstractContextManager[None]],
+        forward: ForwardFn,
+    ) -> None:
+        self.run = run
+        self.layers = layers
+        self.observing = observing
+        self.forward = forward
+
+    @classmethod
+    def of(cls, model: nn.Module, reference: nn.Module | None, forward: ForwardFn) -> _Network:
+        converted = converted_layers(model)
+        if converted and reference is None:
+            return cls(model, converted, observing_converted, forward)
+        if converted and reference is not None:
+            run = quantised_like(reference, converted)
+            names = {name for name, _ in converted}
+            return cls(run, [(name, layer) for name, layer in quant_layers(run) if name in names], observing, forward)
+        layers = quant_layers(model)
+        if reference is not None:
+            raise ValueError("doctor: reference= is for a converted model; a prepared one has its fp32 weights")
+        uncalibrated = [name for name, layer in layers if layer.act_signed is None]
+        if uncalibrated:
+            raise ValueError(
+                f"doctor: not calibrated: {', '.join(uncalibrated)}; call cimq.calibrate(model, loader) first"
+            )
+        return cls(model, layers, observing, forward)
+
+    def outputs(self, data: list[Any], observer: Any) -> list[Tensor]:
+        """The outputs of the network, with `observer` in the place of its products."""
+        with self.observing(self.run, observer), kept_random_state(self.run):
+            return [logits_of(self.forward(self.run, batch)).float() for batch in data]
+
+    def outputs_of(self, model: nn.Module, data: list[Any]) -> list[Tensor]:
+        """The outputs of a model as it is."""
+        with torch.no_grad(), kept_random_state(model):
+            return [logits_of(self.forward(model, batch)).float() for batch in data]
 
 
 class _Measured:
     """Sums of squares of one layer over all its calls."""
 
     def __init__(self) -> None:
+        self.called = False
         self.signal = 0.0
-        self.errors = dict.fromkeys((*_CAUSES, "all"), 0.0)
+        self.errors: dict[str, float | None] = dict.fromkeys((*_CAUSES, "all"), 0.0)
         self.clipped = 0
         self.inputs = 0
+        self.input_error = 0.0
+        self.clip_error = 0.0
+        self.codes = torch.zeros(0, dtype=torch.int64)
 
-    def add(self, layer: QuantLayer, x: Tensor, call: dict[str, Any], y: Tensor) -> None:
-        weight, bias = _operands(layer, call)
-        x_q, zero = layer.quantize_input(x), layer.act_zero
-        x_hat = (x_q.float() + (0 if zero is None else zero)) * layer.act_scale
-        scale = (
-            layer.weight_scale.reshape((-1,) + (1,) * (layer.weight.dim() - 1))
-            if _own(layer)
-            else layer._weight_scale()
-        )
-        w_hat = layer.integer_weight(weight).float() * scale
-        machine = layer.hardware
-        ideal_cells = machine.replace(cell=Cell())
-        digital = layer._float_product(x_hat, w_hat, bias, call)
-        converted = digital if ideal_cells.lossless else _quantised(layer, x, call, ideal_cells)
-        result = converted if machine == ideal_cells else _quantised(layer, x, call)
-        y = y.float()
-        self.signal += _power(y)
-        self.errors["act"] += _power(layer._float_product(x_hat, weight, bias, call) - y)
-        self.errors["weight"] += _power(layer._float_product(x.float(), w_hat, bias, call) - y)
-        self.errors["adc"] += _power(converted - digital)
-        self.errors["cell"] += _power(result - converted)
-        self.errors["all"] += _power(result - y)
-        low, high = layer.act_limits()
-        scaled = x.float() / layer.act_scale - (0 if zero is None else zero)
-        self.clipped += int(((scaled < low - 0.5) | (scaled > high + 0.5)).sum())
+    def add(self, layer: MeasuredLayer, x: Tensor, call: dict[str, Any], y: Tensor) -> None:
+        taken = quantised_input(layer, x)
+        found = layer_products(layer, x, taken.x_hat, call, y)
+        self.called = True
+        self.signal += _power(found.exact)
+        self._error("act", found.act - found.exact)
+        self._error("weight", None if found.weight is None else found.weight - found.exact)
+        self._error("adc", found.converted - found.digital)
+        self._error("cell", found.real - found.converted)
+        self._error("all", found.real - found.exact)
+        self.clipped += int(taken.clipped.sum())
         self.inputs += x.numel()
+        difference = taken.x_hat - x.float()
+        self.input_error += _power(difference)
+        self.clip_error += _power(difference * taken.clipped)
+        counts = torch.bincount(taken.codes.flatten().cpu(), minlength=2**layer.act_bits)
+        self.codes = counts if not len(self.codes) else self.codes + counts
 
-    def row(self, name: str, layer: QuantLayer, output_sqnr_db: float) -> DoctorRow:
-        ratios = {cause: _decibels(self.signal, error) for cause, error in self.errors.items()}
+    def _error(self, cause: str, difference: Tensor | None) -> None:
+        before = self.errors[cause]
+        self.errors[cause] = None if before is None or difference is None else before + _power(difference)
+
+    def row(self, name: str, layer: MeasuredLayer, output_dbs: tuple[float, float, float]) -> DoctorRow:
+        def ratio(cause: str) -> float:
+            error = self.errors[cause]
+            assert error is not None  # only that of the weights may be
+            return _decibels(self.signal, error)
+
+        known = {cause: ratio(cause) for cause in _CAUSES if self.errors[cause] is not None}
         return DoctorRow(
             layer=name,
             weight_bits=layer.weight_bits,
             act_bits=layer.act_bits,
-            act_sqnr_db=ratios["act"],
-            weight_sqnr_db=ratios["weight"],
-            adc_sqnr_db=ratios["adc"],
-            cell_sqnr_db=ratios["cell"],
-            sqnr_db=ratios["all"],
-            clipped_inputs=self.clipped / self.inputs if self.inputs else 0.0,
-            output_sqnr_db=output_sqnr_db,
-            cause=min(_CAUSES, key=lambda cause: ratios[cause]),
+            act_sqnr_db=known["act"],
+            weight_sqnr_db=known.get("weight"),
+            adc_sqnr_db=known["adc"],
+            cell_sqnr_db=known["cell"],
+            sqnr_db=ratio("all"),
+            clipped_inputs=self.clipped / max(1, self.inputs),
+            clip_error=self.clip_error / self.input_error if self.input_error else 0.0,
+            used_input_codes=float((self.codes > 0).double().mean()),
+            output_sqnr_db=output_dbs[0],
+            output_without_adc_db=output_dbs[1],
+            output_without_cell_db=output_dbs[2],
+            cause=min(known, key=lambda cause: known[cause]),
         )
-
-
-def _own(layer: QuantLayer) -> bool:
-    """Whether the layer has a weight of its own, not one that is written at run time."""
-    return not isinstance(layer, QuantMatmul)
-
-
-def _operands(layer: QuantLayer, call: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    return (layer.weight, layer.bias) if _own(layer) else (call["operand"], None)
-
-
-def _quantised(layer: QuantLayer, x: Tensor, call: dict[str, Any], machine: Hardware | None = None) -> Tensor:
-    """The layer's quantised product, on its machine or another with the same converters."""
-    weight, bias = _operands(layer, call)
-    with _on_machine(layer, machine or layer.hardware):
-        return layer._integer_product(x, weight, bias, call, None)
-
-
-@contextmanager
-def _on_machine(layer: QuantLayer, machine: Hardware) -> Iterator[None]:
-    before, layer.hardware = layer.hardware, machine
-    try:
-        yield
-    finally:
-        layer.hardware = before
 
 
 def _power(values: Tensor) -> float:
     return float(values.double().square().sum())
+
+
+def _sqnr(expected: list[Tensor], got: list[Tensor]) -> float:
+    signal = error = 0.0
+    for y, wanted in zip(got, expected, strict=False):  # `got` may be of the first batches only
+        signal += _power(wanted)
+        error += _power(y - wanted)
+    return _decibels(signal, error)
 
 
 def _decibels(signal: float, error: float) -> float:
@@ -257,9 +314,15 @@ def _decibels(signal: float, error: float) -> float:
     return 10 * math.log10(signal / error) if signal > 0 else -math.inf
 
 
+def _text(decibels: float | None) -> str:
+    if decibels is None:
+        return "?"
+    return f"{decibels:.1f}" if math.isfinite(decibels) else "-"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -159,3 +159,27 @@ def test_command(tmp_path: Path) -> None:
     wrong = run("--model", "my_net:modell", "--data", "my_net:data")
     assert wrong.returncode == 2
     assert wrong.stderr.strip().endswith("--model: module 'my_net' has no function 'modell'")
+
+
+def test_command_on_a_converted_model(tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(
+        "import cimq, torch\n"
+        "def plain():\n    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 4))\n"
+        "def data():\n    return [torch.rand(16, 8, generator=torch.Generator().manual_seed(0))]\n"
+        "def model():\n    return cimq.convert(cimq.prepare(plain(), example_inputs=data()[0]))\n"
+    )
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cimq", "doctor", "--model", "my_net:model", "--data", "my_net:data"]
+        return subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    rows = json.loads(run("--json").stdout)["rows"]
+    assert {row["layer"] for row in rows} == {"0", "2"}
+    assert not any("weight_sqnr_db" in row for row in rows)
+    done = run("--reference", "my_net:plain", "--json")
+    assert done.returncode == 0, done.stderr
+    assert all(row["weight_sqnr_db"] > 30 for row in json.loads(done.stdout)["rows"])
+    wrong = run("--hardware", "paper")
+    assert wrong.returncode == 2
+    assert "--policy and --hardware are for a model that is not prepared" in wrong.stderr
