@@ -25,6 +25,7 @@ from cimq.training.layer_products import MeasuredLayer, layer_products, quantise
 from cimq.training.reference_scales import quantised_like
 
 _CAUSES = ("act", "weight", "adc", "cell")
+_LAYERS_WITH_SLICES = 3  # in the printed text
 
 
 @dataclass(frozen=True)
@@ -92,18 +93,31 @@ class Diagnosis:
 
     def __str__(self) -> str:
         analog = any(row.adc_sqnr_db < math.inf or row.cell_sqnr_db < math.inf for row in self.rows)
-        head = ["layer", "W", "A", "inputs dB", "weights dB", "ADC dB", "cells dB", "all dB", "output dB"]
+        head = ["layer", "W", "A", "clip", "inputs dB", "weights dB", "ADC dB", "cells dB", "all dB", "output dB"]
         table = [[*head, *(["ideal ADC", "ideal cells"] if analog else []), "cause"]]
         for row in self.rows:
             values = [row.act_sqnr_db, row.weight_sqnr_db, row.adc_sqnr_db, row.cell_sqnr_db, row.sqnr_db]
             values += [row.output_sqnr_db]
             values += [row.output_without_adc_db, row.output_without_cell_db] if analog else []
-            table.append([row.layer, str(row.weight_bits), str(row.act_bits), *map(_text, values), row.cause])
+            names = [row.layer, str(row.weight_bits), str(row.act_bits), f"{row.clipped_inputs:.0%}"]
+            table.append([*names, *map(_text, values), row.cause])
         lines = [aligned_table(table)]
         if any(row.weight_sqnr_db is None for row in self.rows):
             lines.append("?: needs the fp32 weights: the prepared model, or reference=")
         lines.append(f"network output: {self.output_sqnr_db:.1f} dB with every layer quantised")
-        return "\n".join(lines + (lines_of(self.findings) or ["nothing stands out"]))
+        lines += lines_of(self.findings) or ["nothing stands out"]
+        return "\n".join([*lines, *self._slices()])
+
+    def _slices(self) -> list[str]:
+        """Converters slice by slice, of the first layers that are named for them."""
+        named = [finding.layer for finding in self.findings if finding.cause == "adc"][:_LAYERS_WITH_SLICES]
+        table = [["layer", "slice", "clip", "codes used", "share of the error"]]
+        for name in named:
+            for row in self.converters:
+                if row.layer == name:
+                    shares = (row.clip_low + row.clip_high, row.used_codes, row.error_share)
+                    table.append([name, str(row.slice), *(f"{share:.0%}" for share in shares)])
+        return ["converters:", aligned_table(table)] if len(table) > 1 else []
 
 
 def doctor(

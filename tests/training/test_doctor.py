@@ -95,6 +95,11 @@ def test_coarse_converters_are_named() -> None:
     assert "adc.bits: 5" in text
     assert "rows: 32" in text
     assert {row.layer for row in found.converters} == {"conv", "hidden", "fc"}
+    shares = [sum(r.error_share for r in found.converters if r.layer == name) for name in ("conv", "hidden", "fc")]
+    assert shares == pytest.approx([1.0, 1.0, 1.0])
+    table = str(found).partition("converters:\n")[2].splitlines()
+    assert table[0].split() == ["layer", "slice", "clip", "codes", "used", "share", "of", "the", "error"]
+    assert {line.split()[0] for line in table[2:]} == {layer for layer, cause in causes(found) if cause == "adc"}
     assert all(row.cell_sqnr_db == math.inf for row in found.rows)
 
 
