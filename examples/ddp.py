@@ -9,8 +9,8 @@ has no batch normalisation, whose statistics would be those of a process's own s
 one train just as well; call `cimq.reestimate_bn(distributed, loader)` in every process at the end, which takes the mean
 over all.
 
-The order matters: prepare, calibrate (once, in the first process), hand its scales to the others, and only then wrap.
-`cimq.finetune(distributed, loader, ...)` may stand in the place of this loop.
+The order matters: prepare, calibrate (once, in the first process), hand its scales to the others (processes.py does
+these two), and only then wrap. `cimq.finetune(distributed, loader, ...)` may stand in the place of this loop.
 """
 
 from __future__ import annotations
@@ -25,34 +25,12 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from digits import digit_sets
+from processes import calibrate_once, finish, start
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 import cimq
-
-
-def start() -> tuple[int, int, torch.device]:
-    """Joins the processes of torchrun: (rank, how many, device). Without torchrun there is this one."""
-    if not dist.is_torchelastic_launched():
-        return 0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return dist.get_rank(), dist.get_world_size(), device
-
-
-def calibrate_once(model: nn.Module, loader: Any, rank: int, world: int) -> None:
-    """Calibrates in the first process; the others get its weights and scales, which a state_dict carries."""
-    state: list[Any] = [None]
-    if rank == 0:
-        cimq.calibrate(model, loader)
-        state = [{name: value.cpu() for name, value in model.state_dict().items()}]
-    if world > 1:
-        dist.broadcast_object_list(state)
-        model.load_state_dict(state[0])
 
 
 def mean(loss: torch.Tensor, world: int) -> float:
@@ -133,9 +111,7 @@ def main() -> None:
         result = {"processes": world, "losses": losses, "test_accuracy": accuracy}
         (options.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         print(f"{accuracy:.2%} of the test images with {options.bits} bits, {world} process(es); {checkpoint}")
-    if world > 1:
-        dist.barrier()  # nobody leaves while another process still needs it
-        dist.destroy_process_group()
+    finish(world)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_alternative_has_a_row_and_what_is_absent_is_said() -> None:
-    done = run("--blocks", "1", "--batch-size", "4", "--rounds", "2", "--bits", "W4A4", "W2A3", "--threads", "1", "--json")
+    done = run(
+        "--blocks", "1", "--batch-size", "4", "--rounds", "2", "--bits", "W4A4", "W2A3", "--threads", "1", "--json"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     printed = json.loads(done.stdout)
     assert {"processor", "torch", "cimq", "threads"} <= printed["environment"].keys()
