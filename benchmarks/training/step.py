@@ -7,8 +7,8 @@ nothing, so that cimq multiplies with torch's convolutions, as everybody else. F
 
 Brevitas gets the same network with QuantConv2d and QuantLinear in the place of its layers: inputs and weights on the
 same grids, a learned scale per output channel and per input, as cimq has them. Its scales of activations come from
-statistics in the first steps; what is timed are the steps after those, with TorchScript (BREVITAS_JIT=1, which Brevitas
-recommends for training; set BREVITAS_JIT=0 to time it without). Where it is not installed the table says so.
+statistics in the first steps; what is timed are the steps after those. BREVITAS_JIT=1 compiles its quantisers with
+TorchScript; here that was slower than its default. Where Brevitas is not installed the table says so.
 
 The alternatives take turns, a step each. ms: median. of_fp32: step over the fp32 step of the same round and format;
 over_cimq: Brevitas over cimq with the same bits; both are medians over the rounds. On a machine that has other work
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import importlib.metadata
-import os
 import re
 import statistics
 import sys
@@ -42,7 +41,7 @@ from models.resnet_cifar import ResNetCifar
 import cimq
 
 FORMATS = ("float32", "channels_last", "bf16")  # bf16: autocast, channels_last
-WARM_UP = 6  # Brevitas collects statistics in two steps, TorchScript compiles in the next
+WARM_UP = 6  # Brevitas collects statistics in two steps, TorchScript, if asked for, compiles in the next
 Bits = tuple[int, int]
 
 
@@ -73,7 +72,6 @@ def with_cimq(model: nn.Module, bits: Bits, images: Tensor) -> nn.Module:
 
 def with_brevitas(model: nn.Module, bits: Bits, images: Tensor) -> nn.Module:
     """Copies the model with Brevitas's layers; statistics become learned scales in the first two steps."""
-    os.environ.setdefault("BREVITAS_JIT", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks of TorchScript on Brevitas's type annotations
         from brevitas import nn as qnn

@@ -28,9 +28,12 @@ def _register(name: str) -> Callable[[_Fake], _Fake]:
 
 
 def _result_like(x: Tensor, per_tensor: bool, dtype: torch.dtype) -> Tensor:
-    """With one scale any dense layout is kept; with a scale per channel the result is row-major."""
-    memory_format = torch.preserve_format if per_tensor else torch.contiguous_format
-    return torch.empty_like(x, dtype=dtype, memory_format=memory_format)
+    """With one scale any dense layout is kept; a layout with gaps, and any with a scale per channel, gets row-major."""
+    source = x if x.dtype in (torch.float32, torch.float64) else torch.empty_like(x, dtype=torch.float32)
+    kept = per_tensor and torch.ops.aten.is_non_overlapping_and_dense(source)
+    return torch.empty_like(
+        source, dtype=dtype, memory_format=torch.preserve_format if kept else torch.contiguous_format
+    )
 
 
 @_register("fake_quantize")

@@ -205,8 +205,9 @@ class QuantLayer(LayerScales):
                 )
         if self.training and machine.varies:
             # A fresh chip in every step, never one of those that evaluation counts from 0.
-            seed = _TRAINING_CHIPS + int(self.noise_step)
-            self.noise_step += 1
+            if not _in_backward():
+                self.noise_step += 1
+            seed = _TRAINING_CHIPS + int(self.noise_step) - 1
         options = {
             "hardware": machine,
             "weight_bits": self.weight_bits,
@@ -246,3 +247,8 @@ class QuantLayer(LayerScales):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_observer": None, "_probe": None}
+
+
+def _in_backward() -> bool:
+    """Whether a backward pass is running: it computes a checkpointed forward again, which must meet the same chip."""
+    return bool(torch._C._current_graph_task_id() != -1)

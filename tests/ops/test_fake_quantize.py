@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import cimq
 from cimq.ops import fake_quantize, quantize
@@ -276,3 +279,36 @@ def test_second_derivatives_are_refused() -> None:
     (dx,) = torch.autograd.grad(cimq.ops.fake_quantize(x, scale, -4, 3).square().sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="second derivatives are not defined"):
         dx.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("axis", [None, 1])
+def test_what_compilation_assumes_of_layouts_holds(dtype: torch.dtype, axis: int | None) -> None:
+    """Queries of an attention are transposed slices of a larger tensor: with gaps, and in another order."""
+    base = torch.randn(2, 3, 4, 12, dtype=torch.float32).to(dtype)
+    layouts = {
+        "row-major": base,
+        "channels last": base.to(memory_format=torch.channels_last),
+        "transposed": base.transpose(1, 3),
+        "slice": base[..., 2:6],
+        "transposed slice": base[..., 2:6].transpose(1, 2),
+        "expanded": base[:, :1].expand(2, 3, 4, 12),
+    }
+    for name, x in layouts.items():
+        wide = dtype if dtype == torch.float64 else torch.float32
+        scale = torch.full([] if axis is None else [x.shape[axis]], 0.5, dtype=wide)
+        grad = torch.ones(x.shape, dtype=dtype)
+
+        def results(mode: Any, x: Tensor = x, scale: Tensor = scale, grad: Tensor = grad) -> list[Tensor]:
+            x, scale, grad = (t if mode is None else mode.from_tensor(t) for t in (x, scale, grad))
+            ops = torch.ops.cimq
+            with contextlib.nullcontext() if mode is None else mode:
+                found = [
+                    ops.fake_quantize(x, scale, 0, 15, axis),
+                    *ops.fake_quantize_backward(grad, x, scale, 0, 15, axis),
+                ]
+                return found if x.dtype == torch.float64 else [*found, ops.quantize(x, scale, 0, 15, axis)]
+
+        for real, fake in zip(results(None), results(FakeTensorMode()), strict=True):
+            assert (real.shape, real.dtype) == (fake.shape, fake.dtype), name
+            assert real.stride() == fake.stride(), name

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import TinyViT
 from torch import Tensor, nn
 
 import cimq
@@ -31,41 +32,6 @@ def seeded(model: nn.Module) -> nn.Module:
         for index, parameter in enumerate(model.parameters()):
             parameter.copy_(normal(*parameter.shape, seed=index) * max(1, parameter.shape[-1]) ** -0.5)
     return model
-
-
-class Block(nn.Module):
-    """A block of a vision transformer."""
-
-    def __init__(self, width: int = 16, heads: int = 4) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, heads, dropout=0.1, batch_first=True)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 24), nn.GELU(), nn.Linear(24, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm1(x)
-        y, _ = self.attention(y, y, y, need_weights=False)
-        x = x + y
-        return x + self.mlp(self.norm2(x))
-
-
-class TinyViT(nn.Module):
-    """Patches by a convolution, class token, positions, blocks, head."""
-
-    def __init__(self, width: int = 16, depth: int = 2) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(3, width, 4, stride=4)
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.zeros(1, 10, width))
-        self.blocks = nn.Sequential(*[Block(width) for _ in range(depth)])
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.patches(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.positions
-        return self.head(self.norm(self.blocks(x))[:, 0])
 
 
 def prepared(hardware: Any = "paper", bits: int = 6, **options: Any) -> tuple[nn.Module, Tensor]:
