@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +58,7 @@ class _Recipe:
     dampening: float
     amp: torch.dtype | None
     max_grad_norm: float | None
+    first_frozen: int
     progress: bool | None
 
 
@@ -81,6 +82,7 @@ def finetune(
     amp: str | None = None,
     max_grad_norm: float | None = None,
     bn_batches: int = 50,
+    freeze_bn_epochs: int | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     seed: int = 0,
@@ -92,8 +94,9 @@ def finetune(
     costs.
 
     Modules that are in evaluation inside a model in training (frozen batch normalisations) stay so. Batch statistics
-    are measured anew at the end. An interruption (Ctrl-C) is passed on; with `checkpoint`, training then goes on from
-    the last whole epoch (`resume=True`) exactly as if it had not been interrupted.
+    are measured anew at the end, or before the epochs that train with frozen ones (`freeze_bn_epochs`). An interruption
+    (Ctrl-C) is passed on; with `checkpoint`, training then goes on from the last whole epoch (`resume=True`) exactly as
+    if it had not been interrupted.
 
     A model in DistributedDataParallel: every process calls `finetune` with its part of the data (a `DistributedSampler`
     is told the epoch); losses, the metric and the batch statistics at the end are those of all processes, and the first
@@ -118,6 +121,9 @@ def finetune(
         amp: None, "bf16" or "fp16": automatic mixed precision; scales stay float32.
         max_grad_norm: Gradients are scaled down to this norm.
         bn_batches: Batches for the batch statistics at the end; 0 leaves them alone.
+        freeze_bn_epochs: So many last epochs normalise with the running statistics. Where cells vary, statistics of the
+            batch undo what a chip does to the mean and the spread of every channel, and the model would first meet
+            that when it is deployed. Default: a quarter of the epochs where cells vary in training, else 0.
         checkpoint: File that is written after each epoch; with several processes, one that all of them can read.
         resume: Goes on from `checkpoint` if it is there.
         seed: Of shuffling, dropout and cell variation; the user's random state is left as it was.
@@ -138,6 +144,7 @@ def finetune(
         [1, 2]
     """
     _check_arguments(epochs, lr, amp, distill_weight, resume, checkpoint)
+    frozen_epochs = _frozen_epochs(model, epochs, freeze_bn_epochs)
     recipe = _Recipe(
         epochs=epochs,
         lr=lr,
@@ -149,6 +156,7 @@ def finetune(
         dampening=dampening,
         amp=None if amp is None else _AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
+        first_frozen=epochs - frozen_epochs + 1,
         progress=progress if is_first(model) else False,
     )
     if not any(isinstance(module, QuantLayer) for module in model.modules()):
@@ -167,7 +175,10 @@ def finetune(
             model.train()
         try:
             for number in range(len(history) + 1, epochs + 1):
-                loss = _train_epoch(model, loader, recipe, optimizer, scaler, number)
+                if number == recipe.first_frozen and bn_batches > 0:
+                    reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
+                with _frozen_norms(model, number >= recipe.first_frozen):
+                    loss = _train_epoch(model, loader, recipe, optimizer, scaler, number)
                 metric = _metric(model, val_loader, metric_fn, forward_fn, recipe.progress)
                 history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
                 if checkpoint is not None and is_first(model):
@@ -176,9 +187,31 @@ def finetune(
         finally:
             if not was_training:
                 model.eval()
-        if bn_batches > 0:
+        if bn_batches > 0 and frozen_epochs == 0:
             reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
     return history
+
+
+def _frozen_epochs(model: nn.Module, epochs: int, asked: int | None) -> int:
+    """How many of the last epochs train with the running statistics of batch normalisations."""
+    if asked is None:
+        machines = [m.training_hardware or m.hardware for m in model.modules() if isinstance(m, QuantLayer)]
+        return epochs // 4 if any(machine.varies for machine in machines) else 0
+    if not 0 <= asked <= epochs:
+        raise ValueError(f"finetune: freeze_bn_epochs must lie in 0..epochs (0..{epochs}), got {asked}")
+    return asked
+
+
+@contextlib.contextmanager
+def _frozen_norms(model: nn.Module, frozen: bool) -> Iterator[None]:
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    for norm in norms if frozen else ():
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 def _check_arguments(

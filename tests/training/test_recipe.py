@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import cimq
+from cimq.quantization import set_hardware
 from cimq.training.diagnosis import first_non_finite
 from cimq.training.losses import damping, distillation
 
@@ -165,6 +166,58 @@ def test_batch_statistics_are_measured_at_the_end() -> None:
     again = copy.deepcopy(q)
     cimq.reestimate_bn(again, data)
     torch.testing.assert_close(again.bn2.running_var, q.bn2.running_var)
+
+
+class WatchingNorms(list):  # type: ignore[type-arg]
+    """A loader that notes, at every pass of `finetune` over it, whether the normalisations use batch statistics."""
+
+    def __init__(self, data: list[tuple[Tensor, Tensor]], model: nn.Module) -> None:
+        super().__init__(data)
+        self.model, self.modes = model, []
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        self.modes.append(self.model.bn1.training)
+        return super().__iter__()
+
+
+def test_last_epochs_train_with_frozen_batch_statistics() -> None:
+    q, data = small_problem()
+    loader = WatchingNorms(data, q)
+    cimq.finetune(q, loader, epochs=3, lr=0.01, freeze_bn_epochs=1)
+    assert loader.modes == [True, True, True, False]  # two epochs, measuring, the last epoch; nothing afterwards
+    q.train()
+    before = q.bn2.running_mean.clone()
+    cimq.finetune(q, data, epochs=1, lr=0.01, freeze_bn_epochs=1, bn_batches=0)
+    assert torch.equal(q.bn2.running_mean, before)
+    assert q.bn2.training
+    with pytest.raises(ValueError, match=r"freeze_bn_epochs must lie in 0\.\.epochs \(0\.\.2\), got 3"):
+        cimq.finetune(q, data, epochs=2, freeze_bn_epochs=3)
+
+
+@pytest.mark.parametrize("cells", ["ideal", "vary", "vary in evaluation only"])
+def test_batch_statistics_are_frozen_where_cells_vary_in_training(cells: str) -> None:
+    q, data = small_problem()
+    paper = cimq.Hardware.preset("paper")
+    noisy = paper.replace(cell={"programming": {"model": "gaussian", "sigma_levels": 0.1}})
+    if cells != "ideal":
+        set_hardware(q, noisy, training=paper if cells == "vary in evaluation only" else None)
+    loader = WatchingNorms(data, q)
+    cimq.finetune(q, loader, epochs=4, lr=0.01)
+    frozen = cells == "vary"
+    assert loader.modes == ([True] * 4 + [False] if frozen else [True] * 5)
+
+
+def test_resumes_within_the_frozen_epochs(tmp_path: Path) -> None:
+    whole, data = small_problem()
+    cimq.finetune(whole, Interrupting(data, 0), epochs=3, lr=0.05, freeze_bn_epochs=2)
+    for stopped in (3, 4):  # passes: epoch 1, statistics, epoch 2, epoch 3
+        part, _ = small_problem()
+        options = {"epochs": 3, "lr": 0.05, "freeze_bn_epochs": 2, "checkpoint": tmp_path / f"{stopped}.pt"}
+        with pytest.raises(KeyboardInterrupt):
+            cimq.finetune(part, Interrupting(data, stopped), **options)
+        fresh, _ = small_problem(seed=7)
+        cimq.finetune(fresh, Interrupting(data, 0), **options, resume=True)
+        assert equal_states(fresh, whole)
 
 
 def test_dicts_forward_fn_and_loss_fn() -> None:
