@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cimq import ops
 from cimq.hardware import Hardware
+from cimq.quantization.accesses import count_accesses, first_access
 from cimq.quantization.exact import norm_affine
 from cimq.quantization.quantizers import act_range, weight_range
 
@@ -172,7 +173,13 @@ def _crossbar(
     hardware: Hardware,
     **arguments: Any,
 ) -> Tensor:
+    seed, layer = arguments["seed"], arguments["layer"]
+    start = first_access(hardware, seed, layer)
+    if start is not None:
+        arguments["first_access"] = start
     y = operator(x, weight, hardware, **arguments)
+    if start is not None:
+        count_accesses(seed, layer, y.numel() // weight.shape[0])
     if probe is not None:
         probe(x, weight, hardware, arguments, y)
     return y

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cimq.quantization.accesses import counted_accesses
 from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
 from cimq.quantization.parallel import unwrapped
 from cimq.training.progress import progress_bar
@@ -54,6 +55,8 @@ def evaluate(
 ) -> float:
     """Mean of a metric over the samples of a loader, in evaluation and without gradients.
 
+    Cells with read noise are accessed one sample after the other: the result does not depend on the batch size.
+
     Args:
         model: Any model; its train/eval mode is kept. In DistributedDataParallel every process measures its own loader.
         loader: Batches `(x, target)`, a list or a dict.
@@ -97,7 +100,12 @@ def measure(
     model.eval()
     total, count = 0.0, 0
     try:
-        with torch.no_grad(), kept_random_state(model), progress_bar(loader, "evaluate", progress, batches) as bar:
+        with (
+            torch.no_grad(),
+            kept_random_state(model),
+            counted_accesses(),
+            progress_bar(loader, "evaluate", progress, batches) as bar,
+        ):
             for index, batch in enumerate(bar):
                 if batches is not None and index >= batches:
                     break

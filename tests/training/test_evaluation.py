@@ -51,3 +51,27 @@ def test_refusals() -> None:
         cimq.evaluate(nn.Identity(), [torch.eye(3)])
     with pytest.raises(TypeError, match="cannot find scores"):
         cimq.evaluate(nn.Identity(), batches(), forward_fn=lambda m, b: "text")
+
+
+def test_read_noise_does_not_depend_on_the_batches() -> None:
+    noisy = cimq.Hardware.preset("paper").replace(rows=64, cell={"read": {"model": "constant", "sigma_levels": 0.3}})
+    q = cimq.prepare(nets.randomise(nets.SmallCnn()), cimq.Policy.uniform(4, 4), noisy)
+    x = nets.images(4, 10).repeat(2, 1, 1, 1)  # every image twice
+    cimq.calibrate(q, [(x, None)])
+    for model in (q.eval(), cimq.convert(q)):
+
+        def outputs(size: int, model: nn.Module = model) -> torch.Tensor:
+            seen = []
+
+            def keep(out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+                seen.append(out)
+                return out.sum()
+
+            cimq.evaluate(model, [(part, part) for part in x.split(size)], keep)
+            return torch.cat(seen)
+
+        whole = outputs(8)
+        assert all(torch.equal(outputs(size), whole) for size in (4, 3, 1))
+        assert not torch.equal(whole[:4], whole[4:])
+        with torch.no_grad():  # a call on its own starts with the first access
+            assert torch.equal(model(x[:4]), model(x[4:]))
