@@ -4,8 +4,9 @@
 
 DIR has ImageFolder layout (train/<class>/*, test/<class>/*). A run is `fp32` or WxAy, with `@MACHINE` (a preset or a
 file; default: the paper's) and `:seed` (default 0) behind it; every run starts from the checkpoint and gets the same
-training: all training images with crops and flips, SGD with momentum, cosine, the checkpoint in fp32 as teacher. The
-first and the last layer have 8 bits. The test images are measured once per run, after its last epoch.
+training: all training images with crops and flips, SGD with momentum, cosine, the checkpoint in fp32 as teacher (with
+--feature-weight, that of every residual block too). The first and the last layer have 8 bits. The test images are
+measured once per run, after its last epoch.
 
 Through a converter that loses something, and through cells that vary, by a network that was trained for it (`@`) and by
 one that was not (`--measure-on`: every trained network once more on that machine, on --chips chips where cells vary):
@@ -35,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 import _common
 from image_folder import BatchLoader, ImageTensors, read_folder
-from models.resnet_cifar import ResNetCifar
+from models.resnet_cifar import BasicBlock, ResNetCifar
 
 import cimq
 
@@ -52,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--dampening", type=float, default=None, help="of finetune; default: 1e-3 to 3 bits, 0 above")
+    parser.add_argument("--feature-weight", type=float, default=0.0, help="of residual blocks beside the teacher's")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
     parser.add_argument("--measure-on", metavar="MACHINE", help="preset or file: measures what was trained on it too")
@@ -98,6 +100,7 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
             "seed": seed,
             "epochs": args.epochs,
             "lr": args.lr,
+            "feature_weight": args.feature_weight,
             "loss": [round(epoch.loss, 4) for epoch in history],
             "top1": measure(network, test, args.chips)[0],
             "minutes": round((time.perf_counter() - start) / 60, 1),
@@ -125,10 +128,16 @@ def fit(
             teacher=teacher,
             amp=None if args.amp == "none" else args.amp,
             dampening=dampening,
+            distill_features=blocks(teacher) if args.feature_weight else (),
+            feature_weight=args.feature_weight,
             checkpoint=folder / "last.pt",
             resume=True,
             seed=seed,
         )
+
+
+def blocks(model: ResNetCifar) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, BasicBlock)]
 
 
 def measure(network: Any, test: ImageTensors, chips: int) -> tuple[float, float | None]:

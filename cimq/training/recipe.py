@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,10 @@ from cimq.quantization.parallel import is_first, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
 from cimq.training.evaluation import MetricFn, batch_size, measure
+from cimq.training.features import FeaturePairs
 from cimq.training.losses import cross_entropy, damping, distillation
 from cimq.training.progress import progress_bar
+from cimq.training.state import load_state, save_state
 
 LossFn = Callable[[Any, Any], Tensor]
 _AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,6 +56,8 @@ class _Recipe:
     teacher: nn.Module | None
     distill_weight: float
     temperature: float
+    features: FeaturePairs | None
+    feature_weight: float
     dampening: float
     amp: torch.dtype | None
     max_grad_norm: float | None
@@ -75,6 +78,8 @@ def finetune(
     label_smoothing: float = 0.0,
     distill_weight: float = 0.5,
     temperature: float = 2.0,
+    distill_features: Sequence[str] = (),
+    feature_weight: float = 5.0,
     dampening: float = 0.0,
     loss_fn: LossFn | None = None,
     metric_fn: MetricFn | None = None,
@@ -114,6 +119,10 @@ def finetune(
         label_smoothing: Of the default loss.
         distill_weight: Share of the distillation loss where there is a teacher, 0 to 1.
         temperature: Of distillation.
+        distill_features: Names of modules (say, residual blocks) whose outputs are to match those of the teacher's
+            modules of the same names; helps most at low bits and with noise.
+        feature_weight: Of their loss, the mean of |output - teacher's|^2 / |teacher's|^2 (after FitNets, Romero et al.,
+            ICLR 2015); added to the other losses.
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
         loss_fn: `loss_fn(output, target)`; default: cross-entropy.
         metric_fn: For `val_loader`; default: top-1 accuracy.
@@ -144,6 +153,7 @@ def finetune(
         [1, 2]
     """
     _check_arguments(epochs, lr, amp, distill_weight, resume, checkpoint)
+    _check_features(model, teacher, distill_features, feature_weight)
     frozen_epochs = _frozen_epochs(model, epochs, freeze_bn_epochs)
     recipe = _Recipe(
         epochs=epochs,
@@ -153,6 +163,8 @@ def finetune(
         teacher=teacher,
         distill_weight=distill_weight,
         temperature=temperature,
+        features=FeaturePairs(distill_features) if distill_features else None,
+        feature_weight=feature_weight,
         dampening=dampening,
         amp=None if amp is None else _AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
@@ -167,9 +179,9 @@ def finetune(
     scaler = torch.amp.GradScaler(device_of(model).type, enabled=amp == "fp16")
     history: list[Epoch] = []
     was_training = model.training
-    with kept_random_state(model, seed), _teaching(teacher):
+    with kept_random_state(model, seed), _teaching(model, teacher, recipe.features):
         if resume and checkpoint is not None and Path(checkpoint).is_file():
-            history = _load(Path(checkpoint), unwrapped(model), optimizer, scaler)
+            history = [Epoch(*values) for values in load_state(Path(checkpoint), unwrapped(model), optimizer, scaler)]
         _check_same_start(model, len(history))
         if not was_training:
             model.train()
@@ -182,7 +194,8 @@ def finetune(
                 metric = _metric(model, val_loader, metric_fn, forward_fn, recipe.progress)
                 history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
                 if checkpoint is not None and is_first(model):
-                    _save(Path(checkpoint), unwrapped(model), optimizer, scaler, history)
+                    rows = [dataclasses.astuple(epoch) for epoch in history]
+                    save_state(Path(checkpoint), unwrapped(model), optimizer, scaler, rows)
                 sums_over_processes(model, 0.0)  # the file is there before another process looks for it
         finally:
             if not was_training:
@@ -229,6 +242,17 @@ def _check_arguments(
         raise ValueError("finetune: resume needs checkpoint, the file to go on from")
 
 
+def _check_features(model: nn.Module, teacher: nn.Module | None, names: Sequence[str], weight: float) -> None:
+    if isinstance(names, str):
+        raise TypeError(f"finetune: distill_features must be a list of module names, got {names!r}")
+    if names and teacher is None:
+        raise ValueError("finetune: distill_features needs teacher, the model whose outputs are to be matched")
+    if names and isinstance(model, nn.DataParallel):
+        raise ValueError("finetune: distill_features cannot see into DataParallel; use DistributedDataParallel")
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(f"finetune: feature_weight must be 0 or more, got {weight}")
+
+
 def _check_same_start(model: nn.Module, epochs: int) -> None:
     """All processes must go on from the same epoch."""
     processes, total = sums_over_processes(model, 1.0, epochs)
@@ -257,14 +281,15 @@ def _metric(
 
 
 @contextlib.contextmanager
-def _teaching(teacher: nn.Module | None) -> Any:
+def _teaching(model: nn.Module, teacher: nn.Module | None, features: FeaturePairs | None) -> Iterator[None]:
     if teacher is None:
         yield
         return
     modes = [(module, module.training) for module in teacher.modules()]
     teacher.eval()
     try:
-        yield
+        with contextlib.nullcontext() if features is None else features.watching(model, teacher):
+            yield
     finally:
         for module, training in modes:
             module.training = training
@@ -323,57 +348,14 @@ def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
     with torch.autocast(device.type, recipe.amp, enabled=recipe.amp is not None):
         output = recipe.forward_fn(model, batch)
         loss = recipe.loss_fn(output, target)
-        if recipe.teacher is not None and recipe.distill_weight > 0:
+        if recipe.teacher is not None and (recipe.distill_weight > 0 or recipe.features is not None):
             with torch.no_grad():
                 wanted = recipe.forward_fn(recipe.teacher, batch)
             soft = distillation(output, wanted, recipe.temperature)
             loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
+        if recipe.features is not None:
+            loss = loss + recipe.feature_weight * recipe.features.loss()
+            recipe.features.forget()
     if recipe.dampening > 0:  # grows from zero, as late oscillations are the harmful ones
         loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * damping(model)
     return loss
-
-
-def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, history: list[Epoch]
-) -> None:
-    import random
-
-    import numpy as np
-
-    name, keys, position, has_gauss, cached = cast("tuple[str, Any, int, int, float]", np.random.get_state())
-    content = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "history": [dataclasses.astuple(epoch) for epoch in history],
-        "random": {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(device_of(model)) if device_of(model).type == "cuda" else None,
-            "python": random.getstate(),
-            "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
-        },
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
-
-
-def _load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> list[Epoch]:
-    import random
-
-    import numpy as np
-
-    content = torch.load(path, map_location=device_of(model), weights_only=True)
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    scaler.load_state_dict(content["scaler"])
-    states = content["random"]
-    torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"] is not None:
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device_of(model))
-    version, internal, gauss = states["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = states["numpy"]
-    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
-    return [Epoch(*values) for values in content["history"]]
