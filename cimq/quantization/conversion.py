@@ -25,7 +25,7 @@ from cimq.quantization.converted import (
 )
 from cimq.quantization.converted_attention import CrossbarMultiheadAttention, converted_core
 from cimq.quantization.graph_module import ConvertedModel
-from cimq.quantization.inspection import norms_without_data, quant_layers, run_sample, some_names
+from cimq.quantization.inspection import quant_layers, run_sample
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.normal_form import normalise
 from cimq.quantization.parallel import unwrapped
@@ -38,8 +38,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
 
     The graph of the model is read with torch.fx; its operations get one form each (cimq/quantization/normal_form.py).
     What has no such form stays as it stands, and one `CimqWarning` names it. A model that torch.fx cannot trace keeps
-    its own forward, with its layers replaced and nothing folded; a warning says so. So does one where batch
-    normalisations have seen no data: as a rule the trained weights were not loaded.
+    its own forward, with its layers replaced and nothing folded; a warning says so.
 
     Args:
         model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel the model inside.
@@ -64,14 +63,6 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     model = unwrapped(model)
     for _, layer in quant_layers(model):
         layer.act_limits()
-    unseen = norms_without_data(model)
-    if unseen:
-        warnings.warn(
-            f"convert: batch normalisations that have seen no data (mean 0, variance 1): {some_names(unseen)}; load "
-            "the trained weights, or train, or call cimq.reestimate_bn(model, loader)",
-            CimqWarning,
-            stacklevel=2,
-        )
     work = copy.deepcopy(model).eval()
     pairs = exact.folded_pairs(work)
     exact.detach(work)

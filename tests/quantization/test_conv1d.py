@@ -35,9 +35,7 @@ def signals(count: int, channels: int, length: int) -> Tensor:
 @pytest.mark.parametrize("hardware", ["paper", LOSSY], ids=["ideal", "lossy"])
 def test_geometries(conv: nn.Conv1d, hardware: object) -> None:
     x = signals(3, 4, 11)
-    norm = nn.BatchNorm1d(conv.out_channels)
-    norm(conv(x))  # has seen data
-    q = cimq.prepare(nn.Sequential(conv, norm), hardware=hardware, example_inputs=x)
+    q = cimq.prepare(nn.Sequential(conv, nn.BatchNorm1d(conv.out_channels)), hardware=hardware, example_inputs=x)
     assert isinstance(q[0], QuantConv1d)
     wanted = conv(x)
     q.train()

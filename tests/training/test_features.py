@@ -33,8 +33,8 @@ def distance(student: nn.Module, teacher: nn.Module, x: Tensor) -> float:
 
 
 def test_loss_is_the_mean_relative_distance() -> None:
-    x = torch.randn(4, 3)
-    student = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    student = nets.randomise(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
     teacher = copy.deepcopy(student)
     with torch.no_grad():
         teacher[0].weight.mul_(2)
@@ -42,7 +42,7 @@ def test_loss_is_the_mean_relative_distance() -> None:
     pairs = FeaturePairs(["0", "1"])
     with pairs.watching(student, teacher):
         student(x), teacher(x)
-        assert pairs.loss().item() == pytest.approx(0.25, rel=1e-6)  # |a - 2a|^2 / |2a|^2, twice
+        assert pairs.loss().item() == pytest.approx(0.25, rel=1e-5)  # |a - 2a|^2 / |2a|^2, twice
         pairs.loss().backward()
     assert teacher[0].weight.grad is None
     assert student[0].weight.grad is not None
