@@ -45,11 +45,14 @@ class Adc:
         range: What lo..hi is: "full_scale", "granular", "calibrated" or "learned" (docs/numbers.md).
         placement: "differential" (a pair is subtracted before conversion) or "per_column"; matters to the
             mapping differential_column only.
+        granularity: What has a range of its own where ranges come from data: a weight "slice", or every "column" (pair)
+            of it. "column" needs range "calibrated" or "learned".
     """
 
     bits: int | None = None
     range: str = "full_scale"
     placement: str = "differential"
+    granularity: str = "slice"
 
 
 @dataclasses.dataclass(frozen=True)

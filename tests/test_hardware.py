@@ -122,6 +122,13 @@ def machines(draw: st.DrawFn) -> Hardware:
                 st.sampled_from(["full_scale", "granular", "calibrated", "learned"]),
                 st.sampled_from(["per_column", "differential"]),
             )
+            | st.builds(
+                Adc,
+                st.none() | st.integers(2, 16),
+                st.sampled_from(["calibrated", "learned"]),
+                st.sampled_from(["per_column", "differential"]),
+                st.just("column"),
+            )
         ),
         cell=cell,
         wires=wires,
@@ -263,6 +270,12 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({3: 1}, "hardware has a key that is no text: 3"),
     ({"adc": {"bits": 17}}, r"adc\.bits must be an integer from 1 to 16 or null, got 17"),
     ({"adc": {"bits": 1}}, r"adc\.bits must be at least 2"),
+    (
+        {"adc": {"bits": 4, "granularity": "column"}},
+        r"adc\.granularity must be slice with adc\.range full_scale \(one range for the whole array\); column goes",
+    ),
+    ({"adc": {"range": "granular", "granularity": "column"}}, r"must be slice with adc\.range granular"),
+    ({"adc": {"granularity": "layer"}}, r'granularity must be one of slice, column, got "layer"'),
     ({"adc": 8}, "adc must be an object with keys, got 8"),
     ({"timing": {"write_time_us": float("inf")}}, r"hardware\.timing\.write_time_us must be a finite number, got inf"),
     ({"timing": {"mvm_time_us": -1.4}}, r"timing\.mvm_time_us must be a number from 0"),

@@ -154,7 +154,7 @@ def _policy(network: Network) -> Policy:
 
 def _digital(converted: fx.GraphModule, hardware: Hardware) -> fx.GraphModule:
     """The converted model with exact conversion: what model.onnx can express."""
-    adc = dataclasses.replace(hardware.adc, bits=None, range="full_scale")
+    adc = dataclasses.replace(hardware.adc, bits=None, range="full_scale", granularity="slice")
     ideal = hardware.replace(adc=adc, cell=Cell(), wires=Wires())
     digital = copy.deepcopy(converted)
     for module in digital.modules():

@@ -92,8 +92,8 @@ def _crossbar(call: Call) -> list[Node]:
         "bias": module.bias.float(),
     }
     if module.adc_lsb is not None and module.adc_lo is not None:
-        tensors["adc_lo"] = module.adc_lo.to(torch.int32).reshape(-1)
-        tensors["adc_lsb"] = module.adc_lsb.to(torch.float64).reshape(-1)
+        tensors["adc_lo"] = module.adc_lo.to(torch.int32)
+        tensors["adc_lsb"] = module.adc_lsb.to(torch.float64)
     facts = CrossbarFacts(
         layer_name=module.layer_name,
         layer_index=module.layer_index,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,11 @@ from cimq.ops.reference_read import base_level
 _PERCENTILE = 99.9
 _MSE_STEPS = 80
 
-Histogram = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # currents that occur, weight of each
+_MAX_COUNTS = 1 << 21  # of a block of columns
+
+Weights = npt.NDArray[np.float64]
+Histogram = tuple[npt.NDArray[np.int64], Weights]  # currents that occur [v], weight of each in every row [rows, v]
+Ranges = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]  # lo and lsb of every row
 
 
 def calibrate_adc(
@@ -35,7 +41,10 @@ def calibrate_adc(
     dilation: int | tuple[int, int] = 1,
     groups: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Chooses the converter range of each weight slice from the currents that sample activations cause.
+    """Chooses the converter ranges from the currents that sample activations cause.
+
+    One range per weight slice, or with `adc.granularity` "column" one per slice and output, from that column's currents
+    alone (of a pair that is converted one by one, those of both columns).
 
     "percentile" covers 99.9 % of the currents; "mse" takes, of 80 ranges between the largest current and a 80th of it,
     the one with the smallest squared error, where the current of input digit i counts with the square of its weight.
@@ -55,7 +64,7 @@ def calibrate_adc(
         groups: Of a convolution.
 
     Returns:
-        `adc_lo` int32 `[n_w]` and `adc_lsb` float32 `[n_w]`, in level steps.
+        `adc_lo` int32 `[n_w]` and `adc_lsb` float32 `[n_w]`, in level steps; `[n_w, m]` with granularity "column".
 
     Raises:
         ValueError: For a machine without such a converter, an unknown method, an empty sample, or bad operands.
@@ -93,13 +102,17 @@ def calibrate_adc(
     w = reference.weights_of("calibrate_adc", w_q, weight_bits)
     signed = reference_conversions.is_signed(machine)
     matrix = w.reshape(w.shape[0], -1)
-    chosen = []
-    for histogram in _current_histograms(x, matrix, machine, weight_bits, act_bits, act_signed, groups):
-        find = _by_percentile if method == "percentile" else _by_squared_error
-        chosen.append(find(histogram, bits, signed))
-    lo = torch.tensor([lo for lo, _ in chosen], dtype=torch.int32)
-    lsb = torch.tensor([lsb for _, lsb in chosen], dtype=torch.float32)
-    return lo, lsb
+    slices = machine.weight_slices(weight_bits)
+    by_column = machine.adc.granularity == "column"
+    shape = (slices, w.shape[0]) if by_column else (slices, 1)
+    lo, lsb = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    find = _by_percentile if method == "percentile" else _by_squared_error
+    for first, counted in _current_histograms(x, matrix, machine, weight_bits, act_bits, act_signed, groups, by_column):
+        for s, histogram in enumerate(counted):
+            columns = slice(first, first + len(histogram[1]))
+            lo[s, columns], lsb[s, columns] = find(histogram, bits, signed)
+    ranges = (torch.from_numpy(lo), torch.from_numpy(lsb))
+    return ranges if by_column else (ranges[0][:, 0].clone(), ranges[1][:, 0].clone())
 
 
 def _current_histograms(
@@ -110,8 +123,14 @@ def _current_histograms(
     act_bits: int,
     act_signed: bool,
     groups: int,
-) -> list[Histogram]:
-    """Currents of every slice over tiles, digits and groups; each counts with its digit's squared weight."""
+    by_column: bool,
+) -> Iterator[tuple[int, list[Histogram]]]:
+    """Currents over tiles and digits; each counts with its digit's squared weight.
+
+    Yields:
+        Number of the first column, and one histogram per slice. A histogram has one row for all outputs and groups; or
+        `by_column`, one row per output, as many at a time as memory is meant to hold.
+    """
     levels, _ = reference_conversions.weight_levels(w, hardware, weight_bits)
     # What level 0 conducts flows in columns that are converted on their own, to the nearest level step.
     apart = reference_conversions.converts_columns_apart(hardware)
@@ -121,57 +140,81 @@ def _current_histograms(
     subtracted = hardware.mapping != "offset" and reference_conversions.is_signed(hardware)
     inputs = min(per_tile, w.shape[1])
     bound = math.ceil(inputs * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1))
-    counts = np.zeros((levels.shape[0], 2 * bound + 1))
+    bins = 2 * bound + 1
     outputs, channels = w.shape[0] // groups, x.shape[1] // groups
-    for group in range(groups):
+    at_once = max(1, _MAX_COUNTS // (bins * levels.shape[0])) if by_column else outputs
+    counts = np.zeros((levels.shape[0], 1, bins))
+    for group, start in itertools.product(range(groups), range(0, outputs, at_once)):
+        first, last = group * outputs + start, group * outputs + min(start + at_once, outputs)
+        if by_column:
+            counts = np.zeros((levels.shape[0], last - first, bins))
+        row = np.arange(last - first) * bins if by_column else 0
         own_inputs = digits[:, :, group * channels : (group + 1) * channels].reshape(len(digits), x.shape[0], -1)
-        own_levels = levels[:, :, group * outputs : (group + 1) * outputs].astype(np.float32)
-        for start in range(0, w.shape[1], per_tile):
+        own_levels = levels[:, :, first:last].astype(np.float32)
+        for tile in range(0, w.shape[1], per_tile):
             for digit, weight in zip(own_inputs, digit_weights, strict=True):
-                applied = digit[:, start : start + per_tile].astype(np.float32)
+                applied = digit[:, tile : tile + per_tile].astype(np.float32)
                 for s, cells in enumerate(own_levels):
                     # Products of small integers: exact in float32.
-                    columns = [applied @ polarity[:, start : start + per_tile].T for polarity in cells]
+                    columns = [applied @ polarity[:, tile : tile + per_tile].T for polarity in cells]
                     columns = [columns[0] - columns[1]] if subtracted else columns
                     if base:
                         columns = [np.rint(column + base * applied.sum(1, keepdims=True)) for column in columns]
                     for column in columns:
-                        found = np.bincount(column.astype(np.int64).ravel() + bound, minlength=2 * bound + 1)
+                        places = column.astype(np.int64) + (bound + row)
+                        found = np.bincount(places.ravel(), minlength=counts[s].size).reshape(counts[s].shape)
                         counts[s] += found * float(weight) ** 2
-    occurring = [np.flatnonzero(slice_counts) for slice_counts in counts]
-    return [(index - bound, counts[s][index]) for s, index in enumerate(occurring)]
+        if by_column:
+            yield first, [_occurring(slice_counts, bound) for slice_counts in counts]
+    if not by_column:
+        yield 0, [_occurring(slice_counts, bound) for slice_counts in counts]
 
 
-def _by_percentile(histogram: Histogram, bits: int, signed: bool) -> tuple[int, float]:
+def _occurring(counts: Weights, bound: int) -> Histogram:
+    """The currents that occur in any of the rows, and their weights."""
+    index = np.flatnonzero(counts.any(axis=0))
+    return index - bound, counts[:, index]
+
+
+def _by_percentile(histogram: Histogram, bits: int, signed: bool) -> Ranges:
     currents, weights = histogram
     if signed:
         order = np.argsort(np.abs(currents), kind="stable")
-        reach = _quantile(np.abs(currents)[order], weights[order], _PERCENTILE / 100)
-        return 0, float(np.float32(max(1.0, reach / (2 ** (bits - 1) - 1))))
+        reach = _quantile(np.abs(currents)[order], weights[:, order], _PERCENTILE / 100)
+        return np.zeros_like(reach), np.maximum(1.0, reach / (2 ** (bits - 1) - 1))
     tail = (1 - _PERCENTILE / 100) / 2
     lo = _quantile(currents, weights, tail)
     hi = _quantile(currents, weights, 1 - tail)
-    return lo, float(np.float32(max(1.0, (hi - lo) / (2**bits - 1))))
+    return lo, np.maximum(1.0, (hi - lo) / (2**bits - 1))
 
 
-def _by_squared_error(histogram: Histogram, bits: int, signed: bool) -> tuple[int, float]:
+def _by_squared_error(histogram: Histogram, bits: int, signed: bool) -> Ranges:
     currents, weights = histogram
     top = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
-    starts = [0] if signed else sorted({int(currents[0]), *(_quantile(currents, weights, q) for q in (0.001, 0.01))})
-    best: tuple[float, int, float] | None = None
+    lowest = currents[np.argmax(weights > 0, axis=1)]
+    highest = currents[len(currents) - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)]
+    starts = [np.zeros_like(lowest)]
+    if not signed:
+        starts = [lowest, *(_quantile(currents, weights, q) for q in (0.001, 0.01))]
+    best_error = np.full(len(weights), np.inf)
+    best_lo, best_lsb = starts[0].copy(), np.ones(len(weights))
     for lo in starts:
-        reach = float(np.abs(currents - lo).max())
+        reach = np.maximum(np.abs(highest - lo), np.abs(lowest - lo)).astype(np.float64)
         for step in range(_MSE_STEPS):
-            lsb = float(np.float32(max(1.0, reach * (_MSE_STEPS - step) / _MSE_STEPS / top)))
-            adc = reference_conversions.Converter(-top if signed else 0, top, lo, lsb, 1)
-            error = float((((lo + lsb * adc.codes(currents)) - currents) ** 2 * weights).sum())
-            if best is None or error < best[0]:
-                best = (error, lo, lsb)
-    assert best is not None  # there is at least one start and one step
-    return best[1], best[2]
+            # What is given back: float32.
+            lsb = np.maximum(1.0, reach * (_MSE_STEPS - step) / _MSE_STEPS / top).astype(np.float32).astype(np.float64)
+            columns = (lo[:, None], lsb[:, None])
+            codes = reference_conversions.Converter(-top if signed else 0, top, *columns, 1).codes(currents[None])
+            error = (((columns[0] + columns[1] * codes) - currents) ** 2 * weights).sum(axis=1)
+            better = error < best_error
+            best_error = np.where(better, error, best_error)
+            best_lo, best_lsb = np.where(better, lo, best_lo), np.where(better, lsb, best_lsb)
+    return best_lo, best_lsb
 
 
-def _quantile(values: npt.NDArray[np.int64], weights: npt.NDArray[np.float64], fraction: float) -> int:
-    """Smallest of the ascending `values` that at least `fraction` of the weight does not exceed."""
-    cumulative = np.cumsum(weights)
-    return int(values[min(int(np.searchsorted(cumulative, fraction * cumulative[-1])), len(values) - 1)])
+def _quantile(values: npt.NDArray[np.int64], weights: Weights, fraction: float) -> npt.NDArray[np.int64]:
+    """Per row, the smallest of the ascending `values` that at least `fraction` of the weight does not exceed."""
+    cumulative = np.cumsum(weights, axis=1)
+    below = (cumulative < fraction * cumulative[:, -1:]).sum(axis=1)
+    found: npt.NDArray[np.int64] = values[np.minimum(below, len(values) - 1)]
+    return found

@@ -55,7 +55,8 @@ def crossbar_mvm(
             "reference_cpp" plain loops in C++; "reference" the specification in Python.
         layer: Number of the layer, which keeps the cells of layers apart.
         adc_lo: Lowest current of each weight slice `[n_w]`, integer level steps; for `adc.range` calibrated or learned.
-        adc_lsb: Converter step of each weight slice `[n_w]`, level steps; likewise. See `calibrate_adc`.
+            With `adc.granularity` "column" also `[n_w, m]`: of each slice and output.
+        adc_lsb: Converter step, level steps; likewise, of the same shape. See `calibrate_adc`.
         first_access: Number of the first row's access. Read noise is new for every access: to split a batch and get
             the same bits, pass the number of rows before each part.
         adc_grad: "identity" or "clip": whether gradients pass conversions that the range clips.
@@ -131,8 +132,8 @@ def crossbar_conv2d(
         seed: Seed of all variation.
         backend: As in `crossbar_mvm`.
         layer: Number of the layer.
-        adc_lo: As in `crossbar_mvm`; all groups share it.
-        adc_lsb: As in `crossbar_mvm`; all groups share it.
+        adc_lo: As in `crossbar_mvm`; all groups share `[n_w]`, and each has its outputs' columns of `[n_w, O]`.
+        adc_lsb: Likewise.
         first_access: Number of the first output position's access: (images before) * H' * W'. See `crossbar_mvm`.
         adc_grad: As in `crossbar_mvm`.
 

@@ -55,8 +55,8 @@ def crossbar_matmul(
         chip: Number of the chip.
         layer: Number of the layer.
         first_output: Number of the first row of `w_q` within its layer.
-        adc_lo: See `converters`.
-        adc_lsb: See `converters`.
+        adc_lo: See `converters`; columns are the outputs of the layer, this matrix has those from `first_output` on.
+        adc_lsb: Likewise.
         first_access: Number of the first row's access, for read noise.
 
     Returns:
@@ -65,7 +65,9 @@ def crossbar_matmul(
     _, slice_weights = weight_levels(w_q[:1], hardware, weight_bits)
     _, digit_weights, shift = input_digits(x_q[:1], hardware, act_bits, act_signed)
     unit = LEVEL_UNIT if hardware.fractional else 1
-    adcs = converters(hardware, len(slice_weights), adc_lo, adc_lsb, unit)
+    of_layer = converters(hardware, len(slice_weights), adc_lo, adc_lsb, unit)
+    exact = of_layer is None or all(np.all((adc.lsb == 1.0) & (adc.lo == 0)) for adc in of_layer)
+    adcs = None if of_layer is None else [adc.of_outputs(first_output, w_q.shape[0]) for adc in of_layer]
     tiles = math.ceil(w_q.shape[1] / tile_inputs(hardware))
     slice_sums = [np.zeros((x_q.shape[0], w_q.shape[0]), np.int64) for _ in slice_weights]
     for seen in conversions(
@@ -83,7 +85,7 @@ def crossbar_matmul(
         correction = correction - 2 ** (weight_bits - 1) * (x_q + shift).sum(axis=1)[:, None]
 
     result: npt.NDArray[Any]
-    if not hardware.fractional and (adcs is None or all(adc.lsb == 1.0 and adc.lo == 0 for adc in adcs)):
+    if exact and not hardware.fractional:
         result = correction
         for worth, total in zip(slice_weights, slice_sums, strict=True):
             result = result + worth * total
@@ -91,10 +93,10 @@ def crossbar_matmul(
     result = np.zeros((x_q.shape[0], w_q.shape[0]), np.float32)
     for s, total in enumerate(slice_sums):
         lsb = adcs[s].lsb if adcs is not None else 1.0 / unit
-        result = result + total.astype(np.float32) * np.float32(slice_weights[s] * lsb)
+        result = result + total.astype(np.float32) * np.asarray(slice_weights[s] * lsb).astype(np.float32)
     if hardware.mapping == "offset" and adcs is not None:
-        constant = sum(worth * adc.lo for worth, adc in zip(slice_weights, adcs, strict=True))
-        result = result + np.float32(constant * tiles * sum(digit_weights))
+        constant = sum(np.asarray(worth * adc.lo) for worth, adc in zip(slice_weights, adcs, strict=True))
+        result = result + np.asarray(constant * tiles * sum(digit_weights)).astype(np.float32)
     result = result + correction.astype(np.float32)
     return result
 
@@ -120,6 +122,7 @@ def crossbar_mvm(
         raise ValueError(f"crossbar_mvm: needs x_q [..., n] and w_q [m, n], got {list(x_q.shape)}, {list(w_q.shape)}")
     x = activations_of("crossbar_mvm", x_q, act_bits, act_signed).reshape(-1, w_q.shape[1])
     w = weights_of("crossbar_mvm", w_q, weight_bits)
+    _check_columns("crossbar_mvm", adc_lsb, len(w))
     results = [
         crossbar_matmul(
             x, w, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, seed=seed, chip=chip,
@@ -165,6 +168,7 @@ def crossbar_conv2d(
     patches, out_h, out_w = patches_of(padded, (w_q.shape[2], w_q.shape[3]), stride, dilation)
     x = activations_of("crossbar_conv2d", patches, act_bits, act_signed)  # [N * out_h * out_w, C, kh * kw]
     w = weights_of("crossbar_conv2d", w_q, weight_bits).reshape(w_q.shape[0], -1)
+    _check_columns("crossbar_conv2d", adc_lsb, len(w))
     outputs, channels = w_q.shape[0] // groups, x_q.shape[1] // groups
     results = []
     for chip in range(chips or 1):
@@ -188,6 +192,14 @@ def crossbar_conv2d(
         padded.to(y.dtype), w_q.to(y.dtype), stride=stride, dilation=dilation, groups=groups
     )
     return y + (digital - digital.detach())
+
+
+def _check_columns(op: str, adc_lsb: Tensor | None, outputs: int) -> None:
+    """Refuses ranges per column of another number of outputs."""
+    if adc_lsb is not None and adc_lsb.dim() == 2 and adc_lsb.shape[1] != outputs:
+        raise ValueError(
+            f"{op}: adc_lo and adc_lsb per column must be [slices, {outputs}], got shape {list(adc_lsb.shape)}"
+        )
 
 
 def _wants_gradient(op: str, x_q: Tensor, w_q: Tensor, adc_lsb: Tensor | None, adc_grad: str) -> bool:

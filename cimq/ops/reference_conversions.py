@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +23,33 @@ from cimq.hardware import Hardware
 from cimq.ops.reference_read import base_level, read_noise
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 LEVEL_UNIT = 256  # conductances of cells that are not exactly their level are integers in 1/256 of a level step
 
 
 @dataclass(frozen=True)
 class Converter:
-    """ADC of one weight slice: code = clamp(rint(float32(I - lo) * inv_lsb), lowest, highest), I in 1/unit levels."""
+    """ADC of one weight slice: code = clamp(rint(float32(I - lo) * inv_lsb), lowest, highest), I in 1/unit levels.
+
+    `lo` and `lsb` count level steps: one value for all columns, or an array that broadcasts against the currents.
+    """
 
     lowest: int
     highest: int
-    lo: int  # level steps
-    lsb: float  # level steps
+    lo: int | IntArray
+    lsb: float | FloatArray
     unit: int
+
+    def of_outputs(self, first: int, count: int) -> Converter:
+        """That of the outputs first.. of a layer."""
+        if np.ndim(self.lsb) == 0:
+            return self
+        chosen = slice(first, first + count)
+        return replace(self, lo=np.asarray(self.lo)[chosen], lsb=np.asarray(self.lsb)[chosen])
 
     def codes(self, current: IntArray) -> IntArray:
         """Codes of currents; float32, one rounding per operation, half to even."""
-        inv_lsb = np.float32(1.0 / (self.unit * self.lsb))
+        inv_lsb = np.asarray(1.0 / (self.unit * self.lsb)).astype(np.float32)
         scaled = (current - self.lo * self.unit).astype(np.float32) * inv_lsb
         codes: IntArray = np.clip(np.rint(scaled), self.lowest, self.highest).astype(np.int64)
         return codes
@@ -121,8 +132,9 @@ def converters(
     Args:
         hardware: Machine.
         slices: Weight slices.
-        adc_lo: Lowest current of each slice, level steps; calibrated and learned ranges only.
-        adc_lsb: Step of each slice, level steps; calibrated and learned ranges only.
+        adc_lo: Lowest current of each slice [slices], or of each slice and output of the layer [slices, m] with
+            `adc.granularity` column; level steps; calibrated and learned ranges only.
+        adc_lsb: Step, likewise.
         unit: Currents per level step.
     """
     bits = hardware.adc.bits
@@ -134,10 +146,14 @@ def converters(
     if hardware.adc.range in ("calibrated", "learned"):
         if adc_lo is None or adc_lsb is None:
             raise ValueError(f"crossbar_mvm: adc.range {hardware.adc.range} needs adc_lo and adc_lsb")
-        return [
-            Converter(lowest, highest, int(lo), float(lsb), unit)
-            for lo, lsb in zip(adc_lo.tolist(), adc_lsb.double().tolist(), strict=True)
-        ]
+        dims = (1, 2) if hardware.adc.granularity == "column" else (1,)
+        if adc_lo.shape != adc_lsb.shape or adc_lsb.dim() not in dims or len(adc_lsb) != slices:
+            raise ValueError(
+                f"crossbar_mvm: adc_lo and adc_lsb must be [{slices}], or with adc.granularity column "
+                f"[{slices}, outputs], got {list(adc_lo.shape)} and {list(adc_lsb.shape)}"
+            )
+        los, lsbs = adc_lo.numpy().astype(np.int64), adc_lsb.detach().double().numpy()
+        return [Converter(lowest, highest, lo, lsb, unit) for lo, lsb in zip(los, lsbs, strict=True)]
     # A column that is converted on its own carries what level 0 conducts; elsewhere that is cancelled before.
     base = base_level(hardware) / LEVEL_UNIT if converts_columns_apart(hardware) else 0.0
     full_scale = tile_inputs(hardware) * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1)

@@ -1,4 +1,6 @@
-"""Ranges of calibrated and learned converters: one per layer, bits of weights and inputs, and weight slice."""
+"""Ranges of calibrated and learned converters: one per layer, bits of weights and inputs, and weight slice; or, where
+the machine's `adc.granularity` is column, one per output besides.
+"""
 
 from __future__ import annotations
 
@@ -68,40 +70,54 @@ def check_same_ranges(hardware: Hardware, training: Hardware) -> None:
             )
 
 
-def empty_ranges(device: torch.device) -> Tensor:
-    """[weight bits, act bits, (lo, lsb), slice]; a step of 0 marks what is not calibrated."""
-    return torch.zeros(MAX_BITS, MAX_BITS, 2, MAX_BITS, device=device)
+def range_shape(hardware: Hardware, outputs: int | None) -> tuple[int, ...]:
+    """Shape of the steps of one choice of bits: [slice], or [slice, output] where every column has its own.
+
+    Args:
+        hardware: The machine.
+        outputs: Outputs of the layer; None where its matrix is written at run time, whose columns have no steps of
+            their own.
+    """
+    if hardware.adc.granularity == "slice" or outputs is None:
+        return (MAX_BITS,)
+    return (hardware.weight_slices(MAX_BITS), outputs)  # not MAX_BITS: there are many columns
 
 
-def empty_steps(device: torch.device) -> Tensor:
-    """[weight bits, act bits, slice]: learned steps before calibration."""
-    return torch.zeros(MAX_BITS, MAX_BITS, MAX_BITS, device=device)
+def empty_ranges(device: torch.device, shape: tuple[int, ...]) -> Tensor:
+    """[weight bits, act bits, (lo, lsb), *range_shape]; a step of 0 marks what is not calibrated."""
+    return torch.zeros(MAX_BITS, MAX_BITS, 2, *shape, device=device)
+
+
+def empty_steps(device: torch.device, shape: tuple[int, ...]) -> Tensor:
+    """[weight bits, act bits, *range_shape]: learned steps before calibration."""
+    return torch.zeros(MAX_BITS, MAX_BITS, *shape, device=device)
 
 
 def step_factors(
     hardware: Hardware, weight_bits: int, act_bits: int, outputs_per_sample: int, inputs: int, unit: Tensor
 ) -> Tensor:
-    """What the gradient of each slice's step is multiplied with, [n_w].
+    """What the gradient of each slice's step is multiplied with, [n_w]; for columns with units of their own [n_w, m].
 
     LSQ divides the gradient of a step by sqrt(values * largest code), where the step has the unit of the values (Esser
     et al., ICLR 2020, section 2.2). A converter's step counts levels, and a level of slice s under the top digit is
     worth u_s = unit * 2^(c*s) * 2^(d*(n_x-1)) in the layer's output: stated for the step in that unit, and turned back
-    into levels, the rule divides by u_s^2 too. Values are the conversions of one sample.
+    into levels, the rule divides by u_s^2 too. Values are the conversions of one sample that the step is used for.
 
     Args:
         hardware: Machine with a converter.
         weight_bits: Bits of a weight.
         act_bits: Bits of an activation.
-        outputs_per_sample: Results of one sample.
+        outputs_per_sample: Results of one sample that the step is used for.
         inputs: Inputs of the matrix.
-        unit: What the integer 1 of the product is worth in the layer's output, [].
+        unit: What the integer 1 of the product is worth in the layer's output, [] or [m].
     """
     assert hardware.adc.bits is not None
     digits = hardware.input_digits(act_bits)
     conversions = outputs_per_sample * digits * -(-inputs // tile_inputs(hardware))
     largest = max(1, 2 ** (hardware.adc.bits - 1) - 1 if is_signed(hardware) else 2**hardware.adc.bits - 1)
     slices = torch.arange(hardware.weight_slices(weight_bits), device=unit.device)
-    worth = unit * 2.0 ** (hardware.cell_bits * slices + hardware.dac_bits * (digits - 1))
+    worth = 2.0 ** (hardware.cell_bits * slices + hardware.dac_bits * (digits - 1))
+    worth = unit * (worth if unit.dim() == 0 else worth.unsqueeze(1))
     factors: Tensor = 1.0 / (worth.square() * (conversions * largest) ** 0.5)
     return factors
 
@@ -130,9 +146,17 @@ def trained_step(
     call: dict[str, Any],
     unit: Tensor,
 ) -> Tensor:
-    """The steps [n_w] that training computes with: not below the smallest, gradient times `step_factors`."""
+    """The steps [n_w] or [n_w, m] that training computes with: not below the smallest, gradient times `step_factors`.
+
+    `unit` is what the integer 1 is worth in every output, [m], [1] or []; one for all columns takes the mean.
+    """
     inputs = weight[0].numel() if "stride" in call else weight.shape[-1]
-    outputs = max(1, outputs_per_sample(x, weight, call))
+    outputs = outputs_per_sample(x, weight, call)
+    if step.dim() == 2:
+        outputs, unit = outputs // step.shape[1], unit.expand(step.shape[1])
+    else:
+        unit = unit.mean()
+    outputs = max(1, outputs)
     factors = step_factors(hardware, weight_bits, act_bits, outputs, inputs, unit)
     return _Step.apply(step, factors)  # type: ignore[no-untyped-call,no-any-return]
 
@@ -166,13 +190,16 @@ def find_range(
     act_signed: bool,
     call: dict[str, Any],
     method: str,
+    shape: tuple[int, ...],
 ) -> Tensor:
-    """(lo, lsb) per slice, [2, 8], for one choice of bits."""
+    """(lo, lsb), [2, *shape], for one choice of bits; see `range_shape`."""
+    if len(shape) == 1 and hardware.adc.granularity == "column":
+        hardware = hardware.replace(adc={"granularity": "slice"})
     lo, lsb = ops.calibrate_adc(
         x_q, w_q, hardware, weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed, method=method,
         **call,
     )  # fmt: skip
-    found = torch.zeros(2, MAX_BITS, device=w_q.device)
+    found = torch.zeros(2, *shape, device=w_q.device)
     found[0, : len(lo)] = lo.to(found.device).float()
     found[1, : len(lsb)] = lsb.to(found.device).float()
     return found

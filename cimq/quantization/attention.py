@@ -40,6 +40,10 @@ class QuantMatmul(QuantLayer):
     def _weight_facts(self) -> tuple[int, torch.device, bool]:
         return 1, self._like[0], self._like[1]
 
+    def _range_outputs(self) -> int | None:
+        """None: the matrix, and how many columns it has, is known at run time; a slice has one range."""
+        return None
+
     def forward(self, x: Tensor, w: Tensor, factor: float = 1.0) -> Tensor:
         """x [N, heads, I, n], w [N, heads, m, n]: [N, heads, I, m]."""
         if self._observer is not None:

@@ -37,8 +37,9 @@ class CrossbarLayer(nn.Module):
         w_scale: float32 [O]: scale of the weight; the integers of the result do not need it.
         multiplier: float32 [O]: s_x * s_w[o], times gamma / sqrt(var + eps) of a folded batch normalisation.
         bias: float32 [O], always there.
-        adc_lo: Lowest current per weight slice, or None; see `ops.crossbar_mvm`.
-        adc_lsb: Converter step per weight slice, or None.
+        adc_lo: Lowest current per weight slice (and output, with `adc.granularity` column), or None; see
+            `ops.crossbar_mvm`.
+        adc_lsb: Converter step likewise, or None.
         act_zero: Zero point z of the input: x = x_scale * (q + z), q unsigned; 0 without an offset.
         correction: int32 [O], z * sum of the weights of an output, added to Y; None without an offset.
         weight_bits: 1 to 8.

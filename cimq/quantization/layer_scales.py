@@ -18,6 +18,7 @@ from cimq.quantization.adc_ranges import (
     find_range,
     learns_steps,
     needs_ranges,
+    range_shape,
 )
 from cimq.quantization.cell_moments import weight_moments
 from cimq.quantization.offsets import quantize_offset, zero_point
@@ -78,6 +79,10 @@ class LayerScales(nn.Module):
         """Outputs, device, and whether it is trained."""
         return self.weight.shape[0], self.weight.device, self.weight.requires_grad
 
+    def _range_outputs(self) -> int | None:
+        """Outputs whose columns can have converter ranges of their own."""
+        return self.weight.shape[0]
+
     def share_weight_scales(self, other: LayerScales) -> None:
         """Takes the scales of `other`, whose weight this layer has: one weight has one set of integers."""
         self.weight_scales = other.weight_scales
@@ -94,10 +99,11 @@ class LayerScales(nn.Module):
         self.hardware = hardware
         self.training_hardware = training_hardware
         device, trained = self.act_scales.device, self.act_scales.requires_grad
-        ranges = empty_ranges(device) if needs_ranges(hardware) else None
+        shape = range_shape(hardware, self._range_outputs())
+        ranges = empty_ranges(device, shape) if needs_ranges(hardware) else None
         varies = any(machine is not None and machine.varies for machine in (hardware, training_hardware))
         noise_step = torch.zeros((), dtype=torch.int64, device=device) if varies else None
-        steps = nn.Parameter(empty_steps(device), trained) if learns_steps(hardware) else None
+        steps = nn.Parameter(empty_steps(device, shape), trained) if learns_steps(hardware) else None
         self.register_parameter("adc_lsb", steps)
         self.register_buffer("adc_ranges", ranges)
         self.register_buffer("noise_step", noise_step)
@@ -117,11 +123,12 @@ class LayerScales(nn.Module):
         if not needs_ranges(self.hardware) or self._adc_sample is None or self.act_signed is None:
             return
         entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
-        if float(entry[1, 0]) > 0:
+        if float(entry[1].flatten()[0]) > 0:
             return
         bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
         x_q, w_q, call = self._range_operands(self._adc_sample)
-        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call, self._adc_sample.method))
+        method = self._adc_sample.method
+        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call, method, tuple(entry.shape[1:])))
         if self.adc_lsb is not None:
             self.adc_lsb[self.weight_bits - 1, self.act_bits - 1].copy_(entry[1])
 

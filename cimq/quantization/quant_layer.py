@@ -56,7 +56,8 @@ class QuantLayer(LayerScales):
         act_offsets: Parameter [8] with `prepare(..., act_offset=True)`, else None: entry a-1 rounds to the zero point z
             of a bits, x = act_scale * (q + z) with q unsigned; see cimq.quantization.offsets.
         adc_lsb: Parameter [8, 8, 8] where the converter's range is learned, else None: the step of each slice in level
-            steps at w bits and a bits is entry (w-1, a-1); 0 before `calibrate`.
+            steps at w bits and a bits is entry (w-1, a-1); 0 before `calibrate`. With `adc.granularity` column
+            [8, 8, slices of 8 bits, O].
         adc_grad: "identity" or "clip": whether gradients pass conversions that the range clips (docs/numbers.md).
         chip_seed: Seed of the cell variation of the evaluated chip.
     """
@@ -148,7 +149,7 @@ class QuantLayer(LayerScales):
             with torch.autocast(x.device.type, enabled=False):
                 x_int = integers_of_grid(x_hat.float(), x_scale)
                 w_int = integers_of_grid(w_hat.float(), column)
-                options = self._training_options(x, weight, call, x_scale * w_scale.mean())
+                options = self._training_options(x, weight, call, x_scale * w_scale)
                 y = self._shifted_integers(x_int, w_int, call, options)
                 y = y * self._per_output(x_scale * w_scale.expand(weight.shape[0]), y)
                 if bias is not None:
@@ -221,7 +222,7 @@ class QuantLayer(LayerScales):
         return options if self._probe is None else options | {"probe": partial(self._probe, self)}
 
     def _training_options(self, x: Tensor, weight: Tensor, call: dict[str, Any], unit: Tensor) -> dict[str, Any]:
-        """`_mvm_options` for the differentiable product; `unit` is what the integer 1 is worth in its output."""
+        """`_mvm_options` for the differentiable product; `unit` is what the integer 1 is worth in every output."""
         options = self._mvm_options() | {"adc_grad": check_adc_grad(self.adc_grad)}
         machine = self._machine()
         if self.adc_lsb is not None and learns_steps(machine):

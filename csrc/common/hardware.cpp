@@ -35,6 +35,8 @@ constexpr std::array kRanges = {
     std::pair{AdcRange::kCalibrated, "calibrated"}, std::pair{AdcRange::kLearned, "learned"}};
 constexpr std::array kPlacements = {std::pair{AdcPlacement::kPerColumn, "per_column"},
                                     std::pair{AdcPlacement::kDifferential, "differential"}};
+constexpr std::array kGranularities = {std::pair{AdcGranularity::kSlice, "slice"},
+                                       std::pair{AdcGranularity::kColumn, "column"}};
 constexpr std::array kProgrammingModels = {std::pair{"none", "none"},
                                            std::pair{"gaussian", "gaussian"},
                                            std::pair{"proportional", "proportional"},
@@ -106,6 +108,7 @@ void describe(Visitor& v, H& hw) {
     g.integer("bits", hw.adc.bits, 1, kMaxAdcBits);
     g.choice("range", hw.adc.range, kRanges);
     g.choice("placement", hw.adc.placement, kPlacements);
+    g.choice("granularity", hw.adc.granularity, kGranularities);
   });
   v.group("cell", true, [&](auto& g) { describe_cell(g, hw.cell); });
   v.group("wires", true, [&](auto& g) {
@@ -156,6 +159,10 @@ void check_together(const Hardware& hw) {
   check(!(signed_quantity && hw.adc.bits && *hw.adc.bits < 2),
         "hardware: adc.bits must be at least 2 where the converter sees a signed quantity (mapping ",
         name_of(hw.mapping), ", adc.placement ", name_of(hw.adc.placement), "): 1 bit leaves only the code 0");
+  check(hw.adc.granularity == AdcGranularity::kSlice || hw.adc.range == AdcRange::kCalibrated ||
+            hw.adc.range == AdcRange::kLearned,
+        "hardware: adc.granularity must be slice with adc.range ", name_of(hw.adc.range),
+        " (one range for the whole array); column goes with calibrated or learned");
   check_cells(hw);
   check(hw.timing.write_time_us == 0.0 || hw.timing.write_time_us >= kHalfPicosecondUs,
         "hardware: timing.write_time_us must be 0 or at least one picosecond (1e-6), got ", hw.timing.write_time_us);
@@ -174,6 +181,7 @@ void check_network_bits(const char* name, int bits) {
 std::string_view name_of(Mapping mapping) { return name_in(kMappings, mapping); }
 std::string_view name_of(AdcRange range) { return name_in(kRanges, range); }
 std::string_view name_of(AdcPlacement placement) { return name_in(kPlacements, placement); }
+std::string_view name_of(AdcGranularity granularity) { return name_in(kGranularities, granularity); }
 
 int Hardware::weight_slices(int weight_bits) const {
   check_network_bits("weight_bits", weight_bits);

@@ -14,11 +14,14 @@ namespace cimq {
 enum class Mapping { kDifferentialColumn, kDifferentialRow, kOffset };
 enum class AdcRange { kFullScale, kGranular, kCalibrated, kLearned };
 enum class AdcPlacement { kPerColumn, kDifferential };
+enum class AdcGranularity { kSlice, kColumn };
 
 struct Adc {
   std::optional<int> bits;  ///< 1..16; nullopt is an ideal converter
   AdcRange range = AdcRange::kFullScale;
   AdcPlacement placement = AdcPlacement::kDifferential;  ///< looked at by differential_column only
+  /// What has a range of its own where ranges come from data: a weight slice, or every column (pair) of it.
+  AdcGranularity granularity = AdcGranularity::kSlice;
 };
 
 struct Timing {
@@ -98,5 +101,6 @@ struct Hardware {
 std::string_view name_of(Mapping mapping);
 std::string_view name_of(AdcRange range);
 std::string_view name_of(AdcPlacement placement);
+std::string_view name_of(AdcGranularity granularity);
 
 }  // namespace cimq

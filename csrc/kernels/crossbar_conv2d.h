@@ -49,7 +49,7 @@ class CrossbarConv2d {
                  const MvmOptions& options);
 
   bool exact() const { return groups_.front().exact(); }
-  /// Plan of one group; all groups have the same.
+  /// Plan of one group; all groups have the same, apart from converter ranges per column.
   const MvmPlan& plan() const { return groups_.front().plan(); }
   const Conv2dGeometry& geometry() const { return geometry_; }
   std::int64_t packed_bytes() const;

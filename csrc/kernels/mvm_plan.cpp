@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <ostream>
+#include <utility>
 
 #include "common/bits.h"
 #include "common/cell_model.h"
@@ -103,13 +105,83 @@ double array_lsb(const MvmPlan& plan, AdcRange range) {
   return range == AdcRange::kGranular ? std::max(1.0, lsb) : lsb;
 }
 
-void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options) {
-  const bool given = hw.adc.bits && (hw.adc.range == AdcRange::kCalibrated || hw.adc.range == AdcRange::kLearned);
+/// A converter in messages: its slice, and its output where ranges are per column.
+struct Place {
+  int slice;
+  std::int64_t output;  ///< -1: all
+};
+std::ostream& operator<<(std::ostream& out, const Place& place) {
+  out << "slice " << place.slice;
+  return place.output < 0 ? out : out << ", output " << place.output;
+}
+
+/// Calls visit(place, weight and range) for every range of the plan.
+template <typename Visit>
+void for_each_range(const MvmPlan& plan, const Visit& visit) {
+  const std::int64_t columns = plan.by_column() ? plan.outputs : 1;
+  for (int s = 0; s < plan.n_w; ++s) {
+    for (std::int64_t o = 0; o < columns; ++o) visit(Place{s, plan.by_column() ? o : -1}, plan.range(s, o));
+  }
+}
+
+void check_given_ranges(const MvmPlan& plan, const Hardware& hw, const MvmOptions& options) {
   const auto slices = static_cast<std::size_t>(plan.n_w);
-  if (given) {
+  if (options.adc_columns == 0) {
     check(options.adc_lo.size() == slices && options.adc_lsb.size() == slices, "crossbar_mvm: adc.range ",
           name_of(hw.adc.range), " needs adc_lo and adc_lsb with one value per weight slice (", slices, "), got ",
           options.adc_lo.size(), " and ", options.adc_lsb.size());
+    return;
+  }
+  check(hw.adc.granularity == AdcGranularity::kColumn,
+        "crossbar_mvm: adc_lo and adc_lsb with one value per column belong to adc.granularity column, got ",
+        name_of(hw.adc.granularity));
+  check(options.adc_columns > 0 && options.first_output + plan.outputs <= options.adc_columns,
+        "crossbar_mvm: adc_lo and adc_lsb must have a column for every output, of which there are ",
+        options.first_output + plan.outputs, ", got ", options.adc_columns);
+  const std::size_t count = slices * static_cast<std::size_t>(options.adc_columns);
+  check(options.adc_lo.size() == count && options.adc_lsb.size() == count, "crossbar_mvm: adc_lo and adc_lsb must be [",
+        slices, ", ", options.adc_columns, "], one value per weight slice and output, got ", options.adc_lo.size(),
+        " and ", options.adc_lsb.size(), " values");
+}
+
+/// Range of one converter; `slice.lo` and `slice.lsb` are set.
+void finish_range(const MvmPlan& plan, SlicePlan& slice, const Place& place) {
+  check(std::isfinite(slice.lsb) && slice.lsb > 0.0, "crossbar_mvm: adc_lsb must be finite and above 0, got ",
+        slice.lsb, " for ", place);
+  check(!plan.signed_codes || slice.lo == 0,
+        "crossbar_mvm: adc_lo must be 0 for a signed quantity (its codes are symmetric), got ", slice.lo, " for ",
+        place);
+  slice.inv_lsb = static_cast<float>(1.0 / (plan.unit() * slice.lsb));
+  slice.scale = static_cast<float>(static_cast<double>(slice.weight) * slice.lsb);
+  check(std::isfinite(slice.inv_lsb) && std::isfinite(slice.scale) && slice.inv_lsb > 0.0F, "crossbar_mvm: adc_lsb ",
+        slice.lsb, " of ", place, " is outside what float32 can hold");
+}
+
+void plan_column_ranges(MvmPlan& plan, const MvmOptions& options) {
+  ColumnRanges ranges;
+  for (int s = 0; s < plan.n_w; ++s) {
+    for (std::int64_t o = 0; o < plan.outputs; ++o) {
+      const auto index = static_cast<std::size_t>(s * options.adc_columns + options.first_output + o);
+      SlicePlan range = plan.slices[static_cast<std::size_t>(s)];
+      range.lo = options.adc_lo[index];
+      range.lsb = options.adc_lsb[index];
+      finish_range(plan, range, {s, o});
+      ranges.lo.push_back(range.lo);
+      ranges.lsb.push_back(range.lsb);
+      ranges.inv_lsb.push_back(range.inv_lsb);
+      ranges.scale.push_back(range.scale);
+    }
+  }
+  plan.column_ranges = std::move(ranges);
+  // Of the whole layer, so that all groups of a convolution have results of one type.
+  plan.exact = std::all_of(options.adc_lsb.begin(), options.adc_lsb.end(), [](double lsb) { return lsb == 1.0; }) &&
+               std::all_of(options.adc_lo.begin(), options.adc_lo.end(), [](std::int32_t lo) { return lo == 0; });
+}
+
+void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options) {
+  const bool given = hw.adc.bits && (hw.adc.range == AdcRange::kCalibrated || hw.adc.range == AdcRange::kLearned);
+  if (given) {
+    check_given_ranges(plan, hw, options);
   } else {
     check(options.adc_lo.empty() && options.adc_lsb.empty(),
           "crossbar_mvm: adc_lo and adc_lsb belong to adc.range calibrated or learned, got ",
@@ -117,10 +189,9 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
   }
   plan.ideal = !hw.adc.bits.has_value();
   plan.given_range = given;
-  const double unit = plan.unit();
   if (plan.ideal) {
     for (SlicePlan& slice : plan.slices) {
-      slice.lsb = 1.0 / unit;
+      slice.lsb = 1.0 / plan.unit();
       slice.scale = static_cast<float>(static_cast<double>(slice.weight) * slice.lsb);
     }
     return;
@@ -134,23 +205,15 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
   plan.levels = plan.signed_codes ? (1 << bits) - 1 : 1 << bits;
   plan.code_max = plan.signed_codes ? (plan.levels - 1) / 2 : plan.levels - 1;
   plan.code_min = plan.signed_codes ? -plan.code_max : 0;
-  for (std::size_t s = 0; s < slices; ++s) {
-    SlicePlan& slice = plan.slices[s];
-    if (given) {
-      slice.lo = options.adc_lo[s];
-      slice.lsb = options.adc_lsb[s];
-      check(std::isfinite(slice.lsb) && slice.lsb > 0.0, "crossbar_mvm: adc_lsb must be finite and above 0, got ",
-            slice.lsb, " for slice ", s);
-      check(!plan.signed_codes || slice.lo == 0,
-            "crossbar_mvm: adc_lo must be 0 for a signed quantity (its codes are symmetric), got ", slice.lo,
-            " for slice ", s);
-    } else {
-      slice.lsb = array_lsb(plan, hw.adc.range);
-    }
-    slice.inv_lsb = static_cast<float>(1.0 / (unit * slice.lsb));
-    slice.scale = static_cast<float>(static_cast<double>(slice.weight) * slice.lsb);
-    check(std::isfinite(slice.inv_lsb) && std::isfinite(slice.scale) && slice.inv_lsb > 0.0F, "crossbar_mvm: adc_lsb ",
-          slice.lsb, " of slice ", s, " is outside what float32 can hold");
+  if (given && options.adc_columns != 0) {
+    plan_column_ranges(plan, options);
+    return;
+  }
+  for (int s = 0; s < plan.n_w; ++s) {
+    SlicePlan& slice = plan.slices[static_cast<std::size_t>(s)];
+    slice.lo = given ? options.adc_lo[static_cast<std::size_t>(s)] : 0;
+    slice.lsb = given ? options.adc_lsb[static_cast<std::size_t>(s)] : array_lsb(plan, hw.adc.range);
+    finish_range(plan, slice, {s, -1});
   }
 }
 
@@ -170,19 +233,17 @@ void check_bounds(MvmPlan& plan, const Hardware& hardware) {
         " inputs times ", max_x, " times ", max_w, " can reach ", static_cast<double>(plan.inputs) * max_x * max_w,
         " > 2147483647; split the layer or use fewer bits");
 
-  plan.exact = !plan.fractional;
-  plan.lossless = !plan.fractional;
-  for (std::size_t s = 0; s < plan.slices.size(); ++s) {
-    const SlicePlan& slice = plan.slices[s];
-    const std::int64_t lo = std::abs(static_cast<std::int64_t>(slice.lo)) * unit;
-    if (!plan.ideal) {
+  plan.exact = plan.exact && !plan.fractional;
+  if (!plan.ideal) {
+    for_each_range(plan, [&](const Place& place, const SlicePlan& slice) {
+      const std::int64_t lo = std::abs(static_cast<std::int64_t>(slice.lo)) * unit;
       check(plan.largest_current + lo <= kInt32Max, "crossbar_mvm: the current of a tile must fit int32",
-            plan.fractional ? " in 1/256 level" : "", ", but slice ", s, " can reach ", plan.largest_current + lo,
+            plan.fractional ? " in 1/256 level" : "", ", but ", place, " can reach ", plan.largest_current + lo,
             " > 2147483647; use fewer rows, dac_bits or cell_bits");
       plan.exact = plan.exact && slice.lsb == 1.0 && slice.lo == 0;
-      plan.lossless = plan.exact && plan.largest_current <= plan.code_max;
-    }
+    });
   }
+  plan.lossless = plan.exact && (plan.ideal || plan.largest_current <= plan.code_max);
   if (plan.ideal && plan.reads != ReadModel::kNone) {
     // Each access has noise of its own: the digits of a tile are added up as they are read, in int32.
     check(digits * plan.largest_current <= kInt32Max,
@@ -195,9 +256,8 @@ void check_bounds(MvmPlan& plan, const Hardware& hardware) {
     plan.largest_sum = plan.row_tiles * digits * plan.largest_current;
     return;
   }
-  std::int64_t largest_result = 0;
-  for (std::size_t s = 0; s < plan.slices.size(); ++s) {
-    const SlicePlan& slice = plan.slices[s];
+  std::vector<std::int64_t> largest(plan.slices.size(), 0);  // |C_s|
+  for_each_range(plan, [&](const Place& place, const SlicePlan& slice) {
     std::int64_t code = 0;
     for (const std::int64_t current : {-plan.largest_current, std::int64_t{0}, plan.largest_current}) {
       const auto shifted = static_cast<std::int32_t>(current - slice.lo * unit);
@@ -205,12 +265,15 @@ void check_bounds(MvmPlan& plan, const Hardware& hardware) {
       code = std::max(code, std::abs(c));
     }
     const std::int64_t sum = plan.row_tiles * digits * code;
-    plan.largest_sum = std::max(plan.largest_sum, sum);
-    largest_result += slice.weight * sum;
-    check(plan.lossless || sum <= kInt32Max, "crossbar_mvm: the sum of codes of a slice must fit int32, but slice ", s,
+    check(plan.lossless || sum <= kInt32Max, "crossbar_mvm: the sum of codes of a slice must fit int32, but ", place,
           " can reach ", sum, " > 2147483647 (", plan.row_tiles, " row tiles, codes up to ", code,
           "); use more rows per tile, fewer adc.bits or act_bits");
-  }
+    std::int64_t& of_slice = largest[static_cast<std::size_t>(place.slice)];
+    of_slice = std::max(of_slice, sum);
+  });
+  plan.largest_sum = *std::max_element(largest.begin(), largest.end());
+  std::int64_t largest_result = 0;
+  for (std::size_t s = 0; s < largest.size(); ++s) largest_result += plan.slices[s].weight * largest[s];
   if (plan.exact && !plan.lossless) {
     largest_result += plan.inputs * ((std::int64_t{1} << plan.act_bits) * (max_w + plan.weight_shift));
     check(largest_result <= kInt32Max, "crossbar_mvm: the result must fit int32, but slices and corrections can reach ",
@@ -220,16 +283,33 @@ void check_bounds(MvmPlan& plan, const Hardware& hardware) {
 
 }  // namespace
 
-bool MvmPlan::zero_input_is_zero_code() const {
-  return ideal || std::all_of(slices.begin(), slices.end(), [](const SlicePlan& slice) { return slice.lo >= 0; });
+SlicePlan MvmPlan::range(int slice, std::int64_t output) const {
+  SlicePlan found = slices[static_cast<std::size_t>(slice)];
+  if (!by_column()) return found;
+  const auto index = static_cast<std::size_t>(slice * outputs + output);
+  found.lo = column_ranges.lo[index];
+  found.lsb = column_ranges.lsb[index];
+  found.inv_lsb = column_ranges.inv_lsb[index];
+  found.scale = column_ranges.scale[index];
+  return found;
 }
 
-float MvmPlan::lo_constant() const {
+bool MvmPlan::zero_input_is_zero_code() const {
+  const auto starts_at_0 = [](std::int32_t lo) { return lo >= 0; };
+  if (ideal) return true;
+  if (by_column()) return std::all_of(column_ranges.lo.begin(), column_ranges.lo.end(), starts_at_0);
+  return std::all_of(slices.begin(), slices.end(), [&](const SlicePlan& slice) { return starts_at_0(slice.lo); });
+}
+
+float MvmPlan::lo_constant(std::int64_t output) const {
   if (mapping != Mapping::kOffset) return 0.0F;
   std::int64_t digits = 0;
   for (const std::int32_t weight : digit_weights) digits += weight;
   std::int64_t sum = 0;
-  for (const SlicePlan& slice : slices) sum += slice.weight * slice.lo * row_tiles * digits;
+  for (int s = 0; s < n_w; ++s) {
+    const SlicePlan column = range(s, output);
+    sum += column.weight * column.lo * row_tiles * digits;
+  }
   return static_cast<float>(sum);
 }
 

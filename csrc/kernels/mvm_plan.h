@@ -26,6 +26,9 @@ struct MvmOptions {
   std::uint32_t layer = 0;           ///< keeps the cells of layers apart
   std::vector<std::int32_t> adc_lo;  ///< [n_w] level units; calibrated and learned ranges only
   std::vector<double> adc_lsb;       ///< [n_w] level units; calibrated and learned ranges only
+  /// Not 0: adc_lo and adc_lsb are [n_w][adc_columns], one range per output of the layer, of which the matrix uses
+  /// those from first_output on. Needs adc.granularity column.
+  std::int64_t adc_columns = 0;
   /// Let lossless results skip the slices. The result is the same; false exists for tests and measurements.
   bool allow_collapse = true;
   /// Number of the matrix's first output within its layer, so that the groups of a convolution have cells of their own.
@@ -39,6 +42,14 @@ struct SlicePlan {
   double lsb = 1.0;         ///< step, level units
   float inv_lsb = 1.0F;     ///< float32(1 / lsb); per 1/256 level where fractional
   float scale = 1.0F;       ///< float32(weight * lsb)
+};
+
+/// Converter ranges of the columns (or pairs of columns) of every output, [n_w][outputs]; fields as in SlicePlan.
+struct ColumnRanges {
+  std::vector<std::int32_t> lo;
+  std::vector<double> lsb;
+  std::vector<float> inv_lsb;
+  std::vector<float> scale;
 };
 
 struct MvmPlan {
@@ -70,7 +81,8 @@ struct MvmPlan {
   std::int32_t levels = 0;        ///< L; 0 when ideal
   std::int32_t code_min = 0;
   std::int32_t code_max = 0;
-  std::vector<SlicePlan> slices;  ///< [n_w]
+  std::vector<SlicePlan> slices;  ///< [n_w]; only the weights count where ranges are given per column
+  ColumnRanges column_ranges;     ///< empty: a slice has one range for all of its columns
 
   bool varies = false;               ///< chips, or accesses of one chip, differ
   bool fractional = false;           ///< conductances and currents in 1/256 level
@@ -92,13 +104,17 @@ struct MvmPlan {
   /// Subtracted from the conductances of a converted column: the reference column of `offset` carries level 0 in every
   /// row. In a pair that is subtracted before conversion level 0 cancels by itself.
   std::int32_t cancelled_base() const { return mapping == Mapping::kOffset ? base : 0; }
+  /// Whether every column (pair) has a range of its own.
+  bool by_column() const { return !column_ranges.lsb.empty(); }
+  /// Weight and range of one column (pair).
+  SlicePlan range(int slice, std::int64_t output) const;
   /// Whether results are integers to the user. With a given range they are float32 whatever its values are, so that the
   /// type does not depend on data; where they are `exact` the floats hold the integers.
   bool gives_integers() const { return exact && !given_range; }
   /// Largest magnitude that code 0 of an input of value zero contributes: zero if zero digit planes may be skipped.
   bool zero_input_is_zero_code() const;
   /// float32 constant that a range not starting at 0 adds (offset mapping; cancels in a pair of columns).
-  float lo_constant() const;
+  float lo_constant(std::int64_t output) const;
 };
 
 /// Plans a matrix [outputs, inputs] on `hardware`.

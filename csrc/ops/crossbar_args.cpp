@@ -1,6 +1,8 @@
 #include "ops/crossbar_args.h"
 
+#include <array>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "ops/checks.h"
@@ -10,12 +12,14 @@ namespace cimq::ops {
 namespace {
 
 template <typename T>
-std::vector<T> values_of(const char* op, const char* name, const std::optional<at::Tensor>& tensor,
-                         at::ScalarType type) {
+std::vector<T> values_of(const char* op, const char* name, const std::optional<at::Tensor>& tensor, at::ScalarType type,
+                         bool by_column) {
   if (!tensor.has_value()) return {};
   check_cpu(op, name, *tensor);
-  TORCH_CHECK_VALUE(tensor->dim() == 1, op, ": ", name, " must have one value per weight slice, got shape ",
-                    tensor->sizes());
+  TORCH_CHECK_VALUE(tensor->dim() == 1 || (by_column && tensor->dim() == 2), op, ": ", name,
+                    " must have one value per weight slice", by_column ? ", or [slices, outputs]" : "", ", got shape ",
+                    tensor->sizes(),
+                    by_column || tensor->dim() != 2 ? "" : "; a range per column needs adc.granularity column");
   if (type == at::kInt) {
     TORCH_CHECK_TYPE(at::isIntegralType(tensor->scalar_type(), false), op, ": ", name,
                      " must be an integer tensor (level units), got ", describe(*tensor));
@@ -26,6 +30,26 @@ std::vector<T> values_of(const char* op, const char* name, const std::optional<a
   const at::Tensor converted = tensor->to(type).contiguous();
   const T* data = converted.const_data_ptr<T>();
   return {data, data + converted.numel()};
+}
+
+std::string shape_of(const std::optional<at::Tensor>& tensor) {
+  return tensor.has_value() ? c10::str(tensor->sizes()) : "None";
+}
+
+/// Ranges per column: their shapes, and how many there are.
+void check_columns(const char* op, const CrossbarRequest& request, CrossbarArgs& args) {
+  const std::int64_t lo_dims = request.adc_lo ? request.adc_lo->dim() : 1;
+  const std::int64_t lsb_dims = request.adc_lsb ? request.adc_lsb->dim() : 1;
+  if (lo_dims != 2 && lsb_dims != 2) return;
+  const bool alike = request.adc_lo && request.adc_lsb && request.adc_lo->sizes() == request.adc_lsb->sizes();
+  TORCH_CHECK_VALUE(alike, op, ": adc_lo and adc_lsb must have one shape, got ", shape_of(request.adc_lo), " and ",
+                    shape_of(request.adc_lsb));
+  const std::array<std::int64_t, 2> wanted{args.hardware->weight_slices(args.options.weight_bits), request.outputs};
+  TORCH_CHECK_VALUE(request.adc_lsb && request.adc_lsb->sizes() == at::IntArrayRef(wanted), op,
+                    ": adc_lo and adc_lsb must be ", at::IntArrayRef(wanted),
+                    ", one value per weight slice and output, or [", wanted[0], "], got shape ",
+                    shape_of(request.adc_lsb));
+  args.options.adc_columns = request.outputs;
 }
 
 }  // namespace
@@ -57,8 +81,10 @@ CrossbarArgs parse_request(const char* op, const CrossbarRequest& request) {
   options.seed = static_cast<std::uint64_t>(request.seed);
   options.layer = static_cast<std::uint32_t>(request.layer);
   options.allow_collapse = request.backend == "auto";
-  options.adc_lo = values_of<std::int32_t>(op, "adc_lo", request.adc_lo, at::kInt);
-  options.adc_lsb = values_of<double>(op, "adc_lsb", request.adc_lsb, at::kDouble);
+  const bool by_column = args.hardware->adc.granularity == AdcGranularity::kColumn;
+  options.adc_lo = values_of<std::int32_t>(op, "adc_lo", request.adc_lo, at::kInt, by_column);
+  options.adc_lsb = values_of<double>(op, "adc_lsb", request.adc_lsb, at::kDouble, by_column);
+  check_columns(op, request, args);
   return args;
 }
 
@@ -71,6 +97,7 @@ void CrossbarArgs::add_to(ProgramKey& key, const std::string& hardware_json) con
   key.add(options.chip);
   key.add(options.layer);
   key.add(options.allow_collapse);
+  key.add(options.adc_columns);
   key.add_bytes(options.adc_lo.data(), options.adc_lo.size() * sizeof(std::int32_t));
   key.add_bytes(options.adc_lsb.data(), options.adc_lsb.size() * sizeof(double));
 }

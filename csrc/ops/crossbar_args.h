@@ -18,6 +18,7 @@ namespace cimq::ops {
 /// As they come from the dispatcher.
 struct CrossbarRequest {
   const std::string& hardware;
+  std::int64_t outputs;  ///< of the layer: all groups together
   std::int64_t weight_bits;
   std::int64_t act_bits;
   bool act_signed;
@@ -46,6 +47,9 @@ struct CrossbarArgs {
 
 /// Throws ValueError or TypeError.
 CrossbarArgs parse_request(const char* op, const CrossbarRequest& request);
+
+/// Outputs of a weight [outputs, ...]; 0 for one without dimensions, which is refused later.
+inline std::int64_t outputs_of(const at::Tensor& w) { return w.dim() > 0 ? w.size(0) : 0; }
 
 /// Refuses operands of crossbar_mvm that are not dense CPU tensors [..., inputs] and [outputs, inputs].
 void check_mvm_operands(const char* op, const at::Tensor& x, const at::Tensor& w);

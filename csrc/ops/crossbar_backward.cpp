@@ -20,7 +20,7 @@ at::Tensor step_gradient(const at::Tensor& grad, const std::optional<at::Tensor>
                          const std::vector<double>& sums) {
   if (!adc_lsb.has_value()) return at::empty({0}, grad.options());
   if (!wanted) return at::empty({0}, adc_lsb->options());
-  return at::tensor(sums, at::kDouble).to(adc_lsb->scalar_type());
+  return at::tensor(sums, at::kDouble).to(adc_lsb->scalar_type()).view(adc_lsb->sizes());
 }
 
 }  // namespace cimq::ops

@@ -85,8 +85,8 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
                                const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access,
                                c10::string_view adc_grad) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
-                                            adc_lsb, backend, first_access, adc_grad});
+  CrossbarArgs args = parse_request(kName, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed,
+                                            layer, adc_lo, adc_lsb, backend, first_access, adc_grad});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   const kernels::Conv2dGeometry geometry = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});

@@ -78,8 +78,8 @@ Gradients crossbar_conv2d_backward_cpu(const at::Tensor& grad, const at::Tensor&
                                        const std::optional<at::Tensor>& adc_lsb, std::int64_t first_access,
                                        c10::string_view adc_grad, std::array<bool, 3> wanted) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
-                                            adc_lsb, "auto", first_access, adc_grad});
+  CrossbarArgs args = parse_request(kName, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed,
+                                            layer, adc_lo, adc_lsb, "auto", first_access, adc_grad});
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   const kernels::Conv2dGeometry g = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});

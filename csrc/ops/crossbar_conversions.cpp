@@ -95,8 +95,8 @@ Conversions mvm_conversions(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
                             const std::optional<at::Tensor>& adc_lo, const std::optional<at::Tensor>& adc_lsb,
                             std::int64_t first_access) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(kMvm, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb,
-                                           "sliced", first_access, "identity"});
+  CrossbarArgs args = parse_request(kMvm, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed, layer,
+                                           adc_lo, adc_lsb, "sliced", first_access, "identity"});
   check_converter(kMvm, *args.hardware);
   check_mvm_operands(kMvm, x_q, w_q);
   const at::Tensor x = rows_of(narrowed(kMvm, "x_q", x_q, activation_range(act_bits, act_signed)));
@@ -120,8 +120,8 @@ Conversions conv2d_conversions(const at::Tensor& x_q, const at::Tensor& w_q, c10
                                const std::optional<at::Tensor>& adc_lo, const std::optional<at::Tensor>& adc_lsb,
                                std::int64_t first_access) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(kConv, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
-                                            adc_lsb, "sliced", first_access, "identity"});
+  CrossbarArgs args = parse_request(kConv, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed,
+                                            layer, adc_lo, adc_lsb, "sliced", first_access, "identity"});
   check_converter(kConv, *args.hardware);
   check_cpu(kConv, "x_q", x_q);
   check_cpu(kConv, "w_q", w_q);

@@ -97,8 +97,8 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
                             const OptionalTensor& adc_lsb, c10::string_view backend, std::int64_t first_access,
                             c10::string_view adc_grad) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
-                                            adc_lsb, backend, first_access, adc_grad});
+  CrossbarArgs args = parse_request(kName, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed,
+                                            layer, adc_lo, adc_lsb, backend, first_access, adc_grad});
   check_mvm_operands(kName, x_q, w_q);
   const auto plan = translate_errors(
       kName, [&] { return kernels::make_mvm_plan(*args.hardware, w_q.size(0), w_q.size(1), args.options); });

@@ -22,8 +22,8 @@ Gradients crossbar_mvm_backward_cpu(const at::Tensor& grad, const at::Tensor& x_
                                     const std::optional<at::Tensor>& adc_lsb, std::int64_t first_access,
                                     c10::string_view adc_grad, std::array<bool, 3> wanted) {
   const std::string json(hardware);
-  CrossbarArgs args = parse_request(kName, {json, weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo,
-                                            adc_lsb, "auto", first_access, adc_grad});
+  CrossbarArgs args = parse_request(kName, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed,
+                                            layer, adc_lo, adc_lsb, "auto", first_access, adc_grad});
   check_mvm_operands(kName, x_q, w_q);
   const auto type = check_backward(kName, grad, mvm_shape(args, x_q, w_q), wanted, adc_lsb);
   const at::Tensor x = rows_of(narrowed(kName, "x_q", x_q, activation_range(act_bits, act_signed)));

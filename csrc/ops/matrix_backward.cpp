@@ -25,7 +25,12 @@ constexpr std::int64_t kMaxBlockRows = 2048;
 
 MatrixBackward::MatrixBackward(const Hardware& hardware, const at::Tensor& w, const kernels::MvmOptions& options,
                                const WantedGradients& wanted, at::ScalarType type)
-    : w_(w), wanted_(wanted), type_(type), plan_(kernels::make_mvm_plan(hardware, w.size(0), w.size(1), options)) {
+    : w_(w),
+      wanted_(wanted),
+      type_(type),
+      columns_(options.adc_columns),
+      first_column_(options.first_output),
+      plan_(kernels::make_mvm_plan(hardware, w.size(0), w.size(1), options)) {
   // A converter that loses nothing clips nothing, and its code is I / lsb: all masks are 1 and the step's gradient is
   // 0.
   if (plan_.ideal || plan_.lossless || !wanted.conversions()) return;
@@ -82,6 +87,10 @@ void MatrixBackward::add_block(const at::Tensor& x, const at::Tensor& grad, cons
     add_dense(x, grad, dx, dw);
   }
   if (!wanted_.lsb) return;
+  if (plan_.by_column()) {
+    add_column_steps(step, grad, dlsb);
+    return;
+  }
   // Row by row, so that the sum does not depend on the number of threads.
   const at::Tensor terms = step.to(at::kDouble).mul_(grad.to(at::kDouble)).sum(2);
   const auto* sums = terms.const_data_ptr<double>();
@@ -89,6 +98,19 @@ void MatrixBackward::add_block(const at::Tensor& x, const at::Tensor& grad, cons
     const double sum = std::accumulate(sums + s * rows, sums + (s + 1) * rows, 0.0);
     const auto weight = static_cast<double>(plan_.slices[static_cast<std::size_t>(s)].weight);
     dlsb[static_cast<std::size_t>(s)] += weight * sum;
+  }
+}
+
+void MatrixBackward::add_column_steps(const at::Tensor& step, const at::Tensor& grad, std::vector<double>& dlsb) const {
+  const at::Tensor terms = step.to(at::kDouble).mul_(grad.to(at::kDouble));  // [n_w, rows, outputs]
+  const auto* term = terms.const_data_ptr<double>();
+  const std::int64_t rows = grad.size(0);
+  for (int s = 0; s < plan_.n_w; ++s) {
+    const auto weight = static_cast<double>(plan_.slices[static_cast<std::size_t>(s)].weight);
+    double* sums = dlsb.data() + s * columns_ + first_column_;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      for (std::int64_t o = 0; o < plan_.outputs; ++o) sums[o] += weight * *term++;
+    }
   }
 }
 

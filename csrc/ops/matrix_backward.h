@@ -31,7 +31,7 @@ class MatrixBackward {
 
   /// Adds the gradients of rows of activations: x [rows, inputs] raw bytes, grad [rows, outputs] of the type.
   /// Row b is access first_access + b. dx [rows, inputs] is written where x is wanted, dw [outputs, inputs] and dlsb
-  /// (one per slice) are added to.
+  /// (like adc_lsb of the options: of all groups) are added to.
   void add(const at::Tensor& x, const at::Tensor& grad, const at::Tensor& dx, const at::Tensor& dw,
            std::vector<double>& dlsb, std::uint64_t first_access) const;
 
@@ -41,6 +41,8 @@ class MatrixBackward {
   void add_dense(const at::Tensor& x, const at::Tensor& grad, const at::Tensor& dx, const at::Tensor& dw) const;
   void add_clipped(const at::Tensor& x, const at::Tensor& grad, const at::Tensor& pass, const at::Tensor& dx,
                    const at::Tensor& dw) const;
+  /// step [n_w, rows, outputs]: the gradient of every column's step, rows in order.
+  void add_column_steps(const at::Tensor& step, const at::Tensor& grad, std::vector<double>& dlsb) const;
   /// What slice s of one column contributes to the de-quantised weight, [outputs, inputs of the tile].
   at::Tensor slice_weights(int slice, int column, std::int64_t first, std::int64_t count) const;
   std::int64_t block_rows() const;
@@ -48,6 +50,8 @@ class MatrixBackward {
   at::Tensor w_;
   WantedGradients wanted_;
   at::ScalarType type_;
+  std::int64_t columns_;       ///< of the layer's ranges; 0: one per slice
+  std::int64_t first_column_;  ///< of this matrix among them
   kernels::MvmPlan plan_;
   std::shared_ptr<const kernels::CrossbarMvm> mvm_;  ///< null where no conversion can lose anything
 };

@@ -40,6 +40,13 @@ HARDWARE: dict[str, Hardware] = {
         },
         wires={"word_line_ohm": 1.0, "bit_line_ohm": 1.0},
     ),
+    "columns": Hardware.preset("paper").replace(
+        rows=24,
+        cell_bits=2,
+        mapping="offset",
+        adc={"bits": 5, "range": "calibrated", "granularity": "column"},
+        cell={"programming": {"model": "gaussian", "sigma_levels": 0.2}},
+    ),
     "row pairs": Hardware.preset("paper").replace(rows=24, mapping="differential_row", dac_bits=2, adc={"bits": 7}),
 }
 

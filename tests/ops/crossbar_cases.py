@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,27 @@ class Case:
             "adc_lo": self.adc_lo,
             "adc_lsb": self.adc_lsb,
         }
+
+    def with_columns(self, outputs: int) -> Case:
+        """Where the machine has them, ranges of its own for every output of a layer in place of those of the slices."""
+        if self.adc_lsb is None or self.hardware.adc.granularity == "slice":
+            return self
+        generator = torch.Generator().manual_seed(self.seed + 2)
+        shape = (len(self.adc_lsb), outputs)
+        lo = torch.randint(-20, 20, shape, generator=generator, dtype=torch.int32)
+        signed = reference_conversions.is_signed(self.hardware)
+        lsb = self.adc_lsb[:, None] * (0.2 + 2 * torch.rand(shape, generator=generator))
+        lo = torch.zeros_like(lo) if signed else lo
+        exact = {0: outputs, 1: (outputs + 1) // 2}.get(self.seed % 8, 0)  # all, the first half, or none
+        lo[:, :exact], lsb[:, :exact] = 0, 1
+        return replace(self, adc_lo=lo, adc_lsb=lsb)
+
+    def columns(self, first: int, count: int) -> Case:
+        """What the outputs first.. of a layer have of its ranges."""
+        if self.adc_lo is None or self.adc_lsb is None or self.adc_lsb.dim() == 1:
+            return self
+        chosen = slice(first, first + count)
+        return replace(self, adc_lo=self.adc_lo[:, chosen], adc_lsb=self.adc_lsb[:, chosen])
 
     def activations(self, *shape: int) -> Tensor:
         return activations(shape, self.act_bits, self.act_signed, self.seed)
@@ -102,7 +123,9 @@ def cases(draw: st.DrawFn, noise: bool | None = None, adc: bool = False) -> Case
     signed = (mapping == "differential_column" and placement == "differential") or mapping == "differential_row"
     some_bits = st.integers(2 if signed else 1, 16)
     bits = draw(some_bits if adc else st.one_of(st.none(), some_bits))
-    fields["adc"] = {"bits": bits, "range": adc_range, "placement": placement}
+    from_data = adc_range in ("calibrated", "learned")
+    granularity = draw(st.sampled_from(["slice", "column"])) if from_data else "slice"
+    fields["adc"] = {"bits": bits, "range": adc_range, "placement": placement, "granularity": granularity}
     if draw(st.booleans()) if noise is None else noise:
         sigma = draw(st.sampled_from([0.05, 0.5, 3.0]))
         fields["cell_bits"] = min(fields["cell_bits"], 6)  # what 16 bits hold in 1/256 level
@@ -119,7 +142,7 @@ def cases(draw: st.DrawFn, noise: bool | None = None, adc: bool = False) -> Case
         act_signed=draw(st.booleans()),
         seed=draw(st.integers(0, 2**40)),
     )
-    if bits is not None and adc_range in ("calibrated", "learned"):
+    if bits is not None and from_data:
         slices = case.hardware.weight_slices(case.weight_bits)
         lsb = draw(st.lists(st.floats(0.25, 40.0, width=32), min_size=slices, max_size=slices))
         lo = draw(st.lists(st.integers(-20, 20), min_size=slices, max_size=slices))

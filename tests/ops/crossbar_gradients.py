@@ -44,7 +44,8 @@ def conversions(
     assert adcs is not None
     apart = reference_conversions.converts_columns_apart(hardware)
     all_digits, all_slices = sum(abs(v) for v in digit_weights), sum(worths)
-    dx, dw, dlsb = np.zeros(x.shape), np.zeros(w.shape), np.zeros(len(worths))
+    by_column = case.adc_lsb is not None and case.adc_lsb.dim() == 2
+    dx, dw, dlsb = np.zeros(x.shape), np.zeros(w.shape), np.zeros((len(worths), len(w)))
     found = Conversions(
         [[] for _ in worths], [[] for _ in worths], [0] * len(worths), [0] * len(worths), [0.0] * len(worths),
         *(torch.empty(0),) * 3,
@@ -63,17 +64,18 @@ def conversions(
         for column, currents in enumerate(seen.columns):
             for b, o in np.ndindex(currents.shape):
                 current = int(currents[b, o])
-                scaled = np.float32(current - adc.lo * unit) * np.float32(1.0 / (unit * adc.lsb))
+                lo, lsb = (value[o] if np.ndim(value) == 1 else value for value in (adc.lo, adc.lsb))
+                scaled = np.float32(current - lo * unit) * np.float32(1.0 / (unit * lsb))
                 free = float(np.rint(scaled))
                 code = min(max(free, adc.lowest), adc.highest)
                 found.currents[s].append(current)
                 found.codes[s].append(int(code))
                 found.low[s] += free < adc.lowest
                 found.high[s] += free > adc.highest
-                found.error[s] += (adc.lo + adc.lsb * code - current / unit) ** 2
+                found.error[s] += float(lo + lsb * code - current / unit) ** 2
                 sign = -1 if column == 1 else 1
                 step = code if code != free else code - float(scaled)
-                dlsb[s] += upstream[b, o] * worths[s] * digit_weight * sign * step
+                dlsb[s, o] += upstream[b, o] * worths[s] * digit_weight * sign * step
                 if code != free:
                     continue
                 share = upstream[b, o] * abs(digit_weight) / all_digits
@@ -86,7 +88,8 @@ def conversions(
                     level, moved = (cells[0] if len(cells) == 1 else cells[0] - cells[1]), 1.0
                 dx[b, rows] += share * worths[s] * level
                 dw[o, rows] += share * worths[s] / all_slices * moved * (x[b, rows] + shift)
-    found.dx, found.dw, found.dlsb = (torch.from_numpy(v) for v in (dx, dw, dlsb))
+    steps = dlsb if by_column else dlsb.sum(axis=1)
+    found.dx, found.dw, found.dlsb = (torch.from_numpy(v) for v in (dx, dw, steps))
     found.levels = adcs[0].highest - adcs[0].lowest + 1
     return found
 
@@ -105,7 +108,10 @@ def conv_conversions(
         patches, out_h, out_w = reference.patches_of(padded, kernel, geometry["stride"], geometry["dilation"])
         own_dy = dy[:, group * outputs : (group + 1) * outputs].permute(0, 2, 3, 1).reshape(-1, outputs)
         own_w = w_q[group * outputs : (group + 1) * outputs]
-        found = conversions(patches.flatten(1), own_w.flatten(1), own_dy, case, chip=chip, first_output=group * outputs)
+        found = conversions(
+            patches.flatten(1), own_w.flatten(1), own_dy, case.columns(group * outputs, outputs), chip=chip,
+            first_output=group * outputs,
+        )  # fmt: skip
         columns = found.dx.reshape(x_q.shape[0], out_h * out_w, -1).transpose(1, 2)
         image = torch.nn.functional.fold(
             columns, padded.shape[2:], kernel, dilation=geometry["dilation"], stride=geometry["stride"]

@@ -28,6 +28,7 @@ QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, Hea
 def test_every_backend_gives_the_bits_of_the_specification(
     case: Case, shape: dict[str, Any], chips: int | None
 ) -> None:
+    case = case.with_columns(shape["outputs"])
     x = case.activations(*shape["x"])
     w = case.weights(shape["outputs"], shape["x"][1] // shape["groups"], *shape["kernel"])
     options = case.options() | {name: shape[name] for name in ("stride", "dilation", "padding", "groups")}

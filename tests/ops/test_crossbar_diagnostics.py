@@ -55,6 +55,7 @@ def check_error(found: AdcDiagnostics, digital: torch.Tensor) -> None:
 @settings(QUICK, max_examples=80)
 @given(cases(adc=True), st.integers(1, 3), st.integers(1, 20), st.integers(1, 4), st.sampled_from([None, 2]))
 def test_mvm_counts_equal_the_loops(case: Case, batch: int, inputs: int, outputs: int, chips: int | None) -> None:
+    case = case.with_columns(outputs)
     x, w = case.activations(batch, inputs), case.weights(outputs, inputs)
     found = crossbar_diagnostics(x, w, case.hardware, **case.options(), chips=chips)
     assert torch.equal(found.y, crossbar_mvm(x, w, case.hardware, **case.options(), chips=chips))
@@ -68,6 +69,7 @@ def test_mvm_counts_equal_the_loops(case: Case, batch: int, inputs: int, outputs
 @given(cases(adc=True), geometries())
 def test_conv_counts_equal_the_loops(case: Case, geometry: dict[str, Any]) -> None:
     shape = geometry.pop("x")
+    case = case.with_columns(geometry["outputs"])
     x = case.activations(*shape)
     w = case.weights(geometry.pop("outputs"), shape[1] // geometry["groups"], *geometry.pop("kernel"))
     found = crossbar_diagnostics(x, w, case.hardware, **case.options(), **geometry)

@@ -25,6 +25,7 @@ QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, Hea
 @settings(QUICK, max_examples=300)
 @given(cases(), st.integers(1, 5), st.integers(1, 40), st.integers(1, 40))
 def test_every_backend_gives_the_bits_of_the_specification(case: Case, batch: int, inputs: int, outputs: int) -> None:
+    case = case.with_columns(outputs)
     x, w = case.activations(batch, inputs), case.weights(outputs, inputs)
     expected = crossbar_mvm(x, w, case.hardware, **case.options(), backend="reference")
     for backend in ("auto", "sliced", "reference_cpp"):
@@ -64,6 +65,7 @@ def test_a_large_product_stays_exact() -> None:
 @settings(QUICK, max_examples=30)
 @given(cases(noise=True), st.integers(1, 4))
 def test_chips_are_the_same_alone_and_together(case: Case, chips: int) -> None:
+    case = case.with_columns(5)
     x, w = case.activations(6, 30), case.weights(5, 30)
     together = crossbar_mvm(x, w, case.hardware, **case.options(), chips=chips)
     assert together.shape == (chips, 6, 5)

@@ -23,9 +23,9 @@ struct CodeOps;
 template <>
 struct CodeOps<32> : CodeSums {
   template <bool kClips, typename Floats, typename Words>
-  static Floats codes(Words current, float inv_lsb, const TileArgs& args) {
+  static Floats codes(Words current, Floats inv_lsb, const TileArgs& args) {
     __m256 value = _mm256_cvtepi32_ps(reinterpret_cast<__m256i>(current));
-    value = _mm256_mul_ps(value, _mm256_set1_ps(inv_lsb));
+    value = _mm256_mul_ps(value, reinterpret_cast<__m256>(inv_lsb));
     if constexpr (kClips) {
       value = _mm256_max_ps(value, _mm256_set1_ps(static_cast<float>(args.code_min)));
       value = _mm256_min_ps(value, _mm256_set1_ps(static_cast<float>(args.code_max)));
@@ -41,9 +41,9 @@ struct CodeOps<32> : CodeSums {
 template <>
 struct CodeOps<16> : CodeSums {
   template <bool kClips, typename Floats, typename Words>
-  static Floats codes(Words current, float inv_lsb, const TileArgs& args) {
+  static Floats codes(Words current, Floats inv_lsb, const TileArgs& args) {
     __m128 value = _mm_cvtepi32_ps(reinterpret_cast<__m128i>(current));
-    value = _mm_mul_ps(value, _mm_set1_ps(inv_lsb));
+    value = _mm_mul_ps(value, reinterpret_cast<__m128>(inv_lsb));
     if constexpr (kClips) {
       value = _mm_max_ps(value, _mm_set1_ps(static_cast<float>(args.code_min)));
       value = _mm_min_ps(value, _mm_set1_ps(static_cast<float>(args.code_max)));

@@ -123,20 +123,43 @@ class CurrentScan {
   std::vector<std::vector<cpu::TileRow>> placed_;
 };
 
-/// Converter of a slice in the form that adc_convert takes.
-struct SliceConverter {
-  std::int32_t lo;
-  float inv_lsb;
+/// Converters of a panel's columns in the form that adc_convert takes.
+class LineConverter {
+ public:
+  LineConverter(const MvmPlan& plan, int slice, std::int64_t panel)
+      : code_min(static_cast<float>(plan.code_min)),
+        code_max(static_cast<float>(plan.code_max)),
+        level_(1.0 / plan.unit()) {
+    const std::int64_t first = panel * kPanelWidth;
+    for (std::size_t o = 0; o < lo.size(); ++o) {
+      // Without a range per column every output has the slice's; beyond the last output there is nothing to convert.
+      const std::int64_t output = std::min(first + static_cast<std::int64_t>(o), plan.outputs - 1);
+      const SlicePlan range = plan.range(slice, output);
+      lo[o] = range.lo * plan.unit();
+      inv_lsb[o] = range.inv_lsb;
+      lsb_[o] = range.lsb;
+    }
+  }
+
+  AdcConversion convert(std::size_t o, std::int32_t current) const {
+    return adc_convert(current - lo[o], inv_lsb[o], code_min, code_max);
+  }
+
+  /// What a code is off, squared, in level units.
+  double squared_error(std::size_t o, std::int32_t current, std::int32_t code) const {
+    const double error = lo[o] * level_ + lsb_[o] * code - current * level_;
+    return error * error;
+  }
+
+  std::array<std::int32_t, kPanelWidth> lo{};
+  std::array<float, kPanelWidth> inv_lsb{};
   float code_min;
   float code_max;
-  double level;  ///< levels of one unit of current: a power of two
-};
 
-SliceConverter converter_of(const MvmPlan& plan, int slice) {
-  const SlicePlan& s = plan.slices[static_cast<std::size_t>(slice)];
-  return {s.lo * plan.unit(), s.inv_lsb, static_cast<float>(plan.code_min), static_cast<float>(plan.code_max),
-          1.0 / plan.unit()};
-}
+ private:
+  std::array<double, kPanelWidth> lsb_{};
+  double level_;  ///< levels of one unit of current: a power of two
+};
 
 void check_scan(const CrossbarMvm& mvm, const std::uint8_t* x, std::int64_t batch, std::uint64_t last_access,
                 const char* op) {
@@ -153,26 +176,25 @@ void for_each_block(std::int64_t begin, std::int64_t end, std::int64_t block, co
   for (std::int64_t first = begin; first < end; first += block) run(first, std::min(block, end - first));
 }
 
-/// `times` conversions of one current. Returns their sum of squared errors.
-double count_current(const MvmPlan& plan, const SlicePlan& slice, const SliceConverter& adc, std::int32_t current,
+/// `times` conversions of one current of the panel's output o. Returns their sum of squared errors.
+double count_current(const MvmPlan& plan, const LineConverter& adc, std::size_t o, std::int32_t current,
                      std::int64_t times, SliceConversions& counts) {
-  const AdcConversion found = adc_convert(current - adc.lo, adc.inv_lsb, adc.code_min, adc.code_max);
+  const AdcConversion found = adc.convert(o, current);
   const auto code = static_cast<std::int32_t>(found.code);
   counts.codes[static_cast<std::size_t>(code - plan.code_min)] += times;
   counts.clipped_low += found.below ? times : 0;
   counts.clipped_high += found.above ? times : 0;
   counts.lowest = std::min<std::int64_t>(counts.lowest, current);
   counts.highest = std::max<std::int64_t>(counts.highest, current);
-  const double error = slice.lo + slice.lsb * code - current * adc.level;
-  return static_cast<double>(times) * (error * error);
+  return static_cast<double>(times) * adc.squared_error(o, current, code);
 }
 
 /// The conversions of a line of outputs, one by one.
-void count_line(const MvmPlan& plan, const SlicePlan& slice, const SliceConverter& adc, const std::int32_t* currents,
-                int outputs, SliceConversions& counts) {
+void count_line(const MvmPlan& plan, const LineConverter& adc, const std::int32_t* currents, int outputs,
+                SliceConversions& counts) {
   std::array<double, 4> errors{};  // sums that do not wait for each other
-  for (int o = 0; o < outputs; ++o) {
-    errors[static_cast<std::size_t>(o) % errors.size()] += count_current(plan, slice, adc, currents[o], 1, counts);
+  for (std::size_t o = 0; o < static_cast<std::size_t>(outputs); ++o) {
+    errors[o % errors.size()] += count_current(plan, adc, o, currents[o], 1, counts);
   }
   counts.squared_error += (errors[0] + errors[1]) + (errors[2] + errors[3]);
 }
@@ -187,7 +209,9 @@ class CurrentHistogram {
       : largest_(static_cast<std::int32_t>(plan.largest_current)),
         times_(kCopies * static_cast<std::size_t>(2 * plan.largest_current + 1)) {}
 
-  static bool suits(const MvmPlan& plan) { return !plan.fractional && 2 * plan.largest_current < kMost; }
+  static bool suits(const MvmPlan& plan) {
+    return !plan.fractional && !plan.by_column() && 2 * plan.largest_current < kMost;
+  }
 
   void add(const std::int32_t* currents, int outputs) {
     // Equal currents follow each other often (zeros): neighbours count in copies of their own.
@@ -214,15 +238,14 @@ class CurrentHistogram {
 };
 
 /// The digits of one row: passing digit weights and step terms are added to `passed` and `step`.
-void add_digits(const MvmPlan& plan, const SliceConverter& adc, const std::int32_t* currents, int width, Lanes& passed,
+void add_digits(const MvmPlan& plan, const LineConverter& adc, const std::int32_t* currents, int width, Lanes& passed,
                 Lanes& step) {
   for (int i = 0; i < plan.n_x; ++i, currents += width) {
     const auto weight = static_cast<float>(plan.digit_weights[static_cast<std::size_t>(i)]);
     const float magnitude = std::abs(weight);
-    for (int o = 0; o < width; ++o) {
-      const AdcConversion found = adc_convert(currents[o] - adc.lo, adc.inv_lsb, adc.code_min, adc.code_max);
+    for (std::size_t lane = 0; lane < static_cast<std::size_t>(width); ++lane) {
+      const AdcConversion found = adc.convert(lane, currents[lane]);
       const bool clipped = found.below || found.above;
-      const auto lane = static_cast<std::size_t>(o);
       passed[lane] += clipped ? 0.0F : magnitude;
       step[lane] += weight * (found.code - (clipped ? 0.0F : found.scaled));
     }
@@ -251,21 +274,21 @@ std::vector<SliceConversions> count_conversions(const CrossbarMvm& mvm, const st
     scan.run(x + first * plan.inputs, rows, first_access + static_cast<std::uint64_t>(first),
              [&](const TileCurrents& tile) {
                const auto s = static_cast<std::size_t>(mvm.cells().planes()[tile.plane].slice);
-               const SliceConverter adc = converter_of(plan, static_cast<int>(s));
+               const LineConverter adc(plan, static_cast<int>(s), tile.panel);
                for (std::int64_t j = 0; j < rows * plan.n_x; ++j) {
                  const std::int32_t* currents = tile.currents + j * tile.width;
                  if (!histograms.empty()) {
                    histograms[s].add(currents, tile.outputs);
                  } else {
-                   count_line(plan, plan.slices[s], adc, currents, tile.outputs, counts[s]);
+                   count_line(plan, adc, currents, tile.outputs, counts[s]);
                  }
                }
              });
   });
   for (std::size_t s = 0; s < histograms.size(); ++s) {
-    const SliceConverter adc = converter_of(plan, static_cast<int>(s));
+    const LineConverter adc(plan, static_cast<int>(s), 0);
     histograms[s].for_each([&](std::int32_t current, std::int64_t times) {
-      counts[s].squared_error += count_current(plan, plan.slices[s], adc, current, times, counts[s]);
+      counts[s].squared_error += count_current(plan, adc, 0, current, times, counts[s]);
     });
   }
   return counts;
@@ -293,7 +316,7 @@ void shares_of_conversions(const CrossbarMvm& mvm, const std::uint8_t* x, std::i
     scan.run(x + first * plan.inputs, rows, first_access + static_cast<std::uint64_t>(first),
              [&](const TileCurrents& tile) {
                const CellPlane& plane = mvm.cells().planes()[tile.plane];
-               const SliceConverter adc = converter_of(plan, plane.slice);
+               const LineConverter adc(plan, plane.slice, tile.panel);
                const std::int64_t column = plane.negative ? 1 : 0;
                const std::int64_t pass_matrix = (tile.tile * converted_columns(plan) + column) * plan.n_w + plane.slice;
                for (std::int64_t row = 0; row < rows; ++row) {

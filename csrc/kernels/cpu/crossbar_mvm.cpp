@@ -9,9 +9,11 @@
 #include <memory>
 #include <optional>
 #include <type_traits>
+#include <vector>
 
 #include "common/error.h"
 #include "kernels/adc.h"
+#include "kernels/cpu/column_codes.h"
 #include "kernels/cpu/digit_block.h"
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/packed_cells.h"
@@ -47,6 +49,7 @@ KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::i
   if (many && cells.format() == CellFormat::kBytes && kernels.tables.bytes != nullptr && range <= 255) {
     std::int64_t lo = 0;
     for (const SlicePlan& slice : plan.slices) lo = std::max(lo, std::abs(std::int64_t{slice.lo}));
+    for (const std::int32_t column : plan.column_ranges.lo) lo = std::max(lo, std::abs(std::int64_t{column}));
     const std::int64_t largest =
         std::min(cells.tile_inputs(), plan.inputs) * std::max(cells.max_cell(), -cells.min_cell());
     if (largest + lo <= std::numeric_limits<std::int16_t>::max()) return {kernels.tables.bytes, DigitFormat::kGroups};
@@ -75,6 +78,7 @@ std::int64_t panel_bytes_per_row(const MvmPlan& plan, const PackedCells& cells, 
     const std::int64_t digit = kPanelWidth * 8 + cells.steps_of_tile(0) * 4 + 8 + sizeof(cpu::TileRow);
     bytes += DigitBlock::digits_of(plan, cells) * digit + static_cast<std::int64_t>(sizeof(PhiloxCounter));
   }
+  if (plan.by_column() && tables == 0) bytes += DigitBlock::digits_of(plan, cells) * ColumnCodes::kBytesPerDigitRow;
   return bytes;
 }
 
@@ -96,6 +100,10 @@ class BlockRunner {
       scratch_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
     }
     if (noise != nullptr) reads_.emplace(plan, cells, *noise, kernel_);
+    if (plan.by_column() && cells.mode() != MvmMode::kDigital) {
+      columns_.emplace(plan, cells, kernel_);
+      for (std::int64_t o = 0; o < plan.outputs; ++o) lo_constants_.push_back(plan.lo_constant(o));
+    }
   }
 
   void run(const std::uint8_t* x, std::int64_t rows, PanelRange panels, T* y, std::uint64_t first_access) {
@@ -148,7 +156,9 @@ class BlockRunner {
       args.digits = digits_.digits(t);
       args.rows = digits_.rows(t).data();
       args.row_count = static_cast<int>(digits_.rows(t).size());
-      if (reads_) {
+      if (columns_) {
+        run_columns(*columns_, args, panel, plane, t);
+      } else if (reads_) {
         reads_->run(args, panel, plane, t);
       } else {
         kernel_(args);
@@ -159,9 +169,50 @@ class BlockRunner {
     }
   }
 
+  void run_columns(ColumnCodes& columns, cpu::TileArgs& args, std::int64_t panel, std::size_t plane,
+                   std::int64_t tile) {
+    const int slice = cells_.planes()[plane].slice;
+    if (scratch_ != nullptr) {  // tables of partial sums
+      columns.set_ranges(args, panel, slice);
+      kernel_(args);
+    } else if (reads_) {
+      columns.convert(args, reads_->currents(args, panel, plane, tile), panel, slice);
+    } else {
+      columns.run(args, panel, slice);
+    }
+  }
+
+  /// end_slice where every column has a range of its own.
+  template <typename Sum>
+  void end_column_slice(int s, int slices, const Sum* sums, std::int64_t panel, std::int64_t rows, float* y) {
+    const int outputs = cells_.panel_outputs(panel);
+    const std::int64_t first = panel * kPanelWidth;
+    const float* scales = plan_.column_ranges.scale.data() + s * plan_.outputs + first;
+    for (std::int64_t row = 0; row < rows; ++row, sums += cells_.panel_width(panel)) {
+      Accumulator<T>* result = result_.data() + row * cells_.panel_width(panel);
+      for (int j = 0; j < outputs; ++j) {
+        result[j] = (s == 0 ? 0.0F : result[j]) + static_cast<float>(sums[j]) * scales[j];
+      }
+      if (s + 1 < slices) continue;
+      const std::int64_t offset = plan_.weight_shift * digits_.applied_sums()[static_cast<std::size_t>(row)];
+      float* out = y + row * plan_.outputs + first;
+      for (int j = 0; j < outputs; ++j) {
+        const auto column = static_cast<std::size_t>(first + j);
+        const std::int64_t correction = -digits_.input_shift() * cells_.weight_sums()[column] - offset;
+        out[j] = result[j] + lo_constants_[column] + static_cast<float>(correction);
+      }
+    }
+  }
+
   /// The sums of a slice go into the results, and with the last slice on into y, in one pass where there is only one.
   template <typename Sum>
   void end_slice(int s, int slices, const Sum* sums, std::int64_t panel, std::int64_t rows, T* y) {
+    if constexpr (std::is_same_v<T, float>) {
+      if (columns_) {
+        end_column_slice(s, slices, sums, panel, rows, y);
+        return;
+      }
+    }
     const SlicePlan& slice = plan_.slices[static_cast<std::size_t>(s)];
     if (s + 1 < slices) {
       const auto used = static_cast<std::size_t>(rows * cells_.panel_width(panel));
@@ -188,7 +239,7 @@ class BlockRunner {
   void write(const SlicePlan& slice, const Sum* sums, std::int64_t panel, std::int64_t rows, T* y) const {
     const int outputs = cells_.panel_outputs(panel);
     const std::int64_t weight_shift = cells_.mode() == MvmMode::kDigital ? 0 : plan_.weight_shift;
-    const float lo_constant = plan_.lo_constant();
+    const float lo_constant = plan_.lo_constant(0);
     const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
     for (std::int64_t row = 0; row < rows; ++row, sums += cells_.panel_width(panel)) {
       const Accumulator<T>* before = result_.data() + row * cells_.panel_width(panel);
@@ -219,6 +270,8 @@ class BlockRunner {
   bool wide_ = false;
   cpu::TileKernel kernel_;
   std::optional<ReadColumns> reads_;
+  std::optional<ColumnCodes> columns_;  ///< ranges per column
+  std::vector<float> lo_constants_;     ///< [outputs], with ranges per column
   Panel<std::int32_t> sums_;
   Panel<std::int64_t> wide_sums_;
   Panel<Accumulator<T>> result_;

@@ -7,10 +7,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/rounding.h"
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/tile_kernels.h"
 
 CIMQ_TARGET_REGION("avx2")
+
+#include "kernels/cpu/column_converter.h"
 
 namespace cimq::kernels::cpu {
 namespace {
@@ -136,7 +139,9 @@ void run_bytes(const TileArgs& args) {
 }  // namespace
 
 TileKernels avx2_kernels() {
-  return {"avx2", run_bytes, run_all_rows<Product::kWords>, scalar_kernels().bits, false, avx2_sum_tables()};
+  return {
+      "avx2",  run_bytes,      run_all_rows<Product::kWords>, scalar_kernels().bits, false, avx2_sum_tables(), false,
+      nullptr, convert_columns};
 }
 
 }  // namespace cimq::kernels::cpu

@@ -5,11 +5,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/rounding.h"
 #include "kernels/cpu/avx512_epilogue.h"
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/tile_kernels.h"
 
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl,avx512vnni")
+
+#include "kernels/cpu/column_converter.h"
 
 namespace cimq::kernels::cpu {
 namespace {
@@ -94,8 +97,8 @@ void run_tile(const TileArgs& args) {
 }  // namespace
 
 TileKernels avx512_kernels() {
-  return {"avx512", run_tile<false>,     run_tile<true>, scalar_kernels().bits,
-          false,    avx512_sum_tables(), true,           avx512_cell_sampler()};
+  return {"avx512", run_tile<false>,       run_tile<true>, scalar_kernels().bits, false, avx512_sum_tables(),
+          true,     avx512_cell_sampler(), convert_columns};
 }
 
 }  // namespace cimq::kernels::cpu

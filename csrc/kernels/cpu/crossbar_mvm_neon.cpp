@@ -26,7 +26,8 @@ struct Words {
 }  // namespace
 
 TileKernels neon_kernels() {
-  return {"neon", run_bytes<Bytes>, run_all_rows<Words>, scalar_kernels().bits, false, neon_sum_tables()};
+  return {"neon", run_bytes<Bytes>, run_all_rows<Words>,     scalar_kernels().bits, false, neon_sum_tables(),
+          false,  nullptr,          scalar_kernels().columns};
 }
 
 }  // namespace cimq::kernels::cpu

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "kernels/adc.h"
+#include "kernels/cpu/column_converter.h"
 #include "kernels/cpu/tile_kernels.h"
 
 namespace cimq::kernels::cpu {
@@ -70,8 +71,15 @@ void run_bits(const TileArgs& args) {
 }  // namespace
 
 TileKernels scalar_kernels() {
-  return {"scalar", run_tile<std::uint8_t, std::int8_t, 4>, run_tile<std::int16_t, std::int16_t, 2>, run_bits, false,
-          {}};
+  return {"scalar",
+          run_tile<std::uint8_t, std::int8_t, 4>,
+          run_tile<std::int16_t, std::int16_t, 2>,
+          run_bits,
+          false,
+          {},
+          false,
+          nullptr,
+          convert_columns};
 }
 
 }  // namespace cimq::kernels::cpu

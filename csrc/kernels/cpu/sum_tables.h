@@ -183,12 +183,23 @@ struct Finish {
 
   /// Codes of the digits of one input follow each other and are summed in registers, as float32: exactly, since 16-bit
   /// codes times 8 digits stay below 2^24.
-  template <bool kClips, int kRows>
+  template <bool kClips, bool kColumns, int kRows>
   [[gnu::always_inline]] static inline void convert(const TileArgs& args, int first, const TileRow* rows,
                                                     const typename S::WideVector (&even)[kRows],
                                                     const typename S::WideVector (&odd)[kRows]) {
     // The factor of spread() goes into inv_lsb, where a power of two changes no bit of the product.
-    const float inv_lsb = S::kWords == 4 ? args.inv_lsb * 0x1p-16F : args.inv_lsb;
+    constexpr float kUnit = S::kWords == 4 ? 0x1p-16F : 1.0F;
+    Floats inv_lsb[kColumns ? S::kWords : 1];
+    Unsigned lo[kColumns ? S::kWords : 1];
+    if constexpr (kColumns) {
+#pragma GCC unroll 4
+      for (int j = 0; j < S::kWords; ++j) {
+        inv_lsb[j] = load_vector<Floats>(args.column_inv_lsb + first + j * (kBytes / 4)) * kUnit;
+        lo[j] = load_vector<Unsigned>(args.column_lo + first + j * (kBytes / 4)) << (S::kWords == 4 ? 16U : 0U);
+      }
+    } else {
+      inv_lsb[0] = args.inv_lsb * kUnit - Floats{};
+    }
     Floats codes[S::kWords];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -203,7 +214,9 @@ struct Finish {
       }
 #pragma GCC unroll 4
       for (int j = 0; j < S::kWords; ++j) {
-        const auto code = CodeOps<kBytes>::template codes<kClips, Floats>(current[j], inv_lsb, args);
+        if constexpr (kColumns) current[j] = reinterpret_cast<Words>(reinterpret_cast<Unsigned>(current[j]) - lo[j]);
+        const Floats& step = inv_lsb[kColumns ? j : 0];
+        const auto code = CodeOps<kBytes>::template codes<kClips, Floats>(current[j], step, args);
         codes[j] = CodeOps<kBytes>::add(codes[j], code, weight);
       }
     }
@@ -281,10 +294,12 @@ struct StripRunner {
         for (int j = 0; j < kRows; ++j) {
           Finish<Narrow, kBytes>::add_current(args, first, args.rows[r + j], even[j], odd[j]);
         }
+      } else if (args.column_lo != nullptr) {
+        Finish<Narrow, kBytes>::template convert<true, true, kRows>(args, first, args.rows + r, even, odd);
       } else if (args.clips) {
-        Finish<Narrow, kBytes>::template convert<true, kRows>(args, first, args.rows + r, even, odd);
+        Finish<Narrow, kBytes>::template convert<true, false, kRows>(args, first, args.rows + r, even, odd);
       } else {
-        Finish<Narrow, kBytes>::template convert<false, kRows>(args, first, args.rows + r, even, odd);
+        Finish<Narrow, kBytes>::template convert<false, false, kRows>(args, first, args.rows + r, even, odd);
       }
     }
   }

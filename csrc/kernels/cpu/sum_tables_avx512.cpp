@@ -32,9 +32,9 @@ struct CodeOps<64> {
         _mm512_fmadd_ps(reinterpret_cast<__m512>(codes), _mm512_set1_ps(weight), reinterpret_cast<__m512>(sum)));
   }
   template <bool kClips, typename Floats, typename Words>
-  static Floats codes(Words current, float inv_lsb, const TileArgs& args) {
+  static Floats codes(Words current, Floats inv_lsb, const TileArgs& args) {
     __m512 value = _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(current));
-    value = _mm512_mul_ps(value, _mm512_set1_ps(inv_lsb));
+    value = _mm512_mul_ps(value, reinterpret_cast<__m512>(inv_lsb));
     if constexpr (kClips) {
       value = _mm512_max_ps(value, _mm512_set1_ps(static_cast<float>(args.code_min)));
       value = _mm512_min_ps(value, _mm512_set1_ps(static_cast<float>(args.code_max)));

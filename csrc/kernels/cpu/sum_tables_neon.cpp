@@ -23,8 +23,9 @@ struct CodeOps<16> {
     return sum + codes * weight;
   }
   template <bool kClips, typename Floats, typename Words>
-  static Floats codes(Words current, float inv_lsb, const TileArgs& args) {
-    float32x4_t value = vmulq_n_f32(vcvtq_f32_s32(reinterpret_cast<int32x4_t>(current)), inv_lsb);
+  static Floats codes(Words current, Floats inv_lsb, const TileArgs& args) {
+    float32x4_t value =
+        vmulq_f32(vcvtq_f32_s32(reinterpret_cast<int32x4_t>(current)), reinterpret_cast<float32x4_t>(inv_lsb));
     if constexpr (kClips) {
       value = vmaxq_f32(value, vdupq_n_f32(static_cast<float>(args.code_min)));
       value = vminq_f32(value, vdupq_n_f32(static_cast<float>(args.code_max)));

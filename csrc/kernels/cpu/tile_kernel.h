@@ -44,7 +44,10 @@ struct TileArgs {
   // For sum tables only, whose digits are one byte per four rows (see SumTables):
   std::int32_t min_cell;  ///< bounds of the stored cells, min_cell <= 0 <= max_cell
   std::int32_t max_cell;
-  bool clips;     ///< false: no current of the tile reaches beyond code_min..code_max
+  bool clips;  ///< false: no current of the tile reaches beyond code_min..code_max
+  /// Null, or [width] in place of lo and inv_lsb: every column has a range of its own.
+  const std::int32_t* column_lo;
+  const float* column_inv_lsb;
   void* scratch;  ///< row_count * kScratchPerRow bytes
 };
 
@@ -61,6 +64,22 @@ struct SumTables {
 constexpr std::int64_t kScratchPerRow = 128;
 constexpr int kTableBytes = 32 * 1024;  ///< of the tables in use, on the stack: the first-level cache
 
+/// Converters whose columns have ranges of their own: what tile kernels leave out then.
+struct ColumnArgs {
+  const std::int32_t* currents;  ///< [row_count][width]; anything where there is no output
+  int width;                     ///< 16, 32, 48 or 64
+  const TileRow* rows;           ///< whose sums the codes of a line of currents are added to, and with which weight
+  int row_count;
+  std::int32_t* sums;      ///< as in TileArgs
+  bool negative;           ///< as in TileArgs
+  const std::int32_t* lo;  ///< [width], subtracted from the current, in its units
+  const float* inv_lsb;    ///< [width]
+  std::int32_t code_min;
+  std::int32_t code_max;
+};
+
+using ColumnConverter = void (*)(const ColumnArgs&);
+
 struct TileKernels {
   const char* isa;
   TileKernel bytes;  ///< uint8 digits, int8 cells
@@ -68,8 +87,9 @@ struct TileKernels {
   TileKernel bits;   ///< single-bit digits and cells
   bool fast_bits;    ///< `bits` beats `bytes`: single-bit cells are packed for it
   SumTables tables = {};
-  bool fast_products = false;     ///< `bytes` beats float32 products of the same layer
-  CellSampler sampler = nullptr;  ///< null: cells are sampled one by one
+  bool fast_products = false;         ///< `bytes` beats float32 products of the same layer
+  CellSampler sampler = nullptr;      ///< null: cells are sampled one by one
+  ColumnConverter columns = nullptr;  ///< never null in available kernels
 };
 
 }  // namespace cimq::kernels::cpu

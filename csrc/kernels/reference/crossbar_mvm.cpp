@@ -107,7 +107,7 @@ std::int64_t read_noise(const Layer& layer, const Access& access, std::int64_t o
 std::int64_t slice_sum(const Layer& layer, const Access& access, std::int64_t o, int s) {
   const std::uint8_t* x = access.x;
   const MvmPlan& plan = layer.plan;
-  const SlicePlan& slice = plan.slices[static_cast<std::size_t>(s)];
+  const SlicePlan slice = plan.range(s, o);
   const bool pair = plan.mapping != Mapping::kOffset;
   std::int64_t sum = 0;
   for (std::int64_t t = 0; t < plan.row_tiles; ++t) {
@@ -150,9 +150,9 @@ std::int32_t result(const Layer& layer, const Access& access, std::int64_t o, st
 float result(const Layer& layer, const Access& access, std::int64_t o, float /*type*/) {
   float y = 0.0F;
   for (int s = 0; s < layer.plan.n_w; ++s) {
-    y += static_cast<float>(slice_sum(layer, access, o, s)) * layer.plan.slices[static_cast<std::size_t>(s)].scale;
+    y += static_cast<float>(slice_sum(layer, access, o, s)) * layer.plan.range(s, o).scale;
   }
-  y += layer.plan.lo_constant();
+  y += layer.plan.lo_constant(o);
   return y + static_cast<float>(correction(layer, access.x, o));
 }
 

@@ -50,6 +50,16 @@ class Quantizer {
   std::int32_t zero_ = 0;
 };
 
+/// One range per weight slice, or since version 1.2 one per slice and output; the kernels compare the number of slices.
+void check_ranges(const StepContext& context, const Node& node, const Shape& shape) {
+  const std::int64_t outputs = compiler::is_conv(node.op) ? node.shape[0] : node.shape.back();
+  const bool columns = shape.size() == 2;
+  check(shape.size() == 1 || (columns && shape[1] == outputs), "weights.safetensors: adc_lsb of node '", node.name,
+        "' must be [slices] or [slices, ", outputs, "]");
+  check(node.tensors.contains("adc_lo") && context.weights.at(node.tensors.at("adc_lo")).shape == shape,
+        "weights.safetensors: adc_lo of node '", node.name, "' must have the shape of adc_lsb");
+}
+
 kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
   const CrossbarLayer& layer = compiler::crossbar_of(node);
   kernels::MvmOptions options;
@@ -66,6 +76,8 @@ kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
   if (node.tensors.contains("adc_lsb")) {
     const Shape& shape = context.weights.at(node.tensors.at("adc_lsb")).shape;
     options.adc_lsb = tensor_of<double>(context, node, "adc_lsb", shape);
+    check_ranges(context, node, shape);
+    if (shape.size() == 2) options.adc_columns = shape[1];
   }
   return options;
 }

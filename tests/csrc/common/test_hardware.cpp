@@ -21,7 +21,7 @@ TEST_CASE("hardware survives JSON", "[hardware]") {
   hw.name = "mine \"1\"";
   hw.rows = 100;
   hw.mapping = cimq::Mapping::kOffset;
-  hw.adc = {7, cimq::AdcRange::kCalibrated, cimq::AdcPlacement::kPerColumn};
+  hw.adc = {7, cimq::AdcRange::kCalibrated, cimq::AdcPlacement::kPerColumn, cimq::AdcGranularity::kColumn};
   hw.cell.programming = {"gaussian", 0.1};
   hw.cell.hrs_ohm = 1e6;
   hw.cell.lrs_ohm = 1e4;
@@ -38,6 +38,7 @@ TEST_CASE("hardware survives JSON", "[hardware]") {
   CHECK(back.to_json() == json);
   CHECK(back.adc.bits == 7);
   CHECK(back.adc.range == cimq::AdcRange::kCalibrated);
+  CHECK(back.adc.granularity == cimq::AdcGranularity::kColumn);
   CHECK(back.timing.mvm_time_us == 0.1);
   CHECK(!back.resources.crossbars.has_value());
   CHECK(back.varies());
@@ -91,6 +92,7 @@ TEST_CASE("what is impossible is refused by name", "[hardware]") {
       {R"({"cell": {"programming": {"sigma_levels": 0.1}}})", "sigma_levels must be 0 with model none"},
       {R"({"cell_bits": 8, "cell": {"programming": {"model": "gaussian", "sigma_levels": 0.1}}})", "at most 6"},
       {R"({"adc": {"bits": 1}})", "adc.bits must be at least 2"},
+      {R"({"adc": {"granularity": "column"}})", "adc.granularity must be slice with adc.range full_scale"},
       {R"({"mapping": "offset", "sign_magnitude": true})", "sign_magnitude must be false"},
       {R"({"mapping": "differential_row", "rows": 1})", "rows must be at least 2"},
       {R"({"resources": {"bus_bytes_per_us": 0}})", "must be positive"},

@@ -81,6 +81,7 @@ bool check_product(Bytes& bytes, Case& c) {
   c.outputs = bytes.integer(1, bytes.chance(0.05) ? 70 : 10);
   c.inputs = bytes.integer(1, bytes.chance(0.05) ? 150 : 20);
   c.batch = bytes.integer(1, 3);
+  add_column_ranges(bytes, c, c.outputs);
   const auto w = random_weights(bytes, c.outputs * c.inputs, c.options.weight_bits);
   const auto x = random_activations(bytes, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
@@ -119,6 +120,7 @@ bool check_convolution(Bytes& bytes, Case& c) {
   const std::int64_t h = g.dilation_h * (g.kernel_h - 1) + bytes.integer(1, 3);
   const std::int64_t width = g.dilation_w * (g.kernel_w - 1) + bytes.integer(1, 3);
   const std::int64_t batch = bytes.integer(1, 2);
+  add_column_ranges(bytes, c, g.out_channels);
   const auto w = random_weights(bytes, g.out_channels * g.inputs_per_output(), c.options.weight_bits);
   const auto x = random_activations(bytes, batch * g.in_channels * h * width, c.options.act_bits, c.options.act_signed);
   const auto size = static_cast<std::size_t>(batch * g.out_channels * g.out_h(h) * g.out_w(width));

@@ -27,8 +27,9 @@ struct Case {
                    options.act_signed ? "s" : "u", " c", hardware.cell_bits, " d", hardware.dac_bits, " rows ",
                    hardware.rows, " ", name_of(hardware.mapping), hardware.sign_magnitude ? " sign-magnitude" : "",
                    " adc ", hardware.adc.bits.value_or(0), " ", name_of(hardware.adc.range), " ",
-                   name_of(hardware.adc.placement), " sigma ", hardware.cell.programming.sigma_levels, " cell ",
-                   hardware.to_json(), " collapse ", options.allow_collapse);
+                   name_of(hardware.adc.placement), " columns ", options.adc_columns, " sigma ",
+                   hardware.cell.programming.sigma_levels, " cell ", hardware.to_json(), " collapse ",
+                   options.allow_collapse);
   }
 };
 
@@ -100,7 +101,12 @@ void add_cell_effects(Source& random, Hardware& hw) {
   if (random.chance(0.3)) hw.cell.read = {"proportional", 0.0, std::nullopt, random.real(0.0, 0.2)};
 }
 
-/// Hardware and widths only; the caller sets the shape.
+inline bool unipolar_codes(const Hardware& hw) {
+  return hw.mapping == Mapping::kOffset ||
+         (hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kPerColumn);
+}
+
+/// Hardware and widths only; the caller sets the shape, then calls add_column_ranges.
 template <typename Source>
 Case random_configuration(Source& random) {
   Case c;
@@ -124,8 +130,8 @@ Case random_configuration(Source& random) {
   options.layer = static_cast<std::uint32_t>(random.integer(0, 3));
   options.allow_collapse = random.chance(0.5);
   if (hw.adc.bits && (hw.adc.range == AdcRange::kCalibrated || hw.adc.range == AdcRange::kLearned)) {
-    const bool unipolar = hw.mapping == Mapping::kOffset ||
-                          (hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kPerColumn);
+    const bool unipolar = unipolar_codes(hw);
+    hw.adc.granularity = random.chance(0.6) ? AdcGranularity::kColumn : AdcGranularity::kSlice;
     const int slices = hw.sign_magnitude ? std::max(1, (options.weight_bits - 1 + hw.cell_bits - 1) / hw.cell_bits)
                                          : (options.weight_bits + hw.cell_bits - 1) / hw.cell_bits;
     for (int s = 0; s < slices; ++s) {
@@ -136,12 +142,31 @@ Case random_configuration(Source& random) {
   return c;
 }
 
+/// Mostly, where the hardware has it: a range for every one of the layer's outputs in place of one per slice.
+template <typename Source>
+void add_column_ranges(Source& random, Case& c, std::int64_t outputs) {
+  MvmOptions& options = c.options;
+  if (options.adc_lsb.empty() || c.hardware.adc.granularity != AdcGranularity::kColumn || random.chance(0.1)) return;
+  const std::size_t count = options.adc_lsb.size() * static_cast<std::size_t>(outputs);
+  // Exact outputs, whose every step is one level: all, the first half, or none.
+  const std::int64_t exact = random.chance(0.1) ? outputs : (random.chance(0.2) ? (outputs + 1) / 2 : 0);
+  options.adc_columns = outputs;
+  options.adc_lo.assign(count, 0);
+  options.adc_lsb.assign(count, 1.0);
+  for (std::size_t j = 0; j < count; ++j) {
+    if (static_cast<std::int64_t>(j) % outputs < exact) continue;
+    if (unipolar_codes(c.hardware)) options.adc_lo[j] = static_cast<std::int32_t>(random.integer(-5, 40));
+    options.adc_lsb[j] = random.real(0.05, 9.0);
+  }
+}
+
 template <typename Source>
 Case random_case(Source& random) {
   Case c = random_configuration(random);
   c.outputs = random.chance(0.2) ? 1 : random.integer(1, random.chance(0.1) ? 150 : 20);
   c.inputs = random.chance(0.1) ? 1 : random.integer(1, 90);
   c.batch = random.chance(0.3) ? 1 : random.integer(1, 9);
+  add_column_ranges(random, c, c.outputs);
   c.first_access = random.chance(0.5) ? 0 : static_cast<std::uint64_t>(random.integer(0, std::int64_t{1} << 47));
   return c;
 }

@@ -92,7 +92,7 @@ Expected by_loops(const Case& c, const MvmPlan& plan, const std::vector<std::int
       c, plan, w, x,
       [&](int s, int column, std::int64_t t, std::int64_t b, std::int64_t o, int i, std::int32_t current) {
         const auto slice = static_cast<std::size_t>(s);
-        const SlicePlan& adc = plan.slices[slice];
+        const SlicePlan adc = plan.range(s, o);
         const std::int32_t unit = plan.unit();
         const std::int32_t shifted = current - adc.lo * unit;
         const std::int32_t code = adc_code(shifted, adc.inv_lsb, plan.code_min, plan.code_max);

@@ -78,6 +78,7 @@ TEST_CASE("random convolutions equal the reference bit for bit on every instruct
         Case c = random_configuration(random);
         c.batch = random.integer(1, 2);
         const Conv2dGeometry g = random_geometry(random);
+        add_column_ranges(random, c, g.out_channels);
         const std::int64_t h = random.integer(5, 8);
         const std::int64_t width = random.integer(10, 12);
         const auto w = random_weights(random, g.out_channels * g.inputs_per_output(), c.options.weight_bits);

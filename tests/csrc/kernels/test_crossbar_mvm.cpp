@@ -82,6 +82,7 @@ TEST_CASE("many digit rows against wide and deep layers equal the reference on e
     c.inputs = random.integer(1, 400);
     c.options.act_bits = static_cast<int>(random.integer(5, 8));
     c.batch = random.integer(3, 5);
+    add_column_ranges(random, c, c.outputs);
     INFO(c.text());
     const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
     const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
@@ -147,6 +148,17 @@ TEST_CASE("memory that a product takes for itself stays small and stops growing 
         CHECK(mvm.scratch_bytes(1) <= mvm.scratch_bytes(1000));
         CHECK(mvm.scratch_bytes(1000) == mvm.scratch_bytes(1000000));
         CHECK(mvm.scratch_bytes(1000000) < kLimit);
+        Hardware columns = hw;
+        columns.adc = {8, AdcRange::kLearned, AdcPlacement::kDifferential, AdcGranularity::kColumn};
+        MvmOptions ranges = options;
+        ranges.adc_columns = 3;
+        ranges.adc_lo.assign(3, 0);
+        ranges.adc_lsb.assign(3, 2.0);
+        const CrossbarMvm by_column(columns, w.data(), 3, inputs, ranges);
+        CHECK(by_column.scratch_bytes(1000) >= mvm.scratch_bytes(1000));
+        // Without tables of partial sums the currents of a tile are kept.
+        CHECK(by_column.scratch_bytes(1) >= mvm.scratch_bytes(1) + 8 / dac_bits * cpu::kPanelWidth * 4);
+        CHECK(by_column.scratch_bytes(1000000) < kLimit);
       }
     }
   }
@@ -162,6 +174,7 @@ TEST_CASE("cells packed under one instruction set run under every other", "[mvm]
     c.hardware.dac_bits = 1;
     c.options.adc_lo.clear();
     c.options.adc_lsb.clear();
+    c.options.adc_columns = 0;
     c.hardware.adc.range = AdcRange::kFullScale;
     c.inputs = random.integer(1, 200);
     c.hardware.rows = static_cast<int>(random.integer(2, 150));
@@ -190,6 +203,7 @@ TEST_CASE("ideal and lossless converters give the digital value for every width,
     c.hardware.wires = {};
     c.options.adc_lo.clear();
     c.options.adc_lsb.clear();
+    c.options.adc_columns = 0;
     c.hardware.adc.range = AdcRange::kGranular;
     c.hardware.rows = static_cast<int>(random.integer(2, 6));
     c.hardware.adc.bits.reset();
@@ -266,6 +280,67 @@ TEST_CASE("a calibrated range clips, and its lo comes back", "[mvm]") {
   mvm.run(x.data(), 1, &y);
   // I = 14, (14 - 5) / 2 = 4.5 clips to 3: 5 + 2 * 3 = 11, less the offset 4 * 2.
   CHECK(y == 3.0F);
+}
+
+TEST_CASE("columns with ranges of their own are converted with them", "[mvm]") {
+  // The two outputs of the case above: I = 14 in both.
+  Hardware hw = plain_hardware();
+  hw.mapping = Mapping::kOffset;
+  hw.cell_bits = 8;
+  hw.adc = {2, AdcRange::kCalibrated, AdcPlacement::kPerColumn, AdcGranularity::kColumn};
+  MvmOptions options;
+  options.weight_bits = 3;
+  options.act_bits = 1;
+  options.adc_columns = 2;
+  options.adc_lo = {5, -1};
+  options.adc_lsb = {2.0, 6.0};
+  const std::vector<std::int8_t> w{3, 3, 3, 3};
+  const std::vector<std::uint8_t> x{1, 1};
+  std::vector<float> y(2);
+  CrossbarMvm(hw, w.data(), 2, 2, options).run(x.data(), 1, y.data());
+  CHECK(y[0] == 3.0F);
+  // (14 + 1) / 6 = 2.5 rounds to 2: -1 + 6 * 2 = 11, less the offset 8.
+  CHECK(y[1] == 3.0F);
+  options.adc_lsb[1] = 5.0;  // 3: -1 + 15 = 14, less 8
+  CrossbarMvm(hw, w.data(), 2, 2, options).run(x.data(), 1, y.data());
+  CHECK(y[1] == 6.0F);
+}
+
+TEST_CASE("equal columns give what one range for the slice gives, without a difference in any bit", "[mvm]") {
+  Random random(21);
+  int computed = 0;
+  for (int j = 0; j < 300; ++j) {
+    Case c = random_case(random);
+    if (c.options.adc_columns == 0) continue;
+    const std::size_t slices = c.options.adc_lsb.size() / static_cast<std::size_t>(c.outputs);
+    MvmOptions alike = c.options;
+    alike.adc_columns = 0;
+    alike.adc_lo.resize(slices);
+    alike.adc_lsb.resize(slices);
+    for (std::size_t i = 0; i < c.options.adc_lsb.size(); ++i) {
+      c.options.adc_lo[i] = alike.adc_lo[i / static_cast<std::size_t>(c.outputs)];
+      c.options.adc_lsb[i] = alike.adc_lsb[i / static_cast<std::size_t>(c.outputs)];
+    }
+    INFO(c.text());
+    const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+    const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
+    std::optional<CrossbarMvm> columns;
+    try {
+      columns.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    } catch (const Error&) {
+      continue;
+    }
+    const CrossbarMvm slice(c.hardware, w.data(), c.outputs, c.inputs, alike);
+    REQUIRE(columns->exact() == slice.exact());
+    if (slice.exact()) continue;
+    ++computed;
+    std::vector<float> expected(static_cast<std::size_t>(c.batch * c.outputs));
+    std::vector<float> got(expected.size());
+    slice.run(x.data(), c.batch, expected.data(), c.first_access);
+    columns->run(x.data(), c.batch, got.data(), c.first_access);
+    REQUIRE(got == expected);
+  }
+  CHECK(computed > 30);
 }
 
 TEST_CASE("the result does not depend on how the batch is split", "[mvm]") {

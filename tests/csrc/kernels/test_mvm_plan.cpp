@@ -188,6 +188,84 @@ TEST_CASE("ranges that do not fit the converter are refused", "[plan][errors]") 
   CHECK_THROWS_WITH(make_mvm_plan(hw, 4, 10, options), Catch::Contains("current of a tile must fit int32"));
 }
 
+TEST_CASE("ranges per column belong to outputs of the layer", "[plan]") {
+  Hardware hw;
+  hw.adc = {6, AdcRange::kCalibrated, AdcPlacement::kPerColumn, AdcGranularity::kColumn};
+  MvmOptions options;
+  options.adc_columns = 3;
+  options.adc_lo = {0, 1, 2, 3, 4, 5};
+  options.adc_lsb = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0};
+  MvmPlan plan = make_mvm_plan(hw, 3, 10, options);
+  CHECK(plan.by_column());
+  CHECK_FALSE(plan.exact);
+  CHECK(plan.range(1, 2).lo == 5);
+  CHECK(plan.range(1, 2).weight == 16);
+  CHECK(plan.range(1, 2).inv_lsb == static_cast<float>(1.0 / 6.0));
+  CHECK(plan.range(1, 2).scale == 96.0F);
+  options.first_output = 1;  // the second matrix of a layer
+  plan = make_mvm_plan(hw, 2, 10, options);
+  CHECK(plan.range(0, 0).lsb == 2.0);
+  CHECK(plan.range(1, 1).lo == 5);
+
+  options.first_output = 0;
+  options.adc_lo.assign(6, 0);
+  options.adc_lsb.assign(6, 1.0);
+  CHECK(make_mvm_plan(hw, 3, 10, options).exact);
+  options.adc_lsb[4] = 1.5;
+  CHECK_FALSE(make_mvm_plan(hw, 3, 10, options).exact);
+
+  hw.mapping = Mapping::kOffset;
+  hw.dac_bits = 8;
+  options.adc_lo = {0, 1, 0, 0, 0, 2};
+  plan = make_mvm_plan(hw, 3, 10, options);
+  CHECK(plan.lo_constant(0) == 0.0F);
+  CHECK(plan.lo_constant(1) == 1.0F);
+  CHECK(plan.lo_constant(2) == 32.0F);
+  CHECK(plan.zero_input_is_zero_code());
+  options.adc_lo[2] = -1;
+  CHECK_FALSE(make_mvm_plan(hw, 3, 10, options).zero_input_is_zero_code());
+
+  MvmOptions of_slices;  // all columns alike
+  of_slices.adc_lo = {0, 0};
+  of_slices.adc_lsb = {1.0, 2.0};
+  CHECK_FALSE(make_mvm_plan(hw, 3, 10, of_slices).by_column());
+}
+
+TEST_CASE("ranges per column that do not fit are refused by their place", "[plan][errors]") {
+  Hardware hw;
+  hw.adc = {6, AdcRange::kLearned, AdcPlacement::kDifferential, AdcGranularity::kColumn};
+  MvmOptions options;
+  options.adc_columns = 3;
+  options.adc_lo.assign(6, 0);
+  options.adc_lsb.assign(6, 1.0);
+  CHECK_NOTHROW(make_mvm_plan(hw, 3, 10, options));
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 4, 10, options), Catch::Contains("of which there are 4, got 3"));
+  options.first_output = 1;
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 10, options), Catch::Contains("of which there are 4, got 3"));
+  options.first_output = 0;
+  options.adc_lsb[4] = 0.0;
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 10, options), Catch::Contains("got 0 for slice 1, output 1"));
+  options.adc_lsb[4] = 1.0;
+  options.adc_lo[2] = 7;
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 10, options), Catch::Contains("got 7 for slice 0, output 2"));
+  options.adc_lo.pop_back();
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 10, options), Catch::Contains("must be [2, 3]") && Catch::Contains("5 and 6"));
+  options.adc_lo.assign(6, 0);
+  hw.adc.granularity = AdcGranularity::kSlice;
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 10, options), Catch::Contains("belong to adc.granularity column, got slice"));
+  hw.adc.granularity = AdcGranularity::kColumn;
+  hw.adc.placement = AdcPlacement::kPerColumn;
+  options.adc_lo[5] = std::numeric_limits<std::int32_t>::min();
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 10, options), Catch::Contains("slice 1, output 2 can reach 2147483"));
+  hw.adc = {16, AdcRange::kLearned, AdcPlacement::kPerColumn, AdcGranularity::kColumn};
+  hw.rows = 4;
+  options.adc_lo.assign(6, 0);
+  options.adc_lsb.assign(6, 1.0);
+  options.adc_lsb[1] = 1e-4;
+  CHECK_THROWS_WITH(make_mvm_plan(hw, 3, 4 * 129, options),
+                    Catch::Contains("sum of codes") && Catch::Contains("slice 0, output 1"));
+}
+
 TEST_CASE("sums that could leave int32 are refused with the bound", "[plan][errors]") {
   Hardware hw;
   CHECK_NOTHROW(plan_of(hw, 8, 8, false, 66311));

@@ -42,6 +42,7 @@ TEST_CASE("programmed cells equal the reference for every mix of effects", "[cel
     c.hardware.adc = {};
     c.options.adc_lo.clear();
     c.options.adc_lsb.clear();
+    c.options.adc_columns = 0;
     c.options.first_output = random.integer(0, 50);
     c.inputs = random.integer(1, 30);
     c.outputs = random.integer(1, 6);
