@@ -120,7 +120,7 @@ def finetune(
         distill_weight: Share of the distillation loss where there is a teacher, 0 to 1.
         temperature: Of distillation.
         distill_features: Names of modules (say, residual blocks) whose outputs are to match those of the teacher's
-            modules of the same names; helps most at low bits and with noise.
+            modules of the same names.
         feature_weight: Of their loss, the mean of |output - teacher's|^2 / |teacher's|^2 (after FitNets, Romero et al.,
             ICLR 2015); added to the other losses.
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
