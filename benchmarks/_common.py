@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runnable alone, from a checkout
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # runnable from a checkout; an installed cimq comes first
 
 
 def parser(description: str) -> argparse.ArgumentParser:
