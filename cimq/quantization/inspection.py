@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -130,13 +130,19 @@ def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list
 @contextmanager
 def observing(model: nn.Module, observer: Observer) -> Iterator[None]:
     """The model runs in fp32, evaluation and uncompiled; `observer` sees the input of every quantised layer."""
-    layers = [layer for _, layer in quant_layers(model)]
+    with _observed(model, [layer for _, layer in quant_layers(model)], observer), exact.suspended():
+        yield
+
+
+@contextmanager
+def _observed(model: nn.Module, layers: Sequence[Any], observer: Any) -> Iterator[None]:
+    """The model runs in evaluation, uncompiled and without gradients; `layers` call `observer`."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     for layer in layers:
         layer._observer = observer
     try:
-        with exact.suspended(), torch.no_grad(), _uncompiled():
+        with torch.no_grad(), _uncompiled():
             yield
     finally:
         for layer in layers:
@@ -166,19 +172,8 @@ def converted_layers(model: nn.Module) -> list[tuple[str, CrossbarLayer]]:
 @contextmanager
 def observing_converted(model: nn.Module, observer: ConvertedObserver) -> Iterator[None]:
     """`observing` of a converted model: what `observer` gets for the fp32 product has the quantised weight."""
-    layers = [layer for _, layer in converted_layers(model)]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    for layer in layers:
-        layer._observer = observer
-    try:
-        with torch.no_grad(), _uncompiled():
-            yield
-    finally:
-        for layer in layers:
-            layer._observer = None
-        for module, training in modes:
-            module.training = training
+    with _observed(model, [layer for _, layer in converted_layers(model)], observer):
+        yield
 
 
 def norms_without_data(model: nn.Module) -> list[str]:
