@@ -16,6 +16,7 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.fp32_products import Fp32Products
 from cimq.quantization.inspection import observing, products_per_sample, quant_layers
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
@@ -256,20 +257,17 @@ def reestimate_bn(
     ]
     if not norms:
         return
-    modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
     forward = forward_fn or default_forward
     used = 0
-    # The statistics must come from the network as it will run: everything but the normalisations in training mode
-    # would switch dropout on, so only these are.
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, QuantLayer):
-            module.training = True  # the fake-quantised product, without folding
     try:
-        for norm in norms:
-            norm.training = True
-        with exact.suspended(), kept_random_state(model):
+        with in_evaluation(model), exact.suspended(), kept_random_state(model):
+            # The statistics must come from the network as it will run: all modules in training would switch dropout on.
+            for module in model.modules():
+                if isinstance(module, QuantLayer):
+                    module.training = True  # the fake-quantised product, without folding
+            for norm in norms:
+                norm.training = True
             for batch in itertools.islice(loader, batches):
                 if used == 0:
                     for norm in norms:
@@ -280,8 +278,6 @@ def reestimate_bn(
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for module, training in modes:
-            module.training = training
     if used == 0:
         raise ValueError("reestimate_bn: the loader is empty")
     if is_distributed(shared):

@@ -27,6 +27,7 @@ from cimq.quantization.converted_attention import CrossbarMultiheadAttention, co
 from cimq.quantization.graph_module import ConvertedModel
 from cimq.quantization.inspection import quant_layers, run_sample
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.normal_form import normalise
 from cimq.quantization.parallel import unwrapped
 from cimq.quantization.quant_layer import QuantLayer
@@ -197,14 +198,9 @@ def _replace_in_place(root: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _check(model: nn.Module, converted: nn.Module, sample_input: Any) -> None:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with in_evaluation(model):
         wanted = _tensors(run_sample(model, sample_input))
         got = _tensors(run_sample(converted, sample_input))
-    finally:
-        for module, training in modes:
-            module.training = training
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):
         raise ValueError(
             f"convert: the converted model does not give what {type(model).__name__} gives in evaluation on "

@@ -15,6 +15,7 @@ from cimq.ops.diagnostics import ConversionCounts, count_product
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.converted import CrossbarLayer
 from cimq.quantization.inspection import converted_layers, quant_layers
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -109,21 +110,17 @@ def adc_diagnostics(
         else:
             found[id(layer)] = counts
 
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     used = 0
     try:
         for _, layer in layers:
             layer._probe = probe
-        with kept_random_state(model):
+        with in_evaluation(model), kept_random_state(model):
             for batch in itertools.islice(loader, batches):
                 (forward_fn or default_forward)(model, batch)
                 used += 1
     finally:
         for _, layer in layers:
             layer._probe = None
-        for module, training in modes:
-            module.training = training
     if used == 0:
         raise ValueError("adc_diagnostics: the loader is empty")
     unused = [name for name, layer in layers if id(layer) not in found]

@@ -19,6 +19,7 @@ from cimq.quantization import exact
 from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.converted import ConvertedObserver, CrossbarLayer
 from cimq.quantization.layers import QuantConv1d, QuantConv2d
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.quant_layer import Observer, QuantLayer
 
 
@@ -137,18 +138,14 @@ def observing(model: nn.Module, observer: Observer) -> Iterator[None]:
 @contextmanager
 def _observed(model: nn.Module, layers: Sequence[Any], observer: Any) -> Iterator[None]:
     """The model runs in evaluation, uncompiled and without gradients; `layers` call `observer`."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     for layer in layers:
         layer._observer = observer
     try:
-        with torch.no_grad(), _uncompiled():
+        with in_evaluation(model), torch.no_grad(), _uncompiled():
             yield
     finally:
         for layer in layers:
             layer._observer = None
-        for module, training in modes:
-            module.training = training
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from cimq.quantization.attention import AttentionCore, AttentionForward
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -60,13 +61,8 @@ def trace(model: nn.Module, tracer: LeafTracer | None = None) -> fx.Graph:
     Raises:
         Exception: Whatever the model's forward raises on symbolic values; such a model cannot be traced.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with in_evaluation(model):
         return (tracer or LeafTracer()).trace(model)
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 class ShapeRecorder(fx.Interpreter):

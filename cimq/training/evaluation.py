@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cimq.quantization.accesses import counted_accesses
 from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.parallel import unwrapped
 from cimq.training.progress import progress_bar
 
@@ -96,26 +97,21 @@ def measure(
     model = unwrapped(model)  # a distributed one would wait for the other processes
     metric = metric_fn or top1
     forward = forward_fn or default_forward
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     total, count = 0.0, 0
-    try:
-        with (
-            torch.no_grad(),
-            kept_random_state(model),
-            counted_accesses(),
-            progress_bar(loader, "evaluate", progress, batches) as bar,
-        ):
-            for index, batch in enumerate(bar):
-                if batches is not None and index >= batches:
-                    break
-                target = to_device(split_batch(batch)[1], device_of(model))
-                size = batch_size(batch)
-                total += float(metric(forward(model, batch), target)) * size
-                count += size
-    finally:
-        for module, training in modes:
-            module.training = training
+    with (
+        in_evaluation(model),
+        torch.no_grad(),
+        kept_random_state(model),
+        counted_accesses(),
+        progress_bar(loader, "evaluate", progress, batches) as bar,
+    ):
+        for index, batch in enumerate(bar):
+            if batches is not None and index >= batches:
+                break
+            target = to_device(split_batch(batch)[1], device_of(model))
+            size = batch_size(batch)
+            total += float(metric(forward(model, batch), target)) * size
+            count += size
     return total, count
 
 

@@ -17,6 +17,7 @@ from cimq.errors import CimqWarning
 from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
 from cimq.quantization.calibration import reestimate_bn
 from cimq.quantization.inspection import param_groups
+from cimq.quantization.modes import in_evaluation
 from cimq.quantization.parallel import is_first, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
@@ -285,14 +286,8 @@ def _teaching(model: nn.Module, teacher: nn.Module | None, features: FeaturePair
     if teacher is None:
         yield
         return
-    modes = [(module, module.training) for module in teacher.modules()]
-    teacher.eval()
-    try:
-        with contextlib.nullcontext() if features is None else features.watching(model, teacher):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    with in_evaluation(teacher), contextlib.nullcontext() if features is None else features.watching(model, teacher):
+        yield
 
 
 def _train_epoch(
