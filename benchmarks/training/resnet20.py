@@ -54,6 +54,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--dampening", type=float, default=None, help="of finetune; default: 1e-3 to 3 bits, 0 above")
     parser.add_argument("--feature-weight", type=float, default=0.0, help="of residual blocks beside the teacher's")
+    parser.add_argument("--feature-epochs", type=int, help="in which it falls to nothing; default: it stays")
+    parser.add_argument("--distill-weight", type=float, default=0.5, help="of finetune: share of the teacher's loss")
+    parser.add_argument("--mixing", type=float, default=0.0, help="of finetune: share of batches with mixed images")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
     parser.add_argument("--measure-on", metavar="MACHINE", help="preset or file: measures what was trained on it too")
@@ -101,6 +104,9 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
             "epochs": args.epochs,
             "lr": args.lr,
             "feature_weight": args.feature_weight,
+            "feature_epochs": args.feature_epochs,
+            "distill_weight": args.distill_weight,
+            "mixing": args.mixing,
             "loss": [round(epoch.loss, 4) for epoch in history],
             "top1": measure(network, test, args.chips)[0],
             "minutes": round((time.perf_counter() - start) / 60, 1),
@@ -130,6 +136,9 @@ def fit(
             dampening=dampening,
             distill_features=blocks(teacher) if args.feature_weight else (),
             feature_weight=args.feature_weight,
+            feature_epochs=args.feature_epochs,
+            distill_weight=args.distill_weight,
+            mixing=args.mixing,
             checkpoint=folder / "last.pt",
             resume=True,
             seed=seed,

@@ -24,6 +24,7 @@ from cimq.training.diagnosis import first_non_finite
 from cimq.training.evaluation import MetricFn, batch_size, measure
 from cimq.training.features import FeaturePairs
 from cimq.training.losses import cross_entropy, damping, distillation
+from cimq.training.mixing import mix
 from cimq.training.progress import progress_bar
 from cimq.training.state import load_state, save_state
 
@@ -59,6 +60,8 @@ class _Recipe:
     temperature: float
     features: FeaturePairs | None
     feature_weight: float
+    feature_epochs: int
+    mixing: float
     dampening: float
     amp: torch.dtype | None
     max_grad_norm: float | None
@@ -81,6 +84,8 @@ def finetune(
     temperature: float = 2.0,
     distill_features: Sequence[str] = (),
     feature_weight: float = 5.0,
+    feature_epochs: int | None = None,
+    mixing: float = 0.0,
     dampening: float = 0.0,
     loss_fn: LossFn | None = None,
     metric_fn: MetricFn | None = None,
@@ -124,6 +129,9 @@ def finetune(
             modules of the same names.
         feature_weight: Of their loss, the mean of |output - teacher's|^2 / |teacher's|^2 (after FitNets, Romero et al.,
             ICLR 2015); added to the other losses.
+        feature_epochs: Epochs in which that loss falls to nothing (cosine); default: it keeps its weight to the end.
+        mixing: Share of training batches whose samples are mixed with one another (images: mixup or CutMix; teacher and
+            model see the same), 0 to 1. Batches must then be `(x, target)`. Helps at 2 bits with a teacher.
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
         loss_fn: `loss_fn(output, target)`; default: cross-entropy.
         metric_fn: For `val_loader`; default: top-1 accuracy.
@@ -153,8 +161,8 @@ def finetune(
         >>> [epoch.number for epoch in cimq.finetune(q, [(x, y)], epochs=2, lr=0.1)]
         [1, 2]
     """
-    _check_arguments(epochs, lr, amp, distill_weight, resume, checkpoint)
-    _check_features(model, teacher, distill_features, feature_weight)
+    _check_arguments(epochs, lr, amp, distill_weight, mixing, resume, checkpoint)
+    _check_features(model, teacher, distill_features, feature_weight, feature_epochs)
     frozen_epochs = _frozen_epochs(model, epochs, freeze_bn_epochs)
     recipe = _Recipe(
         epochs=epochs,
@@ -166,6 +174,8 @@ def finetune(
         temperature=temperature,
         features=FeaturePairs(distill_features) if distill_features else None,
         feature_weight=feature_weight,
+        feature_epochs=feature_epochs or 0,
+        mixing=mixing,
         dampening=dampening,
         amp=None if amp is None else _AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
@@ -229,7 +239,13 @@ def _frozen_norms(model: nn.Module, frozen: bool) -> Iterator[None]:
 
 
 def _check_arguments(
-    epochs: int, lr: float, amp: str | None, distill_weight: float, resume: bool, checkpoint: str | Path | None
+    epochs: int,
+    lr: float,
+    amp: str | None,
+    distill_weight: float,
+    mixing: float,
+    resume: bool,
+    checkpoint: str | Path | None,
 ) -> None:
     if epochs < 1:
         raise ValueError(f"finetune: epochs must be at least 1, got {epochs}")
@@ -239,11 +255,15 @@ def _check_arguments(
         raise ValueError(f"finetune: amp must be None, bf16 or fp16, got {amp!r}")
     if not 0 <= distill_weight <= 1:
         raise ValueError(f"finetune: distill_weight must lie in 0..1, got {distill_weight}")
+    if not 0 <= mixing <= 1:
+        raise ValueError(f"finetune: mixing must lie in 0..1, got {mixing}")
     if resume and checkpoint is None:
         raise ValueError("finetune: resume needs checkpoint, the file to go on from")
 
 
-def _check_features(model: nn.Module, teacher: nn.Module | None, names: Sequence[str], weight: float) -> None:
+def _check_features(
+    model: nn.Module, teacher: nn.Module | None, names: Sequence[str], weight: float, epochs: int | None
+) -> None:
     if isinstance(names, str):
         raise TypeError(f"finetune: distill_features must be a list of module names, got {names!r}")
     if names and teacher is None:
@@ -252,6 +272,8 @@ def _check_features(model: nn.Module, teacher: nn.Module | None, names: Sequence
         raise ValueError("finetune: distill_features cannot see into DataParallel; use DistributedDataParallel")
     if not (math.isfinite(weight) and weight >= 0):
         raise ValueError(f"finetune: feature_weight must be 0 or more, got {weight}")
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"finetune: feature_epochs must be at least 1, got {epochs}")
 
 
 def _check_same_start(model: nn.Module, epochs: int) -> None:
@@ -339,18 +361,27 @@ def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
     device = device_of(model)
+    mixed = mix(batch) if recipe.mixing > 0 and float(torch.rand(())) < recipe.mixing else None
+    batch = batch if mixed is None else mixed.batch
     target = to_device(split_batch(batch)[1], device)
+    features = recipe.features if recipe.feature_epochs == 0 or done * recipe.epochs < recipe.feature_epochs else None
     with torch.autocast(device.type, recipe.amp, enabled=recipe.amp is not None):
         output = recipe.forward_fn(model, batch)
         loss = recipe.loss_fn(output, target)
-        if recipe.teacher is not None and (recipe.distill_weight > 0 or recipe.features is not None):
+        if mixed is not None:
+            other = recipe.loss_fn(output, to_device(mixed.other_target, device))
+            loss = mixed.share * loss + (1 - mixed.share) * other
+        if recipe.teacher is not None and (recipe.distill_weight > 0 or features is not None):
             with torch.no_grad():
                 wanted = recipe.forward_fn(recipe.teacher, batch)
-            soft = distillation(output, wanted, recipe.temperature)
-            loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
-        if recipe.features is not None:
-            loss = loss + recipe.feature_weight * recipe.features.loss()
-            recipe.features.forget()
+            if recipe.distill_weight > 0:
+                soft = distillation(output, wanted, recipe.temperature)
+                loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
+        if features is not None:
+            left = done * recipe.epochs / recipe.feature_epochs if recipe.feature_epochs else 0.0
+            loss = loss + recipe.feature_weight * 0.5 * (1 + math.cos(math.pi * left)) * features.loss()
+    if recipe.features is not None:
+        recipe.features.forget()
     if recipe.dampening > 0:  # grows from zero, as late oscillations are the harmful ones
         loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * damping(model)
     return loss
