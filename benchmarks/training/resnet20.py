@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/training"))
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--weight-decay", type=float, default=1e-4, help="of weights, not of scales")
     parser.add_argument("--dampening", type=float, default=None, help="of finetune; default: 1e-3 to 3 bits, 0 above")
     parser.add_argument("--feature-weight", type=float, default=0.0, help="of residual blocks beside the teacher's")
     parser.add_argument("--feature-epochs", type=int, help="in which it falls to nothing; default: it stays")
@@ -103,6 +104,7 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
             "seed": seed,
             "epochs": args.epochs,
             "lr": args.lr,
+            "weight_decay": args.weight_decay,
             "feature_weight": args.feature_weight,
             "feature_epochs": args.feature_epochs,
             "distill_weight": args.distill_weight,
@@ -131,6 +133,7 @@ def fit(
             loader,
             epochs=args.epochs,
             lr=args.lr,
+            weight_decay=args.weight_decay,
             teacher=teacher,
             amp=None if args.amp == "none" else args.amp,
             dampening=dampening,
