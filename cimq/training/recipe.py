@@ -131,7 +131,7 @@ def finetune(
             ICLR 2015); added to the other losses.
         feature_epochs: Epochs in which that loss falls to nothing (cosine); default: it keeps its weight to the end.
         mixing: Share of training batches whose samples are mixed with one another (images: mixup or CutMix; teacher and
-            model see the same), 0 to 1. Batches must then be `(x, target)`. Helps at 2 bits with a teacher.
+            model see the same), 0 to 1. Batches must then be `(x, target)`.
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
         loss_fn: `loss_fn(output, target)`; default: cross-entropy.
         metric_fn: For `val_loader`; default: top-1 accuracy.
