@@ -26,10 +26,10 @@ from cimq.training.features import FeaturePairs
 from cimq.training.losses import cross_entropy, damping, distillation
 from cimq.training.mixing import mix
 from cimq.training.progress import progress_bar
+from cimq.training.recipe_checks import AMP_TYPES, check_choices, check_features, check_models, check_numbers
 from cimq.training.state import load_state, save_state
 
 LossFn = Callable[[Any, Any], Tensor]
-_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,9 @@ def finetune(
         One `Epoch` per epoch.
 
     Raises:
-        ValueError: For impossible arguments, an empty loader, a model that is not calibrated, a loss that is no longer
+        TypeError: For arguments of another type, and for a loss that is not one number.
+        ValueError: For impossible arguments, a model with nothing to train, a loader that is empty or can be gone
+            through only once, a `checkpoint` that is not one, a model that is not calibrated, a loss that is no longer
             finite (names the first layer whose output is not finite), or a checkpoint that not all processes find.
 
     Example:
@@ -161,8 +163,24 @@ def finetune(
         >>> [epoch.number for epoch in cimq.finetune(q, [(x, y)], epochs=2, lr=0.1)]
         [1, 2]
     """
-    _check_arguments(epochs, lr, amp, distill_weight, mixing, resume, checkpoint)
-    _check_features(model, teacher, distill_features, feature_weight, feature_epochs)
+    check_models(model, teacher)
+    check_numbers(
+        epochs=epochs,
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        label_smoothing=label_smoothing,
+        distill_weight=distill_weight,
+        temperature=temperature,
+        feature_weight=feature_weight,
+        feature_epochs=feature_epochs,
+        mixing=mixing,
+        dampening=dampening,
+        max_grad_norm=max_grad_norm,
+        bn_batches=bn_batches,
+    )
+    check_choices(loader, amp, resume, checkpoint)
+    check_features(model, teacher, distill_features)
     frozen_epochs = _frozen_epochs(model, epochs, freeze_bn_epochs)
     recipe = _Recipe(
         epochs=epochs,
@@ -177,7 +195,7 @@ def finetune(
         feature_epochs=feature_epochs or 0,
         mixing=mixing,
         dampening=dampening,
-        amp=None if amp is None else _AMP_TYPES[amp],
+        amp=None if amp is None else AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
         first_frozen=epochs - frozen_epochs + 1,
         progress=progress if is_first(model) else False,
@@ -236,44 +254,6 @@ def _frozen_norms(model: nn.Module, frozen: bool) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.train()
-
-
-def _check_arguments(
-    epochs: int,
-    lr: float,
-    amp: str | None,
-    distill_weight: float,
-    mixing: float,
-    resume: bool,
-    checkpoint: str | Path | None,
-) -> None:
-    if epochs < 1:
-        raise ValueError(f"finetune: epochs must be at least 1, got {epochs}")
-    if not (math.isfinite(lr) and lr > 0):
-        raise ValueError(f"finetune: lr must be above 0, got {lr}")
-    if amp is not None and amp not in _AMP_TYPES:
-        raise ValueError(f"finetune: amp must be None, bf16 or fp16, got {amp!r}")
-    if not 0 <= distill_weight <= 1:
-        raise ValueError(f"finetune: distill_weight must lie in 0..1, got {distill_weight}")
-    if not 0 <= mixing <= 1:
-        raise ValueError(f"finetune: mixing must lie in 0..1, got {mixing}")
-    if resume and checkpoint is None:
-        raise ValueError("finetune: resume needs checkpoint, the file to go on from")
-
-
-def _check_features(
-    model: nn.Module, teacher: nn.Module | None, names: Sequence[str], weight: float, epochs: int | None
-) -> None:
-    if isinstance(names, str):
-        raise TypeError(f"finetune: distill_features must be a list of module names, got {names!r}")
-    if names and teacher is None:
-        raise ValueError("finetune: distill_features needs teacher, the model whose outputs are to be matched")
-    if names and isinstance(model, nn.DataParallel):
-        raise ValueError("finetune: distill_features cannot see into DataParallel; use DistributedDataParallel")
-    if not (math.isfinite(weight) and weight >= 0):
-        raise ValueError(f"finetune: feature_weight must be 0 or more, got {weight}")
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"finetune: feature_epochs must be at least 1, got {epochs}")
 
 
 def _check_same_start(model: nn.Module, epochs: int) -> None:
@@ -368,6 +348,9 @@ def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
     with torch.autocast(device.type, recipe.amp, enabled=recipe.amp is not None):
         output = recipe.forward_fn(model, batch)
         loss = recipe.loss_fn(output, target)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = f"shape {[*loss.shape]}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise TypeError(f"finetune: loss_fn must give one number as a tensor, got {got}")
         if mixed is not None:
             other = recipe.loss_fn(output, to_device(mixed.other_target, device))
             loss = mixed.share * loss + (1 - mixed.share) * other

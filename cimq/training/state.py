@@ -45,9 +45,22 @@ def save_state(
 def load_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> list[tuple[Any, ...]]:
-    """Takes up what `save_state` wrote; returns the history."""
-    content = torch.load(path, map_location=device_of(model), weights_only=True)
-    model.load_state_dict(content["model"])
+    """Takes up what `save_state` wrote; returns the history.
+
+    Raises:
+        ValueError: If the file is another one, or of a model with other layers or another kind of machine.
+    """
+    try:
+        content = torch.load(path, map_location=device_of(model), weights_only=True)
+        missing = {"model", "optimizer", "scaler", "history", "random"} - set(content)
+    except Exception as error:  # of many types: whatever a file that is none makes the unpickler do
+        raise ValueError(f"finetune: {path} cannot be read as a checkpoint ({type(error).__name__})") from error
+    if missing:
+        raise ValueError(f"finetune: {path} is no checkpoint of finetune: it lacks {', '.join(sorted(missing))}")
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise ValueError(f"finetune: checkpoint {path} is of another model or kind of machine: {error}") from None
     optimizer.load_state_dict(content["optimizer"])
     scaler.load_state_dict(content["scaler"])
     states = content["random"]

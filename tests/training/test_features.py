@@ -100,7 +100,7 @@ class TwoOutputs(nn.Module):
         ({"distill_features": ["pair"]}, ValueError, "'pair' of the model gives tuple"),
         ({"distill_features": ["unused"]}, ValueError, "'unused' of distill_features did not run"),
         ({"distill_features": ["inner"], "teacher": None}, ValueError, "distill_features needs teacher"),
-        ({"distill_features": ["inner"], "feature_weight": -1.0}, ValueError, "feature_weight must be 0 or more"),
+        ({"distill_features": ["inner"], "feature_weight": -1.0}, ValueError, "feature_weight must be at least 0"),
     ],
 )
 def test_refuses(options: dict[str, object], error: type[Exception], message: str) -> None:
