@@ -90,7 +90,7 @@ class QuantMatmul(QuantLayer):
         else:
             x_hat = fake_quantize_offset(x, x_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
         low, high = weight_range(self.weight_bits)
-        grad_scale = (max(1, weight[0].numel()) * high) ** -0.5
+        grad_scale = (max(1, weight.shape[1:].numel()) * high) ** -0.5
         w_hat = ops.fake_quantize(weight, w_scale, low, high, grad_scale=grad_scale, binary=self.weight_bits == 1)
         if self._machine().lossless:
             return self._float_product(x_hat, w_hat, None, call)
@@ -195,9 +195,8 @@ class AttentionCore(nn.Module):
 
 def _four_dimensions(x: Tensor) -> Tensor:
     """[samples, heads, rows, columns]."""
-    if x.dim() <= 3:
-        return x.reshape(-1, 1, *x.shape[-2:])
-    return x.reshape(x.shape[0], -1, *x.shape[-2:])
+    lead = (math.prod(x.shape[:-2]), 1) if x.dim() <= 3 else (x.shape[0], math.prod(x.shape[1:-2]))
+    return x.reshape(*lead, *x.shape[-2:])  # written out: -1 would be ambiguous for an empty batch
 
 
 def _additive_mask(mask: Tensor | None, is_causal: bool, scores: Tensor) -> Tensor | None:

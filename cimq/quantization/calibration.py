@@ -14,6 +14,7 @@ from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.call_arguments import noting_arguments
 from cimq.quantization.fp32_products import Fp32Products
 from cimq.quantization.inspection import observing, products_per_sample, quant_layers
 from cimq.quantization.modes import in_evaluation
@@ -101,9 +102,10 @@ def calibrate(
     generator = torch.Generator().manual_seed(0)
 
     def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
-        if isinstance(layer, QuantMatmul):
-            operands.setdefault(id(layer), _Samples(batches)).add(call["operand"], generator)
+        operand = call.get("operand")
         call = _observed_call("calibrate", layer, x, call)
+        if operand is not None:
+            operands.setdefault(id(layer), _Samples(batches)).add(operand, generator)
         if id(layer) not in samples:
             samples[id(layer)] = _Samples(batches)
             layer._adc_sample = take_sample(x, call, adc_method) if needs_ranges(layer.hardware) else None
@@ -117,7 +119,7 @@ def calibrate(
     used = 0
     forward = forward_fn or default_forward
     calls = Fp32Products(model)
-    with observing(model, observe), kept_random_state(model), calls:
+    with observing(model, observe), kept_random_state(model), noting_arguments(model), calls:
         for batch in itertools.islice(loader, batches):
             forward(model, batch)
             used += 1
@@ -211,6 +213,8 @@ def calibrate_converters(
 
 def _observed_call(function: str, layer: QuantLayer, x: Tensor, call: dict[str, Any]) -> dict[str, Any]:
     """The arguments to keep of an observed product (of an operand its first sample), if its input is finite."""
+    if x.numel() == 0:
+        raise ValueError(f"{function}: the input of layer {layer.layer_name!r} is empty, {[*x.shape]}")
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} holds NaN or infinite values")
     return {**call, "operand": call["operand"][:1].clone()} if isinstance(layer, QuantMatmul) else call

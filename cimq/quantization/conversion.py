@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any, cast
@@ -14,6 +13,7 @@ from torch import Tensor, fx, nn
 from cimq.errors import CimqWarning
 from cimq.quantization import exact
 from cimq.quantization.attention import AttentionCore, QuantMatmul, QuantMultiheadAttention
+from cimq.quantization.call_arguments import fixed_arguments, remaining_inputs
 from cimq.quantization.converted import (
     Affine,
     Conv2dF32,
@@ -29,8 +29,9 @@ from cimq.quantization.inspection import quant_layers, run_sample
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.normal_form import normalise
-from cimq.quantization.parallel import unwrapped
+from cimq.quantization.parallel import innermost
 from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.recomputed import copied
 from cimq.quantization.tracing import LeafTracer, followers, record_shapes, trace, traceable_subclasses
 
 
@@ -38,11 +39,14 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     """Makes the inference model: integer crossbar products, batch normalisation folded into multiplier and bias.
 
     The graph of the model is read with torch.fx; its operations get one form each (cimq/quantization/normal_form.py).
-    What has no such form stays as it stands, and one `CimqWarning` names it. A model that torch.fx cannot trace keeps
-    its own forward, with its layers replaced and nothing folded; a warning says so.
+    What has no such form stays as it stands, and one `CimqWarning` names it. Arguments of the forward that are not
+    tensors (flags, None), and those that were not given, keep the value they have in `sample_input`, without it in
+    calibration, and are no arguments of the result. A model that torch.fx cannot trace keeps its own forward, with its
+    layers replaced and nothing folded; a warning says so.
 
     Args:
-        model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel the model inside.
+        model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel, of a compiled
+            model and of an AveragedModel the model inside.
         sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it, and
             adaptive pooling to more than 1x1 becomes plain pooling for inputs of this size.
 
@@ -61,20 +65,21 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         >>> bool(torch.equal(cimq.convert(q)(x), q(x)))
         True
     """
-    model = unwrapped(model)
+    model = innermost(model)
     for _, layer in quant_layers(model):
         layer.act_limits()
-    work = copy.deepcopy(model).eval()
+    work = copied(model).eval()
     pairs = exact.folded_pairs(work)
     exact.detach(work)
     if isinstance(work, QuantMultiheadAttention):
         return _checked(CrossbarMultiheadAttention(work), model, sample_input)
+    fixed = fixed_arguments(work, sample_input)
     if isinstance(work, QuantLayer):  # a graph needs something around its only layer
-        work, pairs = nn.Sequential(work), ()
+        work, pairs, fixed = nn.Sequential(work), (), {}
     subclasses = traceable_subclasses(work)
     tracer = LeafTracer(subclasses)
     try:
-        graph = trace(work, tracer)
+        graph = trace(work, tracer, fixed)
     except Exception as error:
         warnings.warn(
             f"convert: torch.fx cannot trace {type(model).__name__} ({type(error).__name__}: {error}); its forward is "
@@ -84,19 +89,31 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         )
         result = _replace_in_place(work)
     else:
-        folded = dict(followers(work, graph) if pairs is None else pairs)
-        result, left = _rewrite(work, graph, folded, tracer.calls, sample_input)
+        folded = {
+            layer: norm
+            for layer, norm in (followers(work, graph) if pairs is None else pairs)
+            if not _has_tokens(work.get_submodule(layer))
+        }
+        inputs = remaining_inputs(model, sample_input, fixed)
+        result, left = _rewrite(work, graph, folded, tracer.calls, inputs)
         if left:
             warnings.warn(
                 f"convert: left as they stand, and not exportable: {', '.join(left)}", CimqWarning, stacklevel=2
             )
+        return _checked(result, model, sample_input, inputs)
     return _checked(result, model, sample_input)
 
 
-def _checked(result: nn.Module, model: nn.Module, sample_input: Any) -> nn.Module:
+def _has_tokens(layer: nn.Module) -> bool:
+    """Whether calibration gave a linear layer [N, tokens, ...]: the channels of a normalisation are then the tokens."""
+    return isinstance(layer, QuantLinear) and layer._products > 1
+
+
+def _checked(result: nn.Module, model: nn.Module, sample_input: Any, inputs: Any = None) -> nn.Module:
+    """In evaluation, compared with `model` if there is a sample; `inputs` are what `result` takes of it."""
     result.eval()
     if sample_input is not None:
-        _check(model, result, sample_input)
+        _check(model, result, sample_input, sample_input if inputs is None else inputs)
     return result
 
 
@@ -141,7 +158,10 @@ def _rewrite(
                     _replace_in_place(module)
                 exact.attach(module, ())
     graph.lint()
-    return ConvertedModel(root, graph, type(root).__name__), left
+    result = ConvertedModel(root, graph, type(root).__name__)
+    if left:  # calls among them that PyTorch does not define to the bit
+        exact.attach(result, ())
+    return result, left
 
 
 def _erase_unused(graph: fx.Graph) -> None:
@@ -197,10 +217,10 @@ def _replace_in_place(root: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def _check(model: nn.Module, converted: nn.Module, sample_input: Any) -> None:
+def _check(model: nn.Module, converted: nn.Module, sample_input: Any, inputs: Any) -> None:
     with in_evaluation(model):
         wanted = _tensors(run_sample(model, sample_input))
-        got = _tensors(run_sample(converted, sample_input))
+        got = _tensors(run_sample(converted, inputs))
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):
         raise ValueError(
             f"convert: the converted model does not give what {type(model).__name__} gives in evaluation on "

@@ -234,10 +234,20 @@ class CrossbarLinear(CrossbarLayer):
     def __init__(self, layer: QuantLinear, norm: nn.Module | None) -> None:
         super().__init__(layer, norm)
         self.in_features, self.out_features = layer.in_features, layer.out_features
+        self._folds_norm = norm is not None
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in_features]."""
+        """[..., in_features]; [N, in_features] with a batch normalisation folded in.
+
+        Raises:
+            ValueError: For another shape in that case: the channels of the normalisation would not be the outputs.
+        """
+        if self._folds_norm and x.dim() != 2:
+            raise ValueError(
+                f"layer {self.layer_name!r} has a batch normalisation folded into it, for inputs [N, "
+                f"{self.in_features}], and got {[*x.shape]}; calibrate with inputs of this shape before convert"
+            )
         if x.dim() == 1:
             y: Tensor = self(x.unsqueeze(0)).squeeze(0)
             return y

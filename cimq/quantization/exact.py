@@ -46,6 +46,13 @@ def folded_norm(layer: nn.Module) -> nn.Module | None:
     return _state.stack[-1].norms.get(id(layer)) if _state.stack else None
 
 
+def keep_apart(layer: nn.Module) -> None:
+    """In the evaluation that is running, `layer` does not compute the batch normalisation that follows it."""
+    norm = _state.stack[-1].norms.pop(id(layer), None) if _state.stack else None
+    if norm is not None:
+        _state.stack[-1].folded_means.discard(id(norm.running_mean))
+
+
 def attach(root: nn.Module, pairs: Sequence[tuple[str, str]]) -> None:
     """Makes `root` evaluate exactly; `pairs` are names of (quantised layer, batch normalisation that follows it)."""
     detach(root)

@@ -18,6 +18,7 @@ from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq.quantization.attention import AttentionCore, QuantMatmul, forget_unknown
+from cimq.quantization.call_arguments import default_arguments, without_fixed
 from cimq.quantization.layers import BorrowedConv2d, BorrowedLinear
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -84,7 +85,11 @@ def find_products(module: nn.Module) -> tuple[list[Product], list[str]]:
     try:
         graph = _ShallowTracer(param_shapes_constant=True).trace(module)
     except Exception:  # whatever a forward raises on symbolic values
-        return [], []
+        try:  # flags with the values they have by default
+            fixed = default_arguments(module)
+            graph = without_fixed(_ShallowTracer(param_shapes_constant=True).trace(module, fixed), module, fixed)
+        except Exception:
+            return [], []
     found: dict[str, Product] = {}
     left: list[str] = []
     for node in graph.nodes:

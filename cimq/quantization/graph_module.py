@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import fx, nn
 
+from cimq.quantization import exact
+
 
 class _Reference(NamedTuple):
     """Stands for a node among the arguments of a pickled one."""
@@ -25,8 +27,8 @@ class ConvertedModel(fx.GraphModule):
     """A `torch.fx.GraphModule` that pickles its graph as it is; PyTorch's own would trace it again."""
 
     def __deepcopy__(self, memo: Any) -> ConvertedModel:
-        rebuild, (name, nodes, children, training) = self.__reduce__()
-        result: ConvertedModel = rebuild(name, nodes, copy.deepcopy(children, memo), training)
+        rebuild, (name, nodes, children, *rest) = self.__reduce__()
+        result: ConvertedModel = rebuild(name, nodes, copy.deepcopy(children, memo), *rest)
         return result
 
     def __reduce__(self) -> Any:
@@ -36,7 +38,8 @@ class ConvertedModel(fx.GraphModule):
         ]
         # Children hold what the graph calls; loose parameters are reached by get_attr nodes.
         loose = {**self._parameters, **self._buffers}
-        return _rebuild, (type(self).__name__, nodes, (dict(self.named_children()), loose), self.training)
+        is_exact = exact.folded_pairs(self) is not None
+        return _rebuild, (type(self).__name__, nodes, (dict(self.named_children()), loose), self.training, is_exact)
 
 
 def _named(target: Any) -> Any:
@@ -61,7 +64,13 @@ def _with_nodes(value: Any, nodes: dict[str, fx.Node]) -> Any:
     return value
 
 
-def _rebuild(name: str, records: list[Any], state: tuple[dict[str, nn.Module], dict[str, Any]], training: bool) -> Any:
+def _rebuild(
+    name: str,
+    records: list[Any],
+    state: tuple[dict[str, nn.Module], dict[str, Any]],
+    training: bool,
+    is_exact: bool = False,
+) -> Any:
     root = nn.Module()
     for key, child in state[0].items():
         root.add_module(key, child)
@@ -77,4 +86,7 @@ def _rebuild(name: str, records: list[Any], state: tuple[dict[str, nn.Module], d
         nodes[node_name] = graph.create_node(
             op, target, _with_nodes(args, nodes), _with_nodes(kwargs, nodes), node_name
         )
-    return ConvertedModel(root, graph, name).train(training)
+    result = ConvertedModel(root, graph, name).train(training)
+    if is_exact:
+        exact.attach(result, ())
+    return result

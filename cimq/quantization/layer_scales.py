@@ -24,6 +24,7 @@ from cimq.quantization.cell_moments import weight_moments
 from cimq.quantization.offsets import quantize_offset, zero_point
 from cimq.quantization.products import quantize_act
 from cimq.quantization.quantizers import MAX_BITS, SMALLEST_SCALE, act_range, mse_scales, weight_range
+from cimq.quantization.recomputed import recompute
 
 # What a quantised layer adds to the state_dict (some of it only on some machines).
 _STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_lsb", "adc_ranges", "noise_step")
@@ -77,7 +78,11 @@ class LayerScales(nn.Module):
 
     def _weight_facts(self) -> tuple[int, torch.device, bool]:
         """Outputs, device, and whether it is trained."""
-        return self.weight.shape[0], self.weight.device, self.weight.requires_grad
+        weight = self.weight
+        trained = weight.requires_grad
+        if not isinstance(weight, nn.Parameter):  # computed from others: pruning masks, parametrizations
+            trained = any(p.requires_grad for name, p in self.named_parameters() if name != "bias")
+        return weight.shape[0], weight.device, trained
 
     def _range_outputs(self) -> int | None:
         """Outputs whose columns can have converter ranges of their own."""
@@ -151,6 +156,7 @@ class LayerScales(nn.Module):
         """Searches the best weight scale for the machine's cells, unless this width has one (or `again`)."""
         if bits in self._scaled_widths and not again:
             return
+        recompute(self)
         rows = self.weight_scales.shape[1]
         moments = weight_moments(self.training_hardware or self.hardware, bits)
         found = mse_scales(self.weight.reshape(rows, -1), *weight_range(bits), binary=bits == 1, moments=moments)
@@ -193,8 +199,13 @@ class LayerScales(nn.Module):
         """Smallest and largest integer that the crossbar gets.
 
         Raises:
-            ValueError: Before calibration.
+            ValueError: Before calibration, and for scales that are not float32.
         """
+        if self.act_scales.dtype != torch.float32:
+            raise ValueError(
+                f"layer {self.layer_name!r} has scales in {self.act_scales.dtype}; a prepared model stays float32: "
+                "instead of half(), double() or to(dtype) use torch.autocast, or finetune(..., amp=...)"
+            )
         if self.act_signed is None:
             raise ValueError(
                 f"layer {self.layer_name!r} has no activation scale yet; call cimq.calibrate(model, loader) first"

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq.quantization.adc_ranges import AdcSample
-from cimq.quantization.exact import conv1d_args, conv2d_args
+from cimq.quantization.exact import conv1d_args, conv2d_args, keep_apart
 from cimq.quantization.products import conv2d_product, linear_product
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -112,6 +112,8 @@ class QuantLinear(QuantLayer, nn.Linear):
     def _call(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if not isinstance(input, fx.Proxy) and input.dim() == 1:
             return self._product(input.unsqueeze(0), weight, bias, {}).squeeze(0)
+        if not isinstance(input, fx.Proxy) and input.dim() > 2:
+            keep_apart(self)  # its channels are then not these outputs
         return self._product(input, weight, bias, {})
 
     def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:

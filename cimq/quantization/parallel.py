@@ -19,6 +19,18 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
+def innermost(model: nn.Module) -> nn.Module:
+    """The model inside wrappers of any kind: parallel ones, those of torch.compile and averages of weights."""
+    while True:
+        inner = unwrapped(model)
+        if isinstance(inner, torch.optim.swa_utils.AveragedModel):
+            inner = inner.module
+        inner = getattr(inner, "_orig_mod", inner)  # of torch.compile
+        if inner is model:
+            return model
+        model = inner
+
+
 def is_distributed(model: nn.Module) -> bool:
     """Whether several processes share the model."""
     return isinstance(model, nn.parallel.DistributedDataParallel)

@@ -20,12 +20,14 @@ from cimq.policy import Policy
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import check_adc_grad
 from cimq.quantization.attention import quantise_attention, why_not
+from cimq.quantization.call_arguments import default_arguments
 from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
 from cimq.quantization.inspection import some_names
 from cimq.quantization.layers import quant_class
 from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.recomputed import copied
 from cimq.quantization.tracing import followers, trace
 
 # Name in the policy of a layer that is the whole model.
@@ -115,7 +117,7 @@ def prepare(
     if left_out:
         warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
 
-    result = model if inplace else copy.deepcopy(model)
+    result = model if inplace else copied(model)
     owners: dict[int, QuantLayer] = {}  # of weights, by identity: tied ones have one owner
     index = 0
     for choice in chosen:
@@ -145,12 +147,20 @@ def prepare(
 
 
 def _folded(model: nn.Module) -> list[tuple[str, str]]:
-    """Pairs to fold; none where the model cannot be traced (its normalisations are then computed on their own)."""
-    try:
-        with exact.suspended():
-            return followers(model, trace(model))
-    except Exception:
-        return []
+    """Pairs to fold; none where the model cannot be traced (its normalisations are then computed on their own).
+
+    They must be pairs with all arguments of the forward given and, where that can be traced, with none of the optional.
+    """
+    with exact.suspended():
+        try:
+            pairs = followers(model, trace(model))
+        except Exception:
+            return []
+        try:
+            without = followers(model, trace(model, fixed=default_arguments(model)))
+        except Exception:
+            return pairs
+    return [pair for pair in pairs if pair in without]
 
 
 def _excluded_names(model: nn.Module, patterns: list[str]) -> set[str]:

@@ -54,7 +54,7 @@ def fake_quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
 
 def _largest_sum(weight: Tensor, weight_bits: int, act_bits: int, act_signed: bool) -> int:
     low, high = act_range(act_bits, act_signed)
-    return weight[0].numel() * max(-low, high) * weight_range(weight_bits)[1]
+    return weight.shape[1:].numel() * max(-low, high) * weight_range(weight_bits)[1]
 
 
 def conv2d_product(
@@ -85,6 +85,7 @@ def conv2d_product(
     if (
         probe is None
         and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()  # which has no form of this call, and of F.conv2d may make an inexact one
         and _can_use_float32(x, hardware)
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and _largest_sum(weight, **bits) < _EXACT_FLOAT32
@@ -148,6 +149,8 @@ def matmul_product(
         return (x.double() @ w.double().transpose(-1, -2)).to(torch.int32)
     repeats, rows, inputs = x.shape[1:]
     outputs = w.shape[2]
+    if x.shape[0] == 0:
+        return x.float() @ w.float().transpose(-1, -2)
     samples = []
     for index, (x_one, w_one) in enumerate(zip(x, w, strict=True)):
         y = _crossbar(

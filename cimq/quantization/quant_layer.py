@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from cimq import ops
 from cimq.hardware import Hardware
@@ -99,6 +100,8 @@ class QuantLayer(LayerScales):
         if self._observer is not None:
             return self._observer(self, x, call, lambda: self._float_product(x, weight, bias, call))
         limits = self.act_limits()
+        if not x.is_floating_point() or x.dtype == torch.float64:
+            raise TypeError(f"layer {self.layer_name!r} takes float32 (or half precision in autocast), got {x.dtype}")
         if self.training:
             return self._training_product(x, weight, bias, call, limits, None)
         norm = folded_norm(self)
@@ -243,6 +246,11 @@ class QuantLayer(LayerScales):
         # Classes made for subclasses of nn.Conv2d and nn.Linear have no importable name: rebuild them from their base.
         from cimq.quantization.layers import new_instance
 
+        if is_parametrized(self):
+            raise RuntimeError(
+                f"layer {self.layer_name!r} has parametrizations, with which PyTorch does not pickle modules: save its "
+                "state_dict, or call torch.nn.utils.parametrize.remove_parametrizations before"
+            )
         base = type(self).__dict__.get("_quantised_class")
         return super().__reduce_ex__(protocol) if base is None else (new_instance, (base,), self.__getstate__())
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from cimq.quantization.attention import AttentionCore, AttentionForward
+from cimq.quantization.call_arguments import without_fixed
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -55,14 +56,16 @@ def traceable_subclasses(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def trace(model: nn.Module, tracer: LeafTracer | None = None) -> fx.Graph:
-    """The graph of `model` in evaluation.
+def trace(model: nn.Module, tracer: LeafTracer | None = None, fixed: Mapping[str, Any] | None = None) -> fx.Graph:
+    """The graph of `model` in evaluation; arguments of its forward that are `fixed` have one value and are no inputs.
 
     Raises:
         Exception: Whatever the model's forward raises on symbolic values; such a model cannot be traced.
     """
     with in_evaluation(model):
-        return (tracer or LeafTracer()).trace(model)
+        if not fixed:
+            return (tracer or LeafTracer()).trace(model)
+        return without_fixed((tracer or LeafTracer()).trace(model, concrete_args=dict(fixed)), model, fixed)
 
 
 class ShapeRecorder(fx.Interpreter):
@@ -121,8 +124,10 @@ def is_foldable_norm(layer: nn.Module, norm: nn.Module) -> bool:
     kinds: Any = (nn.BatchNorm2d, nn.SyncBatchNorm) if isinstance(layer, nn.Conv2d) else (nn.BatchNorm1d,)
     if isinstance(layer, nn.Conv1d):
         kinds = (nn.BatchNorm1d, nn.SyncBatchNorm)
+    outputs: Any = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     return (
         isinstance(norm, kinds)
+        and norm.num_features == outputs  # of [N, tokens, features] a normalisation has the tokens as channels
         and type(norm).forward in (nn.BatchNorm2d.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward)
         and isinstance(norm.running_mean, torch.Tensor)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -118,3 +120,8 @@ def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def images(count: int = 8, size: int = 12, seed: int = 1, channels: int = 3) -> Tensor:
     return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def pickled(model: nn.Module) -> nn.Module:
+    """The model after a round through pickle."""
+    return pickle.loads(pickle.dumps(model))
