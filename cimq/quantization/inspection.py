@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.cost_model import LayerShape
+from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization import exact
@@ -76,6 +78,23 @@ def set_hardware(
     trained_on = None if training is None else resolve(training)
     for _, layer in quant_layers(model):
         layer.set_hardware(machine, trained_on)
+    warn_of_shared_ranges(model, stacklevel=3)
+
+
+def warn_of_shared_ranges(model: nn.Module, stacklevel: int) -> None:
+    """Names the products of attention where the machine asks for converter ranges per column, which they do not get."""
+    names = [
+        name
+        for name, layer in quant_layers(model)
+        if isinstance(layer, QuantMatmul) and layer.hardware.adc.granularity == "column"
+    ]
+    if names:
+        warnings.warn(
+            f"adc.granularity is column, and {some_names(names)} keep one converter range per weight slice: their "
+            "columns are written anew for every input",
+            CimqWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def set_chip(model: nn.Module, seed: int) -> None:

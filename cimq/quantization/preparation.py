@@ -23,7 +23,7 @@ from cimq.quantization.attention import quantise_attention, why_not
 from cimq.quantization.call_arguments import default_arguments
 from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
-from cimq.quantization.inspection import some_names
+from cimq.quantization.inspection import some_names, warn_of_shared_ranges
 from cimq.quantization.layers import quant_class
 from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
@@ -138,6 +138,7 @@ def prepare(
     for module in result.modules():
         _leave_fused_path(module)
     exact.attach(result, _folded(result))
+    warn_of_shared_ranges(result, stacklevel=3)
     if example_inputs is not None:
         from cimq.quantization.calibration import calibrate
 
