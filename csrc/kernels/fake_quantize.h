@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+
+#include "common/float16.h"
 
 namespace cimq::kernels {
 
@@ -12,14 +15,19 @@ struct QuantRange {
   bool binary = false;
 };
 
-/// x_hat = scale * clamp(rint(x / scale), lo, hi). `y` may be `x`. T: float, double.
+/// What values that are stored as T are computed in: float, for double double. Results are rounded to T at the end.
 template <typename T>
-void fake_quantize(const T* x, std::int64_t count, T scale, const QuantRange& range, T* y);
+using Computed = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// x_hat = scale * clamp(rint(x / scale), lo, hi). `y` may be `x`. T: float, double, BFloat16, Float16.
+template <typename T>
+void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range, T* y);
 
 /// dx = grad where x is not clipped, else 0; returns sum of grad * d x_hat / d scale. The order of the sum depends on
-/// `count` alone. T: float, double.
+/// `count` alone. `dx` may be `grad`. T: float, double, BFloat16, Float16.
 template <typename T>
-double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, T scale, const QuantRange& range, T* dx);
+double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range,
+                              T* dx);
 
 /// q = quantize_value(x, scale, lo, hi) of common/rounding.h as integers. Returns false if a value was NaN or
 /// infinite; `q` is then unspecified. Q: std::int8_t, std::uint8_t; the range must fit.

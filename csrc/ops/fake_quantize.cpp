@@ -23,14 +23,39 @@ constexpr const char* kBackward = "fake_quantize_backward";
 
 using Axis = std::optional<std::int64_t>;
 
-at::ScalarType compute_type(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+/// How the kernels read and write values of `type`: 16-bit floats as they are, other types than double as float32.
+at::ScalarType stored_type(at::ScalarType type) {
+  return type == at::kDouble || type == at::kBFloat16 || type == at::kHalf ? type : at::kFloat;
+}
+
+/// Calls body(T{}) with the kernels' type for a tensor of `type`, which is one that stored_type gives.
+template <typename Body>
+void with_stored_type(at::ScalarType type, const Body& body) {
+  switch (type) {
+    case at::kDouble:
+      return body(double{});
+    case at::kBFloat16:
+      return body(BFloat16{});
+    case at::kHalf:
+      return body(Float16{});
+    default:
+      return body(float{});
+  }
+}
+
+/// x as `type` in an order that the kernels can walk. Gaps in a 16-bit tensor close in the order of its dimensions.
+at::Tensor operand(const at::Tensor& x, at::ScalarType type, bool per_tensor) {
+  const at::Tensor values = x.to(type);
+  const bool copied = per_tensor && values.element_size() == 2 && !values.is_non_overlapping_and_dense();
+  return walkable(copied ? values.clone() : values, per_tensor);
+}
 
 template <typename T>
 void forward_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledRows& rows,
                     const kernels::QuantRange& range, at::Tensor& y) {
-  const T* source = x.const_data_ptr<T>();
-  const T* scales = scale.const_data_ptr<T>();
-  T* target = y.mutable_data_ptr<T>();
+  const auto* source = static_cast<const T*>(x.const_data_ptr());
+  const auto* scales = scale.const_data_ptr<kernels::Computed<T>>();
+  auto* target = static_cast<T*>(y.mutable_data_ptr());
   rows.for_each_block([&](std::int64_t, std::int64_t channel, std::int64_t begin, std::int64_t count) {
     kernels::fake_quantize(source + begin, count, scales[channel], range, target + begin);
   });
@@ -39,26 +64,23 @@ void forward_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledRo
 at::Tensor fake_quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
                              Axis axis, std::optional<double> /*grad_scale*/, bool binary) {
   const ScaledRows rows = check_quantizer(kForward, x, scale, qmin, qmax, axis, binary);
-  const auto type = compute_type(x);
-  const at::Tensor source = walkable(x.to(type), !axis.has_value());
+  const at::ScalarType type = stored_type(x.scalar_type());
+  const at::Tensor source = operand(x, type, !axis.has_value());
   const at::Tensor scales = scale.contiguous();
   at::Tensor y = at::empty_like(source);
   const auto range = quant_range(qmin, qmax, binary);
-  if (type == at::kDouble) {
-    forward_blocks<double>(source, scales, rows, range, y);
-  } else {
-    forward_blocks<float>(source, scales, rows, range, y);
-  }
+  with_stored_type(type, [&]<typename T>(T) { forward_blocks<T>(source, scales, rows, range, y); });
   return y.to(x.scalar_type());
 }
 
 template <typename T>
 void backward_blocks(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, const ScaledRows& rows,
                      const kernels::QuantRange& range, double grad_scale, at::Tensor& dx, at::Tensor& dscale) {
-  const T* upstream = grad.const_data_ptr<T>();
-  const T* source = x.const_data_ptr<T>();
-  const T* scales = scale.const_data_ptr<T>();
-  T* target = dx.mutable_data_ptr<T>();
+  using Scale = kernels::Computed<T>;
+  const auto* upstream = static_cast<const T*>(grad.const_data_ptr());
+  const auto* source = static_cast<const T*>(x.const_data_ptr());
+  const auto* scales = scale.const_data_ptr<Scale>();
+  auto* target = static_cast<T*>(dx.mutable_data_ptr());
   // One sum per block, added up in block order afterwards: the result does not depend on the number of threads.
   std::vector<double> partial(static_cast<std::size_t>(rows.blocks()), 0.0);
   rows.for_each_block([&](std::int64_t block, std::int64_t channel, std::int64_t begin, std::int64_t count) {
@@ -70,9 +92,9 @@ void backward_blocks(const at::Tensor& grad, const at::Tensor& x, const at::Tens
     sums[static_cast<std::size_t>(block / rows.blocks_per_row % rows.channels)] +=
         partial[static_cast<std::size_t>(block)];
   }
-  T* result = dscale.mutable_data_ptr<T>();
+  auto* result = dscale.mutable_data_ptr<Scale>();
   for (std::int64_t c = 0; c < rows.channels; ++c) {
-    result[c] = static_cast<T>(sums[static_cast<std::size_t>(c)] * grad_scale);
+    result[c] = static_cast<Scale>(sums[static_cast<std::size_t>(c)] * grad_scale);
   }
 }
 
@@ -83,8 +105,10 @@ std::tuple<at::Tensor, at::Tensor> fake_quantize_backward_cpu(const at::Tensor& 
   const ScaledRows rows = check_quantizer(kBackward, x, scale, qmin, qmax, axis, binary);
   TORCH_CHECK_VALUE(grad.sizes() == x.sizes(), kBackward, ": grad must have x's shape ", x.sizes(), ", got ",
                     grad.sizes());
-  const auto type = compute_type(x);
-  const at::Tensor source = walkable(x.to(type), !axis.has_value());
+  // Autograd gives grad in x's type. Any other is read as what the sums are computed in, so that it loses no bit.
+  at::ScalarType type = stored_type(x.scalar_type());
+  if (type != at::kDouble && grad.scalar_type() != type) type = at::kFloat;
+  const at::Tensor source = operand(x, type, !axis.has_value());
   at::Tensor dx = at::empty_like(source);
   at::Tensor upstream = grad.to(type);
   if (upstream.strides() != source.strides()) upstream = at::empty_like(source).copy_(upstream);
@@ -94,11 +118,8 @@ std::tuple<at::Tensor, at::Tensor> fake_quantize_backward_cpu(const at::Tensor& 
   const double factor =
       grad_scale.value_or(1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, per_scale) * qmax)));
   const auto range = quant_range(qmin, qmax, binary);
-  if (type == at::kDouble) {
-    backward_blocks<double>(upstream, source, scales, rows, range, factor, dx, dscale);
-  } else {
-    backward_blocks<float>(upstream, source, scales, rows, range, factor, dx, dscale);
-  }
+  with_stored_type(
+      type, [&]<typename T>(T) { backward_blocks<T>(upstream, source, scales, rows, range, factor, dx, dscale); });
   return {dx.to(x.scalar_type()), dscale};
 }
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 
+#include "kernels/cpu/float16_blocks.h"
 #include "kernels/fake_quantize_formula.h"
 
 namespace cimq::kernels {
@@ -50,38 +52,37 @@ void forward(const T* x, std::int64_t count, T scale, T lo, T hi, T* y) {
   for (; i < count; ++i) y[i] = quantized<kBinary, T>(x[i], scale, lo, hi) * scale;
 }
 
+/// How many values go into float sums before these go to the double one. 16-bit floats become float32 in such blocks.
+constexpr std::int64_t kBlock = 2048;
+
+/// Adds the products of at most kBlock gradients to `total`.
 template <bool kBinary, typename T>
-double backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx) {
+void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, double& total) {
   constexpr std::int64_t kLanes = VectorOf<T>::kLanes;
-  constexpr int kSums = 4;               // independent chains of additions
-  constexpr std::int64_t kBlock = 2048;  // how many values go into float sums before these go to the double one
+  constexpr int kSums = 4;  // independent chains of additions
   const auto scales = splat(scale);
   const auto los = splat(lo);
   const auto his = splat(hi);
-  double total = 0.0;
-  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-    const std::int64_t end = std::min(begin + kBlock, count);
-    Vector<T> sums[kSums] = {};
-    std::int64_t i = begin;
-    for (; i + kSums * kLanes <= end; i += kSums * kLanes) {
-      for (int j = 0; j < kSums; ++j) {
-        const std::int64_t at = i + j * kLanes;
-        const auto d = fake_quantize_gradient<kBinary, T>(load(x + at), scales, los, his);
-        const auto g = load(grad + at);
-        store<T>(dx + at, g * d.x);
-        sums[j] += g * d.scale;
-      }
-    }
-    for (const auto& sum : sums) {
-      for (std::int64_t lane = 0; lane < kLanes; ++lane) total += static_cast<double>(sum[lane]);
-    }
-    for (; i < end; ++i) {
-      const auto d = fake_quantize_gradient<kBinary, T>(x[i], scale, lo, hi);
-      dx[i] = grad[i] * d.x;
-      total += static_cast<double>(grad[i] * d.scale);
+  Vector<T> sums[kSums] = {};
+  std::int64_t i = 0;
+  for (; i + kSums * kLanes <= count; i += kSums * kLanes) {
+    for (int j = 0; j < kSums; ++j) {
+      const std::int64_t at = i + j * kLanes;
+      const auto d = fake_quantize_gradient<kBinary, T>(load(x + at), scales, los, his);
+      const auto g = load(grad + at);
+      store<T>(dx + at, g * d.x);
+      sums[j] += g * d.scale;
     }
   }
-  return total;
+  for (const auto& sum : sums) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) total += static_cast<double>(sum[lane]);
+  }
+  for (; i < count; ++i) {
+    const auto d = fake_quantize_gradient<kBinary, T>(x[i], scale, lo, hi);
+    const T g = grad[i];
+    dx[i] = g * d.x;
+    total += static_cast<double>(g * d.scale);
+  }
 }
 
 template <bool kBinary, typename Q>
@@ -115,18 +116,54 @@ bool integers(const float* x, std::int64_t count, float scale, float lo, float h
 }  // namespace
 
 template <typename T>
-void fake_quantize(const T* x, std::int64_t count, T scale, const QuantRange& range, T* y) {
-  const T lo = static_cast<T>(range.lo);
-  const T hi = static_cast<T>(range.hi);
-  range.binary ? forward<true>(x, count, scale, lo, hi, y) : forward<false>(x, count, scale, lo, hi, y);
+void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range, T* y) {
+  using C = Computed<T>;
+  const auto lo = static_cast<C>(range.lo);
+  const auto hi = static_cast<C>(range.hi);
+  const auto run = [&](const C* source, std::int64_t values, C* target) {
+    range.binary ? forward<true>(source, values, scale, lo, hi, target)
+                 : forward<false>(source, values, scale, lo, hi, target);
+  };
+  if constexpr (std::is_same_v<T, C>) {
+    run(x, count, y);
+  } else {
+    const auto& blocks = cpu::available_float16_blocks<T>().front();
+    C values[kBlock];
+    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+      const std::int64_t some = std::min(kBlock, count - begin);
+      blocks.widen(x + begin, some, values);
+      run(values, some, values);
+      blocks.narrow(values, some, y + begin);
+    }
+  }
 }
 
 template <typename T>
-double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, T scale, const QuantRange& range, T* dx) {
-  const T lo = static_cast<T>(range.lo);
-  const T hi = static_cast<T>(range.hi);
-  return range.binary ? backward<true>(grad, x, count, scale, lo, hi, dx)
-                      : backward<false>(grad, x, count, scale, lo, hi, dx);
+double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range,
+                              T* dx) {
+  using C = Computed<T>;
+  const auto lo = static_cast<C>(range.lo);
+  const auto hi = static_cast<C>(range.hi);
+  double total = 0.0;
+  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target) {
+    range.binary ? backward<true>(upstream, source, values, scale, lo, hi, target, total)
+                 : backward<false>(upstream, source, values, scale, lo, hi, target, total);
+  };
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const std::int64_t some = std::min(kBlock, count - begin);
+    if constexpr (std::is_same_v<T, C>) {
+      run(grad + begin, x + begin, some, dx + begin);
+    } else {
+      const auto& blocks = cpu::available_float16_blocks<T>().front();
+      C gradients[kBlock];
+      C values[kBlock];
+      blocks.widen(grad + begin, some, gradients);
+      blocks.widen(x + begin, some, values);
+      run(gradients, values, some, gradients);
+      blocks.narrow(gradients, some, dx + begin);
+    }
+  }
+  return total;
 }
 
 template <typename Q>
@@ -138,10 +175,16 @@ bool quantize(const float* x, std::int64_t count, float scale, const QuantRange&
 
 template void fake_quantize<float>(const float*, std::int64_t, float, const QuantRange&, float*);
 template void fake_quantize<double>(const double*, std::int64_t, double, const QuantRange&, double*);
+template void fake_quantize<BFloat16>(const BFloat16*, std::int64_t, float, const QuantRange&, BFloat16*);
+template void fake_quantize<Float16>(const Float16*, std::int64_t, float, const QuantRange&, Float16*);
 template double fake_quantize_backward<float>(const float*, const float*, std::int64_t, float, const QuantRange&,
                                               float*);
 template double fake_quantize_backward<double>(const double*, const double*, std::int64_t, double, const QuantRange&,
                                                double*);
+template double fake_quantize_backward<BFloat16>(const BFloat16*, const BFloat16*, std::int64_t, float,
+                                                 const QuantRange&, BFloat16*);
+template double fake_quantize_backward<Float16>(const Float16*, const Float16*, std::int64_t, float, const QuantRange&,
+                                                Float16*);
 template bool quantize<std::int8_t>(const float*, std::int64_t, float, const QuantRange&, std::int8_t*);
 template bool quantize<std::uint8_t>(const float*, std::int64_t, float, const QuantRange&, std::uint8_t*);
 
