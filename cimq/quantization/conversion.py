@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -24,6 +24,7 @@ from cimq.quantization.converted import (
     LinearF32,
 )
 from cimq.quantization.converted_attention import CrossbarMultiheadAttention, converted_core
+from cimq.quantization.functional_norms import replace_functional_norms
 from cimq.quantization.graph_module import ConvertedModel
 from cimq.quantization.inspection import quant_layers, run_sample
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
@@ -32,7 +33,7 @@ from cimq.quantization.normal_form import normalise
 from cimq.quantization.parallel import innermost
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.recomputed import copied
-from cimq.quantization.tracing import LeafTracer, followers, record_shapes, trace, traceable_subclasses
+from cimq.quantization.tracing import LeafTracer, followers, is_plain_norm, record_shapes, trace, traceable_subclasses
 
 
 def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
@@ -87,13 +88,9 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
             CimqWarning,
             stacklevel=2,
         )
-        result = _replace_in_place(work)
+        result = _replace_in_place(work, _without_tokens(work, pairs or ()))
     else:
-        folded = {
-            layer: norm
-            for layer, norm in (followers(work, graph) if pairs is None else pairs)
-            if not _has_tokens(work.get_submodule(layer))
-        }
+        folded = _without_tokens(work, followers(work, graph) if pairs is None else pairs)
         inputs = remaining_inputs(model, sample_input, fixed)
         result, left = _rewrite(work, graph, folded, tracer.calls, inputs)
         if left:
@@ -104,9 +101,13 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     return _checked(result, model, sample_input)
 
 
-def _has_tokens(layer: nn.Module) -> bool:
-    """Whether calibration gave a linear layer [N, tokens, ...]: the channels of a normalisation are then the tokens."""
-    return isinstance(layer, QuantLinear) and layer._products > 1
+def _without_tokens(model: nn.Module, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Pairs to fold, without linear layers that got [N, tokens, ...] in calibration: their channels are the tokens."""
+
+    def has_tokens(layer: nn.Module) -> bool:
+        return isinstance(layer, QuantLinear) and layer._products > 1
+
+    return {layer: norm for layer, norm in pairs if not has_tokens(model.get_submodule(layer))}
 
 
 def _checked(result: nn.Module, model: nn.Module, sample_input: Any, inputs: Any = None) -> nn.Module:
@@ -148,6 +149,7 @@ def _rewrite(
     _erase_unused(graph)  # parameters that the replaced products read
     if sample_input is not None:
         record_shapes(root, graph, sample_input)
+    replace_functional_norms(root, graph)
     left = normalise(root, graph)
     _erase_unused(graph)
     for node in graph.nodes:
@@ -196,17 +198,20 @@ def _replacement(module: nn.Module, norm: nn.Module | None, call: dict[str, Any]
         return Conv2dF32(module)
     if type(module) is nn.Linear:
         return LinearF32(module)
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and isinstance(module.running_mean, Tensor):
+    if is_plain_norm(module):
         return Affine(module)
     return None
 
 
-def _replace_in_place(root: nn.Module) -> nn.Module:
+def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -> nn.Module:
     """Without a graph: layers replaced one by one, everything else by the defined operations while it runs."""
-    replaced: dict[int, nn.Module] = {}
+    folded = {id(root.get_submodule(layer)): root.get_submodule(norm) for layer, norm in (pairs or {}).items()}
+    replaced: dict[int, nn.Module] = {id(norm): nn.Identity() for norm in folded.values()}
     for _, module in root.named_modules():
+        if id(module) in replaced:
+            continue
         if isinstance(module, (QuantLayer, QuantMultiheadAttention, AttentionCore, nn.modules.batchnorm._BatchNorm)):
-            new = _replacement(module, None, None)
+            new = _replacement(module, folded.get(id(module)), None)
             if new is not None:
                 replaced[id(module)] = new
     for name, module in list(root.named_modules(remove_duplicate=False)):

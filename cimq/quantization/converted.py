@@ -90,6 +90,11 @@ class CrossbarLayer(nn.Module):
         self._observer: ConvertedObserver | None = None
         self._probe: ConvertedProbe | None = None
 
+    @property
+    def weight(self) -> Tensor:
+        """The weight that the integers stand for, float32: for models that look at a layer's weight, or at its type."""
+        return self.weight_q.float() * self.w_scale.reshape((-1,) + (1,) * (self.weight_q.dim() - 1))
+
     def _quantised(self, x: Tensor) -> Tensor:
         """The integers that the crossbar gets."""
         try:
@@ -221,6 +226,11 @@ class CrossbarConv1d(CrossbarConv2d):
         super().__init__(layer, norm, stride, padding, dilation, groups)
         self.weight_q = self.weight_q.unsqueeze(-2)
         self.kernel_size = (1, int(layer.weight.shape[-1]))
+
+    @property
+    def weight(self) -> Tensor:
+        """As that of other layers, [O, C/groups, k]."""
+        return super().weight.squeeze(-2)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:

@@ -119,6 +119,15 @@ def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
     return pairs
 
 
+def is_plain_norm(module: nn.Module) -> bool:
+    """Whether it is a batch normalisation with fixed statistics and nothing else: subclasses may have an activation."""
+    return (
+        isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and type(module).forward in (nn.BatchNorm2d.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward)
+        and isinstance(module.running_mean, torch.Tensor)
+    )
+
+
 def is_foldable_norm(layer: nn.Module, norm: nn.Module) -> bool:
     """Whether `norm` is a batch normalisation with fixed statistics over the outputs of `layer`."""
     kinds: Any = (nn.BatchNorm2d, nn.SyncBatchNorm) if isinstance(layer, nn.Conv2d) else (nn.BatchNorm1d,)
@@ -127,7 +136,6 @@ def is_foldable_norm(layer: nn.Module, norm: nn.Module) -> bool:
     outputs: Any = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     return (
         isinstance(norm, kinds)
+        and is_plain_norm(norm)
         and norm.num_features == outputs  # of [N, tokens, features] a normalisation has the tokens as channels
-        and type(norm).forward in (nn.BatchNorm2d.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward)
-        and isinstance(norm.running_mean, torch.Tensor)
     )
