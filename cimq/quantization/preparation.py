@@ -23,7 +23,7 @@ from cimq.quantization.attention import quantise_attention, why_not
 from cimq.quantization.call_arguments import default_arguments
 from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
-from cimq.quantization.inspection import some_names, warn_of_shared_ranges
+from cimq.quantization.inspection import run_sample, some_names, warn_of_shared_ranges
 from cimq.quantization.layers import quant_class
 from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
@@ -79,7 +79,7 @@ def prepare(
             are a little negative; and one digital addition per output.
         adc_grad: "identity" or "clip": whether gradients pass conversions that a converter's range clips
             (docs/numbers.md, "Gradients"); every layer has it as an attribute.
-        example_inputs: One input (or a tuple of inputs) to calibrate with at once; else call `calibrate`.
+        example_inputs: One input (a tuple of inputs, a dict of keyword arguments) to calibrate with at once; else call `calibrate`.
         training_hardware: The machine that training computes with, for instance `hardware` with more noise; None:
             `hardware`. Evaluation, conversion and export use `hardware`.
 
@@ -142,8 +142,8 @@ def prepare(
     if example_inputs is not None:
         from cimq.quantization.calibration import calibrate
 
-        inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-        calibrate(result, [inputs], batches=1, forward_fn=lambda net, batch: net(*batch))
+        inputs = example_inputs if isinstance(example_inputs, (tuple, dict)) else (example_inputs,)
+        calibrate(result, [inputs], batches=1, forward_fn=run_sample)
     return result
 
 

@@ -73,6 +73,12 @@ def test_arguments_are_those_of_a_copy_too() -> None:
 
 
 @torch.no_grad()
+def test_example_inputs_may_be_named() -> None:
+    q = cimq.prepare(Optional().eval(), example_inputs={"x": X, "mask": MASK})
+    assert torch.equal(cimq.convert(q)(X, MASK), q(X, MASK))
+
+
+@torch.no_grad()
 def test_what_differs_between_calls_is_an_input() -> None:
     q = prepared({})
     cimq.calibrate(q, [(X, None), (X, MASK)], forward_fn=lambda model, batch: model(*batch))
