@@ -79,7 +79,8 @@ def prepare(
             are a little negative; and one digital addition per output.
         adc_grad: "identity" or "clip": whether gradients pass conversions that a converter's range clips
             (docs/numbers.md, "Gradients"); every layer has it as an attribute.
-        example_inputs: One input (a tuple of inputs, a dict of keyword arguments) to calibrate with at once; else call `calibrate`.
+        example_inputs: One input (or a tuple of inputs, or a dict of keyword arguments) to calibrate with at once; else
+            call `calibrate`.
         training_hardware: The machine that training computes with, for instance `hardware` with more noise; None:
             `hardware`. Evaluation, conversion and export use `hardware`.
 
