@@ -43,7 +43,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     What has no such form stays as it stands, and one `CimqWarning` names it. Arguments of the forward that are not
     tensors (flags, None), and those that were not given, keep the value they have in `sample_input`, without it in
     calibration, and are no arguments of the result. A model that torch.fx cannot trace keeps its own forward, with its
-    layers replaced and nothing folded; a warning says so.
+    layers replaced; a warning says so.
 
     Args:
         model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel, of a compiled

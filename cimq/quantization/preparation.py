@@ -158,8 +158,11 @@ def _folded(model: nn.Module) -> list[tuple[str, str]]:
             pairs = followers(model, trace(model))
         except Exception:
             return []
+        optional = default_arguments(model)
+        if not optional:
+            return pairs
         try:
-            without = followers(model, trace(model, fixed=default_arguments(model)))
+            without = followers(model, trace(model, fixed=optional))
         except Exception:
             return pairs
     return [pair for pair in pairs if pair in without]
