@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cimq.errors import CimqWarning
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
@@ -16,7 +19,7 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.call_arguments import noting_arguments
 from cimq.quantization.fp32_products import Fp32Products
-from cimq.quantization.inspection import observing, products_per_sample, quant_layers
+from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers, some_names
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
@@ -65,6 +68,8 @@ def calibrate(
     Scales of all bit widths are made at once, so that `set_policy` needs nothing more. Also finds out which inputs are
     never negative; they are quantised without a sign. On a machine with calibrated or learned converters their ranges
     are found too, per layer and weight slice (learned: where training starts). The user's random state is not touched.
+    Layers that the model does not call in evaluation (heads for training alone, weights that other code reads) stay
+    fp32, with one warning that names them.
 
     Args:
         model: A prepared model; its train/eval mode is kept.
@@ -77,7 +82,7 @@ def calibrate(
             without targets is passed as keyword arguments).
 
     Raises:
-        ValueError: If the loader is empty, a layer is never called, or its input is not finite; names the layer. For a
+        ValueError: If the loader is empty, no layer is ever called, or the input of one is not finite; names it. For a
             model in DistributedDataParallel: calibrate before, so that all processes have the same scales.
 
     Example:
@@ -95,7 +100,8 @@ def calibrate(
         raise ValueError(f"calibrate: batches must be at least 1, got {batches}")
     refuse_distributed(model, "calibrate")
     model = unwrapped(model)
-    layers = quant_layers(model)
+    quant_layers(model)  # refuses a model that is not prepared
+    layers = all_quant_layers(model)
     samples: dict[int, _Samples] = {}
     operands: dict[int, _Samples] = {}  # what attention writes to crossbars
     products: dict[int, int] = {}  # of the first batch: what the latency model counts
@@ -119,18 +125,20 @@ def calibrate(
     used = 0
     forward = forward_fn or default_forward
     calls = Fp32Products(model)
-    with observing(model, observe), kept_random_state(model), noting_arguments(model), calls:
+    observed = observing(model, observe, [layer for _, layer in layers])
+    with observed, kept_random_state(model), noting_arguments(model), calls:
         for batch in itertools.islice(loader, batches):
             forward(model, batch)
             used += 1
     if used == 0:
         raise ValueError("calibrate: the loader is empty")
     unused = [name for name, layer in layers if id(layer) not in samples]
-    if unused:
-        raise ValueError(
-            f"calibrate: the model does not call {', '.join(unused)}; leave them out with prepare(..., exclude=[...])"
-        )
+    if len(unused) == len(layers):
+        raise ValueError(f"calibrate: the model calls none of its quantised layers: {some_names(unused)}")
     for _, layer in layers:
+        if id(layer) not in samples:
+            layer.leave_fp32()
+            continue
         layer._products = products.get(id(layer), 0)
         seen = samples[id(layer)]
         signed = seen.low < 0
@@ -149,6 +157,14 @@ def calibrate(
         layer.forget_adc_ranges()
         layer.ensure_adc_range()
     calls.warn(stacklevel=2)
+    if unused:
+        warnings.warn(
+            f"calibrate: the model calls these layers for none of the {used} batches, in evaluation: "
+            f"{some_names(unused)}. They stay fp32 and have no entry in the policy; prepare(..., exclude=[...]) leaves "
+            "them out from the start",
+            CimqWarning,
+            stacklevel=2,
+        )
 
 
 @torch.no_grad()
@@ -261,7 +277,7 @@ def reestimate_bn(
     ]
     if not norms:
         return
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, copy.deepcopy(dict(norm.named_buffers()))) for norm in norms]
     forward = forward_fn or default_forward
     used = 0
     try:
@@ -280,8 +296,11 @@ def reestimate_bn(
                 forward(model, batch)
                 used += 1
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, (momentum, statistics) in zip(norms, before, strict=True):
             norm.momentum = momentum
+            if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:  # not called in evaluation
+                for key, value in statistics.items():
+                    norm.get_buffer(key).copy_(value)
     if used == 0:
         raise ValueError("reestimate_bn: the loader is empty")
     if is_distributed(shared):

@@ -88,9 +88,9 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
             CimqWarning,
             stacklevel=2,
         )
-        result = _replace_in_place(work, _without_tokens(work, pairs or ()))
+        result = _replace_in_place(work, _foldable(work, pairs or ()))
     else:
-        folded = _without_tokens(work, followers(work, graph) if pairs is None else pairs)
+        folded = _foldable(work, followers(work, graph) if pairs is None else pairs)
         inputs = remaining_inputs(model, sample_input, fixed)
         result, left = _rewrite(work, graph, folded, tracer.calls, inputs)
         if left:
@@ -101,13 +101,16 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     return _checked(result, model, sample_input)
 
 
-def _without_tokens(model: nn.Module, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Pairs to fold, without linear layers that got [N, tokens, ...] in calibration: their channels are the tokens."""
+def _foldable(model: nn.Module, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Pairs to fold, without linear layers that got [N, tokens, ...] in calibration: their channels are the tokens.
 
-    def has_tokens(layer: nn.Module) -> bool:
-        return isinstance(layer, QuantLinear) and layer._products > 1
+    And without layers that stay fp32.
+    """
 
-    return {layer: norm for layer, norm in pairs if not has_tokens(model.get_submodule(layer))}
+    def stays_apart(layer: Any) -> bool:
+        return layer.left_fp32 or (isinstance(layer, QuantLinear) and layer._products > 1)
+
+    return {layer: norm for layer, norm in pairs if not stays_apart(model.get_submodule(layer))}
 
 
 def _checked(result: nn.Module, model: nn.Module, sample_input: Any, inputs: Any = None) -> nn.Module:
@@ -179,6 +182,10 @@ def _pads_itself(layer: QuantConv2d | QuantConv1d) -> bool:
 
 def _replacement(module: nn.Module, norm: nn.Module | None, call: dict[str, Any] | None) -> nn.Module | None:
     """What a module becomes; None if it stays."""
+    if isinstance(module, QuantLayer) and module.left_fp32:
+        return _left_fp32(module)
+    if isinstance(module, (QuantMultiheadAttention, AttentionCore)) and _is_left_fp32(module):
+        return None
     if isinstance(module, (QuantConv2d, QuantConv1d)):
         kind: Any = CrossbarConv2d if isinstance(module, QuantConv2d) else CrossbarConv1d
         if call is None:
@@ -201,6 +208,18 @@ def _replacement(module: nn.Module, norm: nn.Module | None, call: dict[str, Any]
     if is_plain_norm(module):
         return Affine(module)
     return None
+
+
+def _left_fp32(layer: QuantLayer) -> nn.Module | None:
+    """A layer that calibration left in fp32, without what quantised layers add; None where its own forward runs."""
+    if isinstance(layer, QuantConv2d) and not _pads_itself(layer):
+        return Conv2dF32(layer)
+    return LinearF32(layer) if isinstance(layer, QuantLinear) and not layer._intercepts else None
+
+
+def _is_left_fp32(attention: nn.Module) -> bool:
+    """Whether calibration left an attention, which is then called for nothing, in fp32."""
+    return any(isinstance(layer, QuantLayer) and layer.left_fp32 for layer in attention.modules())
 
 
 def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -> nn.Module:

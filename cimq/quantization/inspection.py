@@ -28,13 +28,20 @@ from cimq.quantization.quant_layer import Observer, QuantLayer
 def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
     """The quantised layers as (name, module), in module order: the order of a policy. A shared layer counts once.
 
+    Layers that `calibrate` left in fp32 are not among them.
+
     Raises:
         ValueError: If there are none (the model was not prepared).
     """
-    layers = [(module.layer_name, module) for module in model.modules() if isinstance(module, QuantLayer)]
+    layers = [(name, layer) for name, layer in all_quant_layers(model) if not layer.left_fp32]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")
     return layers
+
+
+def all_quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
+    """`quant_layers` together with those that are left in fp32; empty for a model that was not prepared."""
+    return [(module.layer_name, module) for module in model.modules() if isinstance(module, QuantLayer)]
 
 
 def set_policy(model: nn.Module, policy: Policy | str | Path) -> None:
@@ -76,7 +83,8 @@ def set_hardware(
     """
     machine = resolve(hardware)
     trained_on = None if training is None else resolve(training)
-    for _, layer in quant_layers(model):
+    quant_layers(model)  # refuses a model that is not prepared
+    for _, layer in all_quant_layers(model):
         layer.set_hardware(machine, trained_on)
     warn_of_shared_ranges(model, stacklevel=3)
 
@@ -148,9 +156,14 @@ def param_groups(model: nn.Module, lr: float, weight_decay: float = 0.0) -> list
 
 
 @contextmanager
-def observing(model: nn.Module, observer: Observer) -> Iterator[None]:
-    """The model runs in fp32, evaluation and uncompiled; `observer` sees the input of every quantised layer."""
-    with _observed(model, [layer for _, layer in quant_layers(model)], observer), exact.suspended():
+def observing(model: nn.Module, observer: Observer, layers: Sequence[QuantLayer] | None = None) -> Iterator[None]:
+    """The model runs in fp32, evaluation and uncompiled; `observer` sees the input of every quantised layer.
+
+    Or of `layers`.
+    """
+    if layers is None:
+        layers = [layer for _, layer in quant_layers(model)]
+    with _observed(model, layers, observer), exact.suspended():
         yield
 
 
@@ -260,7 +273,8 @@ def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]
     unused = [name for name, layer in layers if id(layer) not in invocations]
     if unused:
         raise ValueError(
-            f"the model does not call {', '.join(unused)}; leave them out with prepare(..., exclude=[...])"
+            f"the model does not call {', '.join(unused)}; calibrate leaves such layers in fp32, "
+            "prepare(..., exclude=[...]) leaves them out from the start"
         )
     shapes = []
     for name, layer in layers:

@@ -30,6 +30,10 @@ from cimq.quantization.recomputed import recompute
 _STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_lsb", "adc_ranges", "noise_step")
 
 
+# Values of act_signed_state beside 0 and 1.
+_UNKNOWN, _LEFT_FP32 = 2, 3
+
+
 class LayerScales(nn.Module):
     """What a quantised layer knows beside its weight; `QuantLayer` describes the attributes and computes with them."""
 
@@ -43,7 +47,8 @@ class LayerScales(nn.Module):
     weight_scales: nn.Parameter
     act_scales: nn.Parameter
     act_offsets: nn.Parameter | None
-    act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown; in the state_dict
+    left_fp32: bool
+    act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown, 3 left in fp32; in the state_dict
     adc_lsb: nn.Parameter | None
     adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter's range comes from data
     noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
@@ -67,6 +72,7 @@ class LayerScales(nn.Module):
     def _make_scales(self, per_channel: bool, act_offset: bool) -> None:
         """Adds scales of all widths, none of them known yet."""
         self.act_signed = None
+        self.left_fp32 = False
         self._adc_sample = None
         self._scaled_widths = set()
         rows, device, trained = self._weight_facts()
@@ -173,7 +179,14 @@ class LayerScales(nn.Module):
 
     def _set_act_signed(self, signed: bool | None) -> None:
         self.act_signed = signed
-        self.act_signed_state.fill_(2 if signed is None else int(signed))
+        self.left_fp32 = False
+        self.act_signed_state.fill_(_UNKNOWN if signed is None else int(signed))
+
+    def leave_fp32(self) -> None:
+        """The layer computes in fp32, and is none of the quantised layers, until it is calibrated."""
+        self.act_signed = None
+        self.left_fp32 = True
+        self.act_signed_state.fill_(_LEFT_FP32)
 
     @property
     def act_zero(self) -> Tensor | None:
@@ -230,7 +243,8 @@ class LayerScales(nn.Module):
         with torch.no_grad():
             if given:
                 state = int(self.act_signed_state)
-                self.act_signed = None if state == 2 else bool(state)
+                self.act_signed = bool(state) if state < _UNKNOWN else None
+                self.left_fp32 = state == _LEFT_FP32
                 self._scaled_widths.clear()
                 self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all()))
             elif any(key.startswith(prefix) and "weight" in key for key in state_dict):

@@ -20,7 +20,7 @@ from cimq.quantization.adc_ranges import (
     needs_ranges,
     trained_step,
 )
-from cimq.quantization.exact import folded_norm
+from cimq.quantization.exact import folded_norm, keep_apart
 from cimq.quantization.layer_scales import LayerScales
 from cimq.quantization.offsets import fake_quantize_offset, zero_correction
 from cimq.quantization.products import (
@@ -50,6 +50,7 @@ class QuantLayer(LayerScales):
         weight_bits: Bits of the weight, 1 to 8; set by `set_policy`.
         act_bits: Bits of the input, 1 to 8; set by `set_policy`.
         act_signed: Whether the input is quantised with a sign; None before `calibrate`.
+        left_fp32: Calibration saw no call of this layer: it computes in fp32 and has no entry in the policy.
         hardware: The crossbar machine.
         training_hardware: The machine that training computes with; None: `hardware`.
         weight_scales: Parameter [8, O] (or [8, 1] per tensor): row w-1 is the scale of w bits; 0 where not made yet.
@@ -99,6 +100,9 @@ class QuantLayer(LayerScales):
             return x.tracer.quantised_product(self, x, call)
         if self._observer is not None:
             return self._observer(self, x, call, lambda: self._float_product(x, weight, bias, call))
+        if self.left_fp32:
+            keep_apart(self)
+            return self._float_product(x, weight, bias, call)
         limits = self.act_limits()
         if not x.is_floating_point() or x.dtype == torch.float64:
             raise TypeError(f"layer {self.layer_name!r} takes float32 (or half precision in autocast), got {x.dtype}")
@@ -239,6 +243,8 @@ class QuantLayer(LayerScales):
 
     def extra_repr(self) -> str:
         """Adds the bits to what the layer prints."""
+        if self.left_fp32:
+            return f"{super().extra_repr()}, fp32"
         sign = {None: "not calibrated", True: "signed", False: "unsigned"}[self.act_signed]
         return f"{super().extra_repr()}, weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
 
