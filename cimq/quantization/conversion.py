@@ -82,9 +82,11 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     try:
         graph = trace(work, tracer, fixed)
     except Exception as error:
+        norms = any(is_plain_norm(module) for module in work.modules())
+        unfolded = ", batch normalisation is not folded" if norms and not pairs else ""
         warnings.warn(
             f"convert: torch.fx cannot trace {type(model).__name__} ({type(error).__name__}: {error}); its forward is "
-            "kept with its layers replaced, batch normalisation is not folded, and it cannot be exported",
+            f"kept with its layers replaced{unfolded}, and it cannot be exported",
             CimqWarning,
             stacklevel=2,
         )

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from cimq.quantization.batches import device_of
+from cimq.quantization.quant_layer import QuantLayer
 
 
 def save_state(
@@ -26,6 +27,7 @@ def save_state(
     name, keys, position, has_gauss, cached = cast("tuple[str, Any, int, int, float]", np.random.get_state())
     content = {
         "model": model.state_dict(),
+        "bits": _bits(model),
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "history": list(history),
@@ -42,21 +44,38 @@ def save_state(
     os.replace(partial, path)
 
 
+def _bits(model: nn.Module) -> dict[str, tuple[int, int]]:
+    return {
+        module.layer_name: (module.weight_bits, module.act_bits)
+        for module in model.modules()
+        if isinstance(module, QuantLayer) and not module.left_fp32
+    }
+
+
 def load_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
 ) -> list[tuple[Any, ...]]:
     """Takes up what `save_state` wrote; returns the history.
 
     Raises:
-        ValueError: If the file is another one, or of a model with other layers or another kind of machine.
+        ValueError: If the file is another one, or of a model with other layers, other bits or another kind of machine.
     """
     try:
         content = torch.load(path, map_location=device_of(model), weights_only=True)
-        missing = {"model", "optimizer", "scaler", "history", "random"} - set(content)
+        missing = {"model", "bits", "optimizer", "scaler", "history", "random"} - set(content)
     except Exception as error:  # of many types: whatever a file that is none makes the unpickler do
         raise ValueError(f"finetune: {path} cannot be read as a checkpoint ({type(error).__name__})") from error
     if missing:
         raise ValueError(f"finetune: {path} is no checkpoint of finetune: it lacks {', '.join(sorted(missing))}")
+    bits = _bits(model)
+    changed = [name for name, was in content["bits"].items() if bits.get(name, was) != was]
+    if changed:
+        first = changed[0]
+        was, now = (f"W{w}A{a}" for w, a in (content["bits"][first], bits[first]))
+        raise ValueError(
+            f"finetune: checkpoint {path} is of another policy: {len(changed)} layers had other bits, {first!r} {was} "
+            f"and now {now}; set the policy that it was trained with, or start without resume"
+        )
     try:
         model.load_state_dict(content["model"])
     except RuntimeError as error:

@@ -63,11 +63,25 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"state\.pt cannot be read as a checkpoint"):
         cimq.finetune(prepared(), DATA, epochs=1, checkpoint=file, resume=True)
     torch.save({"model": {}}, file)
-    with pytest.raises(ValueError, match=r"state\.pt is no checkpoint of finetune: it lacks history, optimizer"):
+    with pytest.raises(ValueError, match=r"state\.pt is no checkpoint of finetune: it lacks bits, history, optimizer"):
         cimq.finetune(prepared(), DATA, epochs=1, checkpoint=file, resume=True)
     cimq.finetune(prepared(), DATA, epochs=1, checkpoint=file)
     with pytest.raises(ValueError, match=r"state\.pt is of another model or kind of machine"):
         cimq.finetune(prepared("rram-wan2022"), DATA, epochs=2, checkpoint=file, resume=True)
+
+
+def test_a_checkpoint_of_another_policy_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state.pt"
+    trained = prepared()
+    cimq.finetune(trained, DATA, epochs=1, checkpoint=file)
+    other = prepared()
+    cimq.set_policy(other, cimq.Policy({**cimq.quantization.get_policy(other), "conv2": (4, 3)}))
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"another policy: 1 layers had other bits, 'conv2' W8A8 and now W4A3; set the"
+    ):
+        cimq.finetune(other, DATA, epochs=2, checkpoint=file, resume=True)
+    assert all(torch.equal(value, before[key]) for key, value in other.state_dict().items())
 
 
 def test_the_distillation_loss_is_left_out_where_features_alone_teach() -> None:
