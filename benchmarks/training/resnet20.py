@@ -57,6 +57,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--feature-weight", type=float, default=0.0, help="of residual blocks beside the teacher's")
     parser.add_argument("--feature-epochs", type=int, help="in which it falls to nothing; default: it stays")
     parser.add_argument("--distill-weight", type=float, default=0.5, help="of finetune: share of the teacher's loss")
+    parser.add_argument("--temperature", type=float, default=2.0, help="of finetune: of the teacher's loss")
+    parser.add_argument("--gradient-scaling", type=float, default=0.0, help="of finetune")
     parser.add_argument("--mixing", type=float, default=0.0, help="of finetune: share of batches with mixed images")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
@@ -108,6 +110,8 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
             "feature_weight": args.feature_weight,
             "feature_epochs": args.feature_epochs,
             "distill_weight": args.distill_weight,
+            "temperature": args.temperature,
+            "gradient_scaling": args.gradient_scaling,
             "mixing": args.mixing,
             "loss": [round(epoch.loss, 4) for epoch in history],
             "top1": measure(network, test, args.chips)[0],
@@ -141,6 +145,8 @@ def fit(
             feature_weight=args.feature_weight,
             feature_epochs=args.feature_epochs,
             distill_weight=args.distill_weight,
+            temperature=args.temperature,
+            gradient_scaling=args.gradient_scaling,
             mixing=args.mixing,
             checkpoint=folder / "last.pt",
             resume=True,

@@ -11,6 +11,7 @@ from cimq.training.chips import ChipStatistics, chip_statistics, evaluate_chips
 from cimq.training.evaluation import evaluate
 from cimq.training.layer_errors import Diagnosis, DoctorRow, doctor
 from cimq.training.recipe import Epoch, finetune
+from cimq.training.weight_grid import scale_weight_gradients
 
 __all__ = [
     "ChipStatistics",
@@ -22,4 +23,5 @@ __all__ = [
     "evaluate",
     "evaluate_chips",
     "finetune",
+    "scale_weight_gradients",
 ]

@@ -1,16 +1,12 @@
-"""Losses of fine-tuning: task, distillation, and damping of weights that oscillate."""
+"""Losses of fine-tuning: task and distillation; `weight_grid` has that against oscillating weights."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cimq import ops
-from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.quantizers import weight_range
 from cimq.training.evaluation import logits_of
 
 
@@ -35,22 +31,3 @@ def distillation(output: Any, teacher_output: Any, temperature: float) -> Tensor
     teacher = F.log_softmax(logits_of(teacher_output).float() / temperature, dim=1)
     divergence = F.kl_div(student, teacher, log_target=True, reduction="none").sum(dim=1).mean()
     return divergence * temperature**2
-
-
-def damping(model: nn.Module) -> Tensor:
-    """Sum of squared distances of weights from their grid points, both inside the grid's range.
-
-    Keeps weights from jumping between two values (Nagel et al., 2022, "Overcoming oscillations in quantization-aware
-    training", equation 6).
-    """
-    terms = []
-    for module in model.modules():
-        if not isinstance(module, QuantLayer) or not module.weight.requires_grad:
-            continue
-        low, high = weight_range(module.weight_bits)
-        with torch.no_grad():
-            scale = module.weight_scale
-            target = ops.fake_quantize(module.weight.float(), scale, low, high, axis=0, binary=module.weight_bits == 1)
-            column = scale.reshape((-1,) + (1,) * (module.weight.dim() - 1))
-        terms.append(((target - module.weight.clamp(low * column, high * column)) ** 2).sum())
-    return torch.stack(terms).sum() if terms else torch.zeros(())

@@ -23,11 +23,12 @@ from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
 from cimq.training.evaluation import MetricFn, batch_size, measure
 from cimq.training.features import FeaturePairs
-from cimq.training.losses import cross_entropy, damping, distillation
+from cimq.training.losses import cross_entropy, distillation
 from cimq.training.mixing import mix
 from cimq.training.progress import progress_bar
 from cimq.training.recipe_checks import AMP_TYPES, check_choices, check_features, check_models, check_numbers
 from cimq.training.state import load_state, save_state
+from cimq.training.weight_grid import damping, scale_weight_gradients
 
 LossFn = Callable[[Any, Any], Tensor]
 
@@ -63,6 +64,7 @@ class _Recipe:
     feature_epochs: int
     mixing: float
     dampening: float
+    gradient_scaling: float
     amp: torch.dtype | None
     max_grad_norm: float | None
     first_frozen: int
@@ -87,6 +89,7 @@ def finetune(
     feature_epochs: int | None = None,
     mixing: float = 0.0,
     dampening: float = 0.0,
+    gradient_scaling: float = 0.0,
     loss_fn: LossFn | None = None,
     metric_fn: MetricFn | None = None,
     forward_fn: ForwardFn | None = None,
@@ -133,6 +136,8 @@ def finetune(
         mixing: Share of training batches whose samples are mixed with one another (images: mixup or CutMix; teacher and
             model see the same), 0 to 1. Batches must then be `(x, target)`.
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
+        gradient_scaling: How much harder it is for a weight to leave its integer than to go back to it, see
+            `cimq.training.scale_weight_gradients`; 0.1 or so helps at 2 bits, at most 2.
         loss_fn: `loss_fn(output, target)`; default: cross-entropy.
         metric_fn: For `val_loader`; default: top-1 accuracy.
         forward_fn: `forward_fn(model, batch)` gives the output; see `calibrate`.
@@ -176,6 +181,7 @@ def finetune(
         feature_epochs=feature_epochs,
         mixing=mixing,
         dampening=dampening,
+        gradient_scaling=gradient_scaling,
         max_grad_norm=max_grad_norm,
         bn_batches=bn_batches,
     )
@@ -195,6 +201,7 @@ def finetune(
         feature_epochs=feature_epochs or 0,
         mixing=mixing,
         dampening=dampening,
+        gradient_scaling=gradient_scaling,
         amp=None if amp is None else AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
         first_frozen=epochs - frozen_epochs + 1,
@@ -319,6 +326,8 @@ def _train_epoch(
                 )
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            if recipe.gradient_scaling > 0:
+                scale_weight_gradients(model, recipe.gradient_scaling)
             if recipe.max_grad_norm is not None:
                 scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)

@@ -27,6 +27,7 @@ _LIMITS: dict[str, tuple[float, bool, float]] = {
     "feature_epochs": (1, True, math.inf),
     "mixing": (0, True, 1),
     "dampening": (0, True, math.inf),
+    "gradient_scaling": (0, True, 2),
     "max_grad_norm": (0, False, math.inf),
     "bn_batches": (0, True, math.inf),
 }

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import cimq
 from cimq.quantization import set_hardware
 from cimq.training.diagnosis import first_non_finite
-from cimq.training.losses import damping, distillation
+from cimq.training.losses import distillation
 
 
 def digits_cnn() -> nn.Module:
@@ -265,27 +265,6 @@ def test_distillation_pulls_towards_the_teacher() -> None:
 def test_distillation_is_zero_for_equal_outputs() -> None:
     x = torch.randn(4, 3)
     assert float(distillation(x, x.clone(), 4.0)) == pytest.approx(0.0, abs=1e-6)
-
-
-def test_damping_is_the_distance_from_the_grid() -> None:
-    q, _ = small_problem()
-    total = 0.0
-    for layer in (q.conv1, q.conv2, q.fc):
-        scale = layer.weight_scale.detach().reshape((-1,) + (1,) * (layer.weight.dim() - 1))
-        codes = (layer.weight.detach() / scale).clamp(-7, 7)
-        total += float((((codes - codes.round()) * scale) ** 2).sum())
-    assert damping(q).item() == pytest.approx(total, rel=1e-4)
-    damping(q).backward()
-    assert float(q.conv1.weight.grad.abs().sum()) > 0
-    assert q.conv1.weight_scales.grad is None
-
-
-def test_dampening_pulls_weights_to_their_grid() -> None:
-    free, data = small_problem()
-    damped, _ = small_problem()
-    cimq.finetune(free, data, epochs=6, lr=0.02)
-    cimq.finetune(damped, data, epochs=6, lr=0.02, dampening=5.0)
-    assert damping(damped).item() < 0.7 * damping(free).item()
 
 
 def test_loss_that_is_not_finite_names_the_cause() -> None:

@@ -1,0 +1,81 @@
+"""What keeps weights from jumping between two integers in training: a loss, or gradients that are scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from cimq import ops
+from cimq.quantization.attention import QuantMatmul
+from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.quantizers import weight_range
+
+
+def damping(model: nn.Module) -> Tensor:
+    """Sum of squared distances of weights from their grid points, both inside the grid's range.
+
+    Nagel et al., 2022, "Overcoming oscillations in quantization-aware training", equation 6.
+    """
+    terms = []
+    for layer in _layers(model):
+        if layer.weight.requires_grad:
+            target, low, high = _grid(layer)
+            terms.append(((target - layer.weight.clamp(low, high)) ** 2).sum())
+    return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+@torch.no_grad()
+def scale_weight_gradients(model: nn.Module, strength: float) -> None:
+    """Multiplies the gradient g of every quantised weight w by 1 + strength * sign(g) * (w - its grid point) / scale.
+
+    A step towards the grid point becomes larger, one away from it smaller: a weight leaves its integer only where the
+    gradients agree on it, not where they are noise (element-wise gradient scaling: Lee et al., CVPR 2021, "Network
+    quantization with element-wise gradient scaling", equation 5). Call it between backward and the optimiser's step;
+    a gradient that is scaled by `GradScaler` or summed over processes may stay so.
+
+    Args:
+        model: A prepared and calibrated model. Weights that are computed from other parameters are left alone.
+        strength: 0 leaves the gradients as they are; 0.1 to 0.3 is usual. At most 2, above which signs would change.
+
+    Example:
+        >>> import torch, cimq
+        >>> q = cimq.prepare(torch.nn.Linear(2, 1), cimq.Policy.uniform(2, 8), example_inputs=torch.rand(4, 2))
+        >>> q(torch.ones(1, 2)).sum().backward()
+        >>> before = q.weight.grad.clone()
+        >>> cimq.training.scale_weight_gradients(q, 0.1)
+        >>> bool(((q.weight.grad / before - 1).abs() <= 0.05).all())
+        True
+    """
+    if not 0 <= strength <= 2:
+        raise ValueError(f"scale_weight_gradients: strength must lie in 0..2, got {strength}")
+    for layer in _layers(model):
+        gradient = layer.weight.grad if isinstance(layer.weight, nn.Parameter) else None
+        if gradient is None:
+            continue
+        target, low, high = _grid(layer)
+        distance = (layer.weight.clamp(low, high) - target) / high
+        steps = weight_range(layer.weight_bits)[1]  # from zero to the edge of the range
+        gradient.mul_(1 + strength * steps * gradient.sign() * distance)
+
+
+def _layers(model: nn.Module) -> Iterator[QuantLayer]:
+    """Quantised layers with a weight, once per weight."""
+    seen: set[int] = set()
+    for module in model.modules():
+        if isinstance(module, QuantLayer) and not isinstance(module, QuantMatmul) and not module.left_fp32:
+            weight = module.weight
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                yield module
+
+
+@torch.no_grad()
+def _grid(layer: QuantLayer) -> tuple[Tensor, Tensor, Tensor]:
+    """The grid point of every weight, and the ends of the grid."""
+    low, high = weight_range(layer.weight_bits)
+    scale = layer.weight_scale
+    target = ops.fake_quantize(layer.weight.float(), scale, low, high, axis=0, binary=layer.weight_bits == 1)
+    column = scale.reshape((-1,) + (1,) * (layer.weight.dim() - 1))
+    return target, low * column, high * column
