@@ -137,7 +137,7 @@ def finetune(
             model see the same), 0 to 1. Batches must then be `(x, target)`.
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
         gradient_scaling: How much harder it is for a weight to leave its integer than to go back to it, see
-            `cimq.training.scale_weight_gradients`; 0.1 or so helps at 2 bits, at most 2.
+            `cimq.training.scale_weight_gradients`; 0.1 or so for few epochs at 2 bits, at most 2.
         loss_fn: `loss_fn(output, target)`; default: cross-entropy.
         metric_fn: For `val_loader`; default: top-1 accuracy.
         forward_fn: `forward_fn(model, batch)` gives the output; see `calibrate`.
