@@ -95,14 +95,15 @@ def normalise(images: Tensor) -> Tensor:
 
 
 class BatchLoader:
-    """Batches of an ImageTensors data set, shuffled and augmented (4-pixel random crop, horizontal flip) on request.
+    """Batches of an ImageTensors data set, shuffled and augmented (random crop, horizontal flip) on request.
 
     Works a batch at a time, which is what makes two cores enough. Like torch's DataLoader it draws a seed from torch's
-    random state at the start of every pass, so seeding torch makes a pass repeatable.
+    random state at the start of every pass, so seeding torch makes a pass repeatable. Crops move an image by at most
+    `crop_pixels` to each side.
     """
 
-    def __init__(self, dataset: ImageTensors, batch_size: int, *, train: bool = False) -> None:
-        self.dataset, self.batch_size, self.train = dataset, batch_size, train
+    def __init__(self, dataset: ImageTensors, batch_size: int, *, train: bool = False, crop_pixels: int = 4) -> None:
+        self.dataset, self.batch_size, self.train, self.crop_pixels = dataset, batch_size, train, crop_pixels
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
@@ -117,7 +118,8 @@ class BatchLoader:
         generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_()))
         order = torch.randperm(count, generator=generator)
         for chosen in order.split(self.batch_size):
-            yield normalise(augment(self.dataset.images[chosen], generator)), self.dataset.labels[chosen]
+            images = augment(self.dataset.images[chosen], generator, self.crop_pixels)
+            yield normalise(images), self.dataset.labels[chosen]
 
 
 def augment(images: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:

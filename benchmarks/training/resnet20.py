@@ -60,6 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=2.0, help="of finetune: of the teacher's loss")
     parser.add_argument("--gradient-scaling", type=float, default=0.0, help="of finetune")
     parser.add_argument("--mixing", type=float, default=0.0, help="of finetune: share of batches with mixed images")
+    parser.add_argument("--crop-pixels", type=int, default=4, help="by which random crops move images at most")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
     parser.add_argument("--measure-on", metavar="MACHINE", help="preset or file: measures what was trained on it too")
@@ -89,7 +90,7 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
     machine, seed = match["machine"] or "paper", int(match["seed"] or 0)
     label = match["bits"] + (f"@{Path(machine).stem}" if machine != "paper" else "")
     folder = args.out / f"{label}-seed{seed}-{args.epochs}epochs"
-    loader = BatchLoader(train, args.batch_size, train=True)
+    loader = BatchLoader(train, args.batch_size, train=True, crop_pixels=args.crop_pixels)
     torch.manual_seed(seed)
     teacher = load_model(args)
     network: Any = copy.deepcopy(teacher)
@@ -113,6 +114,7 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
             "temperature": args.temperature,
             "gradient_scaling": args.gradient_scaling,
             "mixing": args.mixing,
+            "crop_pixels": args.crop_pixels,
             "loss": [round(epoch.loss, 4) for epoch in history],
             "top1": measure(network, test, args.chips)[0],
             "minutes": round((time.perf_counter() - start) / 60, 1),

@@ -78,6 +78,19 @@ def test_augmentation_crops_and_flips_each_image() -> None:
     assert found == 64
 
 
+def test_loader_without_crops_only_flips() -> None:
+    images = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    dataset = folder_module.ImageTensors(images, torch.arange(16))
+    torch.manual_seed(0)
+    (batch, chosen), *_ = folder_module.BatchLoader(dataset, 16, train=True, crop_pixels=0)
+    originals = folder_module.normalise(images[chosen])
+    straight = [torch.equal(a, b) for a, b in zip(batch, originals, strict=True)]
+    flipped = [torch.equal(a, b.flip(2)) for a, b in zip(batch, originals, strict=True)]
+    assert all(a or b for a, b in zip(straight, flipped, strict=True))
+    assert any(straight)
+    assert any(flipped)
+
+
 def test_loader_is_seeded_and_complete() -> None:
     dataset = folder_module.ImageTensors(
         torch.randint(0, 256, (10, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)),
