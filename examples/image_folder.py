@@ -122,7 +122,7 @@ class BatchLoader:
             yield normalise(images), self.dataset.labels[chosen]
 
 
-def augment(images: Tensor, generator: torch.Generator, pixels: int = 4) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator, pixels: int) -> Tensor:
     """Random crop after zero padding, and horizontal flip, each image its own; uint8 [N, C, H, W]."""
     count, channels, height, width = images.shape
     padded = F.pad(images, (pixels,) * 4)
