@@ -111,6 +111,7 @@ def main() -> None:
         result = {"processes": world, "losses": losses, "test_accuracy": accuracy}
         (options.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
         print(f"{accuracy:.2%} of the test images with {options.bits} bits, {world} process(es); {checkpoint}")
+    del distributed
     finish(world)
 
 

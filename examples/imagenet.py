@@ -199,6 +199,7 @@ def main(arguments_given: list[str] | None = None) -> None:
     accuracies = {name: top1(net, share, world, device) for name, net in {"fp32": model, "trained": network}.items()}
     if rank == 0:
         report(args, network, accuracies, history, torch.stack([val[index][0] for index in range(min(2, len(val)))]))
+    del distributed
     finish(world)
 
 

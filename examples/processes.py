@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -36,7 +37,12 @@ def calibrate_once(model: nn.Module, loader: Any, rank: int, world: int) -> None
 
 
 def finish(world: int) -> None:
-    """Leaves the processes of torchrun: nobody before another one that still needs it."""
+    """Leaves the processes of torchrun: nobody before another one that still needs it.
+
+    Callers `del` their DistributedDataParallel before. What outlives the group ends it in its own destructor, which
+    waits for gloo's threads with Python's lock held, while one of them may wait for that lock: a process that hangs.
+    """
     if world > 1:
+        gc.collect()  # wrappers in cycles
         dist.barrier()
         dist.destroy_process_group()

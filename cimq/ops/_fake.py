@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from cimq import _C
 from cimq.hardware import Hardware
@@ -194,6 +195,46 @@ def _crossbar_conv2d_backward(
     wanted: list[bool] = [True, True, True],  # noqa: B006
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _gradients(grad, x_q, w_q, adc_lsb, wanted)
+
+
+@_register("fake_quantized_conv2d")
+def _fake_quantized_conv2d(
+    x: Tensor,
+    scale: Tensor,
+    qmin: int,
+    qmax: int,
+    w: Tensor,
+    w_scale: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    grad_scale: float,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    y = x.new_empty(_conv_shape(x, w, stride, padding, dilation), dtype=x.dtype if dtype is None else dtype)
+    return y.to(memory_format=suggest_memory_format(x))
+
+
+@_register("fake_quantized_conv2d_backward")
+def _fake_quantized_conv2d_backward(
+    grad: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    qmin: int,
+    qmax: int,
+    w: Tensor,
+    w_scale: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+    grad_scale: float,
+    bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dx = torch.empty_like(x, memory_format=suggest_memory_format(x))
+    return dx, torch.empty_like(scale), w.new_empty(w.shape), w.new_empty([w.shape[0] if bias else 0])
 
 
 def _conversions(x_q: Tensor, hardware: str, weight_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

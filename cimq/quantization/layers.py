@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
+from cimq import ops
 from cimq.quantization.adc_ranges import AdcSample
 from cimq.quantization.exact import conv1d_args, conv2d_args, keep_apart
-from cimq.quantization.products import conv2d_product, linear_product
+from cimq.quantization.products import act_grad_scale, can_multiply_integers, conv2d_product, linear_product
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -66,6 +68,25 @@ class QuantConv2d(_QuantConv, nn.Conv2d):
         if left == right and top == bottom:
             return F.conv2d(x, weight, bias, call["stride"], (top, left), call["dilation"], call["groups"])
         return F.conv2d(F.pad(x, sides), weight, bias, call["stride"], 0, call["dilation"], call["groups"])
+
+    def _lossless_product(
+        self,
+        x: Tensor,
+        w_hat: Tensor,
+        w_scale: Tensor,
+        bias: Tensor | None,
+        call: dict[str, Any],
+        limits: tuple[int, int],
+    ) -> Tensor:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        if self.act_offsets is not None or not can_multiply_integers(x, w_hat, bias, call["padding"], limits, dtype):
+            return super()._lossless_product(x, w_hat, w_scale, bias, call, limits)
+        grad_scale = act_grad_scale(x, limits[1])
+        w_scale = w_scale.expand(w_hat.shape[0])
+        y: Tensor = ops.fake_quantized_conv2d(
+            x, self.act_scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype
+        )
+        return y
 
     def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
         return conv2d_product(x, weight, **call, **options)

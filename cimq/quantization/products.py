@@ -44,12 +44,43 @@ def quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
     return ops.quantize(x.float(), scale, low, high)
 
 
+def act_grad_scale(x: Tensor, high: int) -> float:
+    """Factor of the gradient of an input's scale: 1 / sqrt(values of one sample * high)."""
+    return float((max(1, x.numel() // max(1, x.shape[0])) * max(1, high)) ** -0.5)
+
+
 def fake_quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-    """The input on its grid, with LSQ gradients: the scale's factor is 1 / sqrt(values of one sample * high)."""
-    grad_scale = (max(1, x.numel() // max(1, x.shape[0])) * max(1, high)) ** -0.5
+    """The input on its grid, with LSQ gradients."""
+    grad_scale = act_grad_scale(x, high)
     if high == 0:
         return -ops.fake_quantize(-x, scale, 0, 1, grad_scale=grad_scale)
     return ops.fake_quantize(x, scale, low, high, grad_scale=grad_scale)
+
+
+def can_multiply_integers(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: tuple[int, int, int, int],
+    limits: tuple[int, int],
+    dtype: torch.dtype,
+) -> bool:
+    """Whether `ops.fake_quantized_conv2d` takes this product of training; otherwise it is one of floats."""
+    left, right, top, bottom = padding
+    operands = (weight,) if bias is None else (weight, bias)
+    return (
+        x.device.type == "cpu"
+        and ops.has_integer_convolutions()
+        and x.dim() == 4
+        and x.numel() > 0
+        and (left, top) == (right, bottom)
+        and limits[1] > 0
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and dtype in (torch.float32, torch.bfloat16)
+        and all(operand.dtype == torch.float32 for operand in operands)
+        and (x.dtype == torch.float32 or torch.is_autocast_enabled("cpu"))
+        and weight[0].numel() * (383 if limits[0] < 0 else 255) * 127 < 2**31
+    )
 
 
 def _largest_sum(weight: Tensor, weight_bits: int, act_bits: int, act_signed: bool) -> int:

@@ -135,10 +135,6 @@ class QuantLayer(LayerScales):
     ) -> Tensor:
         per_tensor = self.weight_scales.shape[1] == 1
         w_scale, x_scale = self._weight_scale(), self.act_scale
-        if self.act_offsets is None:
-            x_hat = fake_quantize_act(x, x_scale, *limits)
-        else:
-            x_hat = fake_quantize_offset(x, x_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
         low, high = weight_range(self.weight_bits)
         w_hat = ops.fake_quantize(
             weight,
@@ -149,8 +145,9 @@ class QuantLayer(LayerScales):
             binary=self.weight_bits == 1,
         )
         if self._machine().lossless:
-            y = self._float_product(x_hat, w_hat, bias, call)
+            y = self._lossless_product(x, w_hat, w_scale.detach(), bias, call, limits)
         else:
+            x_hat = self._input_on_grid(x, limits)
             x_scale, w_scale = x_scale.detach(), w_scale.detach()
             column = w_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
             with torch.autocast(x.device.type, enabled=False):
@@ -165,6 +162,23 @@ class QuantLayer(LayerScales):
             scale, shift = exact.norm_affine(norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)  # type: ignore[arg-type]
             y = exact.affine(y, scale, shift)
         return y
+
+    def _input_on_grid(self, x: Tensor, limits: tuple[int, int]) -> Tensor:
+        if self.act_offsets is None:
+            return fake_quantize_act(x, self.act_scale, *limits)
+        return fake_quantize_offset(x, self.act_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
+
+    def _lossless_product(
+        self,
+        x: Tensor,
+        w_hat: Tensor,
+        w_scale: Tensor,
+        bias: Tensor | None,
+        call: dict[str, Any],
+        limits: tuple[int, int],
+    ) -> Tensor:
+        """The product of training where the crossbars add nothing to it; w_hat = w_scale times integers."""
+        return self._float_product(self._input_on_grid(x, limits), w_hat, bias, call)
 
     def _integer_product(
         self,

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "ops/checks.h"
-#include "ops/quantizer_args.h"
+#include "ops/quantizer_gradients.h"
 
 namespace cimq::ops {
 namespace {
@@ -65,7 +65,7 @@ at::Tensor fake_quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::
                              Axis axis, std::optional<double> /*grad_scale*/, bool binary) {
   const ScaledRows rows = check_quantizer(kForward, x, scale, qmin, qmax, axis, binary);
   const at::ScalarType type = stored_type(x.scalar_type());
-  const at::Tensor source = operand(x, type, !axis.has_value());
+  const at::Tensor source = operand(x, type, rows.per_tensor);
   const at::Tensor scales = scale.contiguous();
   at::Tensor y = at::empty_like(source);
   const auto range = quant_range(qmin, qmax, binary);
@@ -75,26 +75,28 @@ at::Tensor fake_quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::
 
 template <typename T>
 void backward_blocks(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, const ScaledRows& rows,
-                     const kernels::QuantRange& range, double grad_scale, at::Tensor& dx, at::Tensor& dscale) {
+                     const kernels::QuantRange& range, double grad_scale, QuantizerGradients& result) {
   using Scale = kernels::Computed<T>;
   const auto* upstream = static_cast<const T*>(grad.const_data_ptr());
   const auto* source = static_cast<const T*>(x.const_data_ptr());
   const auto* scales = scale.const_data_ptr<Scale>();
-  auto* target = static_cast<T*>(dx.mutable_data_ptr());
+  auto* target = static_cast<T*>(result.x.mutable_data_ptr());
+  auto* levels = result.levels.defined() ? static_cast<T*>(result.levels.mutable_data_ptr()) : nullptr;
   // One sum per block, added up in block order afterwards: the result does not depend on the number of threads.
   std::vector<double> partial(static_cast<std::size_t>(rows.blocks()), 0.0);
   rows.for_each_block([&](std::int64_t block, std::int64_t channel, std::int64_t begin, std::int64_t count) {
-    partial[static_cast<std::size_t>(block)] = kernels::fake_quantize_backward(upstream + begin, source + begin, count,
-                                                                               scales[channel], range, target + begin);
+    partial[static_cast<std::size_t>(block)] =
+        kernels::fake_quantize_backward(upstream + begin, source + begin, count, scales[channel], range, target + begin,
+                                        levels == nullptr ? nullptr : levels + begin);
   });
   std::vector<double> sums(static_cast<std::size_t>(rows.channels), 0.0);
   for (std::int64_t block = 0; block < rows.blocks(); ++block) {
     sums[static_cast<std::size_t>(block / rows.blocks_per_row % rows.channels)] +=
         partial[static_cast<std::size_t>(block)];
   }
-  auto* result = dscale.mutable_data_ptr<Scale>();
+  auto* dscale = result.scale.mutable_data_ptr<Scale>();
   for (std::int64_t c = 0; c < rows.channels; ++c) {
-    result[c] = static_cast<Scale>(sums[static_cast<std::size_t>(c)] * grad_scale);
+    dscale[c] = static_cast<Scale>(sums[static_cast<std::size_t>(c)] * grad_scale);
   }
 }
 
@@ -105,22 +107,12 @@ std::tuple<at::Tensor, at::Tensor> fake_quantize_backward_cpu(const at::Tensor& 
   const ScaledRows rows = check_quantizer(kBackward, x, scale, qmin, qmax, axis, binary);
   TORCH_CHECK_VALUE(grad.sizes() == x.sizes(), kBackward, ": grad must have x's shape ", x.sizes(), ", got ",
                     grad.sizes());
-  // Autograd gives grad in x's type. Any other is read as what the sums are computed in, so that it loses no bit.
-  at::ScalarType type = stored_type(x.scalar_type());
-  if (type != at::kDouble && grad.scalar_type() != type) type = at::kFloat;
-  const at::Tensor source = operand(x, type, !axis.has_value());
-  at::Tensor dx = at::empty_like(source);
-  at::Tensor upstream = grad.to(type);
-  if (upstream.strides() != source.strides()) upstream = at::empty_like(source).copy_(upstream);
-  const at::Tensor scales = scale.contiguous();
-  at::Tensor dscale = at::empty(scale.sizes(), scale.options());
   const std::int64_t per_scale = x.numel() / std::max<std::int64_t>(1, rows.channels);
   const double factor =
       grad_scale.value_or(1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, per_scale) * qmax)));
-  const auto range = quant_range(qmin, qmax, binary);
-  with_stored_type(
-      type, [&]<typename T>(T) { backward_blocks<T>(upstream, source, scales, rows, range, factor, dx, dscale); });
-  return {dx.to(x.scalar_type()), dscale};
+  const QuantizerGradients result =
+      quantizer_gradients(grad, x, scale, rows, quant_range(qmin, qmax, binary), factor, GradientUse::kRead);
+  return {result.x, result.scale};
 }
 
 at::Tensor call_forward(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax, Axis axis,
@@ -138,6 +130,30 @@ std::tuple<at::Tensor, at::Tensor> call_backward(const at::Tensor& grad, const a
                               .typed<decltype(fake_quantize_backward_cpu)>();
   return kOp.call(grad, x, scale, qmin, qmax, axis, grad_scale, binary);
 }
+
+}  // namespace
+
+QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale,
+                                       const ScaledRows& rows, const kernels::QuantRange& range, double factor,
+                                       GradientUse use) {
+  // Autograd gives grad in x's type. Any other is read as what the sums are computed in, so that it loses no bit.
+  at::ScalarType type = stored_type(x.scalar_type());
+  if (type != at::kDouble && grad.scalar_type() != type) type = at::kFloat;
+  const at::Tensor source = operand(x, type, rows.per_tensor);
+  at::Tensor upstream = grad.to(type);
+  if (upstream.strides() != source.strides()) upstream = at::empty_like(source).copy_(upstream);
+  QuantizerGradients result;
+  result.x = use == GradientUse::kRead ? at::empty_like(source) : upstream;
+  result.scale = at::empty(scale.sizes(), scale.options());
+  if (use == GradientUse::kOverwriteGivingLevels) result.levels = at::empty_like(source);
+  const at::Tensor scales = scale.contiguous();
+  with_stored_type(type,
+                   [&]<typename T>(T) { backward_blocks<T>(upstream, source, scales, rows, range, factor, result); });
+  result.x = result.x.to(x.scalar_type());
+  return result;
+}
+
+namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::Variable;

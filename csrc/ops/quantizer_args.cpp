@@ -34,6 +34,7 @@ ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor
   TORCH_CHECK_VALUE(!binary || (qmin == -1 && qmax == 1), op, ": binary needs qmin=-1 and qmax=1, got qmin=", qmin,
                     " qmax=", qmax);
   ScaledRows rows;
+  rows.per_tensor = !axis.has_value();
   if (axis.has_value()) {
     const std::int64_t dims = x.dim();
     TORCH_CHECK_VALUE(*axis >= -dims && *axis < dims, op, ": axis must be in [", -dims, ", ", dims - 1, "] for x ",

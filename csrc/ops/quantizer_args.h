@@ -17,6 +17,7 @@ struct ScaledRows {
   std::int64_t rows = 1;
   std::int64_t channels = 1;
   std::int64_t inner = 0;
+  bool per_tensor = true;           ///< no axis was given: any dense layout will do
   std::int64_t blocks_per_row = 1;  ///< a row is worked on in blocks, so that one long row feeds every thread
 
   static constexpr std::int64_t kBlock = 1 << 14;

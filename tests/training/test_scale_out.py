@@ -41,6 +41,9 @@ history = cimq.finetune(
 inner = model.module if world > 1 else model
 curves = [epoch.loss for epoch in history], [epoch.metric for epoch in history]
 torch.save((*curves, inner.state_dict()), f"{folder}/{world}-{rank}.pt")
+if world > 1:  # as examples/processes.py tells
+    del model
+    torch.distributed.destroy_process_group()
 """
 
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/cpu/fake_quantize_avx512.h"
 #include "kernels/cpu/float16_blocks.h"
 #include "kernels/fake_quantize_formula.h"
 
@@ -12,7 +13,6 @@ namespace cimq::kernels {
 namespace {
 
 // Compilers make branches of the clamp and its mask, so the vectors are written out: 16 bytes, which every CPU has.
-// These loops are bound by memory; wider vectors gain nothing once the data leaves the caches.
 template <typename T>
 struct VectorOf {
   typedef T Type __attribute__((vector_size(16)));  // NOLINT(modernize-use-using): the attribute needs a typedef
@@ -46,6 +46,9 @@ void forward(const T* x, std::int64_t count, T scale, T lo, T hi, T* y) {
   const auto los = splat(lo);
   const auto his = splat(hi);
   std::int64_t i = 0;
+  if constexpr (!kBinary && std::is_same_v<T, float>) {
+    if (cpu::has_fake_quantize_avx512()) i = cpu::fake_quantize_avx512(x, count, scale, lo, hi, y);
+  }
   for (; i + kLanes <= count; i += kLanes) {
     store<T>(y + i, quantized<kBinary, T>(load(x + i), scales, los, his) * scales);
   }
@@ -56,8 +59,9 @@ void forward(const T* x, std::int64_t count, T scale, T lo, T hi, T* y) {
 constexpr std::int64_t kBlock = 2048;
 
 /// Adds the products of at most kBlock gradients to `total`.
-template <bool kBinary, typename T>
-void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, double& total) {
+template <bool kBinary, bool kLevels, typename T>
+void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, [[maybe_unused]] T* levels,
+              double& total) {
   constexpr std::int64_t kLanes = VectorOf<T>::kLanes;
   constexpr int kSums = 4;  // independent chains of additions
   const auto scales = splat(scale);
@@ -65,12 +69,18 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
   const auto his = splat(hi);
   Vector<T> sums[kSums] = {};
   std::int64_t i = 0;
+  if constexpr (!kBinary && std::is_same_v<T, float>) {
+    if (cpu::has_fake_quantize_avx512()) {
+      i = cpu::fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, levels, total);
+    }
+  }
   for (; i + kSums * kLanes <= count; i += kSums * kLanes) {
     for (int j = 0; j < kSums; ++j) {
       const std::int64_t at = i + j * kLanes;
       const auto d = fake_quantize_gradient<kBinary, T>(load(x + at), scales, los, his);
       const auto g = load(grad + at);
       store<T>(dx + at, g * d.x);
+      if constexpr (kLevels) store<T>(levels + at, d.level);
       sums[j] += g * d.scale;
     }
   }
@@ -81,6 +91,7 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
     const auto d = fake_quantize_gradient<kBinary, T>(x[i], scale, lo, hi);
     const T g = grad[i];
     dx[i] = g * d.x;
+    if constexpr (kLevels) levels[i] = d.level;
     total += static_cast<double>(g * d.scale);
   }
 }
@@ -140,27 +151,31 @@ void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const Quan
 
 template <typename T>
 double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range,
-                              T* dx) {
+                              T* dx, T* levels) {
   using C = Computed<T>;
   const auto lo = static_cast<C>(range.lo);
   const auto hi = static_cast<C>(range.hi);
   double total = 0.0;
-  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target) {
-    range.binary ? backward<true>(upstream, source, values, scale, lo, hi, target, total)
-                 : backward<false>(upstream, source, values, scale, lo, hi, target, total);
+  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target, C* integers) {
+    const auto with = [&]<bool kBinary>() {
+      integers == nullptr ? backward<kBinary, false>(upstream, source, values, scale, lo, hi, target, integers, total)
+                          : backward<kBinary, true>(upstream, source, values, scale, lo, hi, target, integers, total);
+    };
+    range.binary ? with.template operator()<true>() : with.template operator()<false>();
   };
   for (std::int64_t begin = 0; begin < count; begin += kBlock) {
     const std::int64_t some = std::min(kBlock, count - begin);
     if constexpr (std::is_same_v<T, C>) {
-      run(grad + begin, x + begin, some, dx + begin);
+      run(grad + begin, x + begin, some, dx + begin, levels == nullptr ? nullptr : levels + begin);
     } else {
       const auto& blocks = cpu::available_float16_blocks<T>().front();
       C gradients[kBlock];
       C values[kBlock];
       blocks.widen(grad + begin, some, gradients);
       blocks.widen(x + begin, some, values);
-      run(gradients, values, some, gradients);
+      run(gradients, values, some, gradients, levels == nullptr ? nullptr : values);
       blocks.narrow(gradients, some, dx + begin);
+      if (levels != nullptr) blocks.narrow(values, some, levels + begin);
     }
   }
   return total;
@@ -178,13 +193,13 @@ template void fake_quantize<double>(const double*, std::int64_t, double, const Q
 template void fake_quantize<BFloat16>(const BFloat16*, std::int64_t, float, const QuantRange&, BFloat16*);
 template void fake_quantize<Float16>(const Float16*, std::int64_t, float, const QuantRange&, Float16*);
 template double fake_quantize_backward<float>(const float*, const float*, std::int64_t, float, const QuantRange&,
-                                              float*);
+                                              float*, float*);
 template double fake_quantize_backward<double>(const double*, const double*, std::int64_t, double, const QuantRange&,
-                                               double*);
+                                               double*, double*);
 template double fake_quantize_backward<BFloat16>(const BFloat16*, const BFloat16*, std::int64_t, float,
-                                                 const QuantRange&, BFloat16*);
+                                                 const QuantRange&, BFloat16*, BFloat16*);
 template double fake_quantize_backward<Float16>(const Float16*, const Float16*, std::int64_t, float, const QuantRange&,
-                                                Float16*);
+                                                Float16*, Float16*);
 template bool quantize<std::int8_t>(const float*, std::int64_t, float, const QuantRange&, std::int8_t*);
 template bool quantize<std::uint8_t>(const float*, std::int64_t, float, const QuantRange&, std::uint8_t*);
 

@@ -1,0 +1,27 @@
+// The gradients of LSQ fake quantisation, for fake_quantize and for products that quantise their input on the way.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "ops/quantizer_args.h"
+
+namespace cimq::ops {
+
+struct QuantizerGradients {
+  at::Tensor x;
+  at::Tensor scale;
+  at::Tensor levels;  ///< with kOverwriteGivingLevels: the integers x_hat / scale, in x's layout
+};
+
+enum class GradientUse {
+  kRead,
+  kOverwrite,  ///< `grad` belongs to nobody else: its memory becomes the result's
+  kOverwriteGivingLevels,
+};
+
+/// Gradients of x and scale, given that of x_hat; `factor` multiplies that of the scale.
+QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale,
+                                       const ScaledRows& rows, const kernels::QuantRange& range, double factor,
+                                       GradientUse use);
+
+}  // namespace cimq::ops
