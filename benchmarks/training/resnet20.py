@@ -40,6 +40,12 @@ from models.resnet_cifar import BasicBlock, ResNetCifar
 
 import cimq
 
+# Options of `finetune`, by its names; and those that change a result besides.
+_OF_FINETUNE = (
+    "epochs", "lr", "weight_decay", "feature_weight", "feature_epochs", "distill_weight", "temperature",
+    "gradient_scaling", "mixing", "bn_batches",
+)  # fmt: skip
+_OPTIONS = (*_OF_FINETUNE, "dampening", "crop_pixels", "batch_size", "amp", "images")
 _RUN = re.compile(r"(?P<bits>fp32|W(?P<w>[1-8])A(?P<a>[1-8]))(?:@(?P<machine>[^:]+))?(?::(?P<seed>\d+))?")
 
 
@@ -61,6 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--gradient-scaling", type=float, default=0.0, help="of finetune")
     parser.add_argument("--mixing", type=float, default=0.0, help="of finetune: share of batches with mixed images")
     parser.add_argument("--crop-pixels", type=int, default=4, help="by which random crops move images at most")
+    parser.add_argument("--bn-batches", type=int, default=50, help="of finetune: batches for the statistics at the end")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--amp", choices=["none", "bf16", "fp16"], default="bf16")
     parser.add_argument("--measure-on", metavar="MACHINE", help="preset or file: measures what was trained on it too")
@@ -98,23 +105,15 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
     result_file = folder / "result.json"
     if not (result_file.exists() and (args.measure_on is None or not quantised)):
         network = prepared(teacher, int(match["w"]), int(match["a"]), loader, machine) if quantised else network
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    claim(folder, options)
     if not result_file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         history = fit(network, loader, teacher, args, folder, seed, int(match["w"] or 8))
         result = {
             "run": label,
             "seed": seed,
-            "epochs": args.epochs,
-            "lr": args.lr,
-            "weight_decay": args.weight_decay,
-            "feature_weight": args.feature_weight,
-            "feature_epochs": args.feature_epochs,
-            "distill_weight": args.distill_weight,
-            "temperature": args.temperature,
-            "gradient_scaling": args.gradient_scaling,
-            "mixing": args.mixing,
-            "crop_pixels": args.crop_pixels,
+            **options,
             "loss": [round(epoch.loss, 4) for epoch in history],
             "top1": measure(network, test, args.chips)[0],
             "minutes": round((time.perf_counter() - start) / 60, 1),
@@ -128,6 +127,22 @@ def train_one(name: str, args: argparse.Namespace, train: ImageTensors, test: Im
     return row
 
 
+def claim(folder: Path, options: dict[str, Any]) -> None:
+    """Makes the folder of a run, or sees that what it holds was made with the same options."""
+    file = folder / "options.json"
+    if not file.exists():
+        if any(folder.glob("*")):
+            raise SystemExit(
+                f"{folder} holds a run without {file.name}, so that its options are not known: choose --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(options, indent=1) + "\n")
+    before = json.loads(file.read_text())
+    other = [f"--{name.replace('_', '-')} {before.get(name)}" for name in options if before.get(name) != options[name]]
+    if other:
+        raise SystemExit(f"{folder} holds a run with {', '.join(other)}: choose another --out, or remove it")
+
+
 def fit(
     network: Any, loader: BatchLoader, teacher: Any, args: argparse.Namespace, folder: Path, seed: int, bits: int
 ) -> list[Any]:
@@ -137,19 +152,11 @@ def fit(
         return cimq.finetune(
             network,
             loader,
-            epochs=args.epochs,
-            lr=args.lr,
-            weight_decay=args.weight_decay,
+            **{name: getattr(args, name) for name in _OF_FINETUNE},
             teacher=teacher,
             amp=None if args.amp == "none" else args.amp,
             dampening=dampening,
             distill_features=blocks(teacher) if args.feature_weight else (),
-            feature_weight=args.feature_weight,
-            feature_epochs=args.feature_epochs,
-            distill_weight=args.distill_weight,
-            temperature=args.temperature,
-            gradient_scaling=args.gradient_scaling,
-            mixing=args.mixing,
             checkpoint=folder / "last.pt",
             resume=True,
             seed=seed,

@@ -10,9 +10,9 @@ from cimq.ops import _fake as _fake  # registers the fake kernels
 from cimq.ops.calibrate import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm
 from cimq.ops.diagnostics import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
-from cimq.ops.fake_quantized_conv2d import fake_quantized_conv2d, has_integer_convolutions
 from cimq.ops.layers import activation, avg_pool2d, conv2d_f32, linear_f32
 from cimq.ops.quantize import fake_quantize, quantize
+from cimq.ops.training import fake_quantized_conv2d, has_integer_convolutions
 
 __all__ = [
     "AdcDiagnostics",

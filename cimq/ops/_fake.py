@@ -213,8 +213,9 @@ def _fake_quantized_conv2d(
     grad_scale: float,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    y = x.new_empty(_conv_shape(x, w, stride, padding, dilation), dtype=x.dtype if dtype is None else dtype)
-    return y.to(memory_format=suggest_memory_format(x))
+    shape = _conv_shape(x, w, stride, padding, dilation)
+    layout = suggest_memory_format(x)
+    return torch.empty(shape, dtype=x.dtype if dtype is None else dtype, device=x.device, memory_format=layout)
 
 
 @_register("fake_quantized_conv2d_backward")
@@ -233,7 +234,7 @@ def _fake_quantized_conv2d_backward(
     grad_scale: float,
     bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dx = torch.empty_like(x, memory_format=suggest_memory_format(x))
+    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
     return dx, torch.empty_like(scale), w.new_empty(w.shape), w.new_empty([w.shape[0] if bias else 0])
 
 

@@ -72,6 +72,7 @@ class QuantConv2d(_QuantConv, nn.Conv2d):
     def _lossless_product(
         self,
         x: Tensor,
+        x_scale: Tensor,
         w_hat: Tensor,
         w_scale: Tensor,
         bias: Tensor | None,
@@ -80,11 +81,11 @@ class QuantConv2d(_QuantConv, nn.Conv2d):
     ) -> Tensor:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         if self.act_offsets is not None or not can_multiply_integers(x, w_hat, bias, call["padding"], limits, dtype):
-            return super()._lossless_product(x, w_hat, w_scale, bias, call, limits)
+            return super()._lossless_product(x, x_scale, w_hat, w_scale, bias, call, limits)
         grad_scale = act_grad_scale(x, limits[1])
         w_scale = w_scale.expand(w_hat.shape[0])
         y: Tensor = ops.fake_quantized_conv2d(
-            x, self.act_scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype
+            x, x_scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype
         )
         return y
 

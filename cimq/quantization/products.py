@@ -74,6 +74,7 @@ def can_multiply_integers(
         and x.dim() == 4
         and x.numel() > 0
         and (left, top) == (right, bottom)
+        and weight.shape[1] > 1
         and limits[1] > 0
         and x.dtype in (torch.float32, torch.bfloat16)
         and dtype in (torch.float32, torch.bfloat16)

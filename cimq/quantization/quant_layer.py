@@ -145,9 +145,9 @@ class QuantLayer(LayerScales):
             binary=self.weight_bits == 1,
         )
         if self._machine().lossless:
-            y = self._lossless_product(x, w_hat, w_scale.detach(), bias, call, limits)
+            y = self._lossless_product(x, x_scale, w_hat, w_scale.detach(), bias, call, limits)
         else:
-            x_hat = self._input_on_grid(x, limits)
+            x_hat = self._input_on_grid(x, x_scale, limits)
             x_scale, w_scale = x_scale.detach(), w_scale.detach()
             column = w_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
             with torch.autocast(x.device.type, enabled=False):
@@ -163,14 +163,15 @@ class QuantLayer(LayerScales):
             y = exact.affine(y, scale, shift)
         return y
 
-    def _input_on_grid(self, x: Tensor, limits: tuple[int, int]) -> Tensor:
+    def _input_on_grid(self, x: Tensor, x_scale: Tensor, limits: tuple[int, int]) -> Tensor:
         if self.act_offsets is None:
-            return fake_quantize_act(x, self.act_scale, *limits)
-        return fake_quantize_offset(x, self.act_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
+            return fake_quantize_act(x, x_scale, *limits)
+        return fake_quantize_offset(x, x_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
 
     def _lossless_product(
         self,
         x: Tensor,
+        x_scale: Tensor,
         w_hat: Tensor,
         w_scale: Tensor,
         bias: Tensor | None,
@@ -178,7 +179,7 @@ class QuantLayer(LayerScales):
         limits: tuple[int, int],
     ) -> Tensor:
         """The product of training where the crossbars add nothing to it; w_hat = w_scale times integers."""
-        return self._float_product(self._input_on_grid(x, limits), w_hat, bias, call)
+        return self._float_product(self._input_on_grid(x, x_scale, limits), w_hat, bias, call)
 
     def _integer_product(
         self,

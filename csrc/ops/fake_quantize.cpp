@@ -81,13 +81,11 @@ void backward_blocks(const at::Tensor& grad, const at::Tensor& x, const at::Tens
   const auto* source = static_cast<const T*>(x.const_data_ptr());
   const auto* scales = scale.const_data_ptr<Scale>();
   auto* target = static_cast<T*>(result.x.mutable_data_ptr());
-  auto* levels = result.levels.defined() ? static_cast<T*>(result.levels.mutable_data_ptr()) : nullptr;
   // One sum per block, added up in block order afterwards: the result does not depend on the number of threads.
   std::vector<double> partial(static_cast<std::size_t>(rows.blocks()), 0.0);
   rows.for_each_block([&](std::int64_t block, std::int64_t channel, std::int64_t begin, std::int64_t count) {
-    partial[static_cast<std::size_t>(block)] =
-        kernels::fake_quantize_backward(upstream + begin, source + begin, count, scales[channel], range, target + begin,
-                                        levels == nullptr ? nullptr : levels + begin);
+    partial[static_cast<std::size_t>(block)] = kernels::fake_quantize_backward(upstream + begin, source + begin, count,
+                                                                               scales[channel], range, target + begin);
   });
   std::vector<double> sums(static_cast<std::size_t>(rows.channels), 0.0);
   for (std::int64_t block = 0; block < rows.blocks(); ++block) {
@@ -145,7 +143,6 @@ QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor&
   QuantizerGradients result;
   result.x = use == GradientUse::kRead ? at::empty_like(source) : upstream;
   result.scale = at::empty(scale.sizes(), scale.options());
-  if (use == GradientUse::kOverwriteGivingLevels) result.levels = at::empty_like(source);
   const at::Tensor scales = scale.contiguous();
   with_stored_type(type,
                    [&]<typename T>(T) { backward_blocks<T>(upstream, source, scales, rows, range, factor, result); });

@@ -1,6 +1,6 @@
 // cimq::fake_quantized_conv2d, its backward and their autograd: conv2d(fake_quantize(x), w) for training, whose forward
 // multiplies the integers. oneDNN's convolutions of bytes take a quarter to a half of the time of those of float32, and
-// their sums are exact. Nothing but x is kept for the backward pass, which finds the integers again as it divides.
+// their sums are exact. Nothing but x is kept for the backward pass, which finds the integers again.
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/convolution.h>
@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "common/rounding.h"
-#include "kernels/activation_codes.h"
+#include "kernels/image_order.h"
 #include "ops/checks.h"
 #include "ops/conv_args.h"
 #include "ops/quantizer_gradients.h"
@@ -38,9 +38,14 @@ using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 /// What is added to the integers of x, so that those with a sign become bytes without one.
 std::int64_t shift_of(std::int64_t qmin) { return qmin < 0 ? 128 : 0; }
 
-ScaledRows check_operands(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
-                          std::int64_t qmax, const at::Tensor& w, const at::Tensor& w_scale,
-                          const ConvRequest& request) {
+struct Checked {
+  ScaledRows rows;
+  std::int64_t out_h;
+  std::int64_t out_w;
+};
+
+Checked check_operands(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
+                       std::int64_t qmax, const at::Tensor& w, const at::Tensor& w_scale, const ConvRequest& request) {
   TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, op,
                    ": x must be float32 or bfloat16, got ", describe(x));
   const ScaledRows rows = check_quantizer(op, x, scale, qmin, qmax, std::nullopt, false);
@@ -55,12 +60,14 @@ ScaledRows check_operands(const char* op, const at::Tensor& x, const at::Tensor&
   const kernels::Conv2dGeometry g = parse_geometry(op, x, w, request);
   TORCH_CHECK_VALUE(g.pad_left == g.pad_right && g.pad_top == g.pad_bottom, op,
                     ": needs the same padding left and right, and at the top and at the bottom, got ", request.padding);
+  // oneDNN (as of PyTorch 2.13) adds up wrong numbers for some shapes with one channel.
+  TORCH_CHECK_VALUE(w.size(1) > 1, op, ": needs at least two input channels per group, got w ", w.sizes());
   TORCH_CHECK_VALUE(w_scale.dim() == 1 && w_scale.size(0) == w.size(0), op, ": w_scale must have shape [", w.size(0),
                     "], got ", w_scale.sizes());
   const std::int64_t largest = w[0].numel() * (kMaxCode + shift) * kMaxWeight;
   TORCH_CHECK_VALUE(largest <= std::numeric_limits<std::int32_t>::max(), op, ": sums of ", w[0].numel(),
                     " products do not fit 32 bits, got w ", w.sizes());
-  return rows;
+  return {rows, g.out_h(x.size(2)), g.out_w(x.size(3))};
 }
 
 /// The integers of x plus the shift, [N, C, H, W] in channels-last order. `finite` becomes false for NaN or infinity.
@@ -72,7 +79,7 @@ at::Tensor codes_of_type(const at::Tensor& x, float scale, const kernels::QuantR
   auto* target = codes.mutable_data_ptr<std::uint8_t>();
   if (x.strides() == codes.strides()) {
     rows.for_each_block([&](std::int64_t, std::int64_t, std::int64_t begin, std::int64_t count) {
-      if (!kernels::activation_codes(source + begin, count, scale, range, shift, target + begin)) finite = false;
+      if (!kernels::quantize(source + begin, count, scale, range, target + begin, shift)) finite = false;
     });
     return codes;
   }
@@ -86,8 +93,7 @@ at::Tensor codes_of_type(const at::Tensor& x, float scale, const kernels::QuantR
       const std::int64_t image = i / parts * channels * pixels;
       const std::int64_t begin = i % parts * kPixels;
       const kernels::PixelRun run{channels, pixels, begin, std::min(pixels, begin + kPixels)};
-      const bool all =
-          kernels::activation_codes_channels_last(source + image, run, scale, range, shift, target + image);
+      const bool all = kernels::quantize_channels_last(source + image, run, scale, range, shift, target + image);
       if (!all) finite = false;
     }
   });
@@ -138,13 +144,31 @@ at::Tensor reordered(const at::Tensor& values, at::MemoryFormat format) {
   return result;
 }
 
-/// Images in channels-last order, or in the order [N][C][H][W].
+/// Images in channels-last order, or in the order [N][C][H][W], with the strides that at::empty gives these.
 at::Tensor in_order(const at::Tensor& images, at::MemoryFormat format) {
-  if (images.is_contiguous(format)) return images;
+  if (images.is_contiguous(format)) {
+    const std::int64_t channels = images.size(1);
+    const std::int64_t width = images.size(3);
+    const std::int64_t pixels = images.size(2) * width;
+    const bool last = format == at::MemoryFormat::ChannelsLast;
+    // With one channel or one pixel the strides of the other order are as contiguous.
+    return images.numel() == 0 ? images
+           : last              ? images.as_strided(images.sizes(), {channels * pixels, 1, width * channels, channels})
+                               : images.as_strided(images.sizes(), {channels * pixels, pixels, width, 1});
+  }
   const bool dense = images.is_contiguous() || images.is_contiguous(at::MemoryFormat::ChannelsLast);
   if (dense && images.scalar_type() == at::kFloat) return reordered<float>(images, format);
   if (dense && images.scalar_type() == at::kBFloat16) return reordered<BFloat16>(images, format);
   return images.contiguous(format);
+}
+
+/// Without these instructions oneDNN adds pairs of products in 16 bits, which saturate.
+bool has_exact_products() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512vnni") != 0;
+#else
+  return false;
+#endif
 }
 
 /// PyTorch's own operators of quantised models; called by name, as they have no C++ interface.
@@ -164,7 +188,7 @@ at::Tensor convolve_codes(const at::Tensor& x, double x_scale, std::int64_t shif
   const c10::List<std::int64_t> dilation(request.dilation.vec());
   const at::Tensor packed = call_onednn("onednn::qconv_prepack", {w, w_scale, x_scale, shift, stride, padding, dilation,
                                                                   request.groups, x.sizes().vec()});
-  const c10::IValue added = bias.has_value() && bias->defined() ? c10::IValue(bias->to(at::kFloat)) : c10::IValue();
+  const c10::IValue added = bias.has_value() && bias->defined() ? c10::IValue(bias->contiguous()) : c10::IValue();
   const at::Tensor zeros = at::zeros(w_scale.sizes(), w_scale.options().dtype(at::kInt));
   constexpr double kNoScale = 1.0;
   constexpr std::int64_t kNoZero = 0;
@@ -186,13 +210,21 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
                        const at::Tensor& w, const at::Tensor& w_scale, const OptionalTensor& bias,
                        at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups,
                        double /*grad_scale*/, std::optional<at::ScalarType> dtype) {
+  TORCH_CHECK(
+      has_exact_products(), kForward,
+      ": needs a processor with AVX-512 VNNI, which this machine has not; use fake_quantize and conv2d instead");
   const ConvRequest request{stride, padding, dilation, groups};
-  const ScaledRows rows = check_operands(kForward, x, scale, qmin, qmax, w, w_scale, request);
+  const ScaledRows rows = check_operands(kForward, x, scale, qmin, qmax, w, w_scale, request).rows;
   const at::ScalarType type = dtype.value_or(x.scalar_type());
   TORCH_CHECK_TYPE(type == at::kFloat || type == at::kBFloat16, kForward, ": dtype must be float32 or bfloat16, got ",
                    c10::toString(type));
   const at::MemoryFormat format = x.suggest_memory_format();
   const at::Tensor source = x.contiguous(format);
+  if (bias.has_value() && bias->defined()) {
+    check_cpu(kForward, "bias", *bias);
+    TORCH_CHECK_VALUE(bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->size(0) == w.size(0), kForward,
+                      ": bias must be float32 [", w.size(0), "], got ", describe(*bias));
+  }
   std::atomic<bool> finite = true;
   const at::Tensor w_codes = weight_codes(w, w_scale, finite);
   const auto range = quant_range(qmin, qmax, false);
@@ -207,7 +239,7 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
     const std::vector<std::int64_t> sides{padding[2], padding[0]};
     const at::Tensor y = at::convolution(cast(fake_quantize_of(source, scale, qmin, qmax)), cast(w), added, stride,
                                          sides, dilation, false, {0, 0}, groups);
-    return y.contiguous(format);
+    return in_order(y, format);
   }
   return in_order(convolve_codes(codes, step, shift, w_codes, w_scale, bias, request, type), format);
 }
@@ -217,30 +249,36 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
                        at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, double grad_scale,
                        bool bias) {
   const ConvRequest request{stride, padding, dilation, groups};
-  const ScaledRows rows = check_operands(kBackward, x, scale, qmin, qmax, w, w_scale, request);
-  // oneDNN is quickest in channels-last order. In the other one x stays as it is, and the rest is reordered around it.
+  const auto [rows, out_h, out_w] = check_operands(kBackward, x, scale, qmin, qmax, w, w_scale, request);
+  const std::vector<std::int64_t> outputs{x.size(0), w.size(0), out_h, out_w};
+  TORCH_CHECK_VALUE(grad.sizes() == at::IntArrayRef(outputs), kBackward, ": grad must have shape ",
+                    at::IntArrayRef(outputs), ", got ", grad.sizes());
+  TORCH_CHECK_TYPE(grad.scalar_type() == at::kFloat || grad.scalar_type() == at::kBFloat16, kBackward,
+                   ": grad must be float32 or bfloat16, got ", describe(grad));
+  // oneDNN is quickest in channels-last order, so much that it pays to reorder everything else around it. The integers
+  // of x come first: their memory is free again when the gradient of x needs as much.
   constexpr auto kLast = at::MemoryFormat::ChannelsLast;
   const auto type = grad.scalar_type();
   const auto range = quant_range(qmin, qmax, false);
-  const at::Tensor source = x.contiguous(x.suggest_memory_format());
-  const bool last = source.is_contiguous(kLast);
+  const at::MemoryFormat format = x.suggest_memory_format();
+  const at::Tensor source = in_order(x, format);
   const at::Tensor upstream = in_order(grad, kLast);
   const at::Tensor weights = w.to(type);
-  // Only the shape and the order of the input matter to its gradient.
-  const at::Tensor shape = at::empty(x.sizes(), x.options().dtype(type), kLast);
-  const at::Tensor dx_hat = conv_gradients(upstream, shape, weights, request, {true, false, false}).x;
-  const QuantizerGradients quantizer =
-      quantizer_gradients(in_order(dx_hat, source.suggest_memory_format()), source, scale, rows, range, grad_scale,
-                          last ? GradientUse::kOverwriteGivingLevels : GradientUse::kOverwrite);
-  at::Tensor levels = quantizer.levels;
-  if (!last) {
+  ConvGradients others;
+  {
     std::atomic<bool> finite = true;
     const std::int64_t shift = shift_of(qmin);
-    levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
+    at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
     if (shift != 0) levels.sub_(shift);
+    others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
   }
-  const ConvGradients others = conv_gradients(upstream, levels.to(type), weights, request, {false, true, bias});
-  const at::Tensor dw = others.w.to(at::kFloat).contiguous().mul_(scale.reshape({}));
+  // Only the shape and the order of the input matter to its gradient.
+  const bool same = format == kLast && source.scalar_type() == type;
+  const at::Tensor shape = same ? source : at::empty(x.sizes(), x.options().dtype(type), kLast);
+  const at::Tensor dx_hat = in_order(conv_gradients(upstream, shape, weights, request, {true, false, false}).x, format);
+  const QuantizerGradients quantizer =
+      quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite);
+  const at::Tensor dw = at::empty(w.sizes(), w.options()).copy_(others.w).mul_(scale.reshape({}));
   const at::Tensor dbias = bias ? others.bias.to(at::kFloat) : at::empty({0}, w.options());
   return {quantizer.x, quantizer.scale, dw, dbias};
 }

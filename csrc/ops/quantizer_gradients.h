@@ -10,13 +10,11 @@ namespace cimq::ops {
 struct QuantizerGradients {
   at::Tensor x;
   at::Tensor scale;
-  at::Tensor levels;  ///< with kOverwriteGivingLevels: the integers x_hat / scale, in x's layout
 };
 
 enum class GradientUse {
   kRead,
   kOverwrite,  ///< `grad` belongs to nobody else: its memory becomes the result's
-  kOverwriteGivingLevels,
 };
 
 /// Gradients of x and scale, given that of x_hat; `factor` multiplies that of the scale.

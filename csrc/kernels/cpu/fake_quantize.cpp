@@ -59,9 +59,8 @@ void forward(const T* x, std::int64_t count, T scale, T lo, T hi, T* y) {
 constexpr std::int64_t kBlock = 2048;
 
 /// Adds the products of at most kBlock gradients to `total`.
-template <bool kBinary, bool kLevels, typename T>
-void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, [[maybe_unused]] T* levels,
-              double& total) {
+template <bool kBinary, typename T>
+void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, double& total) {
   constexpr std::int64_t kLanes = VectorOf<T>::kLanes;
   constexpr int kSums = 4;  // independent chains of additions
   const auto scales = splat(scale);
@@ -71,7 +70,7 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
   std::int64_t i = 0;
   if constexpr (!kBinary && std::is_same_v<T, float>) {
     if (cpu::has_fake_quantize_avx512()) {
-      i = cpu::fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, levels, total);
+      i = cpu::fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, total);
     }
   }
   for (; i + kSums * kLanes <= count; i += kSums * kLanes) {
@@ -80,7 +79,6 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
       const auto d = fake_quantize_gradient<kBinary, T>(load(x + at), scales, los, his);
       const auto g = load(grad + at);
       store<T>(dx + at, g * d.x);
-      if constexpr (kLevels) store<T>(levels + at, d.level);
       sums[j] += g * d.scale;
     }
   }
@@ -91,37 +89,42 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
     const auto d = fake_quantize_gradient<kBinary, T>(x[i], scale, lo, hi);
     const T g = grad[i];
     dx[i] = g * d.x;
-    if constexpr (kLevels) levels[i] = d.level;
     total += static_cast<double>(g * d.scale);
   }
 }
 
 template <bool kBinary, typename Q>
-bool integers(const float* x, std::int64_t count, float scale, float lo, float hi, Q* q) {
+bool integers(const float* x, std::int64_t count, float scale, float lo, float hi, Q* q, int shift) {
   constexpr std::int64_t kLanes = VectorOf<float>::kLanes;
   typedef Q Narrow __attribute__((vector_size(4)));            // NOLINT(modernize-use-using)
   typedef std::int32_t Wide __attribute__((vector_size(16)));  // NOLINT(modernize-use-using)
+  bool finite = true;
+  std::int64_t i = 0;
+  if constexpr (!kBinary) {
+    // The lowest eight bits are the same with a sign and without.
+    auto* bytes = reinterpret_cast<std::uint8_t*>(q);
+    if (cpu::has_fake_quantize_avx512()) i = cpu::quantize_avx512(x, count, scale, lo, hi, bytes, shift, finite);
+  }
   const auto scales = splat(scale);
   const auto los = splat(lo);
   const auto his = splat(hi);
   // x - x is 0 for finite values and NaN otherwise: the sum of such differences shows whether all were finite.
   Vector<float> differences = {};
-  std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     const auto value = load(x + i);
     differences += value - value;
     auto level = quantized<kBinary, float>(value, scales, los, his);
     level = level == level ? level : los;  // an integer of NaN is undefined
-    const auto narrow = __builtin_convertvector(__builtin_convertvector(level, Wide), Narrow);
+    const auto narrow = __builtin_convertvector(__builtin_convertvector(level, Wide) + shift, Narrow);
     std::memcpy(q + i, &narrow, sizeof(narrow));
   }
   float difference = differences[0] + differences[1] + differences[2] + differences[3];
   for (; i < count; ++i) {
     difference += x[i] - x[i];
     const float level = quantized<kBinary, float>(x[i], scale, lo, hi);
-    q[i] = static_cast<Q>(static_cast<std::int32_t>(level == level ? level : lo));
+    q[i] = static_cast<Q>(static_cast<std::int32_t>(level == level ? level : lo) + shift);
   }
-  return difference == 0.0F;
+  return finite && difference == 0.0F;
 }
 
 }  // namespace
@@ -151,41 +154,53 @@ void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const Quan
 
 template <typename T>
 double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range,
-                              T* dx, T* levels) {
+                              T* dx) {
   using C = Computed<T>;
   const auto lo = static_cast<C>(range.lo);
   const auto hi = static_cast<C>(range.hi);
   double total = 0.0;
-  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target, C* integers) {
-    const auto with = [&]<bool kBinary>() {
-      integers == nullptr ? backward<kBinary, false>(upstream, source, values, scale, lo, hi, target, integers, total)
-                          : backward<kBinary, true>(upstream, source, values, scale, lo, hi, target, integers, total);
-    };
-    range.binary ? with.template operator()<true>() : with.template operator()<false>();
+  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target) {
+    range.binary ? backward<true>(upstream, source, values, scale, lo, hi, target, total)
+                 : backward<false>(upstream, source, values, scale, lo, hi, target, total);
   };
   for (std::int64_t begin = 0; begin < count; begin += kBlock) {
     const std::int64_t some = std::min(kBlock, count - begin);
     if constexpr (std::is_same_v<T, C>) {
-      run(grad + begin, x + begin, some, dx + begin, levels == nullptr ? nullptr : levels + begin);
+      run(grad + begin, x + begin, some, dx + begin);
     } else {
       const auto& blocks = cpu::available_float16_blocks<T>().front();
       C gradients[kBlock];
       C values[kBlock];
       blocks.widen(grad + begin, some, gradients);
       blocks.widen(x + begin, some, values);
-      run(gradients, values, some, gradients, levels == nullptr ? nullptr : values);
+      run(gradients, values, some, gradients);
       blocks.narrow(gradients, some, dx + begin);
-      if (levels != nullptr) blocks.narrow(values, some, levels + begin);
     }
   }
   return total;
 }
 
-template <typename Q>
-bool quantize(const float* x, std::int64_t count, float scale, const QuantRange& range, Q* q) {
+template <typename T, typename Q>
+bool quantize(const T* x, std::int64_t count, float scale, const QuantRange& range, Q* q, int shift) {
   const auto lo = static_cast<float>(range.lo);
   const auto hi = static_cast<float>(range.hi);
-  return range.binary ? integers<true>(x, count, scale, lo, hi, q) : integers<false>(x, count, scale, lo, hi, q);
+  const auto run = [&](const float* source, std::int64_t values, Q* target) {
+    return range.binary ? integers<true>(source, values, scale, lo, hi, target, shift)
+                        : integers<false>(source, values, scale, lo, hi, target, shift);
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    return run(x, count, q);
+  } else {
+    const auto& blocks = cpu::available_float16_blocks<T>().front();
+    float values[kBlock];
+    bool finite = true;
+    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+      const std::int64_t some = std::min(kBlock, count - begin);
+      blocks.widen(x + begin, some, values);
+      finite = run(values, some, q + begin) && finite;
+    }
+    return finite;
+  }
 }
 
 template void fake_quantize<float>(const float*, std::int64_t, float, const QuantRange&, float*);
@@ -193,14 +208,21 @@ template void fake_quantize<double>(const double*, std::int64_t, double, const Q
 template void fake_quantize<BFloat16>(const BFloat16*, std::int64_t, float, const QuantRange&, BFloat16*);
 template void fake_quantize<Float16>(const Float16*, std::int64_t, float, const QuantRange&, Float16*);
 template double fake_quantize_backward<float>(const float*, const float*, std::int64_t, float, const QuantRange&,
-                                              float*, float*);
+                                              float*);
 template double fake_quantize_backward<double>(const double*, const double*, std::int64_t, double, const QuantRange&,
-                                               double*, double*);
+                                               double*);
 template double fake_quantize_backward<BFloat16>(const BFloat16*, const BFloat16*, std::int64_t, float,
-                                                 const QuantRange&, BFloat16*, BFloat16*);
+                                                 const QuantRange&, BFloat16*);
 template double fake_quantize_backward<Float16>(const Float16*, const Float16*, std::int64_t, float, const QuantRange&,
-                                                Float16*, Float16*);
-template bool quantize<std::int8_t>(const float*, std::int64_t, float, const QuantRange&, std::int8_t*);
-template bool quantize<std::uint8_t>(const float*, std::int64_t, float, const QuantRange&, std::uint8_t*);
+                                                Float16*);
+template bool quantize<float, std::int8_t>(const float*, std::int64_t, float, const QuantRange&, std::int8_t*, int);
+template bool quantize<float, std::uint8_t>(const float*, std::int64_t, float, const QuantRange&, std::uint8_t*, int);
+template bool quantize<BFloat16, std::int8_t>(const BFloat16*, std::int64_t, float, const QuantRange&, std::int8_t*,
+                                              int);
+template bool quantize<BFloat16, std::uint8_t>(const BFloat16*, std::int64_t, float, const QuantRange&, std::uint8_t*,
+                                               int);
+template bool quantize<Float16, std::int8_t>(const Float16*, std::int64_t, float, const QuantRange&, std::int8_t*, int);
+template bool quantize<Float16, std::uint8_t>(const Float16*, std::int64_t, float, const QuantRange&, std::uint8_t*,
+                                              int);
 
 }  // namespace cimq::kernels

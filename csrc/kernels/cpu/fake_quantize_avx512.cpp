@@ -58,8 +58,26 @@ std::int64_t fake_quantize_avx512(const float* x, std::int64_t count, float scal
   return i;
 }
 
+std::int64_t quantize_avx512(const float* x, std::int64_t count, float scale, float lo, float hi, std::uint8_t* q,
+                             int shift, bool& finite) {
+  const Grid grid(scale, lo, hi);
+  const __m512i shifts = _mm512_set1_epi32(shift);
+  // x - x is 0 for finite values and NaN otherwise: the sum of such differences shows whether all were finite.
+  __m512 differences = _mm512_setzero_ps();
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const __m512 value = _mm512_loadu_ps(x + i);
+    differences = _mm512_add_ps(differences, _mm512_sub_ps(value, value));
+    // The conversion rounds half to even, as `round` does.
+    const __m512i level = _mm512_cvtps_epi32(grid.clamp(_mm512_div_ps(value, grid.scale)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i), _mm512_cvtepi32_epi8(_mm512_add_epi32(level, shifts)));
+  }
+  finite = finite && _mm512_cmp_ps_mask(differences, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0;
+  return i;
+}
+
 std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, std::int64_t count, float scale, float lo,
-                                           float hi, float* dx, float* levels, double& total) {
+                                           float hi, float* dx, double& total) {
   const Grid grid(scale, lo, hi);
   const __m512 one = _mm512_set1_ps(1.0F);
   __m512 sum = _mm512_setzero_ps();
@@ -71,7 +89,6 @@ std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, st
     const __m512 level = grid.round(c);
     const __m512 g = _mm512_loadu_ps(grad + i);
     _mm512_storeu_ps(dx + i, _mm512_mul_ps(g, inside));
-    if (levels != nullptr) _mm512_storeu_ps(levels + i, level);
     sum = _mm512_add_ps(sum, _mm512_mul_ps(g, _mm512_sub_ps(level, _mm512_mul_ps(inside, u))));
   }
   alignas(64) float lanes[kLanes];
@@ -87,6 +104,8 @@ CIMQ_TARGET_REGION_END
 bool has_fake_quantize_avx512() { return false; }
 
 std::int64_t fake_quantize_avx512(const float*, std::int64_t, float, float, float, float*) { return 0; }
+
+std::int64_t quantize_avx512(const float*, std::int64_t, float, float, float, std::uint8_t*, int, bool&) { return 0; }
 
 std::int64_t fake_quantize_backward_avx512(const float*, const float*, std::int64_t, float, float, float, float*,
                                            float*, double&) {

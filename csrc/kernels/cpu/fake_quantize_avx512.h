@@ -12,8 +12,13 @@ bool has_fake_quantize_avx512();
 /// y = scale * rint(clamp(x / scale, lo, hi)) for count / 16 * 16 values; returns that number.
 std::int64_t fake_quantize_avx512(const float* x, std::int64_t count, float scale, float lo, float hi, float* y);
 
-/// fake_quantize_backward for count / 16 * 16 values; returns that number. `levels` may be null.
+/// The bytes of rint(clamp(x / scale, lo, hi)) + shift for count / 16 * 16 values; returns that number. `finite`
+/// becomes false if one was NaN or infinite.
+std::int64_t quantize_avx512(const float* x, std::int64_t count, float scale, float lo, float hi, std::uint8_t* q,
+                             int shift, bool& finite);
+
+/// fake_quantize_backward for count / 16 * 16 values; returns that number.
 std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, std::int64_t count, float scale, float lo,
-                                           float hi, float* dx, float* levels, double& total);
+                                           float hi, float* dx, double& total);
 
 }  // namespace cimq::kernels::cpu

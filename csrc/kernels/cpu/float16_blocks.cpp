@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
+#endif
 #include <immintrin.h>
 #endif
 
@@ -65,6 +68,57 @@ void narrow_avx2(const float* source, std::int64_t count, Float16* target) {
 }
 
 CIMQ_TARGET_REGION_END
+
+CIMQ_TARGET_REGION("avx512f")
+
+constexpr std::int64_t kLanes = 16;
+
+void widen_avx512(const BFloat16* source, std::int64_t count, float* target) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i));
+    _mm512_storeu_si512(target + i, _mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+  widen_some(source + i, count - i, target + i);
+}
+
+/// As narrowed<BFloat16>.
+void narrow_avx512(const float* source, std::int64_t count, BFloat16* target) {
+  const __m512i half = _mm512_set1_epi32(0x7fff);
+  const __m512i one = _mm512_set1_epi32(1);
+  const __m512i quiet = _mm512_set1_epi32(0x7fc0);
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const __m512 value = _mm512_loadu_ps(source + i);
+    const __m512i all = _mm512_castps_si512(value);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(all, 16), one);
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(all, _mm512_add_epi32(half, odd)), 16);
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+    const __m512i bits = _mm512_mask_mov_epi32(rounded, is_nan, quiet);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + i), _mm512_cvtepi32_epi16(bits));
+  }
+  narrow_some(source + i, count - i, target + i);
+}
+
+void widen_avx512(const Float16* source, std::int64_t count, float* target) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i));
+    _mm512_storeu_ps(target + i, _mm512_cvtph_ps(bits));
+  }
+  widen_some(source + i, count - i, target + i);
+}
+
+void narrow_avx512(const float* source, std::int64_t count, Float16* target) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const __m256i bits = _mm512_cvtps_ph(_mm512_loadu_ps(source + i), _MM_FROUND_TO_NEAREST_INT);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(target + i), bits);
+  }
+  narrow_some(source + i, count - i, target + i);
+}
+
+CIMQ_TARGET_REGION_END
 #endif
 
 }  // namespace
@@ -74,6 +128,7 @@ const std::vector<Float16Blocks<T>>& available_float16_blocks() {
   static const std::vector<Float16Blocks<T>> kBlocks = [] {
     std::vector<Float16Blocks<T>> found;
 #if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") != 0) found.push_back({"avx512", widen_avx512, narrow_avx512});
     if (has_avx2_and_f16c()) found.push_back({"avx2", widen_avx2, narrow_avx2});
 #endif
     found.push_back({"baseline", widen<T>, narrow<T>});

@@ -1,10 +1,14 @@
+#include <algorithm>
 #include <bit>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "kernels/cpu/float16_blocks.h"
 #include "kernels/fake_quantize.h"
+#include "kernels/fake_quantize_formula.h"
 
 namespace cimq::kernels {
 namespace {
@@ -88,7 +92,98 @@ void check_fake_quantize(const QuantRange& range) {
   }
 }
 
+/// The formulas of one value, and the order of the sum: sixteen lanes side by side within 2048 values, then what is
+/// left.
+void check_plain_loops(const QuantRange& range) {
+  constexpr std::int64_t kRun = 2048;
+  constexpr std::int64_t kLanes = 16;
+  const float scale = 0.37F;
+  const auto lo = static_cast<float>(range.lo);
+  const auto hi = static_cast<float>(range.hi);
+  for (const std::int64_t count : {0, 1, 15, 16, 17, 47, 2047, 2048, 2049, 2064, 5000}) {
+    INFO("range " << range.lo << " to " << range.hi << ", " << count << " values");
+    std::vector<float> x;
+    std::vector<float> grad;
+    for (std::int64_t i = 0; i < count; ++i) {
+      x.push_back(static_cast<float>(i * 7919 % 1009) * 0.11F - 55.0F);
+      grad.push_back(static_cast<float>(i * 104729 % 4001) * 0.0113F - 20.0F);
+    }
+    if (count > 20) {
+      x[3] = scale * 0.5F;  // a tie
+      x[4] = scale * 1.5F;
+      x[5] = -0.0F;
+      x[6] = scale * hi;
+      x[18] = std::numeric_limits<float>::infinity();
+    }
+    std::vector<float> y(x.size());
+    std::vector<float> dx(x.size());
+    fake_quantize(x.data(), count, scale, range, y.data());
+    const double sum = fake_quantize_backward(grad.data(), x.data(), count, scale, range, dx.data());
+    double wanted = 0.0;
+    for (std::int64_t begin = 0; begin < count; begin += kRun) {
+      const std::int64_t some = std::min(kRun, count - begin);
+      float lanes[kLanes] = {};
+      std::vector<double> rest;
+      for (std::int64_t i = 0; i < some; ++i) {
+        const auto at = static_cast<std::size_t>(begin + i);
+        const auto d = range.binary ? fake_quantize_gradient<true, float>(x[at], scale, lo, hi)
+                                    : fake_quantize_gradient<false, float>(x[at], scale, lo, hi);
+        const float level =
+            range.binary ? quantized<true, float>(x[at], scale, lo, hi) : quantized<false, float>(x[at], scale, lo, hi);
+        REQUIRE(std::bit_cast<std::uint32_t>(y[at]) == std::bit_cast<std::uint32_t>(level * scale));
+        REQUIRE(dx[at] == grad[at] * d.x);
+        const float term = grad[at] * d.scale;
+        if (i < some / kLanes * kLanes) {
+          lanes[i % kLanes] += term;
+        } else {
+          rest.push_back(static_cast<double>(term));
+        }
+      }
+      for (const float lane : lanes) wanted += static_cast<double>(lane);
+      for (const double term : rest) wanted += term;
+    }
+    REQUIRE((sum == wanted || (std::isnan(sum) && std::isnan(wanted))));
+  }
+}
+
+template <typename T, typename Q>
+void check_integers(const QuantRange& range, int shift) {
+  const float scale = 0.37F;
+  for (const std::int64_t count : {0, 1, 3, 15, 16, 17, 33, 2049, 65536}) {
+    std::vector<T> x = patterns<T>(count, 40503U);
+    for (T& value : x) value = narrowed<T>(static_cast<float>(value.bits % 1009) * 0.013F - 5.0F);
+    const std::vector<float> wide = as_floats(x);
+    std::vector<Q> got(x.size() + 1, Q{77});
+    REQUIRE(quantize(x.data(), count, scale, range, got.data(), shift));
+    std::vector<Q> same(x.size());
+    REQUIRE(quantize(wide.data(), count, scale, range, same.data(), shift));
+    REQUIRE(got.back() == Q{77});
+    for (std::size_t i = 0; i < wide.size(); ++i) {
+      const auto lo = static_cast<float>(range.lo);
+      const auto hi = static_cast<float>(range.hi);
+      const float level = range.binary ? quantized<true, float>(wide[i], scale, lo, hi)
+                                       : quantized<false, float>(wide[i], scale, lo, hi);
+      REQUIRE(static_cast<int>(got[i]) == static_cast<int>(level) + shift);
+      REQUIRE(same[i] == got[i]);
+    }
+  }
+}
+
 }  // namespace
+
+TEST_CASE("Fake quantisation has the bits of the scalar formulas, and its sum their order", "[quantize]") {
+  for (const QuantRange& range : {QuantRange{0, 15, false}, QuantRange{-128, 127, false}, QuantRange{-1, 1, true}}) {
+    check_plain_loops(range);
+  }
+}
+
+TEST_CASE("Integers are those of the scalar formula, shifted if asked for", "[quantize]") {
+  check_integers<BFloat16, std::uint8_t>({0, 15, false}, 0);
+  check_integers<BFloat16, std::uint8_t>({-8, 7, false}, 128);
+  check_integers<Float16, std::uint8_t>({0, 255, false}, 0);
+  check_integers<Float16, std::int8_t>({-128, 127, false}, 0);
+  check_integers<BFloat16, std::int8_t>({-1, 1, true}, 0);
+}
 
 TEST_CASE("Blocks of 16-bit floats have the values of the scalar formulas on every instruction set", "[quantize]") {
   check_blocks<BFloat16>();

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from cimq import _C
 
+_BUILT = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.onednn, "qconv2d_pointwise")  # type: ignore[no-untyped-call]
+_INTEGER_CONVOLUTIONS = _BUILT and "avx512vnni" in _C.cpu_features()
 
-@lru_cache(maxsize=1)
+
 def has_integer_convolutions() -> bool:
     """Whether this machine and this build of PyTorch convolve bytes exactly and faster than floats.
 
@@ -22,8 +23,7 @@ def has_integer_convolutions() -> bool:
         >>> isinstance(cimq.ops.has_integer_convolutions(), bool)
         True
     """
-    built = torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qconv2d_pointwise")  # type: ignore[no-untyped-call]
-    return bool(built) and "avx512vnni" in _C.cpu_features()
+    return _INTEGER_CONVOLUTIONS
 
 
 def fake_quantized_conv2d(
@@ -54,7 +54,7 @@ def fake_quantized_conv2d(
         scale: Step of the input, float32 `[]`, positive.
         qmin: Smallest integer of the input: 0, or with a sign down to -128.
         qmax: Largest: at most 255, or with a sign 127.
-        weight: [O, C / groups, kh, kw], float32: `weight_scale` times integers within +-127.
+        weight: [O, C / groups, kh, kw], float32: `weight_scale` times integers within +-127; C / groups > 1.
         weight_scale: Step of every output, float32 [O], positive. It gets no gradient here; `weight` does.
         bias: [O] or None.
         stride: (vertical, horizontal).

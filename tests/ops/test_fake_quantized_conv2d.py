@@ -1,0 +1,306 @@
+"""fake_quantized_conv2d against fake_quantize and conv2d, in double where that tells more."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from cimq import ops
+from cimq.ops import fake_quantize, fake_quantized_conv2d
+
+pytestmark = pytest.mark.skipif(not ops.has_integer_convolutions(), reason="a CPU without AVX-512 VNNI")
+OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> dict[str, Any]:
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    bits, signed = draw(st.integers(1, 8)), draw(st.booleans())
+    half = 2 ** max(1, bits - 1)
+    limits = (-half, half - 1) if signed else (0, 2**bits - 1)
+    kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    dilation = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    smallest = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    return {
+        "limits": limits,
+        "weight_bits": draw(st.integers(1, 8)),
+        "shape": (
+            draw(st.integers(1, 3)),
+            groups * draw(st.sampled_from([2, 3, 4, 16, 17])),
+            smallest[0] + draw(st.integers(0, 6)),
+            smallest[1] + draw(st.integers(0, 6)),
+        ),
+        "outputs": groups * draw(st.sampled_from([1, 2, 8, 17])),
+        "kernel": kernel,
+        "call": {
+            "stride": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+            "padding": tuple(p for p in (draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2)),
+            "dilation": dilation,
+            "groups": groups,
+        },
+        "bias": draw(st.booleans()),
+        "channels_last": draw(st.booleans()),
+        "seed": draw(st.integers(0, 2**31)),
+    }
+
+
+def operands(case: dict[str, Any]) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(case["seed"])
+    largest = max(1, 2 ** (case["weight_bits"] - 1) - 1)
+    x = torch.randn(case["shape"], generator=generator)
+    if case["channels_last"]:
+        x = x.to(memory_format=torch.channels_last)
+    weight_scale = torch.rand(case["outputs"], generator=generator) * 0.1 + 0.01
+    shape = (case["outputs"], case["shape"][1] // case["call"]["groups"], *case["kernel"])
+    integers = torch.randint(-largest, largest + 1, shape, generator=generator)
+    return {
+        "x": x,
+        "scale": torch.tensor(2.5 / max(case["limits"][1], 1)),
+        "weight": integers * weight_scale.reshape(-1, 1, 1, 1),
+        "bias": torch.randn(case["outputs"], generator=generator) if case["bias"] else None,
+        "weight_scale": weight_scale,
+        "integers": integers,
+    }
+
+
+def plain(x: Tensor, scale: Tensor, weight: Tensor, bias: Tensor | None, case: dict[str, Any], factor: float) -> Tensor:
+    """In the type of x."""
+    call = case["call"]
+    left, _, top, _ = call["padding"]
+    x_hat = fake_quantize(x, scale, *case["limits"], grad_scale=factor)
+    return F.conv2d(x_hat, weight, bias, call["stride"], (top, left), call["dilation"], call["groups"])
+
+
+def leaves(values: dict[str, Any], dtype: torch.dtype) -> list[Tensor]:
+    found = [values[key] for key in ("x", "scale", "weight", "bias") if values[key] is not None]
+    return [value.to(dtype).clone(memory_format=torch.preserve_format).requires_grad_() for value in found]
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_equals_its_two_parts(case: dict[str, Any]) -> None:
+    values = operands(case)
+    ours = leaves(values, torch.float32)
+    x, scale, weight = ours[:3]
+    bias = ours[3] if case["bias"] else None
+    y = fake_quantized_conv2d(
+        x, scale, *case["limits"], weight, values["weight_scale"], bias, **case["call"], grad_scale=0.1
+    )
+    wanted = plain(*ours[:3], bias, case, 0.1)
+    assert y.shape == wanted.shape
+    assert y.dtype == torch.float32
+    assert y.is_contiguous(memory_format=torch.channels_last if case["channels_last"] else torch.contiguous_format)
+    integers = ops.quantize(x.detach(), scale.detach(), *case["limits"])
+    left, _, top, _ = case["call"]["padding"]
+    call = case["call"]
+    sums = F.conv2d(
+        integers.double(),
+        values["integers"].double(),
+        None,
+        call["stride"],
+        (top, left),
+        call["dilation"],
+        call["groups"],
+    )
+    unit = (scale.double() * values["weight_scale"].double()).reshape(-1, 1, 1)
+    true = sums * unit + (0 if bias is None else bias.double().reshape(-1, 1, 1))
+    size = (sums * unit).abs() + (0 if bias is None else bias.double().abs().reshape(-1, 1, 1))
+    assert bool(((y.double() - true).abs() <= size * 4 * 2**-23 + 1e-30).all())
+
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(case["seed"]))
+    y.backward(grad)
+    gradients = [leaf.grad for leaf in ours]
+    for leaf in ours:
+        leaf.grad = None
+    wanted.backward(grad)
+    for name, found, leaf in zip(("x", "scale", "weight", "bias"), gradients, ours, strict=False):
+        bound = 1e-5 * float(leaf.grad.abs().max() + grad.abs().sum() * 1e-3) + 1e-6
+        torch.testing.assert_close(
+            found, leaf.grad, rtol=1e-4, atol=bound, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_under_autocast(channels_last: bool, dtype: torch.dtype) -> None:
+    """The product of bf16 is rounded once, that of autocast rounds the weight as well."""
+    case = {
+        "limits": (0, 15), "weight_bits": 4, "shape": (4, 16, 9, 8), "outputs": 24, "kernel": (3, 3), "bias": True,
+        "call": {"stride": (1, 1), "padding": (1, 1, 1, 1), "dilation": (1, 1), "groups": 1},
+        "channels_last": channels_last, "seed": 3,
+    }  # fmt: skip
+    values = operands(case)
+    x = values["x"].to(dtype).requires_grad_()
+    _, scale, weight, bias = leaves(values, torch.float32)
+    y = fake_quantized_conv2d(
+        x, scale, 0, 15, weight, values["weight_scale"], bias, **case["call"], grad_scale=0.1, dtype=torch.bfloat16
+    )
+    exact = plain(x.float(), scale, weight, bias, case, 0.1)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y, exact.bfloat16(), rtol=2**-7, atol=1e-3)
+    grad = torch.randn(y.shape).to(torch.bfloat16)
+    y.backward(grad)
+    found = [leaf.grad.float() for leaf in (x, scale, weight, bias)]
+    assert x.grad.dtype == dtype
+    for leaf in (x, scale, weight, bias):
+        leaf.grad = None
+    exact.backward(grad.float())
+    for ours, leaf in zip(found, (x, scale, weight, bias), strict=True):
+        error = (ours - leaf.grad.float()).norm() / leaf.grad.float().norm()
+        assert error < 0.02, error
+
+
+def test_nothing_but_the_input_is_kept() -> None:
+    x = torch.rand(2, 8, 16, 16, requires_grad=True)
+    scale, ones = torch.tensor(0.1, requires_grad=True), torch.ones(8)
+    weight = torch.randint(-3, 4, (8, 8, 3, 3)).float().requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda value: kept.append(value) or value, lambda value: value):
+        fake_quantized_conv2d(x, scale, 0, 15, weight, ones, padding=(1, 1, 1, 1), grad_scale=1.0)
+    own = {value.data_ptr() for value in (x, scale, weight, ones)}
+    assert {value.data_ptr() for value in kept} <= own
+    two: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda value: two.append(value) or value, lambda value: value):
+        F.conv2d(fake_quantize(x, scale, 0, 15), weight, None, 1, 1)
+    assert {value.data_ptr() for value in two} - own  # the fake-quantised input
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    threads = torch.get_num_threads()
+    x, scale, ones = torch.randn(9, 17, 31, 33), torch.tensor(0.1), torch.ones(8)
+    weight = torch.randint(-3, 4, (8, 17, 3, 3)).float()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(fake_quantized_conv2d(x, scale, -8, 7, weight, ones, grad_scale=1.0))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(result, results[0]) for result in results[1:])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["x", "weight"])
+def test_what_is_not_finite_shows(bad: float, where: str) -> None:
+    x, scale, ones = torch.rand(2, 3, 5, 5), torch.tensor(0.1), torch.ones(4)
+    weight = torch.randint(-3, 4, (4, 3, 3, 3)).float()
+    {"x": x, "weight": weight}[where][0, 1, 2, 2] = bad
+    y = fake_quantized_conv2d(x, scale, 0, 15, weight, ones, grad_scale=1.0)
+    wanted = F.conv2d(fake_quantize(x, scale, 0, 15), weight)
+    torch.testing.assert_close(y, wanted, equal_nan=True)
+
+
+def test_empty_batches() -> None:
+    x = torch.rand(0, 3, 5, 5, requires_grad=True)
+    scale, ones = torch.tensor(0.1, requires_grad=True), torch.ones(4)
+    weight = torch.ones(4, 3, 3, 3, requires_grad=True)
+    y = fake_quantized_conv2d(x, scale, 0, 15, weight, ones, grad_scale=1.0)
+    assert y.shape == (0, 4, 3, 3)
+    y.sum().backward()
+    assert float(scale.grad) == 0.0
+    assert torch.equal(weight.grad, torch.zeros_like(weight))
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"x": torch.rand(2, 3, 5)}, ValueError, r"x must be \[batch, channels, height, width\], got shape \[2, 3, 5\]"),
+    ({"x": torch.rand(2, 3, 5, 5).double()}, TypeError, "x must be float32 or bfloat16, got Double"),
+    ({"x": torch.ones(2, 3, 5, 5, dtype=torch.int32)}, TypeError, "x must be float32 or bfloat16, got Int"),
+    ({"scale": torch.tensor(-1.0)}, ValueError, "scale must be positive and finite, got -1"),
+    ({"qmax": 256}, ValueError, "qmin and qmax must be within 0 and 255, or within -128 and 127, got qmin=0 qmax=256"),
+    ({"qmin": -1, "qmax": 200}, ValueError, "must be within 0 and 255, or within -128 and 127"),
+    ({"weight": torch.ones(4, 2, 3, 3)}, ValueError, r"x must have 2 channels for w \[4, 2, 3, 3\] and groups=1"),
+    ({"weight": torch.ones(4, 3, 3, 3).double()}, TypeError, "w and w_scale must be float32, got Double"),
+    ({"weight": torch.ones(4, 3, 7, 7)}, ValueError, "kernel"),
+    ({"weight_scale": torch.ones(3)}, ValueError, r"w_scale must have shape \[4\], got \[3\]"),
+    ({"weight_scale": torch.zeros(4)}, ValueError, "w_scale must be positive and finite, got 0 at index 0"),
+    ({"padding": (0, 1, 0, 0)}, ValueError, r"same padding left and right, .* at the bottom, got \[0, 1"),
+    ({"padding": (0, 0)}, ValueError, "four paddings"),
+    ({"stride": (0, 1)}, ValueError, "stride"),
+    ({"weight": torch.ones(6, 1, 3, 3), "weight_scale": torch.ones(6), "groups": 3}, ValueError, "at least two input"),
+    ({"groups": 0}, ValueError, "channels"),
+    ({"bias": torch.ones(3)}, ValueError, r"bias must be float32 \[4\], got Float \[3\]"),
+    ({"dtype": torch.float16}, TypeError, "dtype must be float32 or bfloat16, got Half"),
+    (
+        {"x": torch.rand(1, 70000, 1, 1), "weight": torch.ones(4, 70000, 1, 1)},
+        ValueError,
+        "sums of 70000 products do not fit 32 bits",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "error", "text"), BAD)
+def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception], text: str) -> None:
+    args: dict[str, Any] = {
+        "x": torch.rand(2, 3, 5, 5), "scale": torch.tensor(0.1), "qmin": 0, "qmax": 15,
+        "weight": torch.ones(4, 3, 3, 3), "weight_scale": torch.ones(4), "grad_scale": 1.0,
+    }  # fmt: skip
+    with pytest.raises(error, match=f"^fake_quantized_conv2d: .*{text}"):
+        fake_quantized_conv2d(**(args | change))
+
+
+def test_gradients_of_other_shapes_or_types_are_refused() -> None:
+    backward = torch.ops.cimq.fake_quantized_conv2d_backward
+    rest = ([1, 1], [0, 0, 0, 0], [1, 1], 1, 1.0, False)
+    x, scale, weight, ones = torch.rand(2, 3, 5, 5), torch.tensor(0.1), torch.ones(4, 3, 3, 3), torch.ones(4)
+    with pytest.raises(ValueError, match=r"_backward: grad must have shape \[2, 4, 3, 3\], got \[2, 4, 5, 5\]"):
+        backward(torch.rand(2, 4, 5, 5), x, scale, 0, 15, weight, ones, *rest)
+    with pytest.raises(TypeError, match="_backward: grad must be float32 or bfloat16, got Half"):
+        backward(torch.rand(2, 4, 3, 3).half(), x, scale, 0, 15, weight, ones, *rest)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_opcheck(channels_last: bool) -> None:
+    x = torch.randn(2, 4, 6, 5)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    scale, weight, ones, bias = torch.tensor(0.1), torch.ones(3, 4, 3, 3), torch.ones(3), torch.ones(3)
+    rest = ([1, 2], [1, 1, 0, 0], [1, 1], 1, 0.5)
+    for leaf in (False, True):
+        x_leaf = x.clone(memory_format=torch.preserve_format).requires_grad_(leaf)
+        tensors = [value.clone().requires_grad_(leaf) for value in (scale, weight, bias)]
+        args = (x_leaf, tensors[0], -8, 7, tensors[1], ones, tensors[2], *rest)
+        torch.library.opcheck(torch.ops.cimq.fake_quantized_conv2d.default, args, test_utils=OPCHECKS)
+    grad = torch.randn(2, 3, 4, 3)
+    backward = torch.ops.cimq.fake_quantized_conv2d_backward.default
+    torch.library.opcheck(backward, (grad, x, scale, -8, 7, weight, ones, *rest, True), test_utils=OPCHECKS)
+
+
+@pytest.mark.parametrize("layout", ["row-major", "channels last", "slice", "one pixel", "one row"])
+def test_what_compilation_assumes_of_layouts_holds(layout: str) -> None:
+    base = torch.randn(2, 4, 6, 6)
+    x = {
+        "row-major": base,
+        "channels last": base.to(memory_format=torch.channels_last),
+        "slice": base[:, :2],
+        "one pixel": base[..., :1, :1],
+        "one row": base[..., :1, :],
+    }[layout]
+    weight = torch.ones(5, x.shape[1], 1, 1)
+    arguments = (x, torch.tensor(0.1), weight, torch.ones(5), torch.randn(2, 5, *x.shape[2:]))
+
+    def results(mode: Any) -> list[Tensor]:
+        x, scale, weight, ones, grad = (t if mode is None else mode.from_tensor(t) for t in arguments)
+        rest = ([1, 1], [0, 0, 0, 0], [1, 1], 1, 1.0)
+        with contextlib.nullcontext() if mode is None else mode:
+            y = torch.ops.cimq.fake_quantized_conv2d(x, scale, 0, 15, weight, ones, None, *rest)
+            backward = torch.ops.cimq.fake_quantized_conv2d_backward
+            return [y, *backward(grad, x, scale, 0, 15, weight, ones, *rest, False)]
+
+    for real, fake in zip(results(None), results(FakeTensorMode()), strict=True):
+        assert (real.shape, real.dtype, real.stride()) == (fake.shape, fake.dtype, fake.stride())
+
+
+def test_second_derivatives_are_refused() -> None:
+    x = torch.rand(1, 2, 4, 4, requires_grad=True)
+    y = fake_quantized_conv2d(x, torch.tensor(0.1), 0, 15, torch.ones(2, 2, 1, 1), torch.ones(2), grad_scale=1.0)
+    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="second derivatives are not defined"):
+        dx.sum().backward()
