@@ -124,10 +124,9 @@ at::Tensor weight_codes(const at::Tensor& w, const at::Tensor& w_scale, std::ato
   return codes;
 }
 
-/// A copy in the other of the two orders of dense images.
+/// Copies dense images to `result`, which has the other of the two orders.
 template <typename T>
-at::Tensor reordered(const at::Tensor& values, at::MemoryFormat format) {
-  at::Tensor result = at::empty(values.sizes(), values.options(), format);
+void reorder(const at::Tensor& values, at::MemoryFormat format, at::Tensor& result) {
   const auto* source = static_cast<const T*>(values.const_data_ptr());
   auto* target = static_cast<T*>(result.mutable_data_ptr());
   const std::int64_t channels = values.size(1);
@@ -141,25 +140,33 @@ at::Tensor reordered(const at::Tensor& values, at::MemoryFormat format) {
                                                : kernels::channels_first(source + offset, run, target + offset);
     }
   });
-  return result;
 }
 
-/// Images in channels-last order, or in the order [N][C][H][W], with the strides that at::empty gives these.
-at::Tensor in_order(const at::Tensor& images, at::MemoryFormat format) {
-  if (images.is_contiguous(format)) {
-    const std::int64_t channels = images.size(1);
-    const std::int64_t width = images.size(3);
-    const std::int64_t pixels = images.size(2) * width;
-    const bool last = format == at::MemoryFormat::ChannelsLast;
-    // With one channel or one pixel the strides of the other order are as contiguous.
-    return images.numel() == 0 ? images
-           : last              ? images.as_strided(images.sizes(), {channels * pixels, 1, width * channels, channels})
-                               : images.as_strided(images.sizes(), {channels * pixels, pixels, width, 1});
-  }
+/// The same memory seen in one of the two orders, with the strides that at::empty gives it.
+at::Tensor seen_in_order(const at::Tensor& images, at::MemoryFormat format) {
+  const std::int64_t channels = images.size(1);
+  const std::int64_t width = images.size(3);
+  const std::int64_t pixels = images.size(2) * width;
+  const bool last = format == at::MemoryFormat::ChannelsLast;
+  return images.numel() == 0 ? images
+         : last              ? images.as_strided(images.sizes(), {channels * pixels, 1, width * channels, channels})
+                             : images.as_strided(images.sizes(), {channels * pixels, pixels, width, 1});
+}
+
+/// Images in channels-last order, or in the order [N][C][H][W]. A copy goes to `target` if that is given.
+at::Tensor in_order(const at::Tensor& images, at::MemoryFormat format, at::Tensor target = {}) {
+  // With one channel or one pixel the strides of the other order are as contiguous.
+  if (images.is_contiguous(format)) return seen_in_order(images, format);
+  if (!target.defined()) target = at::empty(images.sizes(), images.options(), format);
   const bool dense = images.is_contiguous() || images.is_contiguous(at::MemoryFormat::ChannelsLast);
-  if (dense && images.scalar_type() == at::kFloat) return reordered<float>(images, format);
-  if (dense && images.scalar_type() == at::kBFloat16) return reordered<BFloat16>(images, format);
-  return images.contiguous(format);
+  if (dense && images.scalar_type() == at::kFloat) {
+    reorder<float>(images, format, target);
+  } else if (dense && images.scalar_type() == at::kBFloat16) {
+    reorder<BFloat16>(images, format, target);
+  } else {
+    target.copy_(images);
+  }
+  return target;
 }
 
 /// Without these instructions oneDNN adds pairs of products in 16 bits, which saturate.
@@ -255,8 +262,7 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
                     at::IntArrayRef(outputs), ", got ", grad.sizes());
   TORCH_CHECK_TYPE(grad.scalar_type() == at::kFloat || grad.scalar_type() == at::kBFloat16, kBackward,
                    ": grad must be float32 or bfloat16, got ", describe(grad));
-  // oneDNN is quickest in channels-last order, so much that it pays to reorder everything else around it. The integers
-  // of x come first: their memory is free again when the gradient of x needs as much.
+  // oneDNN is quickest in channels-last order, so much that it pays to reorder everything else around it.
   constexpr auto kLast = at::MemoryFormat::ChannelsLast;
   const auto type = grad.scalar_type();
   const auto range = quant_range(qmin, qmax, false);
@@ -264,18 +270,16 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const at::Tensor source = in_order(x, format);
   const at::Tensor upstream = in_order(grad, kLast);
   const at::Tensor weights = w.to(type);
-  ConvGradients others;
-  {
-    std::atomic<bool> finite = true;
-    const std::int64_t shift = shift_of(qmin);
-    at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
-    if (shift != 0) levels.sub_(shift);
-    others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
-  }
-  // Only the shape and the order of the input matter to its gradient.
-  const bool same = format == kLast && source.scalar_type() == type;
-  const at::Tensor shape = same ? source : at::empty(x.sizes(), x.options().dtype(type), kLast);
-  const at::Tensor dx_hat = in_order(conv_gradients(upstream, shape, weights, request, {true, false, false}).x, format);
+  std::atomic<bool> finite = true;
+  const std::int64_t shift = shift_of(qmin);
+  at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
+  if (shift != 0) levels.sub_(shift);
+  const ConvGradients others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
+  // Only the shape and the order of the input matter to its gradient, so that `levels` is as good as any; and in the
+  // other order its memory takes the result, as fresh memory costs more than the work on it.
+  at::Tensor dx_hat = conv_gradients(upstream, levels, weights, request, {true, false, false}).x;
+  if (format != kLast) dx_hat = in_order(dx_hat, format, seen_in_order(levels, format));
+  levels.reset();
   const QuantizerGradients quantizer =
       quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite);
   const at::Tensor dw = at::empty(w.sizes(), w.options()).copy_(others.w).mul_(scale.reshape({}));
