@@ -3,6 +3,7 @@
 // their sums are exact. Nothing but x is kept for the backward pass, which finds the integers again.
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -187,11 +188,23 @@ at::Tensor call_onednn(const char* name, c10::Stack stack) {
   return stack.at(0).toTensor();
 }
 
-at::Tensor convolve_codes(const at::Tensor& x, double x_scale, std::int64_t shift, const at::Tensor& w,
+/// oneDNN (as of PyTorch 2.11 to 2.13) reads beyond its operands where a window of the kernel can lie in the padding,
+/// and takes wrong sums for such windows where the input has a zero point. Then the padding is put into the input.
+bool needs_padded_input(const at::Tensor& w, std::int64_t shift, const ConvRequest& request) {
+  const std::int64_t reach_h = request.dilation[0] * (w.size(2) - 1);
+  const std::int64_t reach_w = request.dilation[1] * (w.size(3) - 1);
+  const bool padded = request.padding[0] > 0 || request.padding[2] > 0;
+  return padded && (shift != 0 || request.padding[2] > reach_h || request.padding[0] > reach_w);
+}
+
+at::Tensor convolve_codes(const at::Tensor& codes, double x_scale, std::int64_t shift, const at::Tensor& w,
                           const at::Tensor& w_scale, const OptionalTensor& bias, const ConvRequest& request,
                           at::ScalarType dtype) {
+  const bool pad = needs_padded_input(w, shift, request);
+  const at::Tensor x =
+      pad ? at::constant_pad_nd(codes, request.padding, shift).contiguous(at::MemoryFormat::ChannelsLast) : codes;
   const c10::List<std::int64_t> stride(request.stride.vec());
-  const c10::List<std::int64_t> padding({request.padding[2], request.padding[0]});
+  const c10::List<std::int64_t> padding({pad ? 0 : request.padding[2], pad ? 0 : request.padding[0]});
   const c10::List<std::int64_t> dilation(request.dilation.vec());
   const at::Tensor packed = call_onednn("onednn::qconv_prepack", {w, w_scale, x_scale, shift, stride, padding, dilation,
                                                                   request.groups, x.sizes().vec()});
@@ -269,7 +282,7 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const at::MemoryFormat format = x.suggest_memory_format();
   const at::Tensor source = in_order(x, format);
   const at::Tensor upstream = in_order(grad, kLast);
-  const at::Tensor weights = w.to(type);
+  const at::Tensor weights = w.to(type).contiguous(kLast);
   std::atomic<bool> finite = true;
   const std::int64_t shift = shift_of(qmin);
   at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);

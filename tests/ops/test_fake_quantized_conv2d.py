@@ -42,7 +42,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         "kernel": kernel,
         "call": {
             "stride": (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
-            "padding": tuple(p for p in (draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2)),
+            "padding": tuple(p for p in (draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2)),
             "dilation": dilation,
             "groups": groups,
         },
@@ -126,6 +126,35 @@ def test_equals_its_two_parts(case: dict[str, Any]) -> None:
         torch.testing.assert_close(
             found, leaf.grad, rtol=1e-4, atol=bound, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+@pytest.mark.parametrize("limits", [(0, 15), (-8, 7)])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "dilation"),
+    [
+        ((6, 1), (3, 1), (2, 3), (1, 1), (2, 1)),  # windows beside the image
+        ((2, 1), (3, 2), (3, 1), (1, 1), (1, 2)),  # the image in the hole of a window
+        ((1, 1), (1, 1), (1, 1), (3, 3), (1, 1)),  # padding wider than the kernel
+        ((5, 4), (3, 3), (1, 2), (2, 2), (1, 1)),
+    ],
+)
+def test_windows_in_the_padding(
+    limits: tuple[int, int],
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
+    """Where oneDNN's own padding would read beyond the image."""
+    sides = (padding[1], padding[1], padding[0], padding[0])
+    call = {"stride": stride, "padding": sides, "dilation": dilation, "groups": 1}
+    generator = torch.Generator().manual_seed(1)
+    for channels, outputs in ((2, 3), (16, 8), (17, 33)):
+        x = torch.randint(limits[0], limits[1] + 1, (3, channels, *size), generator=generator).float()
+        weight = torch.randint(-7, 8, (outputs, channels, *kernel), generator=generator).float()
+        y = fake_quantized_conv2d(x, torch.tensor(1.0), *limits, weight, torch.ones(outputs), **call, grad_scale=1.0)
+        assert torch.equal(y, F.conv2d(x, weight, None, stride, padding, dilation))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
