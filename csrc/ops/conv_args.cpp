@@ -43,7 +43,10 @@ kernels::Conv2dGeometry parse_geometry(const char* op, const at::Tensor& x, cons
 ConvGradients conv_gradients(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& w,
                              const ConvRequest& request, std::array<bool, 3> wanted) {
   const auto& pad = request.padding;
-  const bool even = pad[0] == pad[1] && pad[2] == pad[3];
+  // Padding beyond the kernel's reach: oneDNN (as of PyTorch 2.13) then reads beyond its operands.
+  const bool within =
+      pad[0] <= request.dilation[1] * (w.size(3) - 1) && pad[2] <= request.dilation[0] * (w.size(2) - 1);
+  const bool even = within && pad[0] == pad[1] && pad[2] == pad[3];
   const at::Tensor padded = even ? x : at::constant_pad_nd(x, pad, 0);
   const std::vector<std::int64_t> padding =
       even ? std::vector<std::int64_t>{pad[2], pad[0]} : std::vector<std::int64_t>{0, 0};

@@ -1,28 +1,26 @@
 // cimq::fake_quantized_conv2d, its backward and their autograd: conv2d(fake_quantize(x), w) for training, whose forward
 // multiplies the integers. oneDNN's convolutions of bytes take a quarter to a half of the time of those of float32, and
 // their sums are exact. Nothing but x is kept for the backward pass, which finds the integers again.
-#include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/convolution.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <string>
 #include <tuple>
 #include <vector>
 
-#include "common/rounding.h"
-#include "kernels/image_order.h"
 #include "ops/checks.h"
 #include "ops/conv_args.h"
+#include "ops/image_order.h"
+#include "ops/onednn_conv2d.h"
 #include "ops/quantizer_gradients.h"
+#include "ops/scratch.h"
 
 namespace cimq::ops {
 namespace {
@@ -31,7 +29,6 @@ constexpr const char* kForward = "fake_quantized_conv2d";
 constexpr const char* kBackward = "fake_quantized_conv2d_backward";
 constexpr std::int64_t kMaxCode = 255;
 constexpr std::int64_t kMaxWeight = 127;
-constexpr std::int64_t kGrain = 1 << 15;  // values that a thread is worth starting for
 
 using OptionalTensor = std::optional<at::Tensor>;
 using Gradients = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
@@ -71,42 +68,6 @@ Checked check_operands(const char* op, const at::Tensor& x, const at::Tensor& sc
   return {rows, g.out_h(x.size(2)), g.out_w(x.size(3))};
 }
 
-/// The integers of x plus the shift, [N, C, H, W] in channels-last order. `finite` becomes false for NaN or infinity.
-template <typename T>
-at::Tensor codes_of_type(const at::Tensor& x, float scale, const kernels::QuantRange& range, int shift,
-                         const ScaledRows& rows, std::atomic<bool>& finite) {
-  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte), at::MemoryFormat::ChannelsLast);
-  const auto* source = static_cast<const T*>(x.const_data_ptr());
-  auto* target = codes.mutable_data_ptr<std::uint8_t>();
-  if (x.strides() == codes.strides()) {
-    rows.for_each_block([&](std::int64_t, std::int64_t, std::int64_t begin, std::int64_t count) {
-      if (!kernels::quantize(source + begin, count, scale, range, target + begin, shift)) finite = false;
-    });
-    return codes;
-  }
-  constexpr std::int64_t kPixels = 1024;
-  const std::int64_t channels = x.size(1);
-  const std::int64_t pixels = x.size(2) * x.size(3);
-  const std::int64_t parts = ceil_div(pixels, kPixels);
-  const std::int64_t grain = 1 + kGrain / std::max<std::int64_t>(1, channels * std::min(pixels, kPixels));
-  at::parallel_for(0, x.size(0) * parts, grain, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i) {
-      const std::int64_t image = i / parts * channels * pixels;
-      const std::int64_t begin = i % parts * kPixels;
-      const kernels::PixelRun run{channels, pixels, begin, std::min(pixels, begin + kPixels)};
-      const bool all = kernels::quantize_channels_last(source + image, run, scale, range, shift, target + image);
-      if (!all) finite = false;
-    }
-  });
-  return codes;
-}
-
-at::Tensor codes_of(const at::Tensor& x, float scale, const kernels::QuantRange& range, int shift,
-                    const ScaledRows& rows, std::atomic<bool>& finite) {
-  return x.scalar_type() == at::kFloat ? codes_of_type<float>(x, scale, range, shift, rows, finite)
-                                       : codes_of_type<BFloat16>(x, scale, range, shift, rows, finite);
-}
-
 /// The integers of a weight on its grid. `finite` becomes false for NaN or infinity.
 at::Tensor weight_codes(const at::Tensor& w, const at::Tensor& w_scale, std::atomic<bool>& finite) {
   const at::Tensor values = w.contiguous();
@@ -123,99 +84,6 @@ at::Tensor weight_codes(const at::Tensor& w, const at::Tensor& w_scale, std::ato
     if (!all) finite = false;
   }
   return codes;
-}
-
-/// Copies dense images to `result`, which has the other of the two orders.
-template <typename T>
-void reorder(const at::Tensor& values, at::MemoryFormat format, at::Tensor& result) {
-  const auto* source = static_cast<const T*>(values.const_data_ptr());
-  auto* target = static_cast<T*>(result.mutable_data_ptr());
-  const std::int64_t channels = values.size(1);
-  const std::int64_t pixels = values.size(2) * values.size(3);
-  const std::int64_t grain = 1 + kGrain / (channels * pixels);
-  at::parallel_for(0, values.size(0), grain, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t image = first; image < last; ++image) {
-      const std::int64_t offset = image * channels * pixels;
-      const kernels::PixelRun run{channels, pixels, 0, pixels};
-      format == at::MemoryFormat::ChannelsLast ? kernels::channels_last(source + offset, run, target + offset)
-                                               : kernels::channels_first(source + offset, run, target + offset);
-    }
-  });
-}
-
-/// The same memory seen in one of the two orders, with the strides that at::empty gives it.
-at::Tensor seen_in_order(const at::Tensor& images, at::MemoryFormat format) {
-  const std::int64_t channels = images.size(1);
-  const std::int64_t width = images.size(3);
-  const std::int64_t pixels = images.size(2) * width;
-  const bool last = format == at::MemoryFormat::ChannelsLast;
-  return images.numel() == 0 ? images
-         : last              ? images.as_strided(images.sizes(), {channels * pixels, 1, width * channels, channels})
-                             : images.as_strided(images.sizes(), {channels * pixels, pixels, width, 1});
-}
-
-/// Images in channels-last order, or in the order [N][C][H][W]. A copy goes to `target` if that is given.
-at::Tensor in_order(const at::Tensor& images, at::MemoryFormat format, at::Tensor target = {}) {
-  // With one channel or one pixel the strides of the other order are as contiguous.
-  if (images.is_contiguous(format)) return seen_in_order(images, format);
-  if (!target.defined()) target = at::empty(images.sizes(), images.options(), format);
-  const bool dense = images.is_contiguous() || images.is_contiguous(at::MemoryFormat::ChannelsLast);
-  if (dense && images.scalar_type() == at::kFloat) {
-    reorder<float>(images, format, target);
-  } else if (dense && images.scalar_type() == at::kBFloat16) {
-    reorder<BFloat16>(images, format, target);
-  } else {
-    target.copy_(images);
-  }
-  return target;
-}
-
-/// Without these instructions oneDNN adds pairs of products in 16 bits, which saturate.
-bool has_exact_products() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512vnni") != 0;
-#else
-  return false;
-#endif
-}
-
-/// PyTorch's own operators of quantised models; called by name, as they have no C++ interface.
-at::Tensor call_onednn(const char* name, c10::Stack stack) {
-  const auto op = c10::Dispatcher::singleton().findSchema({name, ""});
-  TORCH_CHECK(op.has_value(), kForward, ": this build of PyTorch has no ", name,
-              "; use fake_quantize and conv2d instead");
-  op->callBoxed(stack);
-  return stack.at(0).toTensor();
-}
-
-/// oneDNN (as of PyTorch 2.11 to 2.13) reads beyond its operands where a window of the kernel can lie in the padding,
-/// and takes wrong sums for such windows where the input has a zero point. Then the padding is put into the input.
-bool needs_padded_input(const at::Tensor& w, std::int64_t shift, const ConvRequest& request) {
-  const std::int64_t reach_h = request.dilation[0] * (w.size(2) - 1);
-  const std::int64_t reach_w = request.dilation[1] * (w.size(3) - 1);
-  const bool padded = request.padding[0] > 0 || request.padding[2] > 0;
-  return padded && (shift != 0 || request.padding[2] > reach_h || request.padding[0] > reach_w);
-}
-
-at::Tensor convolve_codes(const at::Tensor& codes, double x_scale, std::int64_t shift, const at::Tensor& w,
-                          const at::Tensor& w_scale, const OptionalTensor& bias, const ConvRequest& request,
-                          at::ScalarType dtype) {
-  const bool pad = needs_padded_input(w, shift, request);
-  const at::Tensor x =
-      pad ? at::constant_pad_nd(codes, request.padding, shift).contiguous(at::MemoryFormat::ChannelsLast) : codes;
-  const c10::List<std::int64_t> stride(request.stride.vec());
-  const c10::List<std::int64_t> padding({pad ? 0 : request.padding[2], pad ? 0 : request.padding[0]});
-  const c10::List<std::int64_t> dilation(request.dilation.vec());
-  const at::Tensor packed = call_onednn("onednn::qconv_prepack", {w, w_scale, x_scale, shift, stride, padding, dilation,
-                                                                  request.groups, x.sizes().vec()});
-  const c10::IValue added = bias.has_value() && bias->defined() ? c10::IValue(bias->contiguous()) : c10::IValue();
-  const at::Tensor zeros = at::zeros(w_scale.sizes(), w_scale.options().dtype(at::kInt));
-  constexpr double kNoScale = 1.0;
-  constexpr std::int64_t kNoZero = 0;
-  return call_onednn(
-      "onednn::qconv2d_pointwise",
-      {x, x_scale, shift, packed, w_scale, zeros, added, stride, padding, dilation, request.groups, kNoScale, kNoZero,
-       static_cast<std::int64_t>(dtype), std::string("none"), c10::List<std::optional<at::Scalar>>(), c10::IValue()});
 }
 
 at::Tensor fake_quantize_of(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax) {
@@ -256,12 +124,12 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
     // NaN must come out as NaN, so that a diverged training shows; bytes have none.
     const auto cast = [&](const at::Tensor& value) { return value.to(type); };
     const OptionalTensor added = bias.has_value() && bias->defined() ? OptionalTensor(cast(*bias)) : std::nullopt;
-    const std::vector<std::int64_t> sides{padding[2], padding[0]};
-    const at::Tensor y = at::convolution(cast(fake_quantize_of(source, scale, qmin, qmax)), cast(w), added, stride,
-                                         sides, dilation, false, {0, 0}, groups);
+    const at::Tensor x_hat = at::constant_pad_nd(cast(fake_quantize_of(source, scale, qmin, qmax)), padding, 0);
+    const std::vector<std::int64_t> none{0, 0};
+    const at::Tensor y = at::convolution(x_hat, cast(w), added, stride, none, dilation, false, none, groups);
     return in_order(y, format);
   }
-  return in_order(convolve_codes(codes, step, shift, w_codes, w_scale, bias, request, type), format);
+  return in_order(convolve_codes(kForward, codes, step, shift, w_codes, w_scale, bias, request, type), format);
 }
 
 Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
@@ -281,17 +149,19 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const auto range = quant_range(qmin, qmax, false);
   const at::MemoryFormat format = x.suggest_memory_format();
   const at::Tensor source = in_order(x, format);
-  const at::Tensor upstream = in_order(grad, kLast);
+  const bool last = format == kLast;
+  const at::Tensor upstream = last ? in_order(grad, kLast) : in_order(grad, kLast, scratch_images(grad.sizes(), type));
   const at::Tensor weights = w.to(type).contiguous(kLast);
   std::atomic<bool> finite = true;
   const std::int64_t shift = shift_of(qmin);
-  at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
+  at::Tensor levels = last ? scratch_images(x.sizes(), type) : at::empty(x.sizes(), x.options().dtype(type), kLast);
+  levels.copy_(codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite));
   if (shift != 0) levels.sub_(shift);
   const ConvGradients others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
   // Only the shape and the order of the input matter to its gradient, so that `levels` is as good as any; and in the
   // other order its memory takes the result, as fresh memory costs more than the work on it.
   at::Tensor dx_hat = conv_gradients(upstream, levels, weights, request, {true, false, false}).x;
-  if (format != kLast) dx_hat = in_order(dx_hat, format, seen_in_order(levels, format));
+  if (!last) dx_hat = in_order(dx_hat, format, seen_in_order(levels, format));
   levels.reset();
   const QuantizerGradients quantizer =
       quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite);

@@ -1,0 +1,96 @@
+#include "ops/image_order.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "common/rounding.h"
+#include "kernels/image_order.h"
+
+namespace cimq::ops {
+namespace {
+
+constexpr std::int64_t kGrain = 1 << 15;  // values that a thread is worth starting for
+
+template <typename T>
+at::Tensor codes_of_type(const at::Tensor& x, float scale, const kernels::QuantRange& range, int shift,
+                         const ScaledRows& rows, std::atomic<bool>& finite) {
+  at::Tensor codes = at::empty(x.sizes(), x.options().dtype(at::kByte), at::MemoryFormat::ChannelsLast);
+  const auto* source = static_cast<const T*>(x.const_data_ptr());
+  auto* target = codes.mutable_data_ptr<std::uint8_t>();
+  if (x.strides() == codes.strides()) {
+    rows.for_each_block([&](std::int64_t, std::int64_t, std::int64_t begin, std::int64_t count) {
+      if (!kernels::quantize(source + begin, count, scale, range, target + begin, shift)) finite = false;
+    });
+    return codes;
+  }
+  constexpr std::int64_t kPixels = 1024;
+  const std::int64_t channels = x.size(1);
+  const std::int64_t pixels = x.size(2) * x.size(3);
+  const std::int64_t parts = ceil_div(pixels, kPixels);
+  const std::int64_t grain = 1 + kGrain / std::max<std::int64_t>(1, channels * std::min(pixels, kPixels));
+  at::parallel_for(0, x.size(0) * parts, grain, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      const std::int64_t image = i / parts * channels * pixels;
+      const std::int64_t begin = i % parts * kPixels;
+      const kernels::PixelRun run{channels, pixels, begin, std::min(pixels, begin + kPixels)};
+      const bool all = kernels::quantize_channels_last(source + image, run, scale, range, shift, target + image);
+      if (!all) finite = false;
+    }
+  });
+  return codes;
+}
+
+/// Copies dense images to `result`, which has the other of the two orders.
+template <typename T>
+void reorder(const at::Tensor& values, at::MemoryFormat format, at::Tensor& result) {
+  const auto* source = static_cast<const T*>(values.const_data_ptr());
+  auto* target = static_cast<T*>(result.mutable_data_ptr());
+  const std::int64_t channels = values.size(1);
+  const std::int64_t pixels = values.size(2) * values.size(3);
+  const std::int64_t grain = 1 + kGrain / (channels * pixels);
+  at::parallel_for(0, values.size(0), grain, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t image = first; image < last; ++image) {
+      const std::int64_t offset = image * channels * pixels;
+      const kernels::PixelRun run{channels, pixels, 0, pixels};
+      format == at::MemoryFormat::ChannelsLast ? kernels::channels_last(source + offset, run, target + offset)
+                                               : kernels::channels_first(source + offset, run, target + offset);
+    }
+  });
+}
+
+}  // namespace
+
+at::Tensor codes_of(const at::Tensor& x, float scale, const kernels::QuantRange& range, int shift,
+                    const ScaledRows& rows, std::atomic<bool>& finite) {
+  return x.scalar_type() == at::kFloat ? codes_of_type<float>(x, scale, range, shift, rows, finite)
+                                       : codes_of_type<BFloat16>(x, scale, range, shift, rows, finite);
+}
+
+at::Tensor seen_in_order(const at::Tensor& images, at::MemoryFormat format) {
+  const std::int64_t channels = images.size(1);
+  const std::int64_t width = images.size(3);
+  const std::int64_t pixels = images.size(2) * width;
+  const bool last = format == at::MemoryFormat::ChannelsLast;
+  return images.numel() == 0 ? images
+         : last              ? images.as_strided(images.sizes(), {channels * pixels, 1, width * channels, channels})
+                             : images.as_strided(images.sizes(), {channels * pixels, pixels, width, 1});
+}
+
+at::Tensor in_order(const at::Tensor& images, at::MemoryFormat format, at::Tensor target) {
+  // With one channel or one pixel the strides of the other order are as contiguous.
+  if (images.is_contiguous(format)) return seen_in_order(images, format);
+  if (!target.defined()) target = at::empty(images.sizes(), images.options(), format);
+  const bool dense = images.is_contiguous() || images.is_contiguous(at::MemoryFormat::ChannelsLast);
+  if (dense && images.scalar_type() == at::kFloat) {
+    reorder<float>(images, format, target);
+  } else if (dense && images.scalar_type() == at::kBFloat16) {
+    reorder<BFloat16>(images, format, target);
+  } else {
+    target.copy_(images);
+  }
+  return target;
+}
+
+}  // namespace cimq::ops
