@@ -216,6 +216,23 @@ def test_the_number_of_threads_changes_nothing() -> None:
     assert all(torch.equal(result, results[0]) for result in results[1:])
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_images_larger_than_what_is_kept(channels_last: bool) -> None:
+    """Intermediate images of up to 64 MB stay in memory that the next call uses; a small one follows the large one."""
+    for side in (2950, 9):  # float32 [1, 2, 2950, 2950]: 66 MB
+        x = torch.rand(1, 2, side, side)
+        if channels_last:
+            x = x.to(memory_format=torch.channels_last)
+        scale, ones, weight = torch.tensor(0.1), torch.ones(2), torch.tensor([[3.0, -1.0], [0.0, 2.0]])
+        ours, plain_x = (x.clone(memory_format=torch.preserve_format).requires_grad_() for _ in range(2))
+        y = fake_quantized_conv2d(ours, scale, 0, 7, weight.reshape(2, 2, 1, 1), ones, grad_scale=1.0)
+        y.square().sum().backward()
+        wanted = F.conv2d(fake_quantize(plain_x, scale, 0, 7), weight.reshape(2, 2, 1, 1))
+        wanted.square().sum().backward()
+        torch.testing.assert_close(y, wanted)
+        torch.testing.assert_close(ours.grad, plain_x.grad)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["x", "weight"])
 def test_what_is_not_finite_shows(bad: float, where: str) -> None:

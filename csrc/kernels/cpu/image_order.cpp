@@ -64,9 +64,7 @@ bool has_avx512() {
                                  __builtin_cpu_supports("avx512vl") != 0;
   return kAvailable;
 }
-#endif
 
-#if defined(__x86_64__)
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
 
 void transpose_floats(const float* source, std::int64_t stride, float* target, std::int64_t target_stride) {
