@@ -24,10 +24,11 @@ template <typename T>
 void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range, T* y);
 
 /// dx = grad where x is not clipped, else 0; returns sum of grad * d x_hat / d scale. The order of the sum depends on
-/// `count` alone. `dx` may be `grad`. T: float, double, BFloat16, Float16.
+/// `count` alone. `dx` may be `grad`. `levels`, if not null, gets the integers x_hat / scale (16-bit T hold them up to
+/// 256 and 2048). T: float, double, BFloat16, Float16.
 template <typename T>
 double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range,
-                              T* dx);
+                              T* dx, T* levels = nullptr);
 
 /// q = quantize_value(x, scale, lo, hi) of common/rounding.h as integers, plus `shift`, which puts a range with a sign
 /// into bytes without one. Returns false if a value was NaN or infinite; `q` is then unspecified. Q: std::int8_t,

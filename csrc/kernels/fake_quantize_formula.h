@@ -49,6 +49,7 @@ template <typename T>
 struct FakeQuantizeGradient {
   T x;      ///< d x_hat / d x: 1 or 0
   T scale;  ///< d x_hat / d scale: q - x/scale inside, the bound outside (LSQ, Esser et al. 2020, eq. 3)
+  T level;  ///< q itself
 };
 
 template <bool kBinary, typename Element, typename T>
@@ -58,9 +59,11 @@ CIMQ_HOST_DEVICE inline FakeQuantizeGradient<T> fake_quantize_gradient(T x, T sc
   const T inside = u == c ? T{} + Element(1) : T{};
   if constexpr (kBinary) {
     // The sign does not depend on the scale, so that the scale's gradient is exact.
-    return {inside, x >= T{} ? hi : lo};
+    const T level = x >= T{} ? hi : lo;
+    return {inside, level, level};
   } else {
-    return {inside, round_clamped<Element>(c) - inside * u};
+    const T level = round_clamped<Element>(c);
+    return {inside, level - inside * u, level};
   }
 }
 

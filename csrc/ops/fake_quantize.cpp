@@ -75,17 +75,20 @@ at::Tensor fake_quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::
 
 template <typename T>
 void backward_blocks(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, const ScaledRows& rows,
-                     const kernels::QuantRange& range, double grad_scale, QuantizerGradients& result) {
+                     const kernels::QuantRange& range, double grad_scale, const at::Tensor& levels,
+                     QuantizerGradients& result) {
   using Scale = kernels::Computed<T>;
   const auto* upstream = static_cast<const T*>(grad.const_data_ptr());
   const auto* source = static_cast<const T*>(x.const_data_ptr());
   const auto* scales = scale.const_data_ptr<Scale>();
   auto* target = static_cast<T*>(result.x.mutable_data_ptr());
+  auto* integers = levels.defined() ? static_cast<T*>(levels.mutable_data_ptr()) : nullptr;
   // One sum per block, added up in block order afterwards: the result does not depend on the number of threads.
   std::vector<double> partial(static_cast<std::size_t>(rows.blocks()), 0.0);
   rows.for_each_block([&](std::int64_t block, std::int64_t channel, std::int64_t begin, std::int64_t count) {
-    partial[static_cast<std::size_t>(block)] = kernels::fake_quantize_backward(upstream + begin, source + begin, count,
-                                                                               scales[channel], range, target + begin);
+    partial[static_cast<std::size_t>(block)] =
+        kernels::fake_quantize_backward(upstream + begin, source + begin, count, scales[channel], range, target + begin,
+                                        integers == nullptr ? nullptr : integers + begin);
   });
   std::vector<double> sums(static_cast<std::size_t>(rows.channels), 0.0);
   for (std::int64_t block = 0; block < rows.blocks(); ++block) {
@@ -133,7 +136,7 @@ std::tuple<at::Tensor, at::Tensor> call_backward(const at::Tensor& grad, const a
 
 QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale,
                                        const ScaledRows& rows, const kernels::QuantRange& range, double factor,
-                                       GradientUse use) {
+                                       GradientUse use, const at::Tensor& levels) {
   // Autograd gives grad in x's type. Any other is read as what the sums are computed in, so that it loses no bit.
   at::ScalarType type = stored_type(x.scalar_type());
   if (type != at::kDouble && grad.scalar_type() != type) type = at::kFloat;
@@ -144,8 +147,8 @@ QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor&
   result.x = use == GradientUse::kRead ? at::empty_like(source) : upstream;
   result.scale = at::empty(scale.sizes(), scale.options());
   const at::Tensor scales = scale.contiguous();
-  with_stored_type(type,
-                   [&]<typename T>(T) { backward_blocks<T>(upstream, source, scales, rows, range, factor, result); });
+  with_stored_type(
+      type, [&]<typename T>(T) { backward_blocks<T>(upstream, source, scales, rows, range, factor, levels, result); });
   result.x = result.x.to(x.scalar_type());
   return result;
 }

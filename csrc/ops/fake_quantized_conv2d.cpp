@@ -149,22 +149,29 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const auto range = quant_range(qmin, qmax, false);
   const at::MemoryFormat format = x.suggest_memory_format();
   const at::Tensor source = in_order(x, format);
-  const bool last = format == kLast;
-  const at::Tensor upstream = last ? in_order(grad, kLast) : in_order(grad, kLast, scratch_images(grad.sizes(), type));
   const at::Tensor weights = w.to(type).contiguous(kLast);
-  std::atomic<bool> finite = true;
-  const std::int64_t shift = shift_of(qmin);
-  at::Tensor levels = last ? scratch_images(x.sizes(), type) : at::empty(x.sizes(), x.options().dtype(type), kLast);
-  levels.copy_(codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite));
-  if (shift != 0) levels.sub_(shift);
-  const ConvGradients others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
-  // Only the shape and the order of the input matter to its gradient, so that `levels` is as good as any; and in the
-  // other order its memory takes the result, as fresh memory costs more than the work on it.
-  at::Tensor dx_hat = conv_gradients(upstream, levels, weights, request, {true, false, false}).x;
-  if (!last) dx_hat = in_order(dx_hat, format, seen_in_order(levels, format));
-  levels.reset();
-  const QuantizerGradients quantizer =
-      quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite);
+  QuantizerGradients quantizer;
+  ConvGradients others;
+  if (format == kLast && source.scalar_type() == type) {
+    // One pass gives the gradient of x and the integers that the gradient of w needs.
+    const at::Tensor upstream = in_order(grad, kLast);
+    const at::Tensor dx_hat = conv_gradients(upstream, source, weights, request, {true, false, false}).x;
+    const at::Tensor levels = scratch_images(x.sizes(), type);
+    quantizer = quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite, levels);
+    others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
+  } else {
+    const at::Tensor upstream = in_order(grad, kLast, scratch_images(grad.sizes(), type));
+    std::atomic<bool> finite = true;
+    const std::int64_t shift = shift_of(qmin);
+    at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
+    if (shift != 0) levels.sub_(shift);
+    others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
+    // Only the shape and the order of the input matter to its gradient, so that `levels` is as good as any. Its memory
+    // then takes the gradient in the order of x, as fresh memory costs more than the work on it.
+    at::Tensor dx_hat = conv_gradients(upstream, levels, weights, request, {true, false, false}).x;
+    dx_hat = in_order(dx_hat, format, seen_in_order(levels, format));
+    quantizer = quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite);
+  }
   const at::Tensor dw = at::empty(w.sizes(), w.options()).copy_(others.w).mul_(scale.reshape({}));
   const at::Tensor dbias = bias ? others.bias.to(at::kFloat) : at::empty({0}, w.options());
   return {quantizer.x, quantizer.scale, dw, dbias};

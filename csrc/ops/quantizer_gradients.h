@@ -17,9 +17,10 @@ enum class GradientUse {
   kOverwrite,  ///< `grad` belongs to nobody else: its memory becomes the result's
 };
 
-/// Gradients of x and scale, given that of x_hat; `factor` multiplies that of the scale.
+/// Gradients of x and scale, given that of x_hat; `factor` multiplies that of the scale. `levels`, if defined, gets the
+/// integers x_hat / scale; it and `grad` then have the type and the strides of x, a dense float32 or bfloat16 tensor.
 QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale,
                                        const ScaledRows& rows, const kernels::QuantRange& range, double factor,
-                                       GradientUse use);
+                                       GradientUse use, const at::Tensor& levels = {});
 
 }  // namespace cimq::ops

@@ -59,8 +59,9 @@ void forward(const T* x, std::int64_t count, T scale, T lo, T hi, T* y) {
 constexpr std::int64_t kBlock = 2048;
 
 /// Adds the products of at most kBlock gradients to `total`.
-template <bool kBinary, typename T>
-void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, double& total) {
+template <bool kBinary, bool kLevels, typename T>
+void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi, T* dx, [[maybe_unused]] T* levels,
+              double& total) {
   constexpr std::int64_t kLanes = VectorOf<T>::kLanes;
   constexpr int kSums = 4;  // independent chains of additions
   const auto scales = splat(scale);
@@ -70,7 +71,7 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
   std::int64_t i = 0;
   if constexpr (!kBinary && std::is_same_v<T, float>) {
     if (cpu::has_fake_quantize_avx512()) {
-      i = cpu::fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, total);
+      i = cpu::fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, levels, total);
     }
   }
   for (; i + kSums * kLanes <= count; i += kSums * kLanes) {
@@ -79,6 +80,7 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
       const auto d = fake_quantize_gradient<kBinary, T>(load(x + at), scales, los, his);
       const auto g = load(grad + at);
       store<T>(dx + at, g * d.x);
+      if constexpr (kLevels) store<T>(levels + at, d.level);
       sums[j] += g * d.scale;
     }
   }
@@ -89,6 +91,7 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
     const auto d = fake_quantize_gradient<kBinary, T>(x[i], scale, lo, hi);
     const T g = grad[i];
     dx[i] = g * d.x;
+    if constexpr (kLevels) levels[i] = d.level;
     total += static_cast<double>(g * d.scale);
   }
 }
@@ -154,27 +157,32 @@ void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const Quan
 
 template <typename T>
 double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range,
-                              T* dx) {
+                              T* dx, T* levels) {
   using C = Computed<T>;
   const auto lo = static_cast<C>(range.lo);
   const auto hi = static_cast<C>(range.hi);
   double total = 0.0;
-  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target) {
-    range.binary ? backward<true>(upstream, source, values, scale, lo, hi, target, total)
-                 : backward<false>(upstream, source, values, scale, lo, hi, target, total);
+  const auto run = [&](const C* upstream, const C* source, std::int64_t values, C* target, C* integers) {
+    const auto with = [&]<bool kBinary>() {
+      integers == nullptr ? backward<kBinary, false>(upstream, source, values, scale, lo, hi, target, integers, total)
+                          : backward<kBinary, true>(upstream, source, values, scale, lo, hi, target, integers, total);
+    };
+    range.binary ? with.template operator()<true>() : with.template operator()<false>();
   };
   for (std::int64_t begin = 0; begin < count; begin += kBlock) {
     const std::int64_t some = std::min(kBlock, count - begin);
+    T* integers = levels == nullptr ? nullptr : levels + begin;
     if constexpr (std::is_same_v<T, C>) {
-      run(grad + begin, x + begin, some, dx + begin);
+      run(grad + begin, x + begin, some, dx + begin, integers);
     } else {
       const auto& blocks = cpu::available_float16_blocks<T>().front();
       C gradients[kBlock];
       C values[kBlock];
       blocks.widen(grad + begin, some, gradients);
       blocks.widen(x + begin, some, values);
-      run(gradients, values, some, gradients);
+      run(gradients, values, some, gradients, integers == nullptr ? nullptr : values);
       blocks.narrow(gradients, some, dx + begin);
+      if (integers != nullptr) blocks.narrow(values, some, integers);
     }
   }
   return total;
@@ -208,13 +216,13 @@ template void fake_quantize<double>(const double*, std::int64_t, double, const Q
 template void fake_quantize<BFloat16>(const BFloat16*, std::int64_t, float, const QuantRange&, BFloat16*);
 template void fake_quantize<Float16>(const Float16*, std::int64_t, float, const QuantRange&, Float16*);
 template double fake_quantize_backward<float>(const float*, const float*, std::int64_t, float, const QuantRange&,
-                                              float*);
+                                              float*, float*);
 template double fake_quantize_backward<double>(const double*, const double*, std::int64_t, double, const QuantRange&,
-                                               double*);
+                                               double*, double*);
 template double fake_quantize_backward<BFloat16>(const BFloat16*, const BFloat16*, std::int64_t, float,
-                                                 const QuantRange&, BFloat16*);
+                                                 const QuantRange&, BFloat16*, BFloat16*);
 template double fake_quantize_backward<Float16>(const Float16*, const Float16*, std::int64_t, float, const QuantRange&,
-                                                Float16*);
+                                                Float16*, Float16*);
 template bool quantize<float, std::int8_t>(const float*, std::int64_t, float, const QuantRange&, std::int8_t*, int);
 template bool quantize<float, std::uint8_t>(const float*, std::int64_t, float, const QuantRange&, std::uint8_t*, int);
 template bool quantize<BFloat16, std::int8_t>(const BFloat16*, std::int64_t, float, const QuantRange&, std::int8_t*,

@@ -77,7 +77,7 @@ std::int64_t quantize_avx512(const float* x, std::int64_t count, float scale, fl
 }
 
 std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, std::int64_t count, float scale, float lo,
-                                           float hi, float* dx, double& total) {
+                                           float hi, float* dx, float* levels, double& total) {
   const Grid grid(scale, lo, hi);
   const __m512 one = _mm512_set1_ps(1.0F);
   __m512 sum = _mm512_setzero_ps();
@@ -89,6 +89,7 @@ std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, st
     const __m512 level = grid.round(c);
     const __m512 g = _mm512_loadu_ps(grad + i);
     _mm512_storeu_ps(dx + i, _mm512_mul_ps(g, inside));
+    if (levels != nullptr) _mm512_storeu_ps(levels + i, level);
     sum = _mm512_add_ps(sum, _mm512_mul_ps(g, _mm512_sub_ps(level, _mm512_mul_ps(inside, u))));
   }
   alignas(64) float lanes[kLanes];

@@ -17,8 +17,8 @@ std::int64_t fake_quantize_avx512(const float* x, std::int64_t count, float scal
 std::int64_t quantize_avx512(const float* x, std::int64_t count, float scale, float lo, float hi, std::uint8_t* q,
                              int shift, bool& finite);
 
-/// fake_quantize_backward for count / 16 * 16 values; returns that number.
+/// fake_quantize_backward for count / 16 * 16 values; returns that number. `levels` may be null.
 std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, std::int64_t count, float scale, float lo,
-                                           float hi, float* dx, double& total);
+                                           float hi, float* dx, float* levels, double& total);
 
 }  // namespace cimq::kernels::cpu

@@ -119,6 +119,11 @@ void check_plain_loops(const QuantRange& range) {
     std::vector<float> dx(x.size());
     fake_quantize(x.data(), count, scale, range, y.data());
     const double sum = fake_quantize_backward(grad.data(), x.data(), count, scale, range, dx.data());
+    std::vector<float> same(x.size());
+    std::vector<float> levels(x.size() + 1, 0.25F);
+    const double again = fake_quantize_backward(grad.data(), x.data(), count, scale, range, same.data(), levels.data());
+    REQUIRE((again == sum || (std::isnan(again) && std::isnan(sum))));
+    REQUIRE(levels.back() == 0.25F);
     double wanted = 0.0;
     for (std::int64_t begin = 0; begin < count; begin += kRun) {
       const std::int64_t some = std::min(kRun, count - begin);
@@ -132,6 +137,8 @@ void check_plain_loops(const QuantRange& range) {
             range.binary ? quantized<true, float>(x[at], scale, lo, hi) : quantized<false, float>(x[at], scale, lo, hi);
         REQUIRE(std::bit_cast<std::uint32_t>(y[at]) == std::bit_cast<std::uint32_t>(level * scale));
         REQUIRE(dx[at] == grad[at] * d.x);
+        REQUIRE(same[at] == dx[at]);
+        REQUIRE(levels[at] == level);
         const float term = grad[at] * d.scale;
         if (i < some / kLanes * kLanes) {
           lanes[i % kLanes] += term;
