@@ -17,7 +17,7 @@ at::Tensor call_onednn(const char* op, const char* name, c10::Stack stack) {
   return stack.at(0).toTensor();
 }
 
-/// oneDNN (as of PyTorch 2.11 to 2.13) reads beyond its operands where a window of the kernel can lie in the padding,
+/// oneDNN (as of PyTorch 2.13) reads beyond its operands where a window of the kernel can lie in the padding,
 /// and takes wrong sums for such windows where the input has a zero point. Then the padding is put into the input.
 bool needs_padded_input(const at::Tensor& w, std::int64_t shift, const ConvRequest& request) {
   const std::int64_t reach_h = request.dilation[0] * (w.size(2) - 1);
