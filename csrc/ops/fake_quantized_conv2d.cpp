@@ -107,7 +107,7 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
   TORCH_CHECK_TYPE(type == at::kFloat || type == at::kBFloat16, kForward, ": dtype must be float32 or bfloat16, got ",
                    c10::toString(type));
   const at::MemoryFormat format = x.suggest_memory_format();
-  const at::Tensor source = x.contiguous(format);
+  const at::Tensor source = in_order(x, format);
   if (bias.has_value() && bias->defined()) {
     check_cpu(kForward, "bias", *bias);
     TORCH_CHECK_VALUE(bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->size(0) == w.size(0), kForward,
