@@ -120,7 +120,7 @@ def machines(draw: st.DrawFn) -> Hardware:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(machines(), st.lists(st.tuples(shapes, bits, bits), min_size=1, max_size=4))
 def test_latency_equals_the_written_out_formula(hw: Hardware, layers: list[tuple[LayerShape, int, int]]) -> None:
     named = [dataclasses.replace(shape, name=f"l{i}") for i, (shape, _, _) in enumerate(layers)]
@@ -139,7 +139,7 @@ def test_latency_equals_the_written_out_formula(hw: Hardware, layers: list[tuple
     assert report.speedup == pytest.approx(float(uniform8 / total), rel=1e-15)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(machines(), shapes)
 def test_cost_table_agrees_with_latency_and_never_falls_with_bits(hw: Hardware, shape: LayerShape) -> None:
     assume(reference(hw, shape, 8, 8)[3] <= LARGEST_TIME_US)

@@ -140,7 +140,7 @@ def machines(draw: st.DrawFn) -> Hardware:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(machines())
 def test_round_trips_keep_everything(tmp_path_factory: pytest.TempPathFactory, hw: Hardware) -> None:
     folder = tmp_path_factory.mktemp("hw", numbered=True)
@@ -352,14 +352,14 @@ def machine_or_reason(make: Callable[[], Hardware]) -> tuple[Hardware | None, st
         return None, str(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(PATHS) | st.text(max_size=6), plain, max_size=3))
 def test_any_content_is_a_machine_or_a_value_error(fields: dict[str, Any]) -> None:
     made, reason = machine_or_reason(lambda: Hardware.from_dict(fields))
     assert reason.startswith("hardware") if made is None else Hardware.from_json(made.to_json()) == made
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(["json", "yaml"]))
 def test_any_file_is_a_machine_or_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str

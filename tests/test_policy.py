@@ -23,7 +23,7 @@ positional = st.lists(pairs, min_size=1, max_size=8).map(Policy.from_pairs)
 uniform = st.builds(Policy.uniform, st.integers(1, 8), st.integers(1, 8))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(named | positional | uniform)
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, policy: Policy) -> None:
     path = tmp_path_factory.getbasetemp() / "policy.json"

@@ -116,7 +116,7 @@ def networks(draw: st.DrawFn) -> Network:
 
 
 @pytest.mark.filterwarnings("ignore::cimq.CimqWarning")  # more crossbars than the closed form is about
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     network=networks(),
     mapping=st.sampled_from(["differential_column", "differential_row", "offset"]),

@@ -312,7 +312,7 @@ class Chain(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::cimq.CimqWarning")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["conv", "depthwise", "norm", "relu", "max", "avg", "double"]), st.integers(1, 6)),

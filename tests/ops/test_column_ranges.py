@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from crossbar_cases import Case, activations, cases, weights
 
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
-QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+QUICK = settings(suppress_health_check=[HealthCheck.filter_too_much])
 BASE = Hardware.preset("paper-2b").replace(rows=32, adc={"bits": 4, "range": "learned", "granularity": "column"})
 MACHINES = {
     "differential": BASE,

@@ -21,7 +21,7 @@ from crossbar_cases import Case, activations, cases, geometries, weights
 from crossbar_gradients import conv_conversions, conversions
 
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
-QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+QUICK = settings(suppress_health_check=[HealthCheck.filter_too_much])
 LEARNED = Hardware.preset("paper-2b").replace(rows=16, adc={"bits": 4, "range": "learned"})
 PER_COLUMN = LEARNED.replace(adc={"bits": 4, "range": "learned", "placement": "per_column"})
 NOISY = LEARNED.replace(cell={"programming": {"model": "gaussian", "sigma_levels": 0.3}})

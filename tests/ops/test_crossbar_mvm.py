@@ -19,7 +19,7 @@ from crossbar_cases import Case, activations, cases, weights
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 LOSSY = Hardware.preset("paper").replace(rows=16, adc={"bits": 4})
 NOISY = LOSSY.replace(cell={"programming": {"model": "gaussian", "sigma_levels": 0.3}})
-QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+QUICK = settings(suppress_health_check=[HealthCheck.filter_too_much])
 
 
 @settings(QUICK, max_examples=300)

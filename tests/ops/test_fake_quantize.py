@@ -80,7 +80,7 @@ def quantizer_cases(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(quantizer_cases())
 def test_equals_reference(case: dict[str, object]) -> None:
     generator = torch.Generator().manual_seed(case["seed"])
@@ -110,7 +110,7 @@ def test_equals_reference(case: dict[str, object]) -> None:
     torch.testing.assert_close(scale_leaf.grad, dscale, rtol=tight, atol=tight * case["qmax"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(quantizer_cases())
 def test_integers_times_scale_are_the_fake_quantised_values(case: dict[str, object]) -> None:
     generator = torch.Generator().manual_seed(case["seed"])

@@ -34,7 +34,7 @@ def check(x: Tensor, grad: Tensor, scale: Tensor, limits: tuple[int, int, bool],
     assert torch.equal(dscale, wanted_dscale)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     shape=st.lists(st.integers(0, 9), min_size=1, max_size=4),
     axis=st.one_of(st.none(), st.integers(-4, 3)),

@@ -83,7 +83,7 @@ def leaves(values: dict[str, Any], dtype: torch.dtype) -> list[Tensor]:
     return [value.to(dtype).clone(memory_format=torch.preserve_format).requires_grad_() for value in found]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases())
 def test_equals_its_two_parts(case: dict[str, Any]) -> None:
     values = operands(case)

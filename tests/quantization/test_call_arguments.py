@@ -105,7 +105,8 @@ def test_a_normalisation_that_follows_in_one_of_two_calls_is_not_folded() -> Non
     net.eval()
     q = cimq.prepare(net, example_inputs=X)
     for scale in (None, MASK):
-        torch.testing.assert_close(q(X, scale), net(X, scale), rtol=0.02, atol=0.02)
+        # folded, the mean of 1 would be doubled or halved
+        torch.testing.assert_close(q(X, scale), net(X, scale), rtol=0.1, atol=0.1)
 
 
 class Flagged(nn.Module):

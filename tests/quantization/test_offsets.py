@@ -43,7 +43,7 @@ def prepared(bits: int = 4, hardware: object = "paper") -> tuple[nn.Module, Tens
     return q, x
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 8), st.floats(-300, 5), st.floats(0.01, 2.0), st.integers(0, 1000))
 def test_integers_and_zero_point_give_the_fake_quantised_value(
     bits: int, offset: float, scale: float, seed: int
