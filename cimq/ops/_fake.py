@@ -28,10 +28,18 @@ def _register(name: str) -> Callable[[_Fake], _Fake]:
     return register
 
 
-def _result_like(x: Tensor, per_tensor: bool, dtype: torch.dtype) -> Tensor:
-    """With one scale any dense layout is kept; a layout with gaps, and any with a scale per channel, gets row-major."""
+_is_dense = torch.ops.aten.is_non_overlapping_and_dense
+
+
+def _result_like(x: Tensor, per_tensor: bool, dtype: torch.dtype, by_first_axis: bool = False) -> Tensor:
+    """Dense layouts are kept with one scale, or where channels lie one after another; others become row-major."""
     source = x if x.dtype in (torch.float32, torch.float64) else torch.empty_like(x, dtype=torch.float32)
-    kept = per_tensor and torch.ops.aten.is_non_overlapping_and_dense(source)
+    if by_first_axis:
+        if x.dtype in (torch.bfloat16, torch.float16):
+            source = x  # whose gaps are not closed here
+        kept = _is_dense(source) and source.stride(0) * source.shape[0] == source.numel()
+    else:
+        kept = per_tensor and _is_dense(source)
     return torch.empty_like(
         source, dtype=dtype, memory_format=torch.preserve_format if kept else torch.contiguous_format
     )
@@ -47,7 +55,7 @@ def _fake_quantize(
     grad_scale: float | None = None,
     binary: bool = False,
 ) -> Tensor:
-    return _result_like(x, axis is None, x.dtype)
+    return _result_like(x, axis is None, x.dtype, axis in (0, -x.dim()))
 
 
 @_register("fake_quantize_backward")
@@ -61,7 +69,7 @@ def _fake_quantize_backward(
     grad_scale: float | None = None,
     binary: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    return _result_like(x, axis is None, x.dtype), scale.new_empty(scale.shape)
+    return _result_like(x, axis is None, x.dtype, axis in (0, -x.dim())), scale.new_empty(scale.shape)
 
 
 @_register("quantize")
@@ -214,7 +222,8 @@ def _fake_quantized_conv2d(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     shape = _conv_shape(x, w, stride, padding, dilation)
-    layout = suggest_memory_format(x)
+    last = torch.channels_last in (suggest_memory_format(x), suggest_memory_format(w))
+    layout = torch.channels_last if last else torch.contiguous_format
     return torch.empty(shape, dtype=x.dtype if dtype is None else dtype, device=x.device, memory_format=layout)
 
 
@@ -235,7 +244,7 @@ def _fake_quantized_conv2d_backward(
     bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
-    return dx, torch.empty_like(scale), w.new_empty(w.shape), w.new_empty([w.shape[0] if bias else 0])
+    return dx, torch.empty_like(scale), torch.empty_like(w), w.new_empty([w.shape[0] if bias else 0])
 
 
 def _conversions(x_q: Tensor, hardware: str, weight_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -63,11 +63,11 @@ class LayerScales(nn.Module):
     @property
     def act_scale(self) -> Tensor:
         """Scale of the input at the present activation bits, []."""
-        return _ScaleFloor.apply(self.act_scales[self.act_bits - 1])  # type: ignore[no-untyped-call,no-any-return]
+        return _scale_row(self.act_scales, self.act_bits)
 
     def _weight_scale(self) -> Tensor:
         """[O], or [1] per tensor."""
-        return _ScaleFloor.apply(self.weight_scales[self.weight_bits - 1])  # type: ignore[no-untyped-call,no-any-return]
+        return _scale_row(self.weight_scales, self.weight_bits)
 
     def _make_scales(self, per_channel: bool, act_offset: bool) -> None:
         """Adds scales of all widths, none of them known yet."""
@@ -274,13 +274,7 @@ class LayerScales(nn.Module):
             raise ValueError(f"layer {self.layer_name!r}, weight: {error}") from None
 
 
-class _ScaleFloor(torch.autograd.Function):
-    """max(scale, smallest) with the gradient of the identity: a scale that training drove to zero can come back."""
-
-    @staticmethod
-    def forward(ctx: Any, scale: Tensor) -> Tensor:
-        return scale.clamp_min(SMALLEST_SCALE)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Any) -> Any:
-        return grad[0]
+def _scale_row(scales: Tensor, bits: int) -> Tensor:
+    """max(scales[bits - 1], smallest) with the gradient of the row alone: what training drove to zero can come back."""
+    row: Tensor = torch.ops.cimq.scale_row(scales, bits - 1, SMALLEST_SCALE)
+    return row

@@ -20,6 +20,12 @@ template <typename T>
 bool quantize_channels_last(const T* x, const PixelRun& run, float scale, const QuantRange& range, int shift,
                             std::uint8_t* q);
 
+/// fake_quantize_backward for the pixels of `run`, with x and dx [channels][pixels], grad and levels
+/// [pixels][channels]. T: float, BFloat16.
+template <typename T>
+double fake_quantize_backward_channels_last(const T* grad, const T* x, const PixelRun& run, float scale,
+                                            const QuantRange& range, T* dx, T* levels);
+
 /// values [channels][pixels] of the `run` to `target` [pixels][channels]. T: float, BFloat16.
 template <typename T>
 void channels_last(const T* values, const PixelRun& run, T* target);

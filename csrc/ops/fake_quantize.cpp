@@ -44,10 +44,13 @@ void with_stored_type(at::ScalarType type, const Body& body) {
 }
 
 /// x as `type` in an order that the kernels can walk. Gaps in a 16-bit tensor close in the order of its dimensions.
-at::Tensor operand(const at::Tensor& x, at::ScalarType type, bool per_tensor) {
+at::Tensor operand(const at::Tensor& x, at::ScalarType type, const ScaledRows& rows) {
   const at::Tensor values = x.to(type);
-  const bool copied = per_tensor && values.element_size() == 2 && !values.is_non_overlapping_and_dense();
-  return walkable(copied ? values.clone() : values, per_tensor);
+  const bool dense = values.is_non_overlapping_and_dense();
+  // Channels that lie one after another are rows, whatever the order within them: weights stay in channels-last order.
+  if (rows.by_first_axis && dense && values.stride(0) * values.size(0) == values.numel()) return values;
+  const bool copied = rows.per_tensor && values.element_size() == 2 && !dense;
+  return walkable(copied ? values.clone() : values, rows.per_tensor);
 }
 
 template <typename T>
@@ -65,7 +68,7 @@ at::Tensor fake_quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::
                              Axis axis, std::optional<double> /*grad_scale*/, bool binary) {
   const ScaledRows rows = check_quantizer(kForward, x, scale, qmin, qmax, axis, binary);
   const at::ScalarType type = stored_type(x.scalar_type());
-  const at::Tensor source = operand(x, type, rows.per_tensor);
+  const at::Tensor source = operand(x, type, rows);
   const at::Tensor scales = scale.contiguous();
   at::Tensor y = at::empty_like(source);
   const auto range = quant_range(qmin, qmax, binary);
@@ -140,7 +143,7 @@ QuantizerGradients quantizer_gradients(const at::Tensor& grad, const at::Tensor&
   // Autograd gives grad in x's type. Any other is read as what the sums are computed in, so that it loses no bit.
   at::ScalarType type = stored_type(x.scalar_type());
   if (type != at::kDouble && grad.scalar_type() != type) type = at::kFloat;
-  const at::Tensor source = operand(x, type, rows.per_tensor);
+  const at::Tensor source = operand(x, type, rows);
   at::Tensor upstream = grad.to(type);
   if (upstream.strides() != source.strides()) upstream = at::empty_like(source).copy_(upstream);
   QuantizerGradients result;

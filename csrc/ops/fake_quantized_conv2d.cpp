@@ -62,15 +62,16 @@ Checked check_operands(const char* op, const at::Tensor& x, const at::Tensor& sc
   TORCH_CHECK_VALUE(w.size(1) > 1, op, ": needs at least two input channels per group, got w ", w.sizes());
   TORCH_CHECK_VALUE(w_scale.dim() == 1 && w_scale.size(0) == w.size(0), op, ": w_scale must have shape [", w.size(0),
                     "], got ", w_scale.sizes());
-  const std::int64_t largest = w[0].numel() * (kMaxCode + shift) * kMaxWeight;
-  TORCH_CHECK_VALUE(largest <= std::numeric_limits<std::int32_t>::max(), op, ": sums of ", w[0].numel(),
+  const std::int64_t products = w.size(1) * w.size(2) * w.size(3);
+  const std::int64_t largest = products * (kMaxCode + shift) * kMaxWeight;
+  TORCH_CHECK_VALUE(largest <= std::numeric_limits<std::int32_t>::max(), op, ": sums of ", products,
                     " products do not fit 32 bits, got w ", w.sizes());
   return {rows, g.out_h(x.size(2)), g.out_w(x.size(3))};
 }
 
 /// The integers of a weight on its grid. `finite` becomes false for NaN or infinity.
 at::Tensor weight_codes(const at::Tensor& w, const at::Tensor& w_scale, std::atomic<bool>& finite) {
-  const at::Tensor values = w.contiguous();
+  const at::Tensor values = w.contiguous(w.suggest_memory_format());
   const at::Tensor scales = w_scale.contiguous();
   at::Tensor codes = at::empty_like(values, values.options().dtype(at::kChar));
   const std::int64_t inputs = values[0].numel();
@@ -106,8 +107,11 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
   const at::ScalarType type = dtype.value_or(x.scalar_type());
   TORCH_CHECK_TYPE(type == at::kFloat || type == at::kBFloat16, kForward, ": dtype must be float32 or bfloat16, got ",
                    c10::toString(type));
-  const at::MemoryFormat format = x.suggest_memory_format();
-  const at::Tensor source = in_order(x, format);
+  const at::Tensor source = in_order(x, x.suggest_memory_format());
+  // The order of the output is that of torch's convolutions.
+  constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+  const bool last = x.suggest_memory_format() == kLast || w.suggest_memory_format() == kLast;
+  const at::MemoryFormat format = last ? kLast : at::MemoryFormat::Contiguous;
   if (bias.has_value() && bias->defined()) {
     check_cpu(kForward, "bias", *bias);
     TORCH_CHECK_VALUE(bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->size(0) == w.size(0), kForward,
@@ -150,29 +154,19 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const at::MemoryFormat format = x.suggest_memory_format();
   const at::Tensor source = in_order(x, format);
   const at::Tensor weights = w.to(type).contiguous(kLast);
-  QuantizerGradients quantizer;
-  ConvGradients others;
-  if (format == kLast && source.scalar_type() == type) {
-    // One pass gives the gradient of x and the integers that the gradient of w needs.
-    const at::Tensor upstream = in_order(grad, kLast);
-    const at::Tensor dx_hat = conv_gradients(upstream, source, weights, request, {true, false, false}).x;
-    const at::Tensor levels = scratch_images(x.sizes(), type);
-    quantizer = quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite, levels);
-    others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
-  } else {
-    const at::Tensor upstream = in_order(grad, kLast, scratch_images(grad.sizes(), type));
-    std::atomic<bool> finite = true;
-    const std::int64_t shift = shift_of(qmin);
-    at::Tensor levels = codes_of(source, scale.item<float>(), range, static_cast<int>(shift), rows, finite).to(type);
-    if (shift != 0) levels.sub_(shift);
-    others = conv_gradients(upstream, levels, weights, request, {false, true, bias});
-    // Only the shape and the order of the input matter to its gradient, so that `levels` is as good as any. Its memory
-    // then takes the gradient in the order of x, as fresh memory costs more than the work on it.
-    at::Tensor dx_hat = conv_gradients(upstream, levels, weights, request, {true, false, false}).x;
-    dx_hat = in_order(dx_hat, format, seen_in_order(levels, format));
-    quantizer = quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite);
-  }
-  const at::Tensor dw = at::empty(w.sizes(), w.options()).copy_(others.w).mul_(scale.reshape({}));
+  const at::Tensor upstream = in_order(grad, kLast, scratch_images(Scratch::kGradient, grad.sizes(), type));
+  // Only the shape and the order of the input matter to its gradient.
+  const at::Tensor unread = scratch_images(Scratch::kLevels, x.sizes(), type);
+  const at::Tensor gradient = conv_gradients(upstream, unread, weights, request, {true, false, false}).x;
+  const at::Tensor dx_hat = in_order(gradient.to(source.scalar_type()), kLast);
+  const at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), source.scalar_type());
+  // One pass gives the gradient of x and the integers that the gradient of w needs.
+  const QuantizerGradients quantizer =
+      format == kLast
+          ? quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite, levels)
+          : quantizer_gradients_channels_last(dx_hat, source, scale, range, grad_scale, levels);
+  const ConvGradients others = conv_gradients(upstream, levels.to(type), weights, request, {false, true, bias});
+  const at::Tensor dw = at::empty_like(w).copy_(others.w).mul_(scale.reshape({}));
   const at::Tensor dbias = bias ? others.bias.to(at::kFloat) : at::empty({0}, w.options());
   return {quantizer.x, quantizer.scale, dw, dbias};
 }

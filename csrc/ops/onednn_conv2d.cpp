@@ -2,6 +2,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
 #include <string>
@@ -45,9 +46,10 @@ at::Tensor convolve_codes(const char* op, const at::Tensor& codes, double scale,
   const c10::List<std::int64_t> stride(request.stride.vec());
   const c10::List<std::int64_t> padding({pad ? 0 : request.padding[2], pad ? 0 : request.padding[0]});
   const c10::List<std::int64_t> dilation(request.dilation.vec());
-  const at::Tensor packed =
-      call_onednn(op, "onednn::qconv_prepack",
-                  {w, w_scale, scale, shift, stride, padding, dilation, request.groups, x.sizes().vec()});
+  // The order of the packed weight does not depend on its scales; of many, prepacking would look at each one.
+  const at::Tensor one = at::ones({1}, w_scale.options());
+  const at::Tensor packed = call_onednn(
+      op, "onednn::qconv_prepack", {w, one, scale, shift, stride, padding, dilation, request.groups, x.sizes().vec()});
   const c10::IValue added = bias.has_value() && bias->defined() ? c10::IValue(bias->contiguous()) : c10::IValue();
   const at::Tensor zeros = at::zeros(w_scale.sizes(), w_scale.options().dtype(at::kInt));
   constexpr double kNoScale = 1.0;

@@ -41,6 +41,7 @@ ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor
                       x.sizes(), ", got ", *axis);
     const std::int64_t channel_axis = *axis < 0 ? *axis + dims : *axis;
     rows.channels = x.size(channel_axis);
+    rows.by_first_axis = channel_axis == 0;
     TORCH_CHECK_VALUE(scale.dim() == 1 && scale.size(0) == rows.channels, op, ": scale must have shape [",
                       rows.channels, "] for axis ", *axis, " of x ", x.sizes(), ", got ", scale.sizes());
     rows.rows = 1;
@@ -53,12 +54,14 @@ ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor
   }
   rows.blocks_per_row = std::max<std::int64_t>(1, ceil_div(rows.inner, ScaledRows::kBlock));
 
-  const at::Tensor scales = scale.to(at::kDouble).contiguous();
-  const double* values = scales.const_data_ptr<double>();
-  for (std::int64_t c = 0; c < scales.numel(); ++c) {
-    TORCH_CHECK_VALUE(std::isfinite(values[c]) && values[c] > 0.0, op, ": scale must be positive and finite, got ",
-                      values[c], " at index ", c);
-  }
+  const at::Tensor scales = scale.contiguous();
+  const auto check = [&](const auto* values) {
+    for (std::int64_t c = 0; c < scales.numel(); ++c) {
+      TORCH_CHECK_VALUE(std::isfinite(values[c]) && values[c] > 0, op, ": scale must be positive and finite, got ",
+                        values[c], " at index ", c);
+    }
+  };
+  scale_type == at::kDouble ? check(scales.const_data_ptr<double>()) : check(scales.const_data_ptr<float>());
   return rows;
 }
 

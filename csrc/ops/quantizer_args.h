@@ -17,6 +17,7 @@ struct ScaledRows {
   std::int64_t rows = 1;
   std::int64_t channels = 1;
   std::int64_t inner = 0;
+  bool by_first_axis = false;       ///< the channels are those of the first dimension
   bool per_tensor = true;           ///< no axis was given: any dense layout will do
   std::int64_t blocks_per_row = 1;  ///< a row is worked on in blocks, so that one long row feeds every thread
 

@@ -4,6 +4,7 @@
 #include <ATen/ops/from_blob.h>
 #include <c10/core/ScalarType.h>
 
+#include <array>
 #include <cstdlib>
 #include <memory>
 
@@ -26,8 +27,9 @@ struct Buffer {
 
 }  // namespace
 
-at::Tensor scratch_images(at::IntArrayRef sizes, at::ScalarType type) {
-  thread_local Buffer buffer;
+at::Tensor scratch_images(Scratch use, at::IntArrayRef sizes, at::ScalarType type) {
+  thread_local std::array<Buffer, 2> buffers;
+  Buffer& buffer = buffers.at(static_cast<std::size_t>(use));
   const std::int64_t channels = sizes[1];
   const std::int64_t width = sizes[3];
   const std::int64_t image = channels * sizes[2] * width;

@@ -291,7 +291,7 @@ class Chain(nn.Module):
                 self.layers.append(nn.BatchNorm2d(inputs))
             else:
                 self.layers.append(nn.Identity())
-            x = self.step(kind, self.layers[-1], x)
+            x = self.step(kind, self.layers[-1].eval(), x)
         self.fc = nn.Linear(x.flatten(1).shape[1], 3)
 
     def step(self, kind: str, layer: nn.Module, x: Tensor) -> Tensor:

@@ -202,6 +202,10 @@ def test_layouts_give_the_same_values() -> None:
     ):
         assert torch.equal(fake_quantize(layout, scale, 0, 15, axis=1), fake_quantize(x, scale, 0, 15, axis=1))
         assert torch.equal(fake_quantize(layout, scale[0], 0, 15), fake_quantize(x, scale[0], 0, 15))
+    weight = x.to(memory_format=torch.channels_last)
+    kept = fake_quantize(weight, scale[:2], -7, 7, axis=0)
+    assert torch.equal(kept, fake_quantize(x, scale[:2], -7, 7, axis=0))
+    assert kept.stride() == weight.stride()
     leaf = x.to(memory_format=torch.channels_last).requires_grad_()
     fake_quantize(leaf, scale[0], 0, 15).sum().backward()
     assert torch.equal(leaf.grad, ((x / scale[0] >= 0) & (x / scale[0] <= 15)).float())
@@ -282,7 +286,7 @@ def test_second_derivatives_are_refused() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("axis", [None, 1])
+@pytest.mark.parametrize("axis", [None, 0, 1, -4])
 def test_what_compilation_assumes_of_layouts_holds(dtype: torch.dtype, axis: int | None) -> None:
     """Queries of an attention are transposed slices of a larger tensor: with gaps, and in another order."""
     base = torch.randn(2, 3, 4, 12, dtype=torch.float32).to(dtype)

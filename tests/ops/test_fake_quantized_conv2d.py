@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cimq import ops
@@ -48,6 +49,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         },
         "bias": draw(st.booleans()),
         "channels_last": draw(st.booleans()),
+        "weight_channels_last": draw(st.booleans()),
         "seed": draw(st.integers(0, 2**31)),
     }
 
@@ -61,6 +63,8 @@ def operands(case: dict[str, Any]) -> dict[str, Any]:
     weight_scale = torch.rand(case["outputs"], generator=generator) * 0.1 + 0.01
     shape = (case["outputs"], case["shape"][1] // case["call"]["groups"], *case["kernel"])
     integers = torch.randint(-largest, largest + 1, shape, generator=generator)
+    if case.get("weight_channels_last"):
+        integers = integers.to(memory_format=torch.channels_last)
     return {
         "x": x,
         "scale": torch.tensor(2.5 / max(case["limits"][1], 1)),
@@ -96,7 +100,8 @@ def test_equals_its_two_parts(case: dict[str, Any]) -> None:
     wanted = plain(*ours[:3], bias, case, 0.1)
     assert y.shape == wanted.shape
     assert y.dtype == torch.float32
-    assert y.is_contiguous(memory_format=torch.channels_last if case["channels_last"] else torch.contiguous_format)
+    last = torch.channels_last in (suggest_memory_format(x), suggest_memory_format(weight))
+    assert y.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
     integers = ops.quantize(x.detach(), scale.detach(), *case["limits"])
     left, _, top, _ = case["call"]["padding"]
     call = case["call"]
@@ -271,6 +276,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"padding": (0, 0)}, ValueError, "four paddings"),
     ({"stride": (0, 1)}, ValueError, "stride"),
     ({"weight": torch.ones(6, 1, 3, 3), "weight_scale": torch.ones(6), "groups": 3}, ValueError, "at least two input"),
+    ({"weight": torch.ones(0, 3, 3, 3), "weight_scale": torch.ones(0)}, ValueError, "out_channels must lie in 1"),
     ({"groups": 0}, ValueError, "channels"),
     ({"bias": torch.ones(3)}, ValueError, r"bias must be float32 \[4\], got Float \[3\]"),
     ({"dtype": torch.float16}, TypeError, "dtype must be float32 or bfloat16, got Half"),

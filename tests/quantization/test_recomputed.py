@@ -56,7 +56,7 @@ def test_train_and_convert(make: Callable[[], nn.Module], inplace: bool) -> None
     cimq.calibrate(q, [x])
     assert q[0].weight_scales.requires_grad
     with torch.no_grad():
-        torch.testing.assert_close(q(x), wanted, rtol=0.05, atol=0.05)
+        assert float((q(x) - wanted).abs().max()) < 0.05 * float(wanted.abs().max())
     q.train()
     optimizer = torch.optim.SGD(cimq.param_groups(q, lr=0.5), momentum=0.9)
     for _ in range(2):

@@ -1,16 +1,12 @@
 // What every AVX-512 tile kernel does with its currents: convert, weight, add to the sums.
 #pragma once
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
-#endif
-#include <immintrin.h>
-
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/tile_kernel.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
 

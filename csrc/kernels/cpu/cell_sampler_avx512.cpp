@@ -3,17 +3,13 @@
 
 #if defined(__x86_64__)
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
-#endif
-#include <immintrin.h>
-
 #include <cstdint>
 
 #include "common/philox.h"
 #include "common/quantile_table.h"
 #include "kernels/cell_noise.h"
 #include "kernels/cpu/target_region.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
 

@@ -1,9 +1,8 @@
 // The converter in 256 and 128-bit vectors, for sum_tables.h. Included inside a target region of AVX2 or more.
 #pragma once
 
-#include <immintrin.h>
-
 #include "kernels/cpu/tile_kernel.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 namespace cimq::kernels::cpu {
 namespace {

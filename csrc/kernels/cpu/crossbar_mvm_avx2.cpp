@@ -1,8 +1,6 @@
 // Tile kernel for AVX2. vpmaddubsw adds two int8 products in int16: where the tile's digits and cells are small, whole
 // runs of steps stay in int16; where two products could saturate, even and odd rows are multiplied on their own.
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +8,7 @@
 #include "common/rounding.h"
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/tile_kernels.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 CIMQ_TARGET_REGION("avx2")
 

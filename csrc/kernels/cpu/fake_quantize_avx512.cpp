@@ -1,14 +1,8 @@
 #include "kernels/cpu/fake_quantize_avx512.h"
 
 #include "kernels/cpu/target_region.h"
+#include "kernels/cpu/x86_intrinsics.h"
 #include "kernels/fake_quantize_formula.h"
-
-#if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
-#endif
-#include <immintrin.h>
-#endif
 
 namespace cimq::kernels::cpu {
 
@@ -92,9 +86,9 @@ std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, st
     if (levels != nullptr) _mm512_storeu_ps(levels + i, level);
     sum = _mm512_add_ps(sum, _mm512_mul_ps(g, _mm512_sub_ps(level, _mm512_mul_ps(inside, u))));
   }
-  alignas(64) float lanes[kLanes];
-  _mm512_store_ps(lanes, sum);
-  for (const float lane : lanes) total += static_cast<double>(lane);
+  const __m256 low = _mm512_castps512_ps256(sum);
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(sum), 1));
+  total += _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(low), _mm512_cvtps_pd(high)));
   return i;
 }
 

@@ -2,13 +2,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
-#endif
-#include <immintrin.h>
 #endif
 
 #include "kernels/cpu/target_region.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 namespace cimq::kernels::cpu {
 namespace {

@@ -5,14 +5,8 @@
 #include <type_traits>
 #include <vector>
 
-#if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
-#endif
-#include <immintrin.h>
-#endif
-
 #include "kernels/cpu/target_region.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 namespace cimq::kernels {
 namespace {
@@ -151,6 +145,29 @@ bool quantize_channels_last(const T* x, const PixelRun& run, float scale, const 
 }
 
 template <typename T>
+double fake_quantize_backward_channels_last(const T* grad, const T* x, const PixelRun& run, float scale,
+                                            const QuantRange& range, T* dx, T* levels) {
+  // Longer rows than elsewhere, as every call adds up its sum; not of a power of two, see BlockKernel.
+  constexpr std::int64_t kPixels = 256;
+  constexpr std::int64_t kRow = kPixels + kSide;
+  std::vector<T> gradients(static_cast<std::size_t>(run.channels * kRow));
+  std::vector<T> integers(gradients.size());
+  double total = 0.0;
+  for (std::int64_t pixel = run.begin; pixel < run.end; pixel += kPixels) {
+    const std::int64_t some = std::min(kPixels, run.end - pixel);
+    transpose(grad + pixel * run.channels, run.channels, some, run.channels, gradients.data(), kRow);
+    for (std::int64_t c = 0; c < run.channels; ++c) {
+      const std::int64_t at = c * run.pixels + pixel;
+      const std::int64_t row = c * kRow;
+      total +=
+          fake_quantize_backward(gradients.data() + row, x + at, some, scale, range, dx + at, integers.data() + row);
+    }
+    transpose(integers.data(), kRow, run.channels, some, levels + pixel * run.channels, run.channels);
+  }
+  return total;
+}
+
+template <typename T>
 void channels_last(const T* values, const PixelRun& run, T* target) {
   for (std::int64_t pixel = run.begin; pixel < run.end; pixel += kTile) {
     const std::int64_t some = std::min(kTile, run.end - pixel);
@@ -170,6 +187,10 @@ template bool quantize_channels_last<float>(const float*, const PixelRun&, float
                                             std::uint8_t*);
 template bool quantize_channels_last<BFloat16>(const BFloat16*, const PixelRun&, float, const QuantRange&, int,
                                                std::uint8_t*);
+template double fake_quantize_backward_channels_last<float>(const float*, const float*, const PixelRun&, float,
+                                                            const QuantRange&, float*, float*);
+template double fake_quantize_backward_channels_last<BFloat16>(const BFloat16*, const BFloat16*, const PixelRun&, float,
+                                                               const QuantRange&, BFloat16*, BFloat16*);
 template void channels_last<float>(const float*, const PixelRun&, float*);
 template void channels_last<BFloat16>(const BFloat16*, const PixelRun&, BFloat16*);
 template void channels_first<float>(const float*, const PixelRun&, float*);

@@ -4,13 +4,9 @@
 #include <cstdint>
 
 #include "kernels/cpu/target_region.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
-#if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // false alarms in gcc 12's own AVX-512 header (GCC bug 105593)
-#endif
-#include <immintrin.h>
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 

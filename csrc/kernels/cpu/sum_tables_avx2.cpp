@@ -1,13 +1,12 @@
 // Tables of partial sums (sum_tables.h) in 256-bit vectors, 128-bit ones for narrow panels.
 #if defined(__x86_64__)
-#include <immintrin.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/tile_kernels.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 CIMQ_TARGET_REGION("avx2")
 

@@ -1,18 +1,12 @@
 // Tables of partial sums (sum_tables.h) in 512-bit vectors, 256 and 128-bit ones for narrow panels.
 #if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-// False alarms in gcc 12's own AVX-512 header (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
-#include <immintrin.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/tile_kernels.h"
+#include "kernels/cpu/x86_intrinsics.h"
 
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
 
