@@ -241,9 +241,13 @@ def _fake_quantized_conv2d_backward(
     dilation: list[int],
     groups: int,
     grad_scale: float,
+    input: bool,
     bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
+    if input:
+        dx = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=suggest_memory_format(x))
+    else:
+        dx = x.new_empty([0])
     return dx, torch.empty_like(scale), torch.empty_like(w), w.new_empty([w.shape[0] if bias else 0])
 
 

@@ -139,7 +139,7 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
 Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
                        std::int64_t qmax, const at::Tensor& w, const at::Tensor& w_scale, at::IntArrayRef stride,
                        at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, double grad_scale,
-                       bool bias) {
+                       bool input, bool bias) {
   const ConvRequest request{stride, padding, dilation, groups};
   const auto [rows, out_h, out_w] = check_operands(kBackward, x, scale, qmin, qmax, w, w_scale, request);
   const std::vector<std::int64_t> outputs{x.size(0), w.size(0), out_h, out_w};
@@ -152,20 +152,36 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const auto type = grad.scalar_type();
   const auto range = quant_range(qmin, qmax, false);
   const at::MemoryFormat format = x.suggest_memory_format();
-  const at::Tensor source = in_order(x, format);
+  const at::Tensor source = in_order(x, input ? format : kLast);
   const at::Tensor weights = w.to(type).contiguous(kLast);
   const at::Tensor upstream = in_order(grad, kLast, scratch_images(Scratch::kGradient, grad.sizes(), type));
-  // Only the shape and the order of the input matter to its gradient.
-  const at::Tensor unread = scratch_images(Scratch::kLevels, x.sizes(), type);
-  const at::Tensor gradient = conv_gradients(upstream, unread, weights, request, {true, false, false}).x;
-  const at::Tensor dx_hat = in_order(gradient.to(source.scalar_type()), kLast);
   const at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), source.scalar_type());
-  // One pass gives the gradient of x and the integers that the gradient of w needs.
-  const QuantizerGradients quantizer =
-      format == kLast
-          ? quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale, GradientUse::kOverwrite, levels)
-          : quantizer_gradients_channels_last(dx_hat, source, scale, range, grad_scale, levels);
-  const ConvGradients others = conv_gradients(upstream, levels.to(type), weights, request, {false, true, bias});
+  const auto weight_gradients = [&](const at::Tensor& images) {
+    return conv_gradients(upstream, images.to(type), weights, request, {false, true, bias});
+  };
+  QuantizerGradients quantizer;
+  ConvGradients others;
+  // One pass gives the integers that the gradient of w needs, and the quantiser's own gradients.
+  if (input) {
+    // Only the shape and the order of the input matter to its gradient.
+    const at::Tensor unread = scratch_images(Scratch::kLevels, x.sizes(), type);
+    const at::Tensor gradient = conv_gradients(upstream, unread, weights, request, {true, false, false}).x;
+    const at::Tensor dx_hat = in_order(gradient.to(source.scalar_type()), kLast);
+    quantizer = format == kLast ? quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale,
+                                                      GradientUse::kOverwrite, levels)
+                                : quantizer_gradients_channels_last(dx_hat, source, scale, range, grad_scale, levels);
+    others = weight_gradients(levels);
+  } else {
+    // The scale needs <grad, conv2d(r, w)> = <w, gradient of w for the input r>, with r = d x_hat / d scale, which is
+    // levels - x / scale where x is not clipped. For the few channels of an image that is far less than a gradient of
+    // x_hat, which nobody asked for.
+    at::Tensor residuals = quantizer_gradients(source, source, scale, rows, range, 1.0, GradientUse::kRead, levels).x;
+    residuals = residuals.div_(scale.reshape({})).sub_(levels).neg_();
+    others = weight_gradients(levels);
+    const at::Tensor along = weight_gradients(residuals).w;
+    quantizer = {at::empty({0}, x.options()), along.mul(w).sum(at::kDouble).mul_(grad_scale).to(at::kFloat)};
+    quantizer.scale = quantizer.scale.reshape(scale.sizes());
+  }
   const at::Tensor dw = at::empty_like(w).copy_(others.w).mul_(scale.reshape({}));
   const at::Tensor dbias = bias ? others.bias.to(at::kFloat) : at::empty({0}, w.options());
   return {quantizer.x, quantizer.scale, dw, dbias};
@@ -183,11 +199,11 @@ at::Tensor call_forward(const at::Tensor& x, const at::Tensor& scale, std::int64
 Gradients call_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
                         std::int64_t qmax, const at::Tensor& w, const at::Tensor& w_scale, at::IntArrayRef stride,
                         at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, double grad_scale,
-                        bool bias) {
+                        bool input, bool bias) {
   static const auto kOp = c10::Dispatcher::singleton()
                               .findSchemaOrThrow("cimq::fake_quantized_conv2d_backward", "")
                               .typed<decltype(backward_cpu)>();
-  return kOp.call(grad, x, scale, qmin, qmax, w, w_scale, stride, padding, dilation, groups, grad_scale, bias);
+  return kOp.call(grad, x, scale, qmin, qmax, w, w_scale, stride, padding, dilation, groups, grad_scale, input, bias);
 }
 
 using torch::autograd::AutogradContext;
@@ -219,13 +235,14 @@ class FakeQuantizedConv2d : public torch::autograd::Function<FakeQuantizedConv2d
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     auto& data = ctx->saved_data;
+    const bool input = ctx->needs_input_grad(0);
     const bool bias = data["bias"].toBool();
     const auto [dx, dscale, dw, dbias] =
         call_backward(grads[0], saved[0], saved[1], data["qmin"].toInt(), data["qmax"].toInt(), saved[2], saved[3],
                       data["stride"].toIntVector(), data["padding"].toIntVector(), data["dilation"].toIntVector(),
-                      data["groups"].toInt(), data["grad_scale"].toDouble(), bias);
+                      data["groups"].toInt(), data["grad_scale"].toDouble(), input, bias);
     const Variable none;
-    return {dx, dscale, none, none, dw, none, bias ? dbias : none, none, none, none, none, none, none};
+    return {input ? dx : none, dscale, none, none, dw, none, bias ? dbias : none, none, none, none, none, none, none};
   }
 };
 
@@ -236,10 +253,10 @@ class FakeQuantizedConv2dBackward : public torch::autograd::Function<FakeQuantiz
   static variable_list forward(AutogradContext* /*ctx*/, const Variable& grad, const Variable& x, const Variable& scale,
                                std::int64_t qmin, std::int64_t qmax, const Variable& w, const Variable& w_scale,
                                at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
-                               std::int64_t groups, double grad_scale, bool bias) {
+                               std::int64_t groups, double grad_scale, bool input, bool bias) {
     at::AutoDispatchBelowADInplaceOrView guard;
-    const auto [dx, dscale, dw, dbias] =
-        call_backward(grad, x, scale, qmin, qmax, w, w_scale, stride, padding, dilation, groups, grad_scale, bias);
+    const auto [dx, dscale, dw, dbias] = call_backward(grad, x, scale, qmin, qmax, w, w_scale, stride, padding,
+                                                       dilation, groups, grad_scale, input, bias);
     return {dx, dscale, dw, dbias};
   }
 
@@ -260,9 +277,9 @@ at::Tensor forward_autograd(const at::Tensor& x, const at::Tensor& scale, std::i
 Gradients backward_autograd(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
                             std::int64_t qmax, const at::Tensor& w, const at::Tensor& w_scale, at::IntArrayRef stride,
                             at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, double grad_scale,
-                            bool bias) {
+                            bool input, bool bias) {
   auto result = FakeQuantizedConv2dBackward::apply(grad, x, scale, qmin, qmax, w, w_scale, stride, padding, dilation,
-                                                   groups, grad_scale, bias);
+                                                   groups, grad_scale, input, bias);
   return {result[0], result[1], result[2], result[3]};
 }
 
@@ -275,8 +292,9 @@ TORCH_LIBRARY_FRAGMENT(cimq, m) {
       "int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, ScalarType? dtype=None) -> Tensor");
   m.def(
       "fake_quantized_conv2d_backward(Tensor grad, Tensor x, Tensor scale, int qmin, int qmax, Tensor w, "
-      "Tensor w_scale, int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, bool bias) -> "
-      "(Tensor, Tensor, Tensor, Tensor)");
+      "Tensor w_scale, int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, bool input, bool "
+      "bias) "
+      "-> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(cimq, CPU, m) {

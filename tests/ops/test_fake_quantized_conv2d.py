@@ -87,6 +87,13 @@ def leaves(values: dict[str, Any], dtype: torch.dtype) -> list[Tensor]:
     return [value.to(dtype).clone(memory_format=torch.preserve_format).requires_grad_() for value in found]
 
 
+def product(leaves: list[Tensor], values: dict[str, Any], case: dict[str, Any], **options: Any) -> Tensor:
+    x, scale, weight = leaves[:3]
+    bias = leaves[3] if case["bias"] else None
+    options = {**case["call"], "grad_scale": 0.1, **options}
+    return fake_quantized_conv2d(x, scale, *case["limits"], weight, values["weight_scale"], bias, **options)
+
+
 @settings(max_examples=150)
 @given(cases())
 def test_equals_its_two_parts(case: dict[str, Any]) -> None:
@@ -94,9 +101,7 @@ def test_equals_its_two_parts(case: dict[str, Any]) -> None:
     ours = leaves(values, torch.float32)
     x, scale, weight = ours[:3]
     bias = ours[3] if case["bias"] else None
-    y = fake_quantized_conv2d(
-        x, scale, *case["limits"], weight, values["weight_scale"], bias, **case["call"], grad_scale=0.1
-    )
+    y = product(ours, values, case)
     wanted = plain(*ours[:3], bias, case, 0.1)
     assert y.shape == wanted.shape
     assert y.dtype == torch.float32
@@ -124,12 +129,16 @@ def test_equals_its_two_parts(case: dict[str, Any]) -> None:
     gradients = [leaf.grad for leaf in ours]
     for leaf in ours:
         leaf.grad = None
+    image = [leaf.detach().requires_grad_(leaf is not x) for leaf in ours]
+    product(image, values, case).backward(grad)
+    assert image[0].grad is None  # an image needs no gradient, its scale does
     wanted.backward(grad)
-    for name, found, leaf in zip(("x", "scale", "weight", "bias"), gradients, ours, strict=False):
+    for name, leaf, *found in zip(("x", "scale", "weight", "bias"), ours, gradients, image, strict=False):
         bound = 1e-5 * float(leaf.grad.abs().max() + grad.abs().sum() * 1e-3) + 1e-6
-        torch.testing.assert_close(
-            found, leaf.grad, rtol=1e-4, atol=bound, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        for tensor in (found[0], found[1].grad) if name != "x" else (found[0],):
+            torch.testing.assert_close(
+                tensor, leaf.grad, rtol=1e-4, atol=bound, msg=lambda text, name=name: f"{name}: {text}"
+            )
 
 
 @pytest.mark.parametrize("limits", [(0, 15), (-8, 7)])
@@ -174,21 +183,22 @@ def test_under_autocast(channels_last: bool, dtype: torch.dtype) -> None:
     values = operands(case)
     x = values["x"].to(dtype).requires_grad_()
     _, scale, weight, bias = leaves(values, torch.float32)
-    y = fake_quantized_conv2d(
-        x, scale, 0, 15, weight, values["weight_scale"], bias, **case["call"], grad_scale=0.1, dtype=torch.bfloat16
-    )
+    y = product([x, scale, weight, bias], values, case, dtype=torch.bfloat16)
     exact = plain(x.float(), scale, weight, bias, case, 0.1)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y, exact.bfloat16(), rtol=2**-7, atol=1e-3)
     grad = torch.randn(y.shape).to(torch.bfloat16)
     y.backward(grad)
     found = [leaf.grad.float() for leaf in (x, scale, weight, bias)]
+    image = [leaf.detach().requires_grad_(leaf is not x) for leaf in (x, scale, weight, bias)]
+    product(image, values, case, dtype=torch.bfloat16).backward(grad)
     assert x.grad.dtype == dtype
     for leaf in (x, scale, weight, bias):
         leaf.grad = None
     exact.backward(grad.float())
-    for ours, leaf in zip(found, (x, scale, weight, bias), strict=True):
-        error = (ours - leaf.grad.float()).norm() / leaf.grad.float().norm()
+    wanted = [leaf.grad.float() for leaf in (x, scale, weight, bias)]
+    for ours, true in zip([*found, *(leaf.grad for leaf in image[1:])], [*wanted, *wanted[1:]], strict=True):
+        error = (ours - true).norm() / true.norm()
         assert error < 0.02, error
 
 
@@ -300,7 +310,7 @@ def test_bad_arguments_are_named(change: dict[str, Any], error: type[Exception],
 
 def test_gradients_of_other_shapes_or_types_are_refused() -> None:
     backward = torch.ops.cimq.fake_quantized_conv2d_backward
-    rest = ([1, 1], [0, 0, 0, 0], [1, 1], 1, 1.0, False)
+    rest = ([1, 1], [0, 0, 0, 0], [1, 1], 1, 1.0, True, False)
     x, scale, weight, ones = torch.rand(2, 3, 5, 5), torch.tensor(0.1), torch.ones(4, 3, 3, 3), torch.ones(4)
     with pytest.raises(ValueError, match=r"_backward: grad must have shape \[2, 4, 3, 3\], got \[2, 4, 5, 5\]"):
         backward(torch.rand(2, 4, 5, 5), x, scale, 0, 15, weight, ones, *rest)
@@ -322,7 +332,9 @@ def test_opcheck(channels_last: bool) -> None:
         torch.library.opcheck(torch.ops.cimq.fake_quantized_conv2d.default, args, test_utils=OPCHECKS)
     grad = torch.randn(2, 3, 4, 3)
     backward = torch.ops.cimq.fake_quantized_conv2d_backward.default
-    torch.library.opcheck(backward, (grad, x, scale, -8, 7, weight, ones, *rest, True), test_utils=OPCHECKS)
+    for image_too in (False, True):
+        arguments = (grad, x, scale, -8, 7, weight, ones, *rest, image_too, True)
+        torch.library.opcheck(backward, arguments, test_utils=OPCHECKS)
 
 
 @pytest.mark.parametrize("layout", ["row-major", "channels last", "slice", "one pixel", "one row"])
@@ -344,7 +356,7 @@ def test_what_compilation_assumes_of_layouts_holds(layout: str) -> None:
         with contextlib.nullcontext() if mode is None else mode:
             y = torch.ops.cimq.fake_quantized_conv2d(x, scale, 0, 15, weight, ones, None, *rest)
             backward = torch.ops.cimq.fake_quantized_conv2d_backward
-            return [y, *backward(grad, x, scale, 0, 15, weight, ones, *rest, False)]
+            return [y, *backward(grad, x, scale, 0, 15, weight, ones, *rest, True, False)]
 
     for real, fake in zip(results(None), results(FakeTensorMode()), strict=True):
         assert (real.shape, real.dtype, real.stride()) == (fake.shape, fake.dtype, fake.stride())
