@@ -50,7 +50,8 @@ def fake_quantized_conv2d(
     so that NaN stays NaN. Runs on CPUs where `has_integer_convolutions()`.
 
     Args:
-        x: Input [N, C, H, W], float32 or bfloat16. The output has its memory format.
+        x: Input [N, C, H, W], float32 or bfloat16. As with torch's convolutions the output is in channels-last order if
+            `x` or `weight` is.
         scale: Step of the input, float32 `[]`, positive.
         qmin: Smallest integer of the input: 0, or with a sign down to -128.
         qmax: Largest: at most 255, or with a sign 127.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,7 +97,25 @@ def test_layouts_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = counted(monkeypatch)
     conv(X).view(8, -1)
     assert conv(X.to(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
-    assert len(seen) == 2
+    conv = conv.to(memory_format=torch.channels_last)  # as with nn.Conv2d the order of the weight is enough
+    y = conv(X)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    y.sum().backward()
+    assert conv[0].weight.grad.stride() == conv[0].weight.stride()
+    assert len(seen) == 3
+
+
+def test_models_in_channels_last_order_deploy_as_others(tmp_path: Path) -> None:
+    model = prepared(SmallCnn(), cimq.Policy.uniform(4, 4)).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    model(X).square().mean().backward()
+    optimizer.step()
+    with torch.no_grad():
+        wanted = model.eval()(X)
+        converted = cimq.convert(model, X)
+        assert torch.equal(converted(X), wanted)
+        assert torch.equal(converted(X.to(memory_format=torch.channels_last)), wanted)
+    assert torch.equal(cimq.export(converted, tmp_path / "net.cimq", X[:1]).run(X), wanted)
 
 
 FLOATS: dict[str, Callable[[], tuple[nn.Module, dict[str, Any]]]] = {
