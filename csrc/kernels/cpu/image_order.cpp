@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <type_traits>
-#include <vector>
 
 #include "kernels/cpu/target_region.h"
 #include "kernels/cpu/x86_intrinsics.h"
@@ -132,14 +132,14 @@ void transpose(const T* source, std::int64_t stride, std::int64_t rows, std::int
 template <typename T>
 bool quantize_channels_last(const T* x, const PixelRun& run, float scale, const QuantRange& range, int shift,
                             std::uint8_t* q) {
-  std::vector<std::uint8_t> tile(static_cast<std::size_t>(run.channels * kTile));
+  const auto tile = std::make_unique_for_overwrite<std::uint8_t[]>(static_cast<std::size_t>(run.channels * kTile));
   bool finite = true;
   for (std::int64_t pixel = run.begin; pixel < run.end; pixel += kTile) {
     const std::int64_t some = std::min(kTile, run.end - pixel);
     for (std::int64_t c = 0; c < run.channels; ++c) {
-      finite = quantize(x + c * run.pixels + pixel, some, scale, range, tile.data() + c * kTile, shift) && finite;
+      finite = quantize(x + c * run.pixels + pixel, some, scale, range, tile.get() + c * kTile, shift) && finite;
     }
-    transpose(tile.data(), kTile, run.channels, some, q + pixel * run.channels, run.channels);
+    transpose(tile.get(), kTile, run.channels, some, q + pixel * run.channels, run.channels);
   }
   return finite;
 }
@@ -149,20 +149,20 @@ double fake_quantize_backward_channels_last(const T* grad, const T* x, const Pix
                                             const QuantRange& range, T* dx, T* levels) {
   // Longer rows than elsewhere, as every call adds up its sum; not of a power of two, see BlockKernel.
   constexpr std::int64_t kPixels = 256;
-  constexpr std::int64_t kRow = kPixels + kSide;
-  std::vector<T> gradients(static_cast<std::size_t>(run.channels * kRow));
-  std::vector<T> integers(gradients.size());
+  const std::int64_t row = std::min(kPixels, run.end - run.begin) + kSide;
+  const auto size = static_cast<std::size_t>(run.channels * row);
+  const auto gradients = std::make_unique_for_overwrite<T[]>(size);
+  const auto integers = std::make_unique_for_overwrite<T[]>(size);
   double total = 0.0;
   for (std::int64_t pixel = run.begin; pixel < run.end; pixel += kPixels) {
     const std::int64_t some = std::min(kPixels, run.end - pixel);
-    transpose(grad + pixel * run.channels, run.channels, some, run.channels, gradients.data(), kRow);
+    transpose(grad + pixel * run.channels, run.channels, some, run.channels, gradients.get(), row);
     for (std::int64_t c = 0; c < run.channels; ++c) {
       const std::int64_t at = c * run.pixels + pixel;
-      const std::int64_t row = c * kRow;
-      total +=
-          fake_quantize_backward(gradients.data() + row, x + at, some, scale, range, dx + at, integers.data() + row);
+      T* level = integers.get() + c * row;
+      total += fake_quantize_backward(gradients.get() + c * row, x + at, some, scale, range, dx + at, level);
     }
-    transpose(integers.data(), kRow, run.channels, some, levels + pixel * run.channels, run.channels);
+    transpose(integers.get(), row, run.channels, some, levels + pixel * run.channels, run.channels);
   }
   return total;
 }
