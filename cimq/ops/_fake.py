@@ -220,10 +220,11 @@ def _fake_quantized_conv2d(
     groups: int,
     grad_scale: float,
     dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
 ) -> Tensor:
     shape = _conv_shape(x, w, stride, padding, dilation)
     last = torch.channels_last in (suggest_memory_format(x), suggest_memory_format(w))
-    layout = torch.channels_last if last else torch.contiguous_format
+    layout = memory_format or (torch.channels_last if last else torch.contiguous_format)
     return torch.empty(shape, dtype=x.dtype if dtype is None else dtype, device=x.device, memory_format=layout)
 
 

@@ -41,6 +41,7 @@ def fake_quantized_conv2d(
     groups: int = 1,
     grad_scale: float,
     dtype: torch.dtype | None = None,
+    memory_format: torch.memory_format | None = None,
 ) -> Tensor:
     """`conv2d(fake_quantize(x, scale, qmin, qmax), weight, bias)` for a weight that lies on its grid.
 
@@ -50,8 +51,7 @@ def fake_quantized_conv2d(
     so that NaN stays NaN. Runs on CPUs where `has_integer_convolutions()`.
 
     Args:
-        x: Input [N, C, H, W], float32 or bfloat16. As with torch's convolutions the output is in channels-last order if
-            `x` or `weight` is.
+        x: Input [N, C, H, W], float32 or bfloat16.
         scale: Step of the input, float32 `[]`, positive.
         qmin: Smallest integer of the input: 0, or with a sign down to -128.
         qmax: Largest: at most 255, or with a sign 127.
@@ -64,6 +64,8 @@ def fake_quantized_conv2d(
         groups: As in conv2d.
         grad_scale: Factor of the gradient of `scale`; see `fake_quantize`.
         dtype: Of the output, float32 or bfloat16; None: that of `x`.
+        memory_format: Of the output, torch.contiguous_format or torch.channels_last; None: as with torch's
+            convolutions channels-last if `x` or `weight` is.
 
     Returns:
         [N, O, OH, OW]; in float32 within a few units in the last place of the exact product.
@@ -80,6 +82,19 @@ def fake_quantized_conv2d(
         ...     assert torch.allclose(y, 0.1 * ((x[:, 1:] / 0.1).round() - (x[:, :1] / 0.1).round()))
     """
     out: Tensor = torch.ops.cimq.fake_quantized_conv2d(
-        x, scale, qmin, qmax, weight, weight_scale, bias, stride, padding, dilation, groups, grad_scale, dtype
+        x,
+        scale,
+        qmin,
+        qmax,
+        weight,
+        weight_scale,
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        grad_scale,
+        dtype,
+        memory_format,
     )
     return out

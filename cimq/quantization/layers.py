@@ -58,8 +58,13 @@ class _QuantConv(QuantLayer):
 
 
 class QuantConv2d(_QuantConv, nn.Conv2d):
-    """A quantised `nn.Conv2d`; see `QuantLayer` for what it adds."""
+    """A quantised `nn.Conv2d`; see `QuantLayer` for what it adds.
 
+    Attributes:
+        channels_last: In training, products of integers come in channels-last order, whatever that of the input.
+    """
+
+    channels_last = False
     _torch_product = staticmethod(F.conv2d)
     _geometry = staticmethod(conv2d_args)
 
@@ -84,8 +89,9 @@ class QuantConv2d(_QuantConv, nn.Conv2d):
             return super()._lossless_product(x, x_scale, w_hat, w_scale, bias, call, limits)
         grad_scale = act_grad_scale(x, limits[1])
         w_scale = w_scale.expand(w_hat.shape[0])
+        order = torch.channels_last if self.channels_last else None
         y: Tensor = ops.fake_quantized_conv2d(
-            x, x_scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype
+            x, x_scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype, memory_format=order
         )
         return y
 

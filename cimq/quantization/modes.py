@@ -9,12 +9,17 @@ from torch import nn
 
 
 @contextlib.contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """All modules are in evaluation; each gets its own mode back, also where a part of the model was frozen."""
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """The model is in training or in evaluation; every module gets its own mode back."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, its_own in modes:
+            module.training = its_own
+
+
+def in_evaluation(model: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """All modules are in evaluation; each gets its own mode back, also where a part of the model was frozen."""
+    return in_mode(model, False)

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
-from cimq.quantization import exact
+from cimq.quantization import exact, image_order
 from cimq.quantization.adc_ranges import check_adc_grad
 from cimq.quantization.attention import quantise_attention, why_not
 from cimq.quantization.call_arguments import default_arguments
@@ -55,6 +55,7 @@ def prepare(
     adc_grad: str = "identity",
     example_inputs: Any = None,
     training_hardware: Hardware | str | Path | None = None,
+    memory_format: torch.memory_format | None = None,
 ) -> nn.Module:
     """Makes a model ready for calibration and quantisation-aware training.
 
@@ -81,6 +82,9 @@ def prepare(
             (docs/numbers.md, "Gradients"); every layer has it as an attribute.
         example_inputs: One input (or a tuple of inputs, or a dict of keyword arguments) to calibrate with at once; else
             call `calibrate`.
+        memory_format: Order of images between convolutions in training: torch.channels_last, in which CPUs are quicker;
+            torch.preserve_format, as nn.Conv2d has it; None: channels-last where torch.fx can trace the model and shows
+            that nothing in it depends on the order. Images and outputs of the model may have any order.
         training_hardware: The machine that training computes with, for instance `hardware` with more noise; None:
             `hardware`. Evaluation, conversion and export use `hardware`.
 
@@ -107,6 +111,7 @@ def prepare(
     machine = resolve(hardware)
     trained_on = None if training_hardware is None else resolve(training_hardware)
     check_adc_grad(adc_grad)
+    image_order.check_memory_format(memory_format)
     if not isinstance(policy, Policy):
         policy = Policy.uniform(8, 8) if policy is None else Policy.load(policy)
     excluded = _excluded_names(model, [exclude] if isinstance(exclude, str) else list(exclude))
@@ -139,6 +144,8 @@ def prepare(
     for module in result.modules():
         _leave_fused_path(module)
     exact.attach(result, _folded(result))
+    with exact.suspended():
+        image_order.choose(result, memory_format)
     warn_of_shared_ranges(result, stacklevel=3)
     if example_inputs is not None:
         from cimq.quantization.calibration import calibrate

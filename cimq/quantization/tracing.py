@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from cimq.quantization.attention import AttentionCore, AttentionForward
 from cimq.quantization.call_arguments import without_fixed
-from cimq.quantization.modes import in_evaluation
+from cimq.quantization.modes import in_mode
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -56,13 +56,19 @@ def traceable_subclasses(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def trace(model: nn.Module, tracer: LeafTracer | None = None, fixed: Mapping[str, Any] | None = None) -> fx.Graph:
-    """The graph of `model` in evaluation; arguments of its forward that are `fixed` have one value and are no inputs.
+def trace(
+    model: nn.Module,
+    tracer: LeafTracer | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    training: bool = False,
+) -> fx.Graph:
+    """The graph of `model` in evaluation, or in training; arguments of its forward that are `fixed` have one value and
+    are no inputs.
 
     Raises:
         Exception: Whatever the model's forward raises on symbolic values; such a model cannot be traced.
     """
-    with in_evaluation(model):
+    with in_mode(model, training):
         if not fixed:
             return (tracer or LeafTracer()).trace(model)
         return without_fixed((tracer or LeafTracer()).trace(model, concrete_args=dict(fixed)), model, fixed)

@@ -45,7 +45,7 @@ void with_stored_type(at::ScalarType type, const Body& body) {
 
 /// x as `type` in an order that the kernels can walk. Gaps in a 16-bit tensor close in the order of its dimensions.
 at::Tensor operand(const at::Tensor& x, at::ScalarType type, const ScaledRows& rows) {
-  const at::Tensor values = x.to(type);
+  at::Tensor values = x.to(type);
   const bool dense = values.is_non_overlapping_and_dense();
   // Channels that lie one after another are rows, whatever the order within them: weights stay in channels-last order.
   if (rows.by_first_axis && dense && values.stride(0) * values.size(0) == values.numel()) return values;

@@ -98,7 +98,8 @@ at::Tensor fake_quantize_of(const at::Tensor& x, const at::Tensor& scale, std::i
 at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
                        const at::Tensor& w, const at::Tensor& w_scale, const OptionalTensor& bias,
                        at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups,
-                       double /*grad_scale*/, std::optional<at::ScalarType> dtype) {
+                       double /*grad_scale*/, std::optional<at::ScalarType> dtype,
+                       std::optional<at::MemoryFormat> memory_format) {
   TORCH_CHECK(
       has_exact_products(), kForward,
       ": needs a processor with AVX-512 VNNI, which this machine has not; use fake_quantize and conv2d instead");
@@ -108,10 +109,12 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
   TORCH_CHECK_TYPE(type == at::kFloat || type == at::kBFloat16, kForward, ": dtype must be float32 or bfloat16, got ",
                    c10::toString(type));
   const at::Tensor source = in_order(x, x.suggest_memory_format());
-  // The order of the output is that of torch's convolutions.
+  // If none is asked for, the order of the output is that of torch's convolutions.
   constexpr auto kLast = at::MemoryFormat::ChannelsLast;
   const bool last = x.suggest_memory_format() == kLast || w.suggest_memory_format() == kLast;
-  const at::MemoryFormat format = last ? kLast : at::MemoryFormat::Contiguous;
+  const at::MemoryFormat format = memory_format.value_or(last ? kLast : at::MemoryFormat::Contiguous);
+  TORCH_CHECK_VALUE(format == kLast || format == at::MemoryFormat::Contiguous, kForward,
+                    ": memory_format must be torch.contiguous_format or torch.channels_last, got ", format);
   if (bias.has_value() && bias->defined()) {
     check_cpu(kForward, "bias", *bias);
     TORCH_CHECK_VALUE(bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->size(0) == w.size(0), kForward,
@@ -190,10 +193,12 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
 at::Tensor call_forward(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
                         const at::Tensor& w, const at::Tensor& w_scale, const OptionalTensor& bias,
                         at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups,
-                        double grad_scale, std::optional<at::ScalarType> dtype) {
+                        double grad_scale, std::optional<at::ScalarType> dtype,
+                        std::optional<at::MemoryFormat> memory_format) {
   static const auto kOp =
       c10::Dispatcher::singleton().findSchemaOrThrow("cimq::fake_quantized_conv2d", "").typed<decltype(forward_cpu)>();
-  return kOp.call(x, scale, qmin, qmax, w, w_scale, bias, stride, padding, dilation, groups, grad_scale, dtype);
+  return kOp.call(x, scale, qmin, qmax, w, w_scale, bias, stride, padding, dilation, groups, grad_scale, dtype,
+                  memory_format);
 }
 
 Gradients call_backward(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
@@ -217,7 +222,8 @@ class FakeQuantizedConv2d : public torch::autograd::Function<FakeQuantizedConv2d
   static Variable forward(AutogradContext* ctx, const Variable& x, const Variable& scale, std::int64_t qmin,
                           std::int64_t qmax, const Variable& w, const Variable& w_scale, const OptionalTensor& bias,
                           at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
-                          std::int64_t groups, double grad_scale, std::optional<at::ScalarType> dtype) {
+                          std::int64_t groups, double grad_scale, std::optional<at::ScalarType> dtype,
+                          std::optional<at::MemoryFormat> memory_format) {
     at::AutoDispatchBelowADInplaceOrView guard;
     ctx->save_for_backward({x, scale, w, w_scale});
     auto& data = ctx->saved_data;
@@ -229,7 +235,8 @@ class FakeQuantizedConv2d : public torch::autograd::Function<FakeQuantizedConv2d
     data["groups"] = groups;
     data["grad_scale"] = grad_scale;
     data["bias"] = bias.has_value() && bias->defined();
-    return call_forward(x, scale, qmin, qmax, w, w_scale, bias, stride, padding, dilation, groups, grad_scale, dtype);
+    return call_forward(x, scale, qmin, qmax, w, w_scale, bias, stride, padding, dilation, groups, grad_scale, dtype,
+                        memory_format);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -242,7 +249,8 @@ class FakeQuantizedConv2d : public torch::autograd::Function<FakeQuantizedConv2d
                       data["stride"].toIntVector(), data["padding"].toIntVector(), data["dilation"].toIntVector(),
                       data["groups"].toInt(), data["grad_scale"].toDouble(), input, bias);
     const Variable none;
-    return {input ? dx : none, dscale, none, none, dw, none, bias ? dbias : none, none, none, none, none, none, none};
+    return {
+        input ? dx : none, dscale, none, none, dw, none, bias ? dbias : none, none, none, none, none, none, none, none};
   }
 };
 
@@ -269,9 +277,10 @@ class FakeQuantizedConv2dBackward : public torch::autograd::Function<FakeQuantiz
 at::Tensor forward_autograd(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
                             const at::Tensor& w, const at::Tensor& w_scale, const OptionalTensor& bias,
                             at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation,
-                            std::int64_t groups, double grad_scale, std::optional<at::ScalarType> dtype) {
+                            std::int64_t groups, double grad_scale, std::optional<at::ScalarType> dtype,
+                            std::optional<at::MemoryFormat> memory_format) {
   return FakeQuantizedConv2d::apply(x, scale, qmin, qmax, w, w_scale, bias, stride, padding, dilation, groups,
-                                    grad_scale, dtype);
+                                    grad_scale, dtype, memory_format);
 }
 
 Gradients backward_autograd(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
@@ -289,7 +298,8 @@ Gradients backward_autograd(const at::Tensor& grad, const at::Tensor& x, const a
 TORCH_LIBRARY_FRAGMENT(cimq, m) {
   m.def(
       "fake_quantized_conv2d(Tensor x, Tensor scale, int qmin, int qmax, Tensor w, Tensor w_scale, Tensor? bias, "
-      "int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, ScalarType? dtype=None) -> Tensor");
+      "int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, ScalarType? dtype=None, "
+      "MemoryFormat? memory_format=None) -> Tensor");
   m.def(
       "fake_quantized_conv2d_backward(Tensor grad, Tensor x, Tensor scale, int qmin, int qmax, Tensor w, "
       "Tensor w_scale, int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, bool input, bool "

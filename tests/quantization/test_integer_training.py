@@ -93,7 +93,8 @@ def test_autocast_gives_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_integers
 def test_layouts_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view of a channels-last output fails, and models for the usual layout have such views."""
-    conv = prepared(nn.Sequential(nn.Conv2d(3, 4, 3)), cimq.Policy.uniform(4, 4))
+    keep = torch.preserve_format
+    conv = prepared(nn.Sequential(nn.Conv2d(3, 4, 3)), cimq.Policy.uniform(4, 4), memory_format=keep)
     seen = counted(monkeypatch)
     conv(X).view(8, -1)
     assert conv(X.to(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
