@@ -37,12 +37,25 @@ _PUBLIC = {
     "build_info": "cimq.build_report",
 }
 
-__all__ = ["__version__", "ops", *_PUBLIC]
+_MODULES = (
+    "ops",
+    "bundle",
+    "cell",
+    "cost_model",
+    "hardware",
+    "policy",
+    "policy_search",
+    "quantization",
+    "report",
+    "training",
+)
+
+__all__ = ["__version__", *_MODULES, *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ops":
-        return import_module("cimq.ops")
+    if name in _MODULES:
+        return import_module(f"cimq.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'cimq' has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)

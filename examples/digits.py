@@ -4,8 +4,8 @@
 
 Trains a CNN with batch normalisation and a residual addition, searches bits per layer for a small crossbar machine,
 trains uniform 8-bit, uniform 4-bit and the found policy in the same way, exports and compiles a bundle, executes it
-with the C++ executor on the whole test set, compares every layer with the trained model, and writes a report. Takes a
-few minutes on two cores. The test set is used once, at the end.
+with the C++ executor on the whole test set, compares every layer with the trained model, and writes a report. The test
+set is used once, at the end.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 python benchmarks/ops/digital.py [--threads 2] [--json]
 
 Nothing is lost in such a converter, so that the operator is one digital product. `integer` operands are uint8 and int8
-tensors, `float` ones float32 tensors that hold integers, as in training; `step` is forward and backward. torch computes
+tensors, `float` ones float32 tensors that hold integers; `step` is forward and backward. torch computes
 with float32 tensors throughout. All times of a row are taken in turn within one run; every result is checked first.
 """
 

@@ -14,8 +14,8 @@ one that was not (`--measure-on`: every trained network once more on that machin
     python benchmarks/training/resnet20.py ... fp32 W4A4 --measure-on benchmarks/training/adc_8bit_128rows.yaml
     python benchmarks/training/resnet20.py ... W4A4 W4A4@rram-wan2022 --measure-on rram-wan2022
 
-Every run has a folder below --out with its log and a checkpoint per epoch: an interrupted benchmark goes on where it
-was. The table at the end is made of all results in --out.
+Every run has a folder below --out with its options, results and last checkpoint: an interrupted benchmark goes on where
+it was, a finished run is not repeated. The table at the end has the runs that the command names.
 """
 
 from __future__ import annotations

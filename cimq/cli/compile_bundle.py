@@ -12,7 +12,7 @@ from cimq.cli.user_errors import one_sentence
 
 @one_sentence
 def command(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq).")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq), or a zip of it.")],
     hardware: Annotated[
         str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
     ] = None,

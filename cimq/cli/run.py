@@ -13,7 +13,7 @@ from cimq.cli.user_errors import EXIT_MISMATCH, one_sentence
 
 @one_sentence
 def command(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq).")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq), or a zip of it.")],
     input_file: Annotated[Path | None, typer.Option("--input", help=".npy with float32 inputs.")] = None,
     output_file: Annotated[Path | None, typer.Option("--output", help=".npy to write the outputs to.")] = None,
     check: Annotated[
