@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -26,6 +26,7 @@ from cimq.quantization.converted import (
 from cimq.quantization.converted_attention import CrossbarMultiheadAttention, converted_core
 from cimq.quantization.functional_norms import replace_functional_norms
 from cimq.quantization.graph_module import ConvertedModel
+from cimq.quantization.in_place import follow_in_place
 from cimq.quantization.inspection import quant_layers, run_sample
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.modes import in_evaluation
@@ -128,6 +129,7 @@ def _rewrite(
 ) -> tuple[nn.Module, list[str]]:
     folded = {id(root.get_submodule(layer)): root.get_submodule(norm) for layer, norm in pairs.items()}
     skipped = {id(norm) for norm in folded.values()}
+    staying = follow_in_place(root, graph)
     made: dict[int, nn.Module] = {}
     for node in list(graph.nodes):
         if node.op != "call_module":
@@ -151,12 +153,12 @@ def _rewrite(
         root = new if name == "" else root
         if name:
             root.set_submodule(name, new)
-    _erase_unused(graph)  # parameters that the replaced products read
+    _erase_unused(graph, staying)  # parameters that the replaced products read
     if sample_input is not None:
         record_shapes(root, graph, sample_input)
     replace_functional_norms(root, graph)
-    left = normalise(root, graph)
-    _erase_unused(graph)
+    left = normalise(root, graph, staying)
+    _erase_unused(graph, staying)
     for node in graph.nodes:
         if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
             module = root.get_submodule(str(node.target))
@@ -171,10 +173,10 @@ def _rewrite(
     return result, left
 
 
-def _erase_unused(graph: fx.Graph) -> None:
+def _erase_unused(graph: fx.Graph, staying: Container[fx.Node]) -> None:
     for node in reversed(graph.nodes):
         node.type = None  # annotations as text would keep the module from being pickled
-        if not node.users and node.op in ("call_function", "call_method", "get_attr"):
+        if not node.users and node.op in ("call_function", "call_method", "get_attr") and node not in staying:
             graph.erase_node(node)
 
 

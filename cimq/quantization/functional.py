@@ -18,8 +18,10 @@ from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq.quantization.attention import AttentionCore, QuantMatmul, forget_unknown
+from cimq.quantization.batches import kept_random_state
 from cimq.quantization.call_arguments import default_arguments, without_fixed
 from cimq.quantization.layers import BorrowedConv2d, BorrowedLinear
+from cimq.quantization.modes import unchanged
 from cimq.quantization.quant_layer import QuantLayer
 
 ATTENTION = "attention"
@@ -82,14 +84,15 @@ def find_products(module: nn.Module) -> tuple[list[Product], list[str]]:
     """Products that the forward of `module` makes by itself, and names of calls that cannot be quantised."""
     if type(module).__module__.startswith(("torch.nn", "torch.ao")) or isinstance(module, (QuantLayer, fx.GraphModule)):
         return [], []
-    try:
-        graph = _ShallowTracer(param_shapes_constant=True).trace(module)
-    except Exception:  # whatever a forward raises on symbolic values
-        try:  # flags with the values they have by default
-            fixed = default_arguments(module)
-            graph = without_fixed(_ShallowTracer(param_shapes_constant=True).trace(module, fixed), module, fixed)
-        except Exception:
-            return [], []
+    with kept_random_state(module), unchanged(module):
+        try:
+            graph = _ShallowTracer(param_shapes_constant=True).trace(module)
+        except Exception:  # whatever a forward raises on symbolic values
+            try:  # flags with the values they have by default
+                fixed = default_arguments(module)
+                graph = without_fixed(_ShallowTracer(param_shapes_constant=True).trace(module, fixed), module, fixed)
+            except Exception:
+                return [], []
     found: dict[str, Product] = {}
     left: list[str] = []
     for node in graph.nodes:

@@ -3,7 +3,7 @@
 Convolutions and batch normalisations on a CPU are quicker in channels-last order. A tensor in that order has the same
 values, but `view` and `stride` tell the orders apart, and a loss may take a view of what the model returns. Therefore
 the first convolution changes the order only where the graph of the model has no such operation, and outputs get back
-the order that the inputs have.
+the order that the inputs have. A part of the model that is called by itself gives its images in channels-last order.
 """
 
 from __future__ import annotations
@@ -54,6 +54,10 @@ def does_not_depend_on_order(root: nn.Module) -> bool:
     optional = default_arguments(root)
     if optional:
         fixed.append(optional)  # without them the forward may take another way
+    if any(
+        isinstance(module, nn.Conv2d) and module.groups > 1 and max(module.dilation) > 1 for module in root.modules()
+    ):
+        return False  # oneDNN (as of PyTorch 2.13) is wrong about these in bf16 and channels-last order
     try:
         return all(_is_free(root, trace(root, fixed=arguments, training=True)) for arguments in fixed)
     except Exception:
@@ -108,7 +112,7 @@ def _is_one(size: Any) -> bool:
 def _restore_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
     if any(_is_channels_last(value) for value in pytree.tree_leaves((args, kwargs))):
         return output
-    return pytree.tree_map(lambda value: value.contiguous() if _is_channels_last(value) else value, output)
+    return pytree.tree_map(lambda value: value.contiguous() if _is_reordered(value) else value, output)
 
 
 def _is_channels_last(value: Any) -> bool:
@@ -117,4 +121,14 @@ def _is_channels_last(value: Any) -> bool:
         and value.dim() == 4
         and not value.is_contiguous()
         and value.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _is_reordered(value: Any) -> bool:
+    """Images in channels-last order, or a part or a view of such; what is expanded stays small."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_contiguous()
+        and 0 not in value.stride()
     )

@@ -16,7 +16,7 @@ After conversion a graph holds these operations (anything else was left as it st
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
@@ -31,14 +31,17 @@ _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
 _SHAPE_FUNCTIONS = {getattr, operator.mul, operator.floordiv, operator.sub, operator.eq, operator.ne, operator.mod}
 
 
-def normalise(root: nn.Module, graph: fx.Graph) -> list[str]:
-    """Rewrites nodes in place.
+def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()) -> list[str]:
+    """Rewrites nodes in place, all but those that are `staying`.
 
     Returns:
         What was left as it stood: descriptions of modules and functions.
     """
     left: list[str] = []
     for node in list(graph.nodes):
+        if node in staying:
+            left.append(_describe(root, node))
+            continue
         if node.op not in ("call_module", "call_function", "call_method"):
             continue
         try:
@@ -240,12 +243,23 @@ def _reshape(input: Any, *shape: Any, **kwargs: Any) -> Form:
     sizes = kwargs.pop("shape", None) or (
         shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     )
+    if isinstance(sizes, fx.Node) or (len(sizes) == 1 and _is_whole_size(sizes[0])):  # y.view(x.size())
+        return torch.reshape, (input, sizes if isinstance(sizes, fx.Node) else sizes[0])
     sizes = tuple(sizes)
     if kwargs:
         raise TypeError("reshape takes sizes")
     if len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0]):
         return torch.flatten, (input, 1, -1)
     return torch.reshape, (input, sizes)
+
+
+def _is_whole_size(size: Any) -> bool:
+    """x.size() or x.shape."""
+    if not isinstance(size, fx.Node):
+        return False
+    if size.op == "call_method":
+        return size.target == "size" and len(size.args) == 1 and not size.kwargs
+    return size.target is getattr and size.args[1] == "shape"
 
 
 def _is_batch_size(size: Any) -> bool:

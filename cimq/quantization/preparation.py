@@ -124,7 +124,7 @@ def prepare(
         warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
 
     result = model if inplace else copied(model)
-    owners: dict[int, QuantLayer] = {}  # of weights, by identity: tied ones have one owner
+    owners: dict[int, tuple[Any, QuantLayer]] = {}  # of weights, by identity: tied ones have one owner
     index = 0
     for choice in chosen:
         # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
@@ -134,9 +134,9 @@ def prepare(
             layer.adc_grad = adc_grad
             weight = getattr(layer, "weight", None)
             if id(weight) in owners:
-                layer.share_weight_scales(owners[id(weight)])
-            if weight is not None:
-                owners.setdefault(id(weight), layer)
+                layer.share_weight_scales(owners[id(weight)][1])
+            if weight is not None:  # kept, as one that is computed at every access would leave its identity to another
+                owners.setdefault(id(weight), (weight, layer))
             layer.set_bits(*bound[name])
             index += 1
     for name, calls in known.items():

@@ -9,8 +9,9 @@ import torch
 from torch import fx, nn
 
 from cimq.quantization.attention import AttentionCore, AttentionForward
+from cimq.quantization.batches import kept_random_state
 from cimq.quantization.call_arguments import without_fixed
-from cimq.quantization.modes import in_mode
+from cimq.quantization.modes import in_mode, unchanged
 from cimq.quantization.quant_layer import QuantLayer
 
 
@@ -68,7 +69,7 @@ def trace(
     Raises:
         Exception: Whatever the model's forward raises on symbolic values; such a model cannot be traced.
     """
-    with in_mode(model, training):
+    with kept_random_state(model), unchanged(model), in_mode(model, training):
         if not fixed:
             return (tracer or LeafTracer()).trace(model)
         return without_fixed((tracer or LeafTracer()).trace(model, concrete_args=dict(fixed)), model, fixed)

@@ -40,8 +40,40 @@ kernels::Conv2dGeometry parse_geometry(const char* op, const at::Tensor& x, cons
   return g;
 }
 
+namespace {
+
+/// Whether every row of a kernel meets the image at some output.
+bool all_meet(std::int64_t extent, std::int64_t kernel, std::int64_t stride, std::int64_t pad, std::int64_t dilation,
+              std::int64_t outputs) {
+  for (std::int64_t row = 0; row < kernel; ++row) {
+    bool meets = false;
+    for (std::int64_t o = 0; o < outputs && !meets; ++o) {
+      const std::int64_t at = o * stride + row * dilation - pad;
+      meets = at >= 0 && at < extent;
+    }
+    if (!meets) return false;
+  }
+  return true;
+}
+
+/// oneDNN (as of PyTorch 2.13) gives wrong sums, or NaN, in bf16 for dilated groups in channels-last order, and where a
+/// row of the kernel never meets the image.
+bool is_safe_in_bf16(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& w, const ConvRequest& request) {
+  const auto& dilation = request.dilation;
+  if (request.groups > 1 && (dilation[0] > 1 || dilation[1] > 1)) return false;
+  return all_meet(x.size(2), w.size(2), request.stride[0], request.padding[2], dilation[0], grad.size(2)) &&
+         all_meet(x.size(3), w.size(3), request.stride[1], request.padding[0], dilation[1], grad.size(3));
+}
+
+}  // namespace
+
 ConvGradients conv_gradients(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& w,
                              const ConvRequest& request, std::array<bool, 3> wanted) {
+  if (grad.scalar_type() == at::kBFloat16 && !is_safe_in_bf16(grad, x, w, request)) {
+    auto [dx, dw, dbias] = conv_gradients(grad.to(at::kFloat), x.to(at::kFloat), w.to(at::kFloat), request, wanted);
+    const auto rounded = [](const at::Tensor& value) { return value.defined() ? value.to(at::kBFloat16) : value; };
+    return {rounded(dx), rounded(dw), rounded(dbias)};
+  }
   const auto& pad = request.padding;
   // Padding beyond the kernel's reach: oneDNN (as of PyTorch 2.13) then reads beyond its operands.
   const bool within =

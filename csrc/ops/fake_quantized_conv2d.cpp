@@ -158,7 +158,7 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const at::Tensor source = in_order(x, input ? format : kLast);
   const at::Tensor weights = w.to(type).contiguous(kLast);
   const at::Tensor upstream = in_order(grad, kLast, scratch_images(Scratch::kGradient, grad.sizes(), type));
-  const at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), source.scalar_type());
+  at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), source.scalar_type());
   const auto weight_gradients = [&](const at::Tensor& images) {
     return conv_gradients(upstream, images.to(type), weights, request, {false, true, bias});
   };
@@ -178,7 +178,10 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
     // The scale needs <grad, conv2d(r, w)> = <w, gradient of w for the input r>, with r = d x_hat / d scale, which is
     // levels - x / scale where x is not clipped. For the few channels of an image that is far less than a gradient of
     // x_hat, which nobody asked for.
-    at::Tensor residuals = quantizer_gradients(source, source, scale, rows, range, 1.0, GradientUse::kRead, levels).x;
+    // In float32, as their digits are those that bf16 lacks.
+    const at::Tensor values = source.to(at::kFloat);
+    levels = levels.scalar_type() == at::kFloat ? levels : scratch_images(Scratch::kLevels, x.sizes(), at::kFloat);
+    at::Tensor residuals = quantizer_gradients(values, values, scale, rows, range, 1.0, GradientUse::kRead, levels).x;
     residuals = residuals.div_(scale.reshape({})).sub_(levels).neg_();
     others = weight_gradients(levels);
     const at::Tensor along = weight_gradients(residuals).w;

@@ -56,7 +56,7 @@ at::Tensor convolve_codes(const char* op, const at::Tensor& codes, double scale,
   constexpr std::int64_t kNoZero = 0;
   return call_onednn(
       op, "onednn::qconv2d_pointwise",
-      {x, scale, shift, packed, w_scale, zeros, added, stride, padding, dilation, request.groups, kNoScale, kNoZero,
+      {x, scale, shift, packed, w_scale.contiguous(), zeros, added, stride, padding, dilation, request.groups, kNoScale, kNoZero,
        static_cast<std::int64_t>(dtype), std::string("none"), c10::List<std::optional<at::Scalar>>(), c10::IValue()});
 }
 

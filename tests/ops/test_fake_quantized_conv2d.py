@@ -203,6 +203,69 @@ def test_under_autocast(channels_last: bool, dtype: torch.dtype) -> None:
         assert error < 0.03, error
 
 
+BF16: list[tuple[tuple[int, int], int, int, int, int, int]] = [  # size, kernel, stride, padding, dilation, groups
+    ((40, 40), 3, 1, 2, 2, 2),
+    ((40, 38), 2, 1, 1, 2, 4),
+    ((1, 1), 3, 2, 1, 1, 1),
+    ((1, 1), 5, 3, 2, 1, 4),
+    ((2, 2), 3, 3, 1, 1, 2),
+    ((3, 3), 3, 3, 1, 1, 1),
+    ((9, 7), 3, 2, 1, 1, 2),
+]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding", "dilation", "groups"), BF16)
+def test_bf16_gradients_where_onednn_is_wrong(
+    size: tuple[int, int], kernel: int, stride: int, padding: int, dilation: int, groups: int, channels_last: bool
+) -> None:
+    case = {
+        "limits": (0, 15), "weight_bits": 4, "shape": (2, 8, *size), "outputs": 8, "kernel": (kernel, kernel),
+        "call": {"stride": (stride,) * 2, "padding": (padding,) * 4, "dilation": (dilation,) * 2, "groups": groups},
+        "bias": False, "channels_last": channels_last, "seed": 1,
+    }  # fmt: skip
+    values = operands(case)
+    for count in (64, 1024, 16384, 65536):
+        del [torch.full((count,), 1e30) for _ in range(20)][:]  # memory that is not zero
+    ours = [values["x"].bfloat16().requires_grad_(), *leaves(values, torch.float32)[1:]]
+    y = product(ours, values, case, dtype=torch.bfloat16)
+    grad = torch.randn(y.shape).bfloat16()
+    y.backward(grad)
+    found = [leaf.grad.float() for leaf in (ours[0], ours[2])]
+    ours[0].grad = ours[2].grad = None
+    plain(ours[0].float(), *ours[1:], None, case, 0.1).backward(grad.float())
+    for mine, leaf in zip(found, (ours[0], ours[2]), strict=True):
+        assert (mine - leaf.grad.float()).norm() <= 0.02 * leaf.grad.float().norm()
+
+
+@pytest.mark.parametrize("limits", [(0, 255), (-128, 127), (0, 15)])
+def test_scales_of_bf16_images_get_a_precise_gradient(limits: tuple[int, int]) -> None:
+    weight, ones = torch.randint(-127, 128, (16, 3, 3, 3)).float(), torch.ones(16)
+    errors, sizes = [], []
+    for _ in range(12):
+        x, grad = torch.rand(4, 3, 16, 16).bfloat16(), torch.randn(4, 16, 16, 16).bfloat16()
+        found = []
+        for image in (x, x.float()):
+            scale = torch.tensor(float(x.max()) / limits[1], requires_grad=True)
+            call = {"padding": (1, 1, 1, 1), "grad_scale": 1.0, "dtype": image.dtype}
+            fake_quantized_conv2d(image, scale, *limits, weight, ones, **call).backward(grad.to(image.dtype))
+            found.append(float(scale.grad))
+        errors.append(found[0] - found[1])
+        sizes.append(found[1])
+    assert torch.tensor(errors).norm() < 0.02 * torch.tensor(sizes).norm()
+
+
+def test_weight_scales_and_bias_may_have_any_strides() -> None:
+    x, weight = torch.rand(2, 3, 6, 6), torch.randint(-7, 8, (12, 3, 3, 3)).float()
+    for scales in (torch.full((1,), 0.5).expand(12), torch.rand(24)[::2] + 0.1):
+        bias, call = torch.randn(36)[::3], {"padding": (1, 1, 1, 1), "grad_scale": 1.0}
+        on_grid = weight * scales.reshape(-1, 1, 1, 1)
+        y = fake_quantized_conv2d(x, torch.tensor(0.1), 0, 15, on_grid, scales, bias, **call)
+        dense = fake_quantized_conv2d(x, torch.tensor(0.1), 0, 15, on_grid, scales.clone(), bias.clone(), **call)
+        torch.testing.assert_close(y, F.conv2d(fake_quantize(x, torch.tensor(0.1), 0, 15), on_grid, bias, padding=1))
+        assert torch.equal(y, dense)
+
+
 def test_nothing_but_the_input_is_kept() -> None:
     x = torch.rand(2, 8, 16, 16, requires_grad=True)
     scale, ones = torch.tensor(0.1, requires_grad=True), torch.ones(8)

@@ -159,6 +159,53 @@ def test_outputs_have_the_order_of_the_inputs(duplicate: Any) -> None:
 
 
 @needs_integers
+@pytest.mark.parametrize("last", [nn.Flatten(2), nn.Unflatten(1, (2, 2)), nn.Identity(), nn.Flatten(0, 1)])
+def test_outputs_of_other_dimensions_can_be_viewed(last: nn.Module) -> None:
+    model = prepared(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), last))
+    assert orders(model) == [True]
+    model(X).view(-1)
+    if isinstance(last, nn.Identity):
+        model(X[0]).view(-1)
+
+
+def test_dilated_groups_keep_the_order() -> None:
+    model = cimq.prepare(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, dilation=2, groups=2)))
+    assert not model[0].channels_last
+
+
+class Counts(nn.Module):
+    """Buffers and numbers that the forward of training changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("center", torch.ones(4))
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.center.mul_(0.9)
+            self.calls += 1
+            self.noise = torch.randn(4)
+        return self.conv(x) * self.center.reshape(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_tracing_changes_nothing(training: bool) -> None:
+    net = Counts().train(training)
+    torch.manual_seed(3)
+    model = cimq.prepare(net)
+    drawn = torch.rand(())
+    torch.manual_seed(3)
+    assert torch.equal(drawn, torch.rand(()))
+    for module in (net, model):
+        assert module.calls == 0
+        assert torch.equal(module.center, torch.ones(4))
+        assert not hasattr(module, "noise")
+        assert module.training is training
+
+
+@needs_integers
 def test_the_order_can_be_chosen() -> None:
     assert orders(prepared(Views("values"))) == [False, False]
     assert orders(prepared(Views("values"), memory_format=LAST)) == [True, True]

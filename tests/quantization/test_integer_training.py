@@ -57,14 +57,16 @@ def gradients(model: nn.Module, x: Tensor, amp: bool = False) -> tuple[Tensor, d
 
 @needs_integers
 @pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize(("weight_bits", "act_bits"), [(8, 8), (4, 4), (2, 2), (1, 3)])
 def test_trains_as_with_floats(
-    monkeypatch: pytest.MonkeyPatch, weight_bits: int, act_bits: int, channels_last: bool
+    monkeypatch: pytest.MonkeyPatch, weight_bits: int, act_bits: int, channels_last: bool, per_channel: bool
 ) -> None:
     # One convolution: values of a second one that lie next to a tie may fall to its other side.
     net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), MeanPool(), nn.Linear(8, 4))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = prepared(net, cimq.Policy.uniform(weight_bits, act_bits)).to(memory_format=layout)
+    policy = cimq.Policy.uniform(weight_bits, act_bits)
+    model = prepared(net, policy, per_channel=per_channel).to(memory_format=layout)
     x = X.to(memory_format=layout)
     seen = counted(monkeypatch)
     loss, ours = gradients(copy.deepcopy(model), x)

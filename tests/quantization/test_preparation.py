@@ -349,6 +349,15 @@ def test_one_bit_weights_have_two_values() -> None:
     assert float(q.conv1.weight_scales.grad[1:].abs().sum()) == 0
 
 
+def test_weights_that_are_computed_share_no_scales() -> None:
+    """Each access makes a tensor that dies; the next may have its identity."""
+    orthogonal, weight_norm = nn.utils.parametrizations.orthogonal, nn.utils.parametrizations.weight_norm
+    for _ in range(20):
+        layers = [orthogonal(nn.Linear(8, 8)) if i % 2 else weight_norm(nn.Linear(8, 8)) for i in range(8)]
+        q = cimq.prepare(nn.Sequential(*layers))
+        assert len({id(layer.weight_scales) for layer in q}) == 8
+
+
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_scale_granularity(per_channel: bool) -> None:
     x = nets.images()
