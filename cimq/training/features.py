@@ -13,7 +13,18 @@ from cimq.quantization.parallel import unwrapped
 
 
 class FeaturePairs:
-    """Outputs of the modules `names` in a student and in its teacher, from the latest forward pass of each."""
+    """Outputs of the modules `names` in a student and in its teacher, from the latest forward pass of each.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = (torch.nn.Sequential(torch.nn.Linear(3, 2)) for _ in range(2))
+        >>> pairs = FeaturePairs(["0"])
+        >>> with pairs.watching(student, teacher):
+        ...     y, wanted = student(torch.ones(1, 3)), teacher(torch.ones(1, 3))
+        ...     loss = pairs.loss()  # add it to the loss of the task
+        >>> loss.requires_grad
+        True
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)

@@ -25,8 +25,20 @@ def cross_entropy(output: Any, target: Any, label_smoothing: float = 0.0) -> Ten
     return F.cross_entropy(logits.float(), target, label_smoothing=label_smoothing)
 
 
-def distillation(output: Any, teacher_output: Any, temperature: float) -> Tensor:
-    """T^2 * KL(teacher || student) of softened scores (Hinton et al., 2015), mean over samples."""
+def distillation_loss(output: Any, teacher_output: Any, temperature: float = 2.0) -> Tensor:
+    """T^2 * KL(teacher || student) of softened scores (Hinton et al., 2015), mean over samples.
+
+    Args:
+        output: Scores [N, classes, ...], or what a model returns that holds them (`logits` of a dict, the first entry).
+        teacher_output: The same of the teacher, computed without gradients.
+        temperature: T; divides all scores.
+
+    Example:
+        >>> import torch
+        >>> scores = torch.randn(4, 10)
+        >>> round(float(distillation_loss(scores, scores + 1)), 6)
+        0.0
+    """
     student = F.log_softmax(logits_of(output).float() / temperature, dim=1)
     teacher = F.log_softmax(logits_of(teacher_output).float() / temperature, dim=1)
     divergence = F.kl_div(student, teacher, log_target=True, reduction="none").sum(dim=1).mean()

@@ -23,12 +23,13 @@ from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
 from cimq.training.evaluation import MetricFn, batch_size, measure
 from cimq.training.features import FeaturePairs
-from cimq.training.losses import cross_entropy, distillation
+from cimq.training.losses import cross_entropy, distillation_loss
 from cimq.training.mixing import mix
+from cimq.training.norms import frozen_norms
 from cimq.training.progress import progress_bar
 from cimq.training.recipe_checks import AMP_TYPES, check_choices, check_features, check_models, check_numbers
 from cimq.training.state import load_state, save_state
-from cimq.training.weight_grid import damping, scale_weight_gradients
+from cimq.training.weight_grid import dampening_loss, scale_weight_gradients
 
 LossFn = Callable[[Any, Any], Tensor]
 
@@ -225,7 +226,7 @@ def finetune(
             for number in range(len(history) + 1, epochs + 1):
                 if number == recipe.first_frozen and bn_batches > 0:
                     reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
-                with _frozen_norms(model, number >= recipe.first_frozen):
+                with frozen_norms(model, number >= recipe.first_frozen):
                     loss = _train_epoch(model, loader, recipe, optimizer, scaler, number)
                 metric = _metric(model, val_loader, metric_fn, forward_fn, recipe.progress)
                 history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
@@ -249,18 +250,6 @@ def _frozen_epochs(model: nn.Module, epochs: int, asked: int | None) -> int:
     if not 0 <= asked <= epochs:
         raise ValueError(f"finetune: freeze_bn_epochs must lie in 0..epochs (0..{epochs}), got {asked}")
     return asked
-
-
-@contextlib.contextmanager
-def _frozen_norms(model: nn.Module, frozen: bool) -> Iterator[None]:
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    for norm in norms if frozen else ():
-        norm.eval()
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.train()
 
 
 def _check_same_start(model: nn.Module, epochs: int) -> None:
@@ -367,7 +356,7 @@ def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
             with torch.no_grad():
                 wanted = recipe.forward_fn(recipe.teacher, batch)
             if recipe.distill_weight > 0:
-                soft = distillation(output, wanted, recipe.temperature)
+                soft = distillation_loss(output, wanted, recipe.temperature)
                 loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
         if features is not None:
             left = done * recipe.epochs / recipe.feature_epochs if recipe.feature_epochs else 0.0
@@ -375,5 +364,5 @@ def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
     if recipe.features is not None:
         recipe.features.forget()
     if recipe.dampening > 0:  # grows from zero, as late oscillations are the harmful ones
-        loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * damping(model)
+        loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * dampening_loss(model)
     return loss

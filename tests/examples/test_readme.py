@@ -26,6 +26,13 @@ def test_python_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (tmp_path / "runs" / "tour" / "report.html").stat().st_size > 10_000
 
 
+def test_python_of_the_training_guide_runs() -> None:
+    torch.manual_seed(0)
+    code = blocks("docs/training.md", "python")
+    assert len(code) == 3
+    exec(compile("\n".join(code), "docs/training.md", "exec"), {})
+
+
 def test_hardware_example_is_a_hardware_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(blocks("README.md", "yaml")[0])
     hardware = Hardware.from_file(tmp_path / "mine.yaml")

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import cimq
 from cimq.quantization import set_hardware
 from cimq.training.diagnosis import first_non_finite
-from cimq.training.losses import distillation
+from cimq.training.losses import distillation_loss
 
 
 def digits_cnn() -> nn.Module:
@@ -252,7 +252,7 @@ def test_distillation_pulls_towards_the_teacher() -> None:
 
     def distance() -> float:
         with torch.no_grad():
-            return float(distillation(q.eval()(x), teacher.eval()(x), 2.0))
+            return float(distillation_loss(q.eval()(x), teacher.eval()(x), 2.0))
 
     before = distance()
     teacher.train()
@@ -264,7 +264,7 @@ def test_distillation_pulls_towards_the_teacher() -> None:
 
 def test_distillation_is_zero_for_equal_outputs() -> None:
     x = torch.randn(4, 3)
-    assert float(distillation(x, x.clone(), 4.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(distillation_loss(x, x.clone(), 4.0)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_loss_that_is_not_finite_names_the_cause() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import cimq
 from cimq.training import scale_weight_gradients
-from cimq.training.weight_grid import damping
+from cimq.training.weight_grid import dampening_loss
 
 
 def problem(bits: int = 4) -> tuple[Any, list[tuple[Tensor, Tensor]]]:
@@ -37,8 +37,8 @@ def test_damping_is_the_distance_from_the_grid() -> None:
         scale = layer.weight_scale.detach().reshape((-1,) + (1,) * (layer.weight.dim() - 1))
         inside = codes(layer).clamp(-7, 7)
         total += float((((inside - inside.round()) * scale) ** 2).sum())
-    assert damping(q).item() == pytest.approx(total, rel=1e-4)
-    damping(q).backward()
+    assert dampening_loss(q).item() == pytest.approx(total, rel=1e-4)
+    dampening_loss(q).backward()
     assert float(q.conv1.weight.grad.abs().sum()) > 0
     assert q.conv1.weight_scales.grad is None
 
@@ -48,7 +48,7 @@ def test_dampening_pulls_weights_to_their_grid() -> None:
     damped, _ = problem()
     cimq.finetune(free, data, epochs=6, lr=0.02)
     cimq.finetune(damped, data, epochs=6, lr=0.02, dampening=5.0)
-    assert damping(damped).item() < 0.7 * damping(free).item()
+    assert dampening_loss(damped).item() < 0.7 * dampening_loss(free).item()
 
 
 @given(bits=st.integers(2, 8), strength=st.floats(0, 2), seed=st.integers(0, 100))
