@@ -158,7 +158,6 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const at::Tensor source = in_order(x, input ? format : kLast);
   const at::Tensor weights = w.to(type).contiguous(kLast);
   const at::Tensor upstream = in_order(grad, kLast, scratch_images(Scratch::kGradient, grad.sizes(), type));
-  at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), source.scalar_type());
   const auto weight_gradients = [&](const at::Tensor& images) {
     return conv_gradients(upstream, images.to(type), weights, request, {false, true, bias});
   };
@@ -170,6 +169,7 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
     const at::Tensor unread = scratch_images(Scratch::kLevels, x.sizes(), type);
     const at::Tensor gradient = conv_gradients(upstream, unread, weights, request, {true, false, false}).x;
     const at::Tensor dx_hat = in_order(gradient.to(source.scalar_type()), kLast);
+    const at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), source.scalar_type());  // ends `unread`
     quantizer = format == kLast ? quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale,
                                                       GradientUse::kOverwrite, levels)
                                 : quantizer_gradients_channels_last(dx_hat, source, scale, range, grad_scale, levels);
@@ -180,7 +180,7 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
     // x_hat, which nobody asked for.
     // In float32, as their digits are those that bf16 lacks.
     const at::Tensor values = source.to(at::kFloat);
-    levels = levels.scalar_type() == at::kFloat ? levels : scratch_images(Scratch::kLevels, x.sizes(), at::kFloat);
+    const at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), at::kFloat);
     at::Tensor residuals = quantizer_gradients(values, values, scale, rows, range, 1.0, GradientUse::kRead, levels).x;
     residuals = residuals.div_(scale.reshape({})).sub_(levels).neg_();
     others = weight_gradients(levels);

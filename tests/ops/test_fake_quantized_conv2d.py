@@ -203,6 +203,24 @@ def test_under_autocast(channels_last: bool, dtype: torch.dtype) -> None:
         assert error < 0.03, error
 
 
+@pytest.mark.parametrize("image_too", [False, True])
+def test_bf16_images_with_float32_outputs(image_too: bool) -> None:
+    """The gradient is wider than the images; each size needs more of the memory that is kept than the one before."""
+    weight, ones = torch.randint(-7, 8, (4, 3, 3, 3)).float(), torch.ones(4)
+    for side in (300, 600, 700):
+        x = torch.rand(1, 3, side, side).bfloat16().requires_grad_(image_too)
+        plain_x = x.detach().float().requires_grad_(image_too)
+        w, plain_w = weight.clone().requires_grad_(), weight.clone().requires_grad_()
+        y = fake_quantized_conv2d(x, torch.tensor(0.1), 0, 7, w, ones, grad_scale=1.0, dtype=torch.float32)
+        wanted = F.conv2d(fake_quantize(plain_x, torch.tensor(0.1), 0, 7), plain_w)
+        grad = torch.randn(y.shape)
+        y.backward(grad)
+        wanted.backward(grad)
+        assert (w.grad - plain_w.grad).norm() < 1e-4 * plain_w.grad.norm()
+        if image_too:
+            assert (x.grad.float() - plain_x.grad).norm() < 0.01 * plain_x.grad.norm()
+
+
 BF16: list[tuple[tuple[int, int], int, int, int, int, int]] = [  # size, kernel, stride, padding, dilation, groups
     ((40, 40), 3, 1, 2, 2, 2),
     ((40, 38), 2, 1, 1, 2, 4),
