@@ -54,10 +54,10 @@ at::Tensor convolve_codes(const char* op, const at::Tensor& codes, double scale,
   const at::Tensor zeros = at::zeros(w_scale.sizes(), w_scale.options().dtype(at::kInt));
   constexpr double kNoScale = 1.0;
   constexpr std::int64_t kNoZero = 0;
-  return call_onednn(
-      op, "onednn::qconv2d_pointwise",
-      {x, scale, shift, packed, w_scale.contiguous(), zeros, added, stride, padding, dilation, request.groups, kNoScale, kNoZero,
-       static_cast<std::int64_t>(dtype), std::string("none"), c10::List<std::optional<at::Scalar>>(), c10::IValue()});
+  return call_onednn(op, "onednn::qconv2d_pointwise",
+                     {x, scale, shift, packed, w_scale.contiguous(), zeros, added, stride, padding, dilation,
+                      request.groups, kNoScale, kNoZero, static_cast<std::int64_t>(dtype), std::string("none"),
+                      c10::List<std::optional<at::Scalar>>(), c10::IValue()});
 }
 
 }  // namespace cimq::ops

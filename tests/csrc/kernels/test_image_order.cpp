@@ -90,7 +90,54 @@ void check_quantized() {
   });
 }
 
+template <typename T>
+void check_gradients() {
+  for_each_run([](const PixelRun& run) {
+    const std::int64_t size = run.channels * run.pixels;
+    std::vector<T> x;
+    std::vector<T> grad;  // in the order of x
+    for (std::int64_t i = 0; i < size; ++i) {
+      x.push_back(element<T>(i));
+      grad.push_back(element<T>(3 * i + 1));
+    }
+    std::vector<T> wanted(x.size());
+    std::vector<T> integers(x.size());
+    fake_quantize_backward(grad.data(), x.data(), size, 0.7F, {-8, 7, false}, wanted.data(), integers.data());
+    const T untouched = element<T>(7);
+    std::vector<T> last(x.size(), untouched);
+    channels_last(grad.data(), {run.channels, run.pixels, 0, run.pixels}, last.data());
+    std::vector<T> dx(x.size() + 1, untouched);
+    std::vector<T> levels(x.size() + 1, untouched);
+    const double total = fake_quantize_backward_channels_last(last.data(), x.data(), run, 0.7F, {-8, 7, false},
+                                                              dx.data(), levels.data());
+    double sum = 0.0;
+    double magnitude = 0.0;
+    REQUIRE(as_float(dx.back()) == as_float(untouched));
+    REQUIRE(as_float(levels.back()) == as_float(untouched));
+    for (std::int64_t c = 0; c < run.channels; ++c) {
+      for (std::int64_t pixel = 0; pixel < run.pixels; ++pixel) {
+        const bool inside = pixel >= run.begin && pixel < run.end;
+        const auto here = static_cast<std::size_t>(c * run.pixels + pixel);
+        const auto there = static_cast<std::size_t>(pixel * run.channels + c);
+        REQUIRE(as_float(dx[here]) == as_float(inside ? wanted[here] : untouched));
+        REQUIRE(as_float(levels[there]) == as_float(inside ? integers[here] : untouched));
+        if (!inside) continue;
+        T unused_dx{};
+        const double one = fake_quantize_backward(&grad[here], &x[here], 1, 0.7F, {-8, 7, false}, &unused_dx);
+        sum += one;
+        magnitude += std::abs(one);
+      }
+    }
+    REQUIRE(std::abs(total - sum) <= 1e-5 * magnitude + 1e-6);
+  });
+}
+
 }  // namespace
+
+TEST_CASE("Gradients on the way between the orders are those of fake_quantize_backward", "[quantize]") {
+  check_gradients<float>();
+  check_gradients<BFloat16>();
+}
 
 TEST_CASE("Images change their order and nothing else, also in part", "[quantize]") {
   check_orders<float>();
