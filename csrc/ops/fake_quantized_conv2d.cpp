@@ -158,8 +158,8 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
   const at::Tensor source = in_order(x, input ? format : kLast);
   const at::Tensor weights = w.to(type).contiguous(kLast);
   const at::Tensor upstream = in_order(grad, kLast, scratch_images(Scratch::kGradient, grad.sizes(), type));
-  const auto weight_gradients = [&](const at::Tensor& images) {
-    return conv_gradients(upstream, images.to(type), weights, request, {false, true, bias});
+  const auto weight_gradients = [&](const at::Tensor& images, bool sums) {
+    return conv_gradients(upstream, images.to(type), weights, request, {false, true, sums});
   };
   QuantizerGradients quantizer;
   ConvGradients others;
@@ -173,7 +173,7 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
     quantizer = format == kLast ? quantizer_gradients(dx_hat, source, scale, rows, range, grad_scale,
                                                       GradientUse::kOverwrite, levels)
                                 : quantizer_gradients_channels_last(dx_hat, source, scale, range, grad_scale, levels);
-    others = weight_gradients(levels);
+    others = weight_gradients(levels, bias);
   } else {
     // The scale needs <grad, conv2d(r, w)> = <w, gradient of w for the input r>, with r = d x_hat / d scale, which is
     // levels - x / scale where x is not clipped. For the few channels of an image that is far less than a gradient of
@@ -183,8 +183,8 @@ Gradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Te
     const at::Tensor levels = scratch_images(Scratch::kLevels, x.sizes(), at::kFloat);
     at::Tensor residuals = quantizer_gradients(values, values, scale, rows, range, 1.0, GradientUse::kRead, levels).x;
     residuals = residuals.div_(scale.reshape({})).sub_(levels).neg_();
-    others = weight_gradients(levels);
-    const at::Tensor along = weight_gradients(residuals).w;
+    others = weight_gradients(levels, bias);
+    const at::Tensor along = weight_gradients(residuals, false).w;
     quantizer = {at::empty({0}, x.options()), along.mul(w).sum(at::kDouble).mul_(grad_scale).to(at::kFloat)};
     quantizer.scale = quantizer.scale.reshape(scale.sizes());
   }
@@ -305,9 +305,8 @@ TORCH_LIBRARY_FRAGMENT(cimq, m) {
       "MemoryFormat? memory_format=None) -> Tensor");
   m.def(
       "fake_quantized_conv2d_backward(Tensor grad, Tensor x, Tensor scale, int qmin, int qmax, Tensor w, "
-      "Tensor w_scale, int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, bool input, bool "
-      "bias) "
-      "-> (Tensor, Tensor, Tensor, Tensor)");
+      "Tensor w_scale, int[] stride, int[] padding, int[] dilation, int groups, float grad_scale, bool input, "
+      "bool bias) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(cimq, CPU, m) {
