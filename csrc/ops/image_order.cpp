@@ -60,16 +60,9 @@ template <typename T>
 void reorder(const at::Tensor& values, at::MemoryFormat format, at::Tensor& result) {
   const auto* source = static_cast<const T*>(values.const_data_ptr());
   auto* target = static_cast<T*>(result.mutable_data_ptr());
-  const std::int64_t channels = values.size(1);
-  const std::int64_t pixels = values.size(2) * values.size(3);
-  const std::int64_t grain = 1 + kGrain / (channels * pixels);
-  at::parallel_for(0, values.size(0), grain, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t image = first; image < last; ++image) {
-      const std::int64_t offset = image * channels * pixels;
-      const kernels::PixelRun run{channels, pixels, 0, pixels};
-      format == at::MemoryFormat::ChannelsLast ? kernels::channels_last(source + offset, run, target + offset)
-                                               : kernels::channels_first(source + offset, run, target + offset);
-    }
+  for_each_run(values, [&](std::int64_t, std::int64_t image, const kernels::PixelRun& run) {
+    format == at::MemoryFormat::ChannelsLast ? kernels::channels_last(source + image, run, target + image)
+                                             : kernels::channels_first(source + image, run, target + image);
   });
 }
 
