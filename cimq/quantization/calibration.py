@@ -157,6 +157,15 @@ def calibrate(
         layer.forget_adc_ranges()
         layer.ensure_adc_range()
     calls.warn(stacklevel=2)
+    seen_of = [(name, samples[id(layer)]) for name, layer in layers if id(layer) in samples]
+    zero = [name for name, seen in seen_of if seen.low == seen.high == 0]
+    if zero:
+        warnings.warn(
+            f"calibrate: the input of these layers is zero in all {used} batches: {some_names(zero)}. Their activation "
+            "scales are 1 and they count as unsigned; calibrate with data that reaches them",
+            CimqWarning,
+            stacklevel=2,
+        )
     if unused:
         warnings.warn(
             f"calibrate: the model calls these layers for none of the {used} batches, in evaluation: "

@@ -127,15 +127,16 @@ def _plain(x: Any) -> bool:
 
 
 class _ReplaceValue(torch.autograd.Function):
-    """Value of one tensor, gradient of another."""
+    """Value and type of one tensor, gradient of another."""
 
     @staticmethod
     def forward(ctx: Any, differentiable: Tensor, value: Tensor) -> Tensor:
+        ctx.dtype = differentiable.dtype
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *grad: Any) -> Any:
-        return grad[0], None
+        return grad[0].to(ctx.dtype), None
 
 
 def with_gradient_of(value: Tensor, func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -143,7 +144,7 @@ def with_gradient_of(value: Tensor, func: Callable[..., Tensor], *args: Any, **k
     differentiable = func(*args, **kwargs)
     if not differentiable.requires_grad:
         return value
-    result: Tensor = _ReplaceValue.apply(differentiable, value.to(differentiable.dtype))  # type: ignore[no-untyped-call]
+    result: Tensor = _ReplaceValue.apply(differentiable, value)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -76,9 +76,10 @@ class LayerScales(nn.Module):
         self._adc_sample = None
         self._scaled_widths = set()
         rows, device, trained = self._weight_facts()
-        self.weight_scales = nn.Parameter(torch.zeros(MAX_BITS, rows if per_channel else 1, device=device), trained)
-        self.act_scales = nn.Parameter(torch.zeros(MAX_BITS, device=device), trained)
-        offsets = nn.Parameter(torch.zeros(MAX_BITS, device=device), trained) if act_offset else None
+        kind: dict[str, Any] = {"device": device, "dtype": torch.float32}  # whatever torch.set_default_dtype says
+        self.weight_scales = nn.Parameter(torch.zeros(MAX_BITS, rows if per_channel else 1, **kind), trained)
+        self.act_scales = nn.Parameter(torch.zeros(MAX_BITS, **kind), trained)
+        offsets = nn.Parameter(torch.zeros(MAX_BITS, **kind), trained) if act_offset else None
         self.register_parameter("act_offsets", offsets)
         self.register_buffer("act_signed_state", torch.tensor(2, dtype=torch.uint8, device=device))
 

@@ -115,6 +115,41 @@ def test_layer_shapes_count_a_layer_used_twice_twice() -> None:
     assert [s.invocations for s in shapes] == [50]
 
 
+def test_an_input_of_zeros_is_named() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.relu(self.fc(x) - 1e9))
+
+    q = cimq.prepare(Gated(), cimq.Policy.uniform(4, 4))
+    with pytest.warns(cimq.CimqWarning, match=r"these layers is zero in all 2 batches: head\. Their") as caught:
+        cimq.calibrate(q, [torch.rand(8, 4)] * 2)
+    assert len(caught) == 1
+    assert q.head.act_scale.item() == 1
+
+
+def test_scales_are_float32_whatever_the_default_dtype() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        net = nets.randomise(nets.SmallCnn()).float()
+        x = nets.images().float()
+        q = cimq.prepare(net, cimq.Policy.uniform(4, 4))
+        cimq.calibrate(q, [x])
+        cimq.set_policy(q, cimq.Policy.uniform(3, 3))
+        training = q.train()(x)
+        training.sum().backward()
+        evaluation = q.eval()(x)
+        converted = cimq.convert(q)(x)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {p.dtype for p in q.parameters()} == {training.dtype} == {evaluation.dtype} == {torch.float32}
+    assert torch.equal(evaluation, converted)
+
+
 def test_reestimated_statistics_are_the_mean_over_batches() -> None:
     q = cimq.prepare(nets.randomise(nets.SmallCnn()), cimq.Policy.uniform(8, 8)).eval()
     batches = [nets.images(8, seed=seed) for seed in range(3)]

@@ -115,6 +115,13 @@ def test_autocast_evaluation_keeps_the_integers() -> None:
         wanted = q.eval().conv1(x)
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(q.conv1(x), wanted)
+    x.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = q(x)
+    assert torch.equal(y, q(x))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    (of_float32,) = torch.autograd.grad(q(x).sum(), x)
+    assert torch.nn.functional.cosine_similarity(gradient.flatten(), of_float32.flatten(), 0) > 0.98
 
 
 def test_prepared_model_inside_another() -> None:
