@@ -27,7 +27,14 @@ from cimq.training.losses import cross_entropy, distillation_loss
 from cimq.training.mixing import mix
 from cimq.training.norms import frozen_norms
 from cimq.training.progress import progress_bar
-from cimq.training.recipe_checks import AMP_TYPES, check_choices, check_features, check_models, check_numbers
+from cimq.training.recipe_checks import (
+    AMP_TYPES,
+    check_choices,
+    check_features,
+    check_models,
+    check_numbers,
+    warn_of_other_options,
+)
 from cimq.training.state import load_state, save_state
 from cimq.training.weight_grid import dampening_loss, scale_weight_gradients
 
@@ -149,7 +156,8 @@ def finetune(
             batch undo what a chip does to the mean and the spread of every channel, and the model would first meet
             that when it is deployed. Default: a quarter of the epochs where cells vary in training, else 0.
         checkpoint: File that is written after each epoch; with several processes, one that all of them can read.
-        resume: Goes on from `checkpoint` if it is there.
+        resume: Goes on from `checkpoint` if it is there. Options that differ from those it was made with apply from
+            there on, with a warning that names them.
         seed: Of shuffling, dropout and cell variation; the user's random state is left as it was.
         progress: Shows a bar; None: where standard error is a terminal.
 
@@ -170,7 +178,7 @@ def finetune(
         [1, 2]
     """
     check_models(model, teacher)
-    check_numbers(
+    numbers = check_numbers(
         epochs=epochs,
         lr=lr,
         weight_decay=weight_decay,
@@ -186,9 +194,11 @@ def finetune(
         max_grad_norm=max_grad_norm,
         bn_batches=bn_batches,
     )
+    lr, weight_decay, momentum = numbers["lr"], numbers["weight_decay"], numbers["momentum"]
     check_choices(loader, amp, resume, checkpoint)
     check_features(model, teacher, distill_features)
     frozen_epochs = _frozen_epochs(model, epochs, freeze_bn_epochs)
+    options = {**numbers, "amp": amp, "freeze_bn_epochs": frozen_epochs}
     recipe = _Recipe(
         epochs=epochs,
         lr=lr,
@@ -218,7 +228,10 @@ def finetune(
     was_training = model.training
     with kept_random_state(model, seed), _teaching(model, teacher, recipe.features):
         if resume and checkpoint is not None and Path(checkpoint).is_file():
-            history = [Epoch(*values) for values in load_state(Path(checkpoint), unwrapped(model), optimizer, scaler)]
+            rows, before = load_state(Path(checkpoint), unwrapped(model), optimizer, scaler)
+            history = [Epoch(*values) for values in rows]
+            if is_first(model):
+                warn_of_other_options(checkpoint, before, options)
         _check_same_start(model, len(history))
         if not was_training:
             model.train()
@@ -232,7 +245,7 @@ def finetune(
                 history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
                 if checkpoint is not None and is_first(model):
                     rows = [dataclasses.astuple(epoch) for epoch in history]
-                    save_state(Path(checkpoint), unwrapped(model), optimizer, scaler, rows)
+                    save_state(Path(checkpoint), unwrapped(model), optimizer, scaler, rows, options)
                 sums_over_processes(model, 0.0)  # the file is there before another process looks for it
         finally:
             if not was_training:

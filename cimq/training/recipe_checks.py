@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimq.errors import CimqWarning
 from cimq.quantization.converted import CrossbarLayer
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -45,8 +47,9 @@ def check_models(model: Any, teacher: Any) -> None:
         raise ValueError(f"finetune: no parameter of {type(model).__name__} requires a gradient")
 
 
-def check_numbers(**values: Any) -> None:
-    """Refuses numbers outside of what makes sense; None is allowed for what may be left out."""
+def check_numbers(**values: Any) -> dict[str, Any]:
+    """The numbers as int and float, None for what may be left out; refuses those outside of what makes sense."""
+    numbers = dict(values)
     for name, value in values.items():
         if value is None:
             continue
@@ -58,6 +61,8 @@ def check_numbers(**values: Any) -> None:
         if not (math.isfinite(number) and (number >= low if inclusive else number > low) and number <= high):
             bound = f"lie in {low}..{high}" if high < math.inf else f"be {'at least' if inclusive else 'above'} {low}"
             raise ValueError(f"finetune: {name} must {bound}, got {value}")
+        numbers[name] = int(number) if name in _WHOLE else number
+    return numbers
 
 
 def check_choices(loader: Any, amp: str | None, resume: bool, checkpoint: str | Path | None) -> None:
@@ -81,3 +86,16 @@ def check_features(model: nn.Module, teacher: nn.Module | None, names: Sequence[
         raise ValueError("finetune: distill_features needs teacher, the model whose outputs are to be matched")
     if names and isinstance(model, nn.DataParallel):
         raise ValueError("finetune: distill_features cannot see into DataParallel; use DistributedDataParallel")
+
+
+def warn_of_other_options(checkpoint: str | Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Says which options a training that goes on does not share with its checkpoint."""
+    changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before.get(name, now[name]) != now[name]]
+    changed = [text for text in changed if not text.startswith("bn_batches ")]  # used after the last epoch alone
+    if changed:
+        warnings.warn(
+            f"finetune: checkpoint {checkpoint} was made with {', '.join(changed)}: training goes on with the present "
+            "options, and not to what an uninterrupted run gives",
+            CimqWarning,
+            stacklevel=3,
+        )

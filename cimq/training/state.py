@@ -22,8 +22,9 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     history: Sequence[tuple[Any, ...]],
+    options: dict[str, Any],
 ) -> None:
-    """Writes the state of a training to a file, through a temporary one beside it."""
+    """Writes the state of a training and its options to a file, through a temporary one beside it."""
     name, keys, position, has_gauss, cached = cast("tuple[str, Any, int, int, float]", np.random.get_state())
     content = {
         "model": model.state_dict(),
@@ -31,6 +32,7 @@ def save_state(
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict(),
         "history": list(history),
+        "options": options,
         "random": {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(device_of(model)) if device_of(model).type == "cuda" else None,
@@ -54,15 +56,15 @@ def _bits(model: nn.Module) -> dict[str, tuple[int, int]]:
 
 def load_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
-) -> list[tuple[Any, ...]]:
-    """Takes up what `save_state` wrote; returns the history.
+) -> tuple[list[tuple[Any, ...]], dict[str, Any]]:
+    """Takes up what `save_state` wrote; returns the history and the options. Rates stay those of `optimizer`.
 
     Raises:
         ValueError: If the file is another one, or of a model with other layers, other bits or another kind of machine.
     """
     try:
         content = torch.load(path, map_location=device_of(model), weights_only=True)
-        missing = {"model", "bits", "optimizer", "scaler", "history", "random"} - set(content)
+        missing = {"model", "bits", "optimizer", "scaler", "history", "options", "random"} - set(content)
     except Exception as error:  # of many types: whatever a file that is none makes the unpickler do
         raise ValueError(f"finetune: {path} cannot be read as a checkpoint ({type(error).__name__})") from error
     if missing:
@@ -80,8 +82,12 @@ def load_state(
         model.load_state_dict(content["model"])
     except RuntimeError as error:
         raise ValueError(f"finetune: checkpoint {path} is of another model or kind of machine: {error}") from None
+    present = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(content["optimizer"])
-    scaler.load_state_dict(content["scaler"])
+    for group, values in zip(optimizer.param_groups, present, strict=True):
+        group.update(values, initial_lr=values["lr"])
+    if content["scaler"]:  # empty without fp16
+        scaler.load_state_dict(content["scaler"])
     states = content["random"]
     torch.set_rng_state(states["torch"].cpu())
     if states["cuda"] is not None:
@@ -90,4 +96,4 @@ def load_state(
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
-    return list(content["history"])
+    return list(content["history"]), dict(content["options"])

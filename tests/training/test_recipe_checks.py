@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import nets
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -68,6 +70,23 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     cimq.finetune(prepared(), DATA, epochs=1, checkpoint=file)
     with pytest.raises(ValueError, match=r"state\.pt is of another model or kind of machine"):
         cimq.finetune(prepared("rram-wan2022"), DATA, epochs=2, checkpoint=file, resume=True)
+
+
+def test_a_checkpoint_of_other_options_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "state.pt"
+    cimq.finetune(prepared(), DATA, epochs=1, lr=np.float64(0.1), checkpoint=file)  # a number that pickles as NumPy's
+    q = prepared()
+    with pytest.warns(cimq.CimqWarning, match=r"with epochs 1 \(now 2\), lr 0\.1 \(now 0\.02\): tr") as caught:
+        history = cimq.finetune(q, DATA, epochs=2, lr=0.02, bn_batches=1, checkpoint=file, resume=True)
+    assert len(caught) == 1
+    assert history[0].lr > 0.02 > history[1].lr > 0  # what is given now applies from there on
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cimq.finetune(q, DATA, epochs=2, lr=0.02, checkpoint=file, resume=True)
+    with pytest.warns(
+        cimq.CimqWarning, match=r"epochs 2 \(now 3\), amp None \(now fp16\), freeze_bn_epochs 0 \(now 1\)"
+    ):
+        cimq.finetune(q, DATA, epochs=3, lr=0.02, amp="fp16", freeze_bn_epochs=1, checkpoint=file, resume=True)
 
 
 def test_a_checkpoint_of_another_policy_is_refused(tmp_path: Path) -> None:
