@@ -135,12 +135,15 @@ def calibrate(
     unused = [name for name, layer in layers if id(layer) not in samples]
     if len(unused) == len(layers):
         raise ValueError(f"calibrate: the model calls none of its quantised layers: {some_names(unused)}")
-    for _, layer in layers:
+    zero = []
+    for name, layer in layers:
         if id(layer) not in samples:
             layer.leave_fp32()
             continue
         layer._products = products.get(id(layer), 0)
         seen = samples[id(layer)]
+        if seen.low == seen.high == 0:
+            zero.append(name)
         signed = seen.low < 0
         if layer.act_offsets is None:
             layer.set_act_scales(_act_scales(seen, signed, method), signed)
@@ -157,8 +160,6 @@ def calibrate(
         layer.forget_adc_ranges()
         layer.ensure_adc_range()
     calls.warn(stacklevel=2)
-    seen_of = [(name, samples[id(layer)]) for name, layer in layers if id(layer) in samples]
-    zero = [name for name, seen in seen_of if seen.low == seen.high == 0]
     if zero:
         warnings.warn(
             f"calibrate: the input of these layers is zero in all {used} batches: {some_names(zero)}. Their activation "

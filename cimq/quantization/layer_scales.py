@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -76,10 +77,10 @@ class LayerScales(nn.Module):
         self._adc_sample = None
         self._scaled_widths = set()
         rows, device, trained = self._weight_facts()
-        kind: dict[str, Any] = {"device": device, "dtype": torch.float32}  # whatever torch.set_default_dtype says
-        self.weight_scales = nn.Parameter(torch.zeros(MAX_BITS, rows if per_channel else 1, **kind), trained)
-        self.act_scales = nn.Parameter(torch.zeros(MAX_BITS, **kind), trained)
-        offsets = nn.Parameter(torch.zeros(MAX_BITS, **kind), trained) if act_offset else None
+        zeros = functools.partial(torch.zeros, device=device, dtype=torch.float32)  # whatever the default dtype
+        self.weight_scales = nn.Parameter(zeros(MAX_BITS, rows if per_channel else 1), trained)
+        self.act_scales = nn.Parameter(zeros(MAX_BITS), trained)
+        offsets = nn.Parameter(zeros(MAX_BITS), trained) if act_offset else None
         self.register_parameter("act_offsets", offsets)
         self.register_buffer("act_signed_state", torch.tensor(2, dtype=torch.uint8, device=device))
 

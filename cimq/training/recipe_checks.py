@@ -90,8 +90,11 @@ def check_features(model: nn.Module, teacher: nn.Module | None, names: Sequence[
 
 def warn_of_other_options(checkpoint: str | Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Says which options a training that goes on does not share with its checkpoint."""
-    changed = [f"{name} {before[name]} (now {now[name]})" for name in now if before.get(name, now[name]) != now[name]]
-    changed = [text for text in changed if not text.startswith("bn_batches ")]  # used after the last epoch alone
+    changed = [
+        f"{name} {before.get(name)} (now {value})"
+        for name, value in now.items()
+        if before.get(name) != value and name != "bn_batches"  # not part of the training that was interrupted
+    ]
     if changed:
         warnings.warn(
             f"finetune: checkpoint {checkpoint} was made with {', '.join(changed)}: training goes on with the present "

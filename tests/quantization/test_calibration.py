@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 
 import nets
 import numpy as np
@@ -116,16 +117,9 @@ def test_layer_shapes_count_a_layer_used_twice_twice() -> None:
 
 
 def test_an_input_of_zeros_is_named() -> None:
-    class Gated(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(4, 4)
-            self.head = nn.Linear(4, 2)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(torch.relu(self.fc(x) - 1e9))
-
-    q = cimq.prepare(Gated(), cimq.Policy.uniform(4, 4))
+    net = nn.Sequential(OrderedDict(fc=nn.Linear(4, 4), relu=nn.ReLU(), head=nn.Linear(4, 2)))
+    nn.init.constant_(net.fc.bias, -1e9)
+    q = cimq.prepare(net, cimq.Policy.uniform(4, 4))
     with pytest.warns(cimq.CimqWarning, match=r"these layers is zero in all 2 batches: head\. Their") as caught:
         cimq.calibrate(q, [torch.rand(8, 4)] * 2)
     assert len(caught) == 1
