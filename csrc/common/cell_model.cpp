@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "common/error.h"
+#include "common/mapping.h"
 
 namespace cimq {
 namespace {
@@ -242,7 +243,8 @@ bool Hardware::varies() const {
 bool Hardware::fractional() const {
   const Programming& p = cell.programming;
   return varies() || p.means_levels || p.means_microsiemens || drift_factor(cell.drift, 0.0) != 1.0 ||
-         wires.word_line_ohm > 0.0 || wires.bit_line_ohm > 0.0 || (separate_columns() && base_levels(*this) > 0.0);
+         wires.word_line_ohm > 0.0 || wires.bit_line_ohm > 0.0 ||
+         (converts_columns_apart(*this) && base_levels(*this) > 0.0);
 }
 
 }  // namespace cimq

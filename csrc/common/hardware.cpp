@@ -6,7 +6,7 @@
 
 #include "common/cell_model.h"
 #include "common/json_fields.h"
-#include "common/rounding.h"
+#include "common/mapping.h"
 
 namespace cimq {
 namespace {
@@ -14,7 +14,6 @@ namespace {
 constexpr int kMaxArraySide = 65536;
 constexpr int kMaxSliceBits = 8;
 constexpr int kMaxAdcBits = 16;
-constexpr int kMaxNetworkBits = 8;
 constexpr std::int64_t kMaxCount = 1'000'000'000'000;
 constexpr double kMaxQuantity = 1e15;
 constexpr double kMaxTimeUs = 1e9;
@@ -151,12 +150,9 @@ void check_together(const Hardware& hw) {
   const bool offset = hw.mapping == Mapping::kOffset;
   check(!(hw.sign_magnitude && offset),
         "hardware: sign_magnitude must be false with mapping offset: its cells hold no sign to save a bit of");
-  check(hw.mapping != Mapping::kDifferentialRow || hw.rows >= 2,
+  check(inputs_per_tile(hw) >= 1,
         "hardware: rows must be at least 2 with mapping differential_row (two word lines per input), got ", hw.rows);
-  const bool signed_quantity =
-      hw.mapping == Mapping::kDifferentialRow ||
-      (hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kDifferential);
-  check(!(signed_quantity && hw.adc.bits && *hw.adc.bits < 2),
+  check(!(converts_signed(hw) && hw.adc.bits && *hw.adc.bits < 2),
         "hardware: adc.bits must be at least 2 where the converter sees a signed quantity (mapping ",
         name_of(hw.mapping), ", adc.placement ", name_of(hw.adc.placement), "): 1 bit leaves only the code 0");
   check(hw.adc.granularity == AdcGranularity::kSlice || hw.adc.range == AdcRange::kCalibrated ||
@@ -172,27 +168,12 @@ void check_together(const Hardware& hw) {
         "hardware: resources.bus_bytes_per_us must be positive or null, got 0");
 }
 
-void check_network_bits(const char* name, int bits) {
-  check(bits >= 1 && bits <= kMaxNetworkBits, name, " must be an integer from 1 to ", kMaxNetworkBits, ", got ", bits);
-}
-
 }  // namespace
 
 std::string_view name_of(Mapping mapping) { return name_in(kMappings, mapping); }
 std::string_view name_of(AdcRange range) { return name_in(kRanges, range); }
 std::string_view name_of(AdcPlacement placement) { return name_in(kPlacements, placement); }
 std::string_view name_of(AdcGranularity granularity) { return name_in(kGranularities, granularity); }
-
-int Hardware::weight_slices(int weight_bits) const {
-  check_network_bits("weight_bits", weight_bits);
-  const int magnitude_bits = sign_magnitude && weight_bits > 1 ? weight_bits - 1 : weight_bits;
-  return ceil_div(magnitude_bits, cell_bits);
-}
-
-int Hardware::input_digits(int act_bits) const {
-  check_network_bits("act_bits", act_bits);
-  return ceil_div(act_bits, dac_bits);
-}
 
 Hardware Hardware::from_json(std::string_view text) {
   const nlohmann::json json = parse_json(text, "hardware");

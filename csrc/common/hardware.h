@@ -79,16 +79,6 @@ struct Hardware {
   bool varies() const;
   /// True if a current need not be a whole number of level steps: conductances are then held in 1/256 level.
   bool fractional() const;
-  /// True if the two columns of a pair are converted one by one.
-  bool separate_columns() const {
-    return mapping == Mapping::kDifferentialColumn && adc.bits.has_value() && adc.placement == AdcPlacement::kPerColumn;
-  }
-
-  /// Cells per weight, n_w: ceil(w/c), or max(1, ceil((w-1)/c)) with sign_magnitude.
-  int weight_slices(int weight_bits) const;
-  /// Input cycles per activation, n_x: ceil(a/d).
-  int input_digits(int act_bits) const;
-
   /// Parses JSON of the schema of cimq.Hardware: missing keys take the defaults above, every key must be known (once),
   /// every value of its type and in range. Throws cimq::Error naming key, value and what is allowed.
   static Hardware from_json(std::string_view text);

@@ -27,16 +27,15 @@ class TileOfCells {
               std::int64_t column_begin, std::int64_t column_end)
       : cells_(cells), rows_(row_end - row_begin), columns_(column_end - column_begin) {
     index_.resize(static_cast<std::size_t>(rows_ * columns_));
-    const int polarities = plan.polarities();
-    const bool column_pairs = plan.mapping == Mapping::kDifferentialColumn;
-    const bool row_pairs = plan.mapping == Mapping::kDifferentialRow;
+    const int of_column = column_polarities(plan.mapping);
+    const int of_row = row_polarities(plan.mapping);
     std::size_t at = 0;
     for (std::int64_t row = row_begin; row < row_end; ++row) {
       for (std::int64_t column = column_begin; column < column_end; ++column) {
-        const std::int64_t polarity = column_pairs ? column % 2 : (row_pairs ? row % 2 : 0);
-        const std::int64_t slot = column_pairs ? column / 2 : column;
-        const std::int64_t input = row_pairs ? row / 2 : row;
-        const std::int64_t plane = slot % plan.n_w * polarities + polarity;
+        const std::int64_t polarity = column % of_column + row % of_row;  // one of them is 0: no mapping pairs both
+        const std::int64_t slot = column / of_column;
+        const std::int64_t input = row / of_row;
+        const std::int64_t plane = slot % plan.n_w * plan.polarities() + polarity;
         index_[at++] = static_cast<std::size_t>((plane * plan.outputs + slot / plan.n_w) * plan.inputs + input);
       }
     }
@@ -85,13 +84,13 @@ IrDrop IrDrop::of(const Hardware& hardware) {
   return {hardware.wires.word_line_ohm * unit, hardware.wires.bit_line_ohm * unit, hardware.wires.mean_activity};
 }
 
-void apply_ir_drop(const IrDrop& drop, const MvmPlan& plan, std::int64_t rows, std::int64_t cols,
+void apply_ir_drop(const IrDrop& drop, const MvmPlan& plan, const Hardware& hardware,
                    std::vector<std::int16_t>& cells) {
   if (!drop.any()) return;
   // The reference column of `offset`, taken as exact, draws no current here.
-  const std::int64_t columns = plan.columns - (plan.mapping == Mapping::kOffset ? 1 : 0);
-  // differential_row leaves the last row of an odd array unused.
-  const std::int64_t tile_rows = plan.mapping == Mapping::kDifferentialRow ? rows / 2 * 2 : rows;
+  const std::int64_t columns = plan.columns - reference_columns(plan.mapping);
+  const std::int64_t tile_rows = used_rows(hardware);
+  const std::int64_t cols = hardware.cols;
   for (std::int64_t row = 0; row < plan.rows_needed; row += tile_rows) {
     for (std::int64_t column = 0; column < columns; column += cols) {
       TileOfCells(plan, cells, row, std::min(plan.rows_needed, row + tile_rows), column,

@@ -36,22 +36,7 @@ CIMQ_HOST_DEVICE inline std::int32_t attenuated(const IrDrop& drop, std::int32_t
   return static_cast<std::int32_t>(round_half_even(static_cast<double>(g) / (1.0 + lost)));
 }
 
-/// Where the cell of (output, slice, polarity, input) sits: whole layer, before it is cut into tiles. Columns are
-/// output-major, then slice, then the two of a pair; rows input-major, then the two of a pair.
-struct CellPosition {
-  std::int64_t row;
-  std::int64_t column;
-};
-CIMQ_HOST_DEVICE inline CellPosition cell_position(Mapping mapping, int n_w, std::int64_t output, std::int64_t input,
-                                                   int slice, int polarity) {
-  const std::int64_t column = output * n_w + slice;
-  if (mapping == Mapping::kDifferentialColumn) return {input, 2 * column + polarity};
-  if (mapping == Mapping::kDifferentialRow) return {2 * input + polarity, column};
-  return {input, column};
-}
-
 /// Replaces g by g' in `cells`, [n_w][polarities][outputs][inputs] in 1/256 level.
-void apply_ir_drop(const IrDrop& drop, const MvmPlan& plan, std::int64_t rows, std::int64_t cols,
-                   std::vector<std::int16_t>& cells);
+void apply_ir_drop(const IrDrop& drop, const MvmPlan& plan, const Hardware& hardware, std::vector<std::int16_t>& cells);
 
 }  // namespace cimq::kernels

@@ -36,62 +36,30 @@ void check_arguments(const Hardware& hw, std::int64_t outputs, std::int64_t inpu
   check_range("cell_bits", hw.cell_bits, 1, 8);
   check_range("dac_bits", hw.dac_bits, 1, 8);
   if (hw.adc.bits) check_range("adc.bits", *hw.adc.bits, 1, 16);
-  if (hw.mapping == Mapping::kDifferentialRow) {
-    check(hw.rows >= 2, "crossbar_mvm: mapping differential_row needs rows >= 2 (an input drives a pair), got ",
-          hw.rows);
-  }
+  check(inputs_per_tile(hw) >= 1,
+        "crossbar_mvm: mapping differential_row needs rows >= 2 (an input drives a pair), got ", hw.rows);
   check(!(hw.sign_magnitude && hw.mapping == Mapping::kOffset),
         "crossbar_mvm: sign_magnitude needs a differential mapping, got mapping offset");
   check_cells(hw);
 }
 
-void plan_digits(MvmPlan& plan) {
-  plan.n_x = ceil_div(plan.act_bits, plan.dac_bits);
-  for (int i = 0; i < plan.n_x; ++i) plan.digit_weights.push_back(std::int32_t{1} << (plan.dac_bits * i));
-  if (!plan.act_signed) return;
-  if (plan.dac_bits == 1) {
-    plan.digit_weights.back() = -plan.digit_weights.back();
-  } else {
-    plan.input_shift = std::int32_t{1} << (plan.act_bits - 1);
-  }
-}
+void plan_layout(MvmPlan& plan, const Hardware& hw) {
+  AppliedInput input = applied_input(hw, plan.act_bits, plan.act_signed);
+  plan.digit_weights = std::move(input.digit_weights);
+  plan.input_shift = input.shift;
+  plan.n_x = static_cast<int>(plan.digit_weights.size());
 
-void plan_slices(MvmPlan& plan, bool sign_magnitude) {
-  const int w = plan.weight_bits;
-  const int c = plan.cell_bits;
-  plan.n_w = sign_magnitude ? std::max(1, ceil_div(w - 1, c)) : ceil_div(w, c);
-  plan.slices.resize(static_cast<std::size_t>(plan.n_w));
-  const std::int32_t top = std::max(1, (1 << (w - 1)) - 1);
-  std::int32_t largest = top;  // of the stored magnitude
-  if (plan.mapping == Mapping::kOffset) {
-    plan.weight_shift = 1 << (w - 1);
-    largest = top + plan.weight_shift;
-  }
-  for (int s = 0; s < plan.n_w; ++s) plan.slices[static_cast<std::size_t>(s)].weight = std::int64_t{1} << (c * s);
-  if (w == 1 && c == 1 && plan.mapping == Mapping::kOffset) {
-    plan.slices[0].weight = 2;  // {0, 2} does not fit one bit: the cell holds (w + 1) / 2
-    largest = 1;
-  }
-  plan.max_level = std::min(largest, (1 << c) - 1);
-}
+  const StoredWeight stored = stored_weight(hw, plan.weight_bits);
+  plan.weight_shift = stored.shift;
+  plan.max_level = stored.max_level;
+  plan.n_w = static_cast<int>(stored.slice_weights.size());
+  plan.slices.resize(stored.slice_weights.size());
+  for (std::size_t s = 0; s < plan.slices.size(); ++s) plan.slices[s].weight = stored.slice_weights[s];
 
-void plan_array(MvmPlan& plan, const Hardware& hw) {
-  const bool row_pairs = plan.mapping == Mapping::kDifferentialRow;
-  plan.inputs_per_tile = row_pairs ? hw.rows / 2 : hw.rows;
+  plan.inputs_per_tile = inputs_per_tile(hw);
   plan.row_tiles = ceil_div(plan.inputs, plan.inputs_per_tile);
-  plan.rows_needed = row_pairs ? 2 * plan.inputs : plan.inputs;
-  const std::int64_t slices = plan.outputs * plan.n_w;
-  switch (plan.mapping) {
-    case Mapping::kDifferentialColumn:
-      plan.columns = 2 * slices;
-      break;
-    case Mapping::kDifferentialRow:
-      plan.columns = slices;
-      break;
-    case Mapping::kOffset:
-      plan.columns = slices + 1;
-      break;
-  }
+  plan.rows_needed = physical_rows(plan.mapping, plan.inputs);
+  plan.columns = physical_columns(plan.mapping, plan.outputs, plan.n_w);
 }
 
 /// Step of the converter in level units, before any calibration.
@@ -198,13 +166,14 @@ void plan_converter(MvmPlan& plan, const Hardware& hw, const MvmOptions& options
   }
   const int bits = *hw.adc.bits;
   const bool column_pairs = plan.mapping == Mapping::kDifferentialColumn;
-  plan.separate_columns = hw.separate_columns();
-  plan.signed_codes = plan.mapping != Mapping::kOffset && !plan.separate_columns;
+  plan.separate_columns = converts_columns_apart(hw);
+  plan.signed_codes = converts_signed(hw);
   check(!plan.signed_codes || bits >= 2, "crossbar_mvm: a converter of a signed quantity (mapping ",
         name_of(plan.mapping), column_pairs ? ", adc.placement differential" : "", ") needs adc.bits >= 2, got ", bits);
-  plan.levels = plan.signed_codes ? (1 << bits) - 1 : 1 << bits;
-  plan.code_max = plan.signed_codes ? (plan.levels - 1) / 2 : plan.levels - 1;
-  plan.code_min = plan.signed_codes ? -plan.code_max : 0;
+  const CodeRange codes = code_range(bits, plan.signed_codes);
+  plan.levels = codes.levels;
+  plan.code_min = codes.min;
+  plan.code_max = codes.max;
   if (given && options.adc_columns != 0) {
     plan_column_ranges(plan, options);
     return;
@@ -227,8 +196,8 @@ void check_bounds(MvmPlan& plan, const Hardware& hardware) {
   std::int64_t digits = 0;
   for (const std::int32_t weight : plan.digit_weights) digits += std::abs(weight);
 
-  const std::int64_t max_x = plan.act_signed ? 1 << (plan.act_bits - 1) : (1 << plan.act_bits) - 1;
-  const std::int64_t max_w = std::max(1, (1 << (plan.weight_bits - 1)) - 1);
+  const std::int64_t max_x = largest_activation(plan.act_bits, plan.act_signed);
+  const std::int64_t max_w = largest_weight(plan.weight_bits);
   check(plan.inputs <= kInt32Max / (max_x * max_w), "crossbar_mvm: the result must fit int32, but ", plan.inputs,
         " inputs times ", max_x, " times ", max_w, " can reach ", static_cast<double>(plan.inputs) * max_x * max_w,
         " > 2147483647; split the layer or use fewer bits");
@@ -326,9 +295,7 @@ MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64
   plan.dac_bits = hardware.dac_bits;
   plan.varies = hardware.varies();
   plan.fractional = hardware.fractional();
-  plan_digits(plan);
-  plan_slices(plan, hardware.sign_magnitude);
-  plan_array(plan, hardware);
+  plan_layout(plan, hardware);
   if (plan.fractional) plan.base = CellTables::of(hardware)->base();
   plan_converter(plan, hardware, options);
   check_bounds(plan, hardware);
@@ -344,7 +311,7 @@ bool always_lossless(const Hardware& hardware) {
   plan.mapping = hardware.mapping;
   plan.cell_bits = hardware.cell_bits;
   plan.dac_bits = hardware.dac_bits;
-  plan.inputs_per_tile = hardware.mapping == Mapping::kDifferentialRow ? hardware.rows / 2 : hardware.rows;
+  plan.inputs_per_tile = inputs_per_tile(hardware);
   plan.slices.resize(1);
   plan.n_w = 1;
   plan_converter(plan, hardware, {});
@@ -353,7 +320,7 @@ bool always_lossless(const Hardware& hardware) {
 }
 
 void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits) {
-  const int top = (1 << (weight_bits - 1)) - 1;
+  const int top = largest_weight(weight_bits);
   if (weight_bits > 1) {
     const auto limit = static_cast<std::int8_t>(top);
     std::uint8_t outside = 0;  // bytes throughout, so that the loop is a vector one
@@ -388,17 +355,6 @@ void check_activations(const std::uint8_t* x, std::int64_t count, int act_bits, 
           " bits must lie in ", -int{half}, "..", static_cast<int>(low_mask(act_bits)) - int{half}, ", got ",
           activation_value(x[j], act_signed), " at index ", j);
   }
-}
-
-std::int32_t cell_level(const MvmPlan& plan, std::int32_t w_q, int slice, int polarity) {
-  std::int32_t stored = 0;
-  if (plan.mapping == Mapping::kOffset) {
-    stored = w_q + plan.weight_shift;
-    if (plan.weight_bits == 1 && plan.cell_bits == 1) stored /= 2;
-  } else {
-    stored = polarity == 0 ? std::max(w_q, 0) : std::max(-w_q, 0);
-  }
-  return static_cast<std::int32_t>(digit_of(static_cast<std::uint32_t>(stored), slice, plan.cell_bits));
 }
 
 }  // namespace cimq::kernels

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/hardware.h"
+#include "common/mapping.h"
 
 namespace cimq::kernels {
 
@@ -98,7 +99,7 @@ struct MvmPlan {
   std::int64_t cells_per_column = 1;  ///< cells of an input that one converted current adds up, where reads
 
   /// Columns or rows of a weight: 2 in a differential mapping.
-  int polarities() const { return mapping == Mapping::kOffset ? 1 : 2; }
+  int polarities() const { return cimq::polarities(mapping); }
   /// Current units per level step.
   std::int32_t unit() const { return fractional ? kConductanceUnit : 1; }
   /// Subtracted from the conductances of a converted column: the reference column of `offset` carries level 0 in every
@@ -131,7 +132,9 @@ void check_weights(const std::int8_t* w, std::int64_t count, int weight_bits);
 /// Refuses activations outside the range of `act_bits` (raw bits, see crossbar_mvm.h).
 void check_activations(const std::uint8_t* x, std::int64_t count, int act_bits, bool act_signed);
 
-/// Level that slice `s` of weight `w_q` puts into a cell; `polarity` 1 is the negative column or row of a pair.
-std::int32_t cell_level(const MvmPlan& plan, std::int32_t w_q, int slice, int polarity);
+/// Level that slice `slice` of weight `w_q` puts into a cell; `polarity` 1 is the negative column or row of a pair.
+inline std::int32_t cell_level(const MvmPlan& plan, std::int32_t w_q, int slice, int polarity) {
+  return cimq::cell_level(plan.mapping, plan.cell_bits, plan.weight_bits, w_q, slice, polarity);
+}
 
 }  // namespace cimq::kernels

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/mapping.h"
 #include "ops/checks.h"
 #include "ops/hardware_cache.h"
 
@@ -44,7 +45,7 @@ void check_columns(const char* op, const CrossbarRequest& request, CrossbarArgs&
   const bool alike = request.adc_lo && request.adc_lsb && request.adc_lo->sizes() == request.adc_lsb->sizes();
   TORCH_CHECK_VALUE(alike, op, ": adc_lo and adc_lsb must have one shape, got ", shape_of(request.adc_lo), " and ",
                     shape_of(request.adc_lsb));
-  const std::array<std::int64_t, 2> wanted{args.hardware->weight_slices(args.options.weight_bits), request.outputs};
+  const std::array<std::int64_t, 2> wanted{weight_slices(*args.hardware, args.options.weight_bits), request.outputs};
   TORCH_CHECK_VALUE(request.adc_lsb && request.adc_lsb->sizes() == at::IntArrayRef(wanted), op,
                     ": adc_lo and adc_lsb must be ", at::IntArrayRef(wanted),
                     ", one value per weight slice and output, or [", wanted[0], "], got shape ",

@@ -124,7 +124,7 @@ at::Tensor MatrixBackward::slice_weights(int slice, int column, std::int64_t fir
   // What a weight puts into this slice, for every int8.
   std::array<double, 256> worth{};
   const std::int64_t weight = plan_.slices[static_cast<std::size_t>(slice)].weight;
-  const std::int32_t top = std::max(1, (1 << (plan_.weight_bits - 1)) - 1);
+  const std::int32_t top = largest_weight(plan_.weight_bits);
   const bool pairs = plan_.mapping != Mapping::kOffset;
   for (std::int32_t w = -top; w <= top; ++w) {
     std::int64_t level = column == 0 ? kernels::cell_level(plan_, w, slice, 0) : 0;

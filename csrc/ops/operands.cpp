@@ -144,16 +144,6 @@ void check_type(const char* op, const char* name, const at::Tensor& tensor) {
 
 }  // namespace
 
-IntegerRange activation_range(std::int64_t bits, bool is_signed) {
-  const std::int64_t top = std::int64_t{1} << (is_signed ? bits - 1 : bits);
-  return {is_signed ? -top : 0, top - 1};
-}
-
-IntegerRange weight_range(std::int64_t bits) {
-  const std::int64_t top = std::max<std::int64_t>(1, (std::int64_t{1} << (bits - 1)) - 1);
-  return {-top, top};
-}
-
 at::Tensor narrowed(const char* op, const char* name, const at::Tensor& tensor, const IntegerRange& range) {
   const auto type = tensor.scalar_type();
   check_type(op, name, tensor);

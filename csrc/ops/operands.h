@@ -3,19 +3,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include "common/mapping.h"
 
 namespace cimq::ops {
-
-struct IntegerRange {
-  std::int64_t lo = 0;
-  std::int64_t hi = 0;
-};
-
-/// Values of an activation of `bits` bits.
-IntegerRange activation_range(std::int64_t bits, bool is_signed);
-/// Values of a weight of `bits` bits; 1 bit leaves 0 to be refused by the kernel.
-IntegerRange weight_range(std::int64_t bits);
 
 /// A contiguous tensor of the low bytes of `tensor`, kByte for lo >= 0, else kChar. Takes any integer type, or a
 /// floating type that holds integers; values may be off by 1/1024, which allows for the rounding of (q * scale) /

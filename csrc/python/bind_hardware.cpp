@@ -2,6 +2,7 @@
 
 #include "common/hardware.h"
 #include "common/json_fields.h"
+#include "common/mapping.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
@@ -14,11 +15,11 @@ void bind_hardware(pybind11::module_& m) {
         "The candidate to suggest for a misspelt word, or an empty text.");
   m.def(
       "weight_slices",
-      [](const std::string& hardware, int bits) { return Hardware::from_json(hardware).weight_slices(bits); },
+      [](const std::string& hardware, int bits) { return weight_slices(Hardware::from_json(hardware), bits); },
       pybind11::arg("hardware"), pybind11::arg("weight_bits"), "Cells per weight.");
   m.def(
       "input_digits",
-      [](const std::string& hardware, int bits) { return Hardware::from_json(hardware).input_digits(bits); },
+      [](const std::string& hardware, int bits) { return input_digits(Hardware::from_json(hardware), bits); },
       pybind11::arg("hardware"), pybind11::arg("act_bits"), "Input cycles per activation.");
   m.def(
       "hardware_varies", [](const std::string& hardware) { return Hardware::from_json(hardware).varies(); },

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "common/error.h"
+#include "common/mapping.h"
 #include "common/rounding.h"
 
 namespace cimq::compiler {
@@ -53,19 +54,13 @@ std::int64_t checked_sum(std::int64_t a, std::int64_t b, const std::string& what
 std::int64_t tile_count(const Hardware& hw, const LayerShape& shape, int weight_bits) {
   check_shape(shape);
   check_bits(shape, "weight_bits", weight_bits);
-  std::int64_t columns = product(shape.outputs, hw.weight_slices(weight_bits), shape, "the number of columns");
-  std::int64_t rows = shape.inputs;
-  switch (hw.mapping) {
-    case Mapping::kDifferentialColumn:
-      columns = product(columns, 2, shape, "the number of columns");
-      break;
-    case Mapping::kDifferentialRow:
-      rows = product(rows, 2, shape, "the number of rows");
-      break;
-    case Mapping::kOffset:
-      columns = checked_sum(columns, 1, "the number of columns of layer '" + shape.name + "'");
-      break;
-  }
+  // Shapes are anybody's numbers: refused where the rows or columns of common/mapping.h would leave 63 bits.
+  const std::int64_t cells = weight_slices(hw, weight_bits) * std::int64_t{column_polarities(hw.mapping)};
+  checked_sum(product(shape.outputs, cells, shape, "the number of columns"), reference_columns(hw.mapping),
+              "the number of columns of layer '" + shape.name + "'");
+  product(shape.inputs, row_polarities(hw.mapping), shape, "the number of rows");
+  const std::int64_t columns = physical_columns(hw.mapping, shape.outputs, weight_slices(hw, weight_bits));
+  const std::int64_t rows = physical_rows(hw.mapping, shape.inputs);
   return product(arrays_for(columns, hw.cols), arrays_for(rows, hw.rows), shape, "the number of tiles");
 }
 
@@ -75,7 +70,7 @@ Tier1Cost tier1(const Hardware& hw, const LayerShape& shape, int weight_bits, in
   check_bits(shape, "act_bits", act_bits);
   cost.writes = product(shape.repeats, cost.tiles, shape, "the number of writes");
   const std::int64_t vectors = product(cost.writes, shape.invocations, shape, "the number of MVMs");
-  cost.mvms = product(vectors, hw.input_digits(act_bits), shape, "the number of MVMs");
+  cost.mvms = product(vectors, input_digits(hw, act_bits), shape, "the number of MVMs");
   cost.write_time_ps =
       product(cost.writes, picoseconds(hw.timing.write_time_us), shape, "the write time in picoseconds");
   cost.mvm_time_ps = product(cost.mvms, picoseconds(hw.timing.mvm_time_us), shape, "the MVM time in picoseconds");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "common/mapping.h"
 #include "common/rounding.h"
 
 namespace cimq::compiler {
@@ -16,11 +17,10 @@ LayerTiling tile_layer(const Hardware& hardware, const CrossbarLayer& layer) {
   check(count <= kMaxTiles, "layer '", layer.layer_name, "' needs ", count, " crossbars, a program lists at most ",
         kMaxTiles);
   LayerTiling tiling;
-  tiling.slices = hardware.weight_slices(layer.weight_bits);
-  tiling.digits = hardware.input_digits(layer.act_bits);
-  tiling.rows = layer.inputs_per_output * (hardware.mapping == Mapping::kDifferentialRow ? 2 : 1);
-  tiling.columns = layer.outputs * tiling.slices * (hardware.mapping == Mapping::kDifferentialColumn ? 2 : 1) +
-                   (hardware.mapping == Mapping::kOffset ? 1 : 0);
+  tiling.slices = weight_slices(hardware, layer.weight_bits);
+  tiling.digits = input_digits(hardware, layer.act_bits);
+  tiling.rows = physical_rows(hardware.mapping, layer.inputs_per_output);
+  tiling.columns = physical_columns(hardware.mapping, layer.outputs, tiling.slices);
   tiling.row_tiles = ceil_div<std::int64_t>(tiling.rows, hardware.rows);
   tiling.column_tiles = ceil_div<std::int64_t>(tiling.columns, hardware.cols);
   // The closed form counts the same tiles in its own way: a difference would be a fault of this file or of that one.

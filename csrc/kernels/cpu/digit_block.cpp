@@ -117,7 +117,7 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   input_shift_ = plan.input_shift;
   if (cells.mode() == MvmMode::kDigital) {
     // The digital product takes unsigned bytes: signed activations shifted, whatever the drivers would do.
-    input_shift_ = plan.act_signed ? std::int64_t{1} << (plan.act_bits - 1) : 0;
+    input_shift_ = plan.act_signed ? half_range(plan.act_bits) : 0;
   }
   keep_sign_ = cells.mode() == MvmMode::kFoldedDigits && plan.act_signed && input_shift_ == 0;
   max_digit_ = static_cast<std::int32_t>(low_mask(std::min(digit_bits_, plan.act_bits)));

@@ -27,7 +27,7 @@ using StoredValues = std::array<std::int32_t, 256>;
 
 StoredValues stored_values(const MvmPlan& plan, const CellPlane& plane, MvmMode mode, std::int32_t cell_bias) {
   StoredValues stored{};
-  const std::int32_t top = std::max(1, (1 << (plan.weight_bits - 1)) - 1);
+  const std::int32_t top = largest_weight(plan.weight_bits);
   for (std::int32_t w = -top; w <= top; ++w) {
     std::int32_t value = w;
     if (mode != MvmMode::kDigital) {

@@ -15,7 +15,7 @@ using WeightLevels = std::array<std::array<std::uint8_t, 256>, 2>;
 
 WeightLevels weight_levels(const MvmPlan& plan, int slice) {
   WeightLevels levels{};
-  const std::int32_t top = std::max(1, (1 << (plan.weight_bits - 1)) - 1);
+  const std::int32_t top = largest_weight(plan.weight_bits);
   for (std::int32_t value = -top; value <= top; ++value) {
     for (int polarity = 0; polarity < plan.polarities(); ++polarity) {
       levels.at(static_cast<std::size_t>(polarity)).at(static_cast<std::uint8_t>(value)) =
@@ -101,7 +101,7 @@ ProgrammedCells::ProgrammedCells(const Hardware& hardware, const MvmPlan& plan, 
       sample_one_by_one(noise, options, plan, slice, levels, cells);
     }
   }
-  apply_ir_drop(IrDrop::of(hardware), plan, hardware.rows, hardware.cols, values_);
+  apply_ir_drop(IrDrop::of(hardware), plan, hardware, values_);
 }
 
 const std::int16_t* ProgrammedCells::plane(int slice, int polarity) const {

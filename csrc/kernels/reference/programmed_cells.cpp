@@ -83,9 +83,7 @@ std::vector<std::int16_t> programmed_cells_reference(const Hardware& hardware, c
     for (const Cell& cell : cells) values.push_back(cell.conductance);
     return values;
   }
-  const std::int64_t tile_rows =
-      plan.mapping == Mapping::kDifferentialRow ? 2 * plan.inputs_per_tile : plan.inputs_per_tile;
-  const Array array(cells, tile_rows, hardware.cols);
+  const Array array(cells, used_rows(hardware), hardware.cols);
   for (const Cell& cell : cells) values.push_back(array.after_wires(drop, cell));
   return values;
 }

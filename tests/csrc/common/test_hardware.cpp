@@ -118,20 +118,6 @@ TEST_CASE("null stands for the defaults of a group that may be absent", "[hardwa
   CHECK(hw.to_json() == Hardware{}.to_json());
 }
 
-TEST_CASE("slices and digits", "[hardware]") {
-  Hardware hw;
-  CHECK(hw.weight_slices(8) == 2);
-  CHECK(hw.weight_slices(5) == 2);
-  CHECK(hw.input_digits(5) == 5);
-  hw.sign_magnitude = true;
-  CHECK(hw.weight_slices(5) == 1);
-  CHECK(hw.weight_slices(1) == 1);
-  hw.dac_bits = 3;
-  CHECK(hw.input_digits(8) == 3);
-  CHECK_THROWS_WITH(hw.weight_slices(0), Contains("weight_bits must be an integer from 1 to 8, got 0"));
-  CHECK_THROWS_WITH(hw.input_digits(9), Contains("act_bits must be an integer from 1 to 8, got 9"));
-}
-
 TEST_CASE("validate checks a struct filled by hand", "[hardware]") {
   Hardware hw;
   CHECK_NOTHROW(hw.validate());
