@@ -15,7 +15,7 @@ from torch._prims_common import suggest_memory_format
 
 from cimq import _C
 from cimq.hardware import Hardware
-from cimq.ops import reference_conversions
+from cimq.mapping import mapping_facts
 
 _Fake = TypeVar("_Fake", bound=Callable[..., object])
 
@@ -255,12 +255,12 @@ def _fake_quantized_conv2d_backward(
 def _conversions(x_q: Tensor, hardware: str, weight_bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Codes, clipped low and high, lowest and highest current, squared error; all per weight slice."""
     machine = Hardware.from_json(hardware)
-    if machine.adc.bits is None:
+    codes = mapping_facts(machine).codes
+    if codes is None:
         raise ValueError("crossbar conversions: need a converter, but adc.bits of the hardware is None")
     slices = machine.weight_slices(weight_bits)
-    levels = 2**machine.adc.bits - int(reference_conversions.is_signed(machine))
     return (
-        x_q.new_empty([slices, levels], dtype=torch.int64),
+        x_q.new_empty([slices, codes[0]], dtype=torch.int64),
         x_q.new_empty([slices, 2], dtype=torch.int64),
         x_q.new_empty([slices, 2], dtype=torch.int64),
         x_q.new_empty([slices], dtype=torch.float64),

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
-from cimq.ops import reference, reference_conversions
+from cimq.mapping import CONDUCTANCE_UNIT, act_range, applied_digits, mapping_facts, weight_levels, weight_range
 from cimq.ops.crossbar import four_paddings, pair
-from cimq.ops.reference_read import base_level
 
 _PERCENTILE = 99.9
 _MSE_STEPS = 80
@@ -89,8 +88,7 @@ def calibrate_adc(
         raise ValueError("calibrate_adc: the sample of activations is empty")
     if w_q.dim() == 4:
         strides, dilations = pair(stride, "calibrate_adc: stride"), pair(dilation, "calibrate_adc: dilation")
-        padded = torch.nn.functional.pad(x_q, four_paddings(padding))
-        x_q = reference.patches_of(padded, (w_q.shape[2], w_q.shape[3]), strides, dilations)[0]
+        x_q = _patches(x_q, (w_q.shape[2], w_q.shape[3]), strides, four_paddings(padding), dilations)
     elif w_q.dim() == 2 and groups == 1 and x_q.shape[-1] == w_q.shape[1]:
         x_q = x_q.reshape(-1, w_q.shape[1], 1)
     else:
@@ -98,9 +96,11 @@ def calibrate_adc(
             "calibrate_adc: needs x_q [B, n] and w_q [m, n] without groups, or those of a convolution, "
             f"got {list(x_q.shape)} and {list(w_q.shape)} with groups={groups}"
         )
-    x = reference.activations_of("calibrate_adc", x_q, act_bits, act_signed)
-    w = reference.weights_of("calibrate_adc", w_q, weight_bits)
-    signed = reference_conversions.is_signed(machine)
+    x = _integers("x_q", x_q, act_range(act_bits, act_signed))
+    w = _integers("w_q", w_q, weight_range(weight_bits))
+    if weight_bits == 1 and not w.all():
+        raise ValueError("calibrate_adc: w_q of one bit must be -1 or 1, got 0")
+    signed = mapping_facts(machine).converts_signed
     matrix = w.reshape(w.shape[0], -1)
     slices = machine.weight_slices(weight_bits)
     by_column = machine.adc.granularity == "column"
@@ -131,13 +131,13 @@ def _current_histograms(
         Number of the first column, and one histogram per slice. A histogram has one row for all outputs and groups; or
         `by_column`, one row per output, as many at a time as memory is meant to hold.
     """
-    levels, _ = reference_conversions.weight_levels(w, hardware, weight_bits)
+    facts = mapping_facts(hardware)
+    levels, _ = weight_levels(w, hardware, weight_bits)
     # What level 0 conducts flows in columns that are converted on their own, to the nearest level step.
-    apart = reference_conversions.converts_columns_apart(hardware)
-    base = base_level(hardware) / reference_conversions.LEVEL_UNIT if apart else 0.0
-    digits, digit_weights, _ = reference_conversions.input_digits(x, hardware, act_bits, act_signed)
-    per_tile = reference_conversions.tile_inputs(hardware)
-    subtracted = hardware.mapping != "offset" and reference_conversions.is_signed(hardware)
+    base = facts.base_conductance / CONDUCTANCE_UNIT if facts.converts_columns_apart else 0.0
+    digits, digit_weights = applied_digits(x, hardware, act_bits, act_signed)
+    per_tile = facts.inputs_per_tile
+    subtracted = facts.converts_signed
     inputs = min(per_tile, w.shape[1])
     bound = math.ceil(inputs * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1))
     bins = 2 * bound + 1
@@ -204,12 +204,49 @@ def _by_squared_error(histogram: Histogram, bits: int, signed: bool) -> Ranges:
             # What is given back: float32.
             lsb = np.maximum(1.0, reach * (_MSE_STEPS - step) / _MSE_STEPS / top).astype(np.float32).astype(np.float64)
             columns = (lo[:, None], lsb[:, None])
-            codes = reference_conversions.Converter(-top if signed else 0, top, *columns, 1).codes(currents[None])
+            codes = _codes(currents[None] - columns[0], columns[1], -top if signed else 0, top)
             error = (((columns[0] + columns[1] * codes) - currents) ** 2 * weights).sum(axis=1)
             better = error < best_error
             best_error = np.where(better, error, best_error)
             best_lo, best_lsb = np.where(better, lo, best_lo), np.where(better, lsb, best_lsb)
     return best_lo, best_lsb
+
+
+def _codes(
+    currents: npt.NDArray[np.int64], lsb: npt.NDArray[np.float64], lowest: int, highest: int
+) -> npt.NDArray[np.int64]:
+    """Codes of currents above the range's start, as every converter gives them: float32, half to even."""
+    scaled = currents.astype(np.float32) * (1.0 / lsb).astype(np.float32)
+    codes: npt.NDArray[np.int64] = np.clip(np.rint(scaled), lowest, highest).astype(np.int64)
+    return codes
+
+
+def _patches(
+    x: Tensor,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Patches [N * out_h * out_w, C, kh * kw] of images [N, C, H, W]."""
+    padded = torch.nn.functional.pad(x.double(), padding)  # holds every integer of a type that activations have
+    columns = torch.nn.functional.unfold(padded, kernel, dilation, 0, stride)
+    patches = columns.reshape(len(x), x.shape[1], kernel[0] * kernel[1], -1)
+    return patches.permute(0, 3, 1, 2).reshape(-1, x.shape[1], kernel[0] * kernel[1])
+
+
+def _integers(name: str, tensor: Tensor, bounds: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """The integers that a tensor holds to 1/1024, as the operators take them."""
+    values = tensor.detach().double()
+    nearest = values.round()
+    fine = ((values - nearest).abs() <= 2**-10) & (nearest >= bounds[0]) & (nearest <= bounds[1])
+    if not bool(fine.all()):
+        raise ValueError(
+            f"calibrate_adc: {name} must hold integers in {bounds[0]}..{bounds[1]}, "
+            f"got {values[~fine].flatten()[0].item()}"
+        )
+    integers: npt.NDArray[np.int64] = nearest.to(torch.int64).numpy()
+    return integers
 
 
 def _quantile(values: npt.NDArray[np.int64], weights: Weights, fraction: float) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
-from cimq.ops import reference_conversions
+from cimq.mapping import CONDUCTANCE_UNIT, mapping_facts
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm, four_paddings, pair
 
 
@@ -213,7 +213,7 @@ def count_product(
     return ConversionCounts(
         code_histogram=histogram,
         clipped=clipped,
-        currents=currents.double() / (reference_conversions.LEVEL_UNIT if machine.fractional else 1),
+        currents=currents.double() / (CONDUCTANCE_UNIT if machine.fractional else 1),
         conversion_error=error,
         results=y.numel(),
         squared_error=float(difference.square().sum()),
@@ -234,5 +234,6 @@ def _digital_value(
 
 
 def _code_min(machine: Hardware) -> int:
-    assert machine.adc.bits is not None  # the operators refuse an ideal converter
-    return -(2 ** (machine.adc.bits - 1) - 1) if reference_conversions.is_signed(machine) else 0
+    codes = mapping_facts(machine).codes
+    assert codes is not None  # the operators refuse an ideal converter
+    return codes[1]

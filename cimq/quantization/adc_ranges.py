@@ -11,8 +11,7 @@ from torch import Tensor
 
 from cimq import ops
 from cimq.hardware import Hardware
-from cimq.ops.reference_conversions import is_signed, tile_inputs
-from cimq.quantization.quantizers import MAX_BITS
+from cimq.mapping import MAX_BITS, mapping_facts
 
 # Enough for a stable percentile; the currents of a sample are worked out one by one.
 _SAMPLE_VALUES = 1 << 14
@@ -111,10 +110,11 @@ def step_factors(
         inputs: Inputs of the matrix.
         unit: What the integer 1 of the product is worth in the layer's output, [] or [m].
     """
-    assert hardware.adc.bits is not None
+    facts = mapping_facts(hardware)
+    assert facts.codes is not None
     digits = hardware.input_digits(act_bits)
-    conversions = outputs_per_sample * digits * -(-inputs // tile_inputs(hardware))
-    largest = max(1, 2 ** (hardware.adc.bits - 1) - 1 if is_signed(hardware) else 2**hardware.adc.bits - 1)
+    conversions = outputs_per_sample * digits * -(-inputs // facts.inputs_per_tile)
+    largest = max(1, facts.codes[2])
     slices = torch.arange(hardware.weight_slices(weight_bits), device=unit.device)
     worth = 2.0 ** (hardware.cell_bits * slices + hardware.dac_bits * (digits - 1))
     worth = unit * (worth if unit.dim() == 0 else worth.unsqueeze(1))

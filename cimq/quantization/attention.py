@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cimq import ops
+from cimq.mapping import MAX_BITS, weight_range
 from cimq.quantization.adc_ranges import AdcSample
 from cimq.quantization.cell_moments import weight_moments
 from cimq.quantization.layers import BorrowedLinear
 from cimq.quantization.offsets import fake_quantize_offset
 from cimq.quantization.products import fake_quantize_act, integers_of_grid, matmul_product
 from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.quantizers import MAX_BITS, mse_scales, weight_range
+from cimq.quantization.quantizers import mse_scales
 
 
 class QuantMatmul(QuantLayer):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.errors import CimqWarning
+from cimq.mapping import MAX_BITS, act_range
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
@@ -24,7 +25,7 @@ from cimq.quantization.modes import in_evaluation
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
+from cimq.quantization.quantizers import mse_scales
 
 _METHODS = ("mse", "minmax")
 _VALUES_PER_LAYER = 1 << 16

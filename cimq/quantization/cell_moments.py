@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cimq import ops
 from cimq.hardware import Adc, Hardware
-from cimq.quantization.quantizers import weight_range
+from cimq.mapping import weight_range
 
 _CELLS = 4096  # samples per integer: the mean square to about 2 %, far finer than what it decides
 

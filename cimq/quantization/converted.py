@@ -11,13 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cimq.hardware import Hardware
+from cimq.mapping import act_range
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import needs_ranges
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.offsets import quantize_offset, zero_correction
 from cimq.quantization.products import conv2d_product, fold, linear_product, quantize_act
 from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.quantizers import act_range
 
 Tap = Callable[["CrossbarLayer", Tensor], None]
 # Called instead of the quantised product: (layer, input, other arguments, function of the fp32 output) -> output.

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cimq import ops
+from cimq.mapping import weight_range
 from cimq.quantization.attention import AttentionCore, AttentionForward, QuantMatmul, QuantMultiheadAttention
 from cimq.quantization.converted import CrossbarLayer, CrossbarLinear
 from cimq.quantization.products import matmul_product
-from cimq.quantization.quantizers import weight_range
 
 
 class CrossbarMatmul(CrossbarLayer):

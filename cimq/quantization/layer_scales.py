@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cimq import ops
 from cimq.hardware import Hardware
+from cimq.mapping import MAX_BITS, act_range, weight_range
 from cimq.quantization.adc_ranges import (
     AdcSample,
     check_same_ranges,
@@ -24,7 +25,7 @@ from cimq.quantization.adc_ranges import (
 from cimq.quantization.cell_moments import weight_moments
 from cimq.quantization.offsets import quantize_offset, zero_point
 from cimq.quantization.products import quantize_act
-from cimq.quantization.quantizers import MAX_BITS, SMALLEST_SCALE, act_range, mse_scales, weight_range
+from cimq.quantization.quantizers import SMALLEST_SCALE, mse_scales
 from cimq.quantization.recomputed import recompute
 
 # What a quantised layer adds to the state_dict (some of it only on some machines).

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cimq.quantization.quantizers import MAX_BITS, mse_scales
+from cimq.mapping import MAX_BITS
+from cimq.quantization.quantizers import mse_scales
 
 
 def zero_point(offset: Tensor, bits: int) -> Tensor:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from cimq import ops
 from cimq.hardware import Hardware
+from cimq.mapping import act_range, weight_range
 from cimq.quantization.accesses import count_accesses, first_access
 from cimq.quantization.exact import norm_affine
-from cimq.quantization.quantizers import act_range, weight_range
 
 _EXACT_FLOAT32 = 2**24
 # Sees a product of the crossbar operators: (x, w, machine, other arguments, result).

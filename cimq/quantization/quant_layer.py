@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from cimq import ops
 from cimq.hardware import Hardware
+from cimq.mapping import weight_range
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import (
     SMALLEST_STEP,
@@ -28,7 +29,6 @@ from cimq.quantization.products import (
     fold,
     integers_of_grid,
 )
-from cimq.quantization.quantizers import weight_range
 
 # Called instead of the quantised product: (layer, input, geometry, function of the fp32 product) -> output.
 Observer = Callable[["QuantLayer", Tensor, dict[str, Any], Callable[[], Tensor]], Tensor]

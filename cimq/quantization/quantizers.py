@@ -1,34 +1,12 @@
-"""Integer ranges of quantised values, and the search for the scale with the smallest mean squared error."""
+"""The search for the scale with the smallest mean squared error."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-MAX_BITS = 8
 # Scales below this are taken as this: a division by the scale must stay finite in float32.
 SMALLEST_SCALE = 1e-8
-
-
-def weight_range(bits: int) -> tuple[int, int]:
-    """Smallest and largest integer of a weight: symmetric, so that both polarities of a pair hold the same.
-
-    Example:
-        >>> weight_range(4), weight_range(1)
-        ((-7, 7), (-1, 1))
-    """
-    largest = max(1, 2 ** (bits - 1) - 1)
-    return -largest, largest
-
-
-def act_range(bits: int, signed: bool) -> tuple[int, int]:
-    """Smallest and largest integer of an activation: unsigned, or two's complement.
-
-    Example:
-        >>> act_range(4, signed=False), act_range(4, signed=True)
-        ((0, 15), (-8, 7))
-    """
-    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
 @torch.no_grad()

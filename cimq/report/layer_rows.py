@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from cimq.hardware import Hardware
+from cimq.mapping import mapping_facts
 from cimq.report.run_data import ResultLayer, RunData
 
 # Beyond this many tiles in a direction the lines between them would be denser than the screen.
@@ -93,12 +94,8 @@ def tile_map(layer: ResultLayer, hardware: Hardware, where: str) -> TileMap:
         ValueError: If the number of tiles is not that of the layer.
     """
     slices = hardware.weight_slices(layer.weight_bits)
-    rows = 2 * layer.inputs if hardware.mapping == "differential_row" else layer.inputs
-    columns = layer.outputs * slices
-    if hardware.mapping == "differential_column":
-        columns *= 2
-    elif hardware.mapping == "offset":
-        columns += 1
+    facts = mapping_facts(hardware)
+    rows, columns = facts.rows(layer.inputs), facts.columns(layer.outputs, slices)
     row_tiles, column_tiles = -(-rows // hardware.rows), -(-columns // hardware.cols)
     if row_tiles * column_tiles != layer.tiles:
         raise ValueError(

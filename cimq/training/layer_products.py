@@ -11,9 +11,9 @@ from torch import Tensor
 
 from cimq.cell import Cell
 from cimq.hardware import Hardware
+from cimq.mapping import act_range
 from cimq.quantization import CrossbarMatmul, QuantLayer, QuantMatmul
 from cimq.quantization.converted import CrossbarLayer
-from cimq.quantization.quantizers import act_range
 
 MeasuredLayer = QuantLayer | CrossbarLayer
 

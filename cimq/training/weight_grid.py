@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from cimq import ops
+from cimq.mapping import weight_range
 from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.quantizers import weight_range
 
 
 def dampening_loss(model: nn.Module) -> Tensor:

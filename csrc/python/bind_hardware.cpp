@@ -2,7 +2,6 @@
 
 #include "common/hardware.h"
 #include "common/json_fields.h"
-#include "common/mapping.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
@@ -13,14 +12,6 @@ void bind_hardware(pybind11::module_& m) {
       pybind11::arg("json"), "Checks a hardware description and returns it complete, every key in the schema's order.");
   m.def("nearest_word", &nearest_word, pybind11::arg("word"), pybind11::arg("candidates"),
         "The candidate to suggest for a misspelt word, or an empty text.");
-  m.def(
-      "weight_slices",
-      [](const std::string& hardware, int bits) { return weight_slices(Hardware::from_json(hardware), bits); },
-      pybind11::arg("hardware"), pybind11::arg("weight_bits"), "Cells per weight.");
-  m.def(
-      "input_digits",
-      [](const std::string& hardware, int bits) { return input_digits(Hardware::from_json(hardware), bits); },
-      pybind11::arg("hardware"), pybind11::arg("act_bits"), "Input cycles per activation.");
   m.def(
       "hardware_varies", [](const std::string& hardware) { return Hardware::from_json(hardware).varies(); },
       pybind11::arg("hardware"), "Whether two chips, or two accesses of one chip, can differ.");

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_C, m) {
   pybind11::register_exception<cimq::Error>(m, "CimqError", PyExc_ValueError);
   cimq::python::bind_build_info(m);
   cimq::python::bind_hardware(m);
+  cimq::python::bind_mapping(m);
   cimq::python::bind_kernels(m);
   cimq::python::bind_latency(m);
   cimq::python::bind_compiler(m);

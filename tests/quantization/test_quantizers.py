@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import cimq
+from cimq.mapping import act_range, weight_range
 from cimq.quantization.cell_moments import weight_moments
-from cimq.quantization.quantizers import act_range, mse_scales, weight_range
+from cimq.quantization.quantizers import mse_scales
 
 
 def test_ranges() -> None:
