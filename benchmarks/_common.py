@@ -112,7 +112,7 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"environment": environment(), "rows": rows}, indent=1))
         return
-    from cimq.cost_model import aligned_table
+    from cimq.text_table import aligned_table
 
     print(", ".join(f"{key} {value}" for key, value in environment().items()))
     head = list(dict.fromkeys(key for row in rows for key in row))

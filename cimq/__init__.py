@@ -16,7 +16,7 @@ _PUBLIC = {
     "Hardware": "cimq.hardware",
     "presets": "cimq.hardware",
     "Policy": "cimq.policy",
-    "latency": "cimq.cost_model",
+    "latency": "cimq.cost_model.sources",
     "CimqWarning": "cimq.errors",
     "prepare": "cimq.quantization",
     "calibrate": "cimq.quantization",

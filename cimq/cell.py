@@ -6,8 +6,12 @@ The models and their formulas are in docs/cells.md; the schema is csrc/common/ha
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
+
+from cimq import _C
+from cimq.preset_files import read_preset, with_base
 
 Numbers = tuple[float, ...]
 
@@ -127,9 +131,8 @@ class Cell:
         Raises:
             ValueError: If there is no such preset; names the nearest.
         """
-        from cimq.hardware import Hardware
-
-        return Hardware.preset(name).cell
+        machine = _C.canonical_hardware(json.dumps(with_base(read_preset(name))))
+        return cell_from_plain(json.loads(machine)["cell"])
 
 
 @dataclasses.dataclass(frozen=True)

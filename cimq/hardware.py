@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from cimq import _C
 from cimq.cell import Cell, Drift, Programming, ReadNoise, StuckAt, Wires, cell_from_plain
+from cimq.preset_files import merged, preset_names, read_preset
 from cimq.structured_files import plain_value, read_structured, write_text_atomically, yaml_text
 
 __all__ = [
@@ -32,8 +33,6 @@ __all__ = [
     "presets",
     "resolve",
 ]
-
-_PRESET_FOLDER = Path(__file__).with_name("hardware_presets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,14 +191,7 @@ class Hardware:
         Raises:
             ValueError: If there is no such preset; names the nearest.
         """
-        if not isinstance(name, str):
-            raise TypeError(f"Hardware.preset takes the name of a preset, got {type(name).__name__}")
-        path = _PRESET_FOLDER / f"{name}.yaml"
-        if name not in presets():
-            near = _C.nearest_word(name, presets())
-            hint = f" (did you mean {near!r}?)" if near else ""
-            raise ValueError(f"there is no hardware preset {name!r}{hint}; there are: {', '.join(presets())}")
-        return cls.from_dict(read_structured(path, "hardware preset"))
+        return cls.from_dict(read_preset(name))
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Hardware:
@@ -320,13 +312,13 @@ class Hardware:
         before = self.to_dict()
         sources = before.pop("sources")
         new_sources = fields.pop("sources", {})
-        merged = _merge(before, fields)
-        changed = _changed_paths(before, merged)
+        complete = merged(before, fields)
+        changed = _changed_paths(before, complete)
         if changed - {"name"} and "name" not in fields:
-            merged["name"] = "custom"
+            complete["name"] = "custom"
         kept = {path: text for path, text in sources.items() if path not in changed}
-        merged["sources"] = {**kept, **new_sources} if isinstance(new_sources, dict) else new_sources
-        return type(self)._from_plain(merged)
+        complete["sources"] = {**kept, **new_sources} if isinstance(new_sources, dict) else new_sources
+        return type(self)._from_plain(complete)
 
 
 def presets() -> list[str]:
@@ -336,7 +328,7 @@ def presets() -> list[str]:
         >>> presets()[:2]
         ['paper', 'paper-2b']
     """
-    return sorted(path.stem for path in _PRESET_FOLDER.glob("*.yaml"))
+    return preset_names()
 
 
 def resolve(hardware: Hardware | str | Path) -> Hardware:
@@ -365,25 +357,6 @@ def _field_from_plain(name: str, value: Any) -> Any:
     if name == "cell":
         return cell_from_plain(value)
     return _GROUPS[name](**value) if name in _GROUPS else value
-
-
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`; mappings are merged, everything else is replaced.
-
-    A mapping that names another `model` replaces the old one, whose fields mean nothing to it.
-    """
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if (
-            isinstance(old, dict)
-            and isinstance(value, dict)
-            and value.get("model", old.get("model")) == old.get("model")
-        ):
-            merged[key] = _merge(old, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _changed_paths(before: Any, after: Any, prefix: str = "") -> set[str]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from cimq import _C
 from cimq.bundle.folder import replace_in_bundle
 from cimq.bundle.loader import bundle_folder
-from cimq.cost_model import LatencyReport, LayerShape
-from cimq.cost_model import latency as closed_form
+from cimq.cost_model.closed_form import LatencyReport
+from cimq.cost_model.shapes import LayerShape
+from cimq.cost_model.sources import latency as closed_form
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.structured_files import write_text_atomically

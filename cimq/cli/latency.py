@@ -22,8 +22,8 @@ def command(
 
     Closed form, for each of the three mappings, and the speed-up over uniform 8-bit.
     """
-    from cimq.cost_model import aligned_table
-    from cimq.policy_table import read_policy_table
+    from cimq.cost_model.policy_table import read_policy_table
+    from cimq.text_table import aligned_table
 
     reports = {entry.name: entry.latencies() for entry in read_policy_table(file)}
     if as_json:

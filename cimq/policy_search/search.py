@@ -16,7 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 import cimq
-from cimq.cost_model import latency
+from cimq.cost_model.sources import latency
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.policy_search.data import HeldBatches, seeded, split_loaders

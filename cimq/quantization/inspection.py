@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cimq.cost_model import LayerShape
+from cimq.cost_model.shapes import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from cimq.cell import Cell
-from cimq.cost_model import aligned_table
 from cimq.hardware import Hardware
 from cimq.quantization import AdcRow, adc_diagnostics, quant_layers
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.inspection import converted_layers, norms_without_data, observing, observing_converted
+from cimq.text_table import aligned_table
 from cimq.training.advice import Finding, findings, lines_of
 from cimq.training.evaluation import logits_of
 from cimq.training.layer_products import MeasuredLayer, layer_products, quantised_input, quantised_output, without

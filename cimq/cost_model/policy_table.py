@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cimq import _C
-from cimq.cost_model import LatencyReport, LayerShape, latency
+from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
+from cimq.cost_model.shapes import LayerShape
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.structured_files import read_structured
@@ -45,7 +46,8 @@ class TableEntry:
         for mapping in MAPPINGS:
             signs = {"sign_magnitude": False} if mapping == "offset" else {}
             machine = self.hardware.replace(name=self.hardware.name, **{"mapping": mapping, **signs})
-            reports[mapping] = latency(self.shapes, self.policy, machine)
+            bits = self.policy.bind([shape.name for shape in self.shapes])
+            reports[mapping] = closed_form(self.shapes, list(bits.values()), closed_form_machine(machine))
         return reports
 
 

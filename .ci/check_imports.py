@@ -1,0 +1,100 @@
+"""Fails where modules of cimq import each other in a circle, or where an import hides in a function to dodge one.
+
+    python .ci/check_imports.py
+
+Every import counts, whether it is made at the top, in a function, or for type checkers alone: a circle of names is a
+circle for whoever reads. Functions may import what is not of cimq (an optional library), and so may commands of the
+command line, which start quickly that way.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cimq"
+# Modules whose functions may import cimq's own modules, and why.
+LAZY = {
+    "cimq.cli": "a command loads what it needs, so that --help is quick",
+    "cimq.cost_model": "its face hands on cimq.latency, which stands above cimq.quantization",
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
+    """(module, line, whether inside a function) of every import of the package."""
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, int, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == "cimq":
+                for name in child.names:
+                    full = f"{child.module}.{name.name}"
+                    yield (full if full in known else child.module), child.lineno, inside
+            elif isinstance(child, ast.Import):
+                for name in child.names:
+                    if name.name.split(".")[0] == "cimq":
+                        yield name.name, child.lineno, inside
+            yield from walk(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other (Tarjan's strongly connected components), each sorted."""
+    number: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        number[module] = low[module] = len(number)
+        stack.append(module)
+        for target in sorted(graph[module]):
+            if target not in number:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], number[target])
+        if low[module] == number[module]:
+            group = stack[stack.index(module) :]
+            del stack[len(stack) - len(group) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for module in sorted(graph):
+        if module not in number:
+            visit(module)
+    return found
+
+
+def main() -> int:
+    known = modules()
+    graph: dict[str, set[str]] = {module: set() for module in known}
+    faults = []
+    for module, path in known.items():
+        for target, line, inside in imports(path, known):
+            where = f"{path.relative_to(PACKAGE.parent)}:{line}"
+            if inside and not any(module == lazy or module.startswith(f"{lazy}.") for lazy in LAZY):
+                faults.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
+            lazy_face = inside and module in LAZY
+            # `import cimq` alone is the package's face, which loads modules on first use and imports none of them.
+            if target in known and target not in (module, "cimq") and not lazy_face:
+                graph[module].add(target)
+    faults += [f"circle of imports: {' <-> '.join(group)}" for group in circles(graph)]
+    for fault in faults:
+        print(fault)
+    return len(faults) and 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

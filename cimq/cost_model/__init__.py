@@ -1,0 +1,25 @@
+"""What a network costs on a crossbar machine, from shapes, bits and a hardware description.
+
+`shapes` (imports nothing) <- `closed_form` <- `policy_table`; `sources` has `cimq.latency`, which also takes models and
+bundles and therefore stands above `cimq.quantization`, where the others stand below it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cimq.cost_model.closed_form import LatencyReport, LayerLatency, cost_table
+from cimq.cost_model.shapes import LayerShape
+
+if TYPE_CHECKING:
+    from cimq.cost_model.sources import latency as latency
+
+__all__ = ["LatencyReport", "LayerLatency", "LayerShape", "cost_table", "latency"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "latency":  # on demand, as `cimq` itself does: its module imports cimq.quantization
+        from cimq.cost_model.sources import latency
+
+        return latency
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

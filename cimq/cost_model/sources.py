@@ -1,0 +1,124 @@
+"""`cimq.latency`: the closed form of whatever holds layers: a model, a bundle, shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
+from cimq.cost_model.shapes import LayerShape
+from cimq.hardware import Hardware
+from cimq.policy import LayerBits, Policy
+from cimq.quantization import QuantLayer, get_policy, layer_shapes, prepare, quant_layers
+from cimq.structured_files import read_structured
+
+
+def latency(
+    model_or_bundle: torch.nn.Module | str | Path | Sequence[LayerShape],
+    policy: Policy | str | Path | None = None,
+    hardware: Hardware | str | Path | None = None,
+    *,
+    sample_input: Any = None,
+) -> LatencyReport:
+    """Closed-form latency of one inference.
+
+    Args:
+        model_or_bundle: A model, the folder of a bundle, or layer shapes in module order.
+        policy: Bits per layer, or its file. None: those of the prepared model or the bundle.
+        hardware: Machine, preset or file. None: that of the prepared model or the bundle, else "paper".
+        sample_input: For a model that is not calibrated: an input [N, ...] (or a tuple, or a dict of keyword arguments)
+            to run it with, to learn how often each layer runs; any N, counts are per sample.
+
+    Returns:
+        The report; its times are exact sums of whole picoseconds.
+
+    Raises:
+        ValueError: If the policy does not fit the layers, no policy is known, or a size is impossible.
+        TypeError: If the first argument is none of the three.
+
+    Example:
+        >>> shapes = [LayerShape("fc", "Linear", outputs=10, inputs=512, invocations=1)]
+        >>> report = latency(shapes, Policy.uniform(4, 4))
+        >>> report.writes, report.mvms, report.time_us
+        (2, 8, 123.2)
+    """
+    shapes, own_policy, own_hardware = _network(model_or_bundle, sample_input)
+    if not shapes:
+        raise ValueError("latency: there is no layer that could be on a crossbar")
+    if isinstance(policy, (str, Path)):
+        policy = Policy.load(policy)
+    policy = policy if policy is not None else own_policy
+    if policy is None:
+        raise ValueError("latency: give a policy; neither layer shapes nor a model that is not prepared carry bits")
+    if not isinstance(policy, Policy):
+        raise TypeError(f"latency: policy must be a cimq.Policy or a file, got {type(policy).__name__}")
+    machine = closed_form_machine(hardware if hardware is not None else own_hardware or "paper")
+    names = [shape.name for shape in shapes]
+    return closed_form(shapes, list(policy.bind(names).values()), machine)
+
+
+def _network(source: Any, sample_input: Any) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
+    """Shapes, and the policy and hardware that the source itself carries."""
+    if isinstance(source, torch.nn.Module):
+        return _from_model(source, sample_input)
+    if isinstance(source, (str, Path)):
+        return _from_bundle(Path(source))
+    if isinstance(source, Sequence) and all(isinstance(shape, LayerShape) for shape in source):
+        return list(source), None, None
+    raise TypeError(f"latency takes a model, a bundle's folder or LayerShapes, got {type(source).__name__}")
+
+
+def _from_model(model: torch.nn.Module, sample_input: Any) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
+    if not any(isinstance(module, QuantLayer) for module in model.modules()):
+        if sample_input is None:
+            raise ValueError(
+                "latency: a model that is not prepared needs sample_input=, one input, to count its products"
+            )
+        # The bits do not matter for shapes; a copy is prepared, so that the caller's model stays as it is.
+        return layer_shapes(prepare(model), sample_input), None, None
+    shapes = layer_shapes(model, sample_input)
+    machines = {layer.hardware for _, layer in quant_layers(model)}
+    if len(machines) > 1:
+        raise ValueError("latency: the layers of the model are for different machines; give hardware=")
+    return shapes, get_policy(model), machines.pop()
+
+
+def _from_bundle(folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"latency: bundle {folder} is not a folder")
+    content = read_structured(folder / "layers.json", "bundle file")
+    nodes = content.get("nodes") if isinstance(content, dict) else None
+    if not isinstance(nodes, list):
+        raise ValueError(f"bundle file {folder / 'layers.json'} must hold a list of nodes")
+    found: list[tuple[int, LayerShape, LayerBits]] = []
+    for node in nodes:
+        if isinstance(node, dict) and str(node.get("op", "")).startswith("crossbar_"):
+            found.append(_crossbar_node(node, folder))
+    found.sort(key=lambda entry: entry[0])
+    shapes = [shape for _, shape, _ in found]
+    names = [shape.name for shape in shapes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"bundle file {folder / 'layers.json'}: layer {name!r} is given twice")
+    if not shapes:
+        raise ValueError(f"bundle file {folder / 'layers.json'}: there is no crossbar layer")
+    hardware = Hardware.from_file(folder / "hardware.json")
+    return shapes, Policy({shape.name: bits for _, shape, bits in found}), hardware
+
+
+def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape, LayerBits]:
+    name = node.get("layer_name", node.get("name"))
+    keys = ("layer_index", "outputs", "inputs_per_output", "invocations", "repeats", "weight_bits", "act_bits")
+    for key in keys:
+        if isinstance(node.get(key), bool) or not isinstance(node.get(key), int):
+            where = f"bundle file {folder / 'layers.json'}, layer {name!r}"
+            raise ValueError(f"{where}: {key} must be an integer, got {json.dumps(node.get(key))}")
+    kind = "Conv2d" if node["op"] == "crossbar_conv2d" else "Linear"
+    shape = LayerShape(
+        str(name), kind, node["outputs"], node["inputs_per_output"], node["invocations"], node["repeats"]
+    )
+    return node["layer_index"], shape, LayerBits(node["weight_bits"], node["act_bits"])
