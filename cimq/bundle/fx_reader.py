@@ -1,17 +1,17 @@
 """Network from a converted model: reads the torch.fx graph that `cimq.convert` leaves, one operation after the other
-(`fx_operations`). What is outside of the set is refused by name.
+(`operations`). What is outside of the set is refused by name.
 """
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from cimq.bundle.fx_operations import HANDLERS, Call, RefusedError
 from cimq.bundle.network import Network, Node
+from cimq.bundle.operations import HANDLERS
+from cimq.bundle.operations.registry import Call, RefusedError
 from cimq.quantization.converted import CrossbarLayer
 
 
@@ -113,7 +113,13 @@ class _Reader(fx.Interpreter):
 
     def _add(self, n: fx.Node, result: Tensor) -> None:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        sources = [self.names[source] for source in n.all_input_nodes if source in self.names]
+        sources: list[str] = []  # all_input_nodes drops a repeated operand (x + x)
+
+        def note(source: fx.Node) -> None:
+            if source in self.names:
+                sources.append(self.names[source])
+
+        fx.node.map_arg(n.args, note)
         if n.op == "call_method" and n.target == "contiguous":
             self.names[n] = sources[0]
             return
@@ -127,13 +133,6 @@ class _Reader(fx.Interpreter):
             if module.layer_name in self.layers:
                 raise ValueError(f"export: layer {module.layer_name!r} is used twice; give each use its own layer")
             self.layers[module.layer_name] = module
-        if key in (operator.add, operator.mul):  # all_input_nodes drops a repeated operand (x + x)
-            sources = [self.names[arg] for arg in n.args if isinstance(arg, fx.Node)]
-        elif key is torch.cat:
-            tensors: Any = n.args[0]
-            sources = [self.names[arg] for arg in tensors]
-        else:
-            sources = sources[:1]
         shape = self._shape(n, result)
         call = Call(n.name, tuple(sources), self.shapes[sources[0]], shape, module, args[1:], args)
         try:

@@ -24,12 +24,11 @@ from torch import Tensor, fx
 from cimq.bundle import onnx_model
 from cimq.bundle.fx_reader import values_of
 from cimq.bundle.network import Network, Node
+from cimq.bundle.operations import OPERATIONS
+from cimq.bundle.operations.registry import UNIT_ROUNDOFF, Operand
 
-_U = 2.0**-24  # unit roundoff of float32
+_U = UNIT_ROUNDOFF
 _SAMPLES = 4
-# Largest slope, and whether the error grows with the argument. onnxruntime approximates the sigmoid to a few 1e-7.
-_ACTIVATIONS = {"sigmoid": (0.25, False), "silu": (1.1, True), "hardsigmoid": (0.17, False), "hardswish": (1.5, True)}
-_ACTIVATION_ERROR = 16 * _U
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,18 +161,6 @@ def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float]) -> flo
         rows_max = float(np.abs(weight).reshape(len(weight), -1).sum(1).max())
         bias_max = float(node.tensors["bias"].abs().max()) if "bias" in node.tensors else 0.0
         return float(rows_max * before + _U * (weight[0].size + 8) * (rows_max * x + bias_max))
-    if node.op == "affine":
-        scale_max, shift_max = (float(node.tensors[role].abs().max()) for role in ("scale", "shift"))
-        return scale_max * before + 2 * _U * (scale_max * x + shift_max)
-    if node.op == "add":
-        return sum(bounds[name] for name in node.inputs) + 2 * _U * sum(sizes[name] for name in node.inputs)
-    if node.op == "mul":
-        (a, b), (error_a, error_b) = ([table[name] for name in node.inputs] for table in (sizes, bounds))
-        return a * error_b + b * error_a + error_a * error_b + 2 * _U * a * b
-    if node.op in _ACTIVATIONS:
-        slope, relative = _ACTIVATIONS[node.op]
-        return slope * before + _ACTIVATION_ERROR * (x if relative else 1.0)
-    if node.op == "avg_pool2d":
-        count = node.attrs["kernel"][0] * node.attrs["kernel"][1]
-        return float(before + _U * (count + 4) * x)
-    return before
+    bound = OPERATIONS[node.op].bound
+    assert bound is not None
+    return bound(node, [Operand(sizes[name], bounds[name]) for name in node.inputs])

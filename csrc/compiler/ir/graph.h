@@ -87,6 +87,7 @@ struct Graph {
   }
 };
 
+/// Name in layers.json.
 std::string_view name_of(OpKind op);
 bool is_crossbar(OpKind op);
 /// Facts of a crossbar node; throws Error for any other.
@@ -95,6 +96,10 @@ bool is_conv(OpKind op);
 
 /// Product of the dimensions.
 std::int64_t elements(const Shape& shape);
+/// "[2, 3]".
+std::string text_of(const Shape& shape);
+/// Throws Error with the node's name and operation and `reason`.
+[[noreturn]] void refuse(const Node& node, const std::string& reason);
 
 /// Shape that `node` computes from its inputs' shapes; throws Error naming the node where they do not fit.
 /// Crossbar and fp32 layers take their output count from `node.shape`, which the tensors' shapes must match (runtime).

@@ -1,7 +1,9 @@
 // relu, clamp, add, mul, affine: one float32 rounding per operation, as PyTorch computes them; activation functions.
+#include <array>
 #include <cstddef>
 #include <utility>
 
+#include "common/error.h"
 #include "kernels/activation.h"
 #include "runtime/steps/step.h"
 
@@ -124,29 +126,50 @@ class AffineStep final : public Step {
   std::int64_t inner_;
 };
 
-}  // namespace
+std::unique_ptr<Step> make_relu(const StepContext&, const Node& node) {
+  return std::make_unique<ClampStep>(compiler::elements(node.shape), 0.0F, std::nullopt);
+}
 
-std::unique_ptr<Step> make_elementwise_step(const StepContext& context, const Node& node) {
-  const std::int64_t elements = compiler::elements(node.shape);
-  switch (node.op) {
-    case OpKind::kRelu:
-      return std::make_unique<ClampStep>(elements, 0.0F, std::nullopt);
-    case OpKind::kClamp:
-      return std::make_unique<ClampStep>(elements, node.clamp_min, node.clamp_max);
-    case OpKind::kAdd:
-      return std::make_unique<AddStep>(elements);
-    case OpKind::kMul:
-      return std::make_unique<MulStep>(node.shape, context.graph.shape_of(node.inputs[0]),
-                                       context.graph.shape_of(node.inputs[1]));
-    default:
-      break;
-  }
-  if (const auto kind = kernels::activation_of(compiler::name_of(node.op))) {
-    return std::make_unique<ActivationStep>(*kind, elements);
-  }
+std::unique_ptr<Step> make_clamp(const StepContext&, const Node& node) {
+  return std::make_unique<ClampStep>(compiler::elements(node.shape), node.clamp_min, node.clamp_max);
+}
+
+std::unique_ptr<Step> make_add(const StepContext&, const Node& node) {
+  return std::make_unique<AddStep>(compiler::elements(node.shape));
+}
+
+std::unique_ptr<Step> make_mul(const StepContext& context, const Node& node) {
+  return std::make_unique<MulStep>(node.shape, context.graph.shape_of(node.inputs[0]),
+                                   context.graph.shape_of(node.inputs[1]));
+}
+
+std::unique_ptr<Step> make_affine(const StepContext& context, const Node& node) {
   const std::int64_t channels = node.shape[0];
   return std::make_unique<AffineStep>(tensor_of<float>(context, node, "scale", {channels}),
-                                      tensor_of<float>(context, node, "shift", {channels}), elements / channels);
+                                      tensor_of<float>(context, node, "shift", {channels}),
+                                      compiler::elements(node.shape) / channels);
+}
+
+/// The function of the operation's name.
+std::unique_ptr<Step> make_activation(const StepContext&, const Node& node) {
+  const auto kind = kernels::activation_of(compiler::name_of(node.op));
+  check(kind.has_value(), "node '", node.name, "': no activation function is called ", compiler::name_of(node.op));
+  return std::make_unique<ActivationStep>(*kind, compiler::elements(node.shape));
+}
+
+}  // namespace
+
+std::span<const StepRow> elementwise_steps() {
+  static constexpr std::array kSteps = {StepRow{OpKind::kRelu, make_relu},
+                                        StepRow{OpKind::kClamp, make_clamp},
+                                        StepRow{OpKind::kAdd, make_add},
+                                        StepRow{OpKind::kMul, make_mul},
+                                        StepRow{OpKind::kAffine, make_affine},
+                                        StepRow{OpKind::kSigmoid, make_activation},
+                                        StepRow{OpKind::kSilu, make_activation},
+                                        StepRow{OpKind::kHardsigmoid, make_activation},
+                                        StepRow{OpKind::kHardswish, make_activation}};
+  return kSteps;
 }
 
 }  // namespace cimq::runtime

@@ -1,7 +1,9 @@
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "common/error.h"
 #include "compiler/frontends/layers_json.h"
+#include "compiler/ir/operators.h"
 #include "runtime/bundle_fixture.h"
 
 using Catch::Matchers::Contains;
@@ -35,6 +37,20 @@ json single(const json& the_node, const json& input_shape) {
 }
 
 }  // namespace
+
+TEST_CASE("every operator has one row with a name of its own", "[layers]") {
+  std::set<std::string_view> names;
+  int kind = 0;
+  for (const auto& row : cimq::compiler::operators()) {
+    INFO(row.name);
+    CHECK(static_cast<int>(row.kind) == kind++);  // in the order of OpKind: none is left out
+    CHECK(names.insert(row.name).second);
+    CHECK(cimq::compiler::find_operator(row.name) == &row);
+    CHECK(cimq::compiler::name_of(row.kind) == row.name);
+    REQUIRE(row.shape != nullptr);
+  }
+  CHECK(cimq::compiler::find_operator("exec") == nullptr);
+}
 
 TEST_CASE("layers.json becomes a graph in order", "[layers]") {
   const auto graph = read_layers(net().dump());
@@ -121,6 +137,7 @@ TEST_CASE("Shapes of the shape ops follow from their attributes", "[layers]") {
   accepted(node("flatten", none, {10}), {2, 5});
   accepted(node("clamp", {{"min", 0}, {"max", nullptr}}, {2}), {2});
   not_accepted(node("clamp", none, {2}), {2}, "needs min or max");
+  not_accepted(node("clamp", {{"min", 0}, {"most", 1}}, {2}), {2}, "unknown key 'most'");
   accepted(node("avg_pool2d",
                 {{"kernel", {2, 2}}, {"stride", {2, 1}}, {"padding", {1, 0}}, {"count_include_pad", false}}, {1, 3, 3}),
            {1, 4, 4});

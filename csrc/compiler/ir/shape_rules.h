@@ -1,0 +1,22 @@
+// Shapes of results from those of inputs, without the batch: the functions that rows of the operator table name. Each
+// throws Error naming the node where its inputs or attributes do not fit.
+#pragma once
+
+#include "compiler/ir/graph.h"
+
+namespace cimq::compiler::shape_rules {
+
+Shape same(const Graph& graph, const Node& node);         // one input
+Shape same_of_two(const Graph& graph, const Node& node);  // two inputs of one shape
+Shape broadcast(const Graph& graph, const Node& node);    // two inputs of one rank; a dimension of 1 is repeated
+Shape per_channel(const Graph& graph, const Node& node);  // one input with at least one dimension, the channels
+Shape convolution(const Graph& graph, const Node& node);  // outputs from node.shape
+Shape linear(const Graph& graph, const Node& node);       // outputs from node.shape
+Shape pooling(const Graph& graph, const Node& node);
+Shape flatten(const Graph& graph, const Node& node);
+Shape reshape(const Graph& graph, const Node& node);  // node.shape, which must have as many elements
+Shape slice(const Graph& graph, const Node& node);
+Shape pad(const Graph& graph, const Node& node);
+Shape cat(const Graph& graph, const Node& node);
+
+}  // namespace cimq::compiler::shape_rules
