@@ -35,6 +35,12 @@ constexpr Attribute kMin{"min", [](Node& n) -> std::optional<float>& { return n.
 constexpr Attribute kMax{"max", [](Node& n) -> std::optional<float>& { return n.clamp_max; }};
 constexpr Attribute kDim{"dim", [](Node& n) -> std::int64_t& { return n.dim; }, 0, std::int64_t{kMaxRank}};
 
+constexpr Attribute kSlope{"slope", [](Node& n) -> float& { return n.slope; }};
+constexpr Attribute kAlpha{"alpha", [](Node& n) -> float& { return n.alpha; }};
+constexpr Attribute kEps{"eps", [](Node& n) -> double& { return n.eps; }, 0, 0, 0.0F};
+constexpr Attribute kDims{"dims", [](Node& n) -> std::int64_t& { return n.dims; }, 1, std::int64_t{kMaxRank}};
+constexpr Attribute kNormGroups{"groups", [](Node& n) -> std::int64_t& { return n.groups; }, 1, kMaxElements};
+
 void pad_both_sides(Node& node) {
   node.window.pad_bottom = node.window.pad_top;
   node.window.pad_right = node.window.pad_left;
@@ -59,7 +65,7 @@ const std::vector<Operator>& table() {
       {OpKind::kClamp, "clamp", 1, 1, rules::same, {kMin, kMax}, {}, {}, check_bounds},
       {OpKind::kMaxPool2d, "max_pool2d", 1, 1, rules::pooling, kMaxPool, {}, {}, pad_both_sides},
       {OpKind::kAvgPool2d, "avg_pool2d", 1, 1, rules::pooling, kAvgPool, {}, {}, pad_both_sides},
-      {OpKind::kAdd, "add", 2, 2, rules::same_of_two},
+      {OpKind::kAdd, "add", 2, 2, rules::broadcast},
       {OpKind::kMul, "mul", 2, 2, rules::broadcast},
       {OpKind::kSigmoid, "sigmoid", 1, 1, rules::same},
       {OpKind::kSilu, "silu", 1, 1, rules::same},
@@ -71,6 +77,21 @@ const std::vector<Operator>& table() {
       {OpKind::kPad, "pad", 1, 1, rules::pad, {kBefore, kAfter, kValue}},
       {OpKind::kCat, "cat", 1, kMaxInputs, rules::cat, {kDim}},
       {OpKind::kAffine, "affine", 1, 1, rules::per_channel, {}, {"scale", "shift"}},
+      {OpKind::kConstant, "constant", 0, 0, rules::stated, {}, {"value"}},
+      {OpKind::kSub, "sub", 2, 2, rules::broadcast},
+      {OpKind::kDiv, "div", 2, 2, rules::broadcast},
+      {OpKind::kMinimum, "minimum", 2, 2, rules::broadcast},
+      {OpKind::kMaximum, "maximum", 2, 2, rules::broadcast},
+      {OpKind::kLeakyRelu, "leaky_relu", 1, 1, rules::same, {kSlope}},
+      {OpKind::kPrelu, "prelu", 1, 1, rules::per_channel, {}, {"weight"}},
+      {OpKind::kElu, "elu", 1, 1, rules::same, {kAlpha}},
+      {OpKind::kTanh, "tanh", 1, 1, rules::same},
+      {OpKind::kGelu, "gelu", 1, 1, rules::same},
+      {OpKind::kGeluTanh, "gelu_tanh", 1, 1, rules::same},
+      {OpKind::kSoftmax, "softmax", 1, 1, rules::along_dim, {kDim}},
+      {OpKind::kLogSoftmax, "log_softmax", 1, 1, rules::along_dim, {kDim}},
+      {OpKind::kLayerNorm, "layer_norm", 1, 1, rules::layer_norm, {kDims, kEps}, {}, {"weight", "bias"}},
+      {OpKind::kGroupNorm, "group_norm", 1, 1, rules::group_norm, {kNormGroups, kEps}, {}, {"weight", "bias"}},
   };
   return kTable;
 }

@@ -7,7 +7,7 @@
 namespace cimq::compiler::shape_rules {
 
 Shape same(const Graph& graph, const Node& node);         // one input
-Shape same_of_two(const Graph& graph, const Node& node);  // two inputs of one shape
+Shape stated(const Graph& graph, const Node& node);       // node.shape: no inputs, tensors of this shape (runtime)
 Shape broadcast(const Graph& graph, const Node& node);    // two inputs of one rank; a dimension of 1 is repeated
 Shape per_channel(const Graph& graph, const Node& node);  // one input with at least one dimension, the channels
 Shape convolution(const Graph& graph, const Node& node);  // outputs from node.shape
@@ -18,5 +18,9 @@ Shape reshape(const Graph& graph, const Node& node);  // node.shape, which must 
 Shape slice(const Graph& graph, const Node& node);
 Shape pad(const Graph& graph, const Node& node);
 Shape cat(const Graph& graph, const Node& node);
+
+Shape along_dim(const Graph& graph, const Node& node);   // one input that has the dimension node.dim
+Shape layer_norm(const Graph& graph, const Node& node);  // one input with at least node.dims dimensions
+Shape group_norm(const Graph& graph, const Node& node);  // one input whose channels node.groups divides
 
 }  // namespace cimq::compiler::shape_rules
