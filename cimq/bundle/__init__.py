@@ -6,8 +6,8 @@
     program = cimq.compile("net.cimq")                        # program.jsonl, tiles and latency
 
 What is where: `network` is the network as layers.json describes it, `fx_reader` makes one from a converted model,
-operation by operation (`fx_operations`), `onnx_model` and `onnx_check` write and check model.onnx, `folder` has
-manifests, hashes and zips, `exporter`, `loader` and `programs` the three functions above.
+operation by operation (`operations` has a row for each), `onnx_model` and `onnx_check` write and check model.onnx,
+`folder` has manifests, hashes and zips, `exporter`, `loader` and `programs` the three functions above.
 """
 
 from __future__ import annotations

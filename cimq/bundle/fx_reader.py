@@ -1,17 +1,18 @@
 """Network from a converted model: reads the torch.fx graph that `cimq.convert` leaves, one operation after the other
-(`fx_operations`). What is outside of the set is refused by name.
+(`operations`). What is outside of the set is refused by name.
 """
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from cimq.bundle.fx_operations import HANDLERS, Call, RefusedError
 from cimq.bundle.network import Network, Node
+from cimq.bundle.operations import HANDLERS, TAKING_CONSTANTS
+from cimq.bundle.operations.registry import Call, RefusedError
+from cimq.quantization.arithmetic_forms import constant_nodes
 from cimq.quantization.converted import CrossbarLayer
 
 
@@ -34,7 +35,15 @@ def read_network(model: nn.Module, sample_input: Tensor) -> Network:
     for a, b in zip(network.nodes, twice.nodes, strict=True):
         if a.shape != b.shape:
             raise ValueError(f"export: the shape of node {a.name!r} depends on the batch size")
+        if a.attrs != b.attrs or not _same_tensors(a, b):
+            raise ValueError(f"export: a number in node {a.name!r} depends on the batch size")
     return network
+
+
+def _same_tensors(a: Node, b: Node) -> bool:
+    return a.tensors.keys() == b.tensors.keys() and all(
+        torch.equal(value, b.tensors[role]) for role, value in a.tensors.items()
+    )
 
 
 def values_of(model: fx.GraphModule, x: Tensor) -> dict[str, Tensor]:
@@ -67,6 +76,7 @@ class _Reader(fx.Interpreter):
         self.nodes: list[Node] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.names: dict[fx.Node, str] = {}  # tensor-valued graph nodes -> value name
+        self.constants = constant_nodes(module.graph)
         self.layers: dict[str, CrossbarLayer] = {}
 
     def read(self, x: Tensor) -> Network:
@@ -95,8 +105,8 @@ class _Reader(fx.Interpreter):
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
             return result
-        if n.op == "get_attr":
-            raise ValueError(f"export: the tensor {n.target!r} is used outside of a layer, which a bundle cannot hold")
+        if n in self.constants:  # an operand of what follows
+            return result
         if n.op != "placeholder":
             self._add(n, result)
         else:
@@ -113,29 +123,44 @@ class _Reader(fx.Interpreter):
 
     def _add(self, n: fx.Node, result: Tensor) -> None:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        sources = [self.names[source] for source in n.all_input_nodes if source in self.names]
+        sources: list[str] = []  # all_input_nodes drops a repeated operand (x + x)
+
+        def note(source: fx.Node) -> None:
+            if source in self.names:
+                sources.append(self.names[source])
+
+        fx.node.map_arg(n.args, note)
         if n.op == "call_method" and n.target == "contiguous":
             self.names[n] = sources[0]
             return
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         key = type(module) if module is not None else n.target
         handler = HANDLERS.get(key)
+        what = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
         if handler is None or kwargs or not sources:
-            what = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
+        read = [source for source in n.all_input_nodes if source in self.constants]
+        if read and key not in TAKING_CONSTANTS:
+            raise ValueError(
+                f"export: the operation {what} (node {n.name!r}) reads {_described(read[0])}, which a bundle "
+                "cannot hold"
+            )
         if isinstance(module, CrossbarLayer):
             if module.layer_name in self.layers:
                 raise ValueError(f"export: layer {module.layer_name!r} is used twice; give each use its own layer")
             self.layers[module.layer_name] = module
-        if key in (operator.add, operator.mul):  # all_input_nodes drops a repeated operand (x + x)
-            sources = [self.names[arg] for arg in n.args if isinstance(arg, fx.Node)]
-        elif key is torch.cat:
-            tensors: Any = n.args[0]
-            sources = [self.names[arg] for arg in tensors]
-        else:
-            sources = sources[:1]
         shape = self._shape(n, result)
-        call = Call(n.name, tuple(sources), self.shapes[sources[0]], shape, module, args[1:], args)
+        call = Call(
+            name=n.name,
+            inputs=tuple(sources),
+            in_shape=self.shapes[sources[0]],
+            shape=shape,
+            module=module,
+            rest=args[1:],
+            args=args,
+            operands=tuple(self.names.get(arg) if isinstance(arg, fx.Node) else None for arg in n.args),
+            shapes=tuple(self.shapes[source] for source in sources),
+        )
         try:
             made = handler(call)
         except RefusedError as error:
@@ -143,3 +168,7 @@ class _Reader(fx.Interpreter):
         self.nodes.extend(made)
         self.names[n] = n.name
         self.shapes[n.name] = shape
+
+
+def _described(constant: fx.Node) -> str:
+    return f"the tensor {constant.target!r}" if constant.op == "get_attr" else f"the constant {constant.name!r}"

@@ -24,12 +24,11 @@ from torch import Tensor, fx
 from cimq.bundle import onnx_model
 from cimq.bundle.fx_reader import values_of
 from cimq.bundle.network import Network, Node
+from cimq.bundle.operations import OPERATIONS
+from cimq.bundle.operations.registry import UNIT_ROUNDOFF, Operand
 
-_U = 2.0**-24  # unit roundoff of float32
+_U = UNIT_ROUNDOFF
 _SAMPLES = 4
-# Largest slope, and whether the error grows with the argument. onnxruntime approximates the sigmoid to a few 1e-7.
-_ACTIVATIONS = {"sigmoid": (0.25, False), "silu": (1.1, True), "hardsigmoid": (0.17, False), "hardswish": (1.5, True)}
-_ACTIVATION_ERROR = 16 * _U
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +81,13 @@ def check(
     names = [node.name for node in network.nodes]
     results = dict(zip(names, _session(onnx_model.build(network, forced=True)).run(names, feeds), strict=True))
 
+    results[network.input_name] = feeds[network.input_name]
     bounds: dict[str, float] = {network.input_name: 0.0}
     sizes: dict[str, float] = {network.input_name: _size(feeds[network.input_name])}
     worst = (0.0, 0.0, 0.0)  # share of the bound, deviation, bound
     largest = 0.0
     for node in network.nodes:
-        bounds[node.name] = bound = _bound(node, bounds, sizes)
+        bounds[node.name] = bound = _bound(node, bounds, sizes, results)
         sizes[node.name] = _size(results[node.name])
         if node.name not in values:  # a helper node that the converted model computes in one step
             continue
@@ -146,10 +146,8 @@ def _value(network: Network, values: dict[str, Any], name: str) -> Any:
     return before.reshape(len(before), *node.shape)
 
 
-def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float]) -> float:
+def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float], values: dict[str, Any]) -> float:
     """Bound of the difference at a node, given those of its inputs and the largest magnitudes that occur."""
-    before = max(bounds[name] for name in node.inputs)
-    x = max(sizes[name] for name in node.inputs)
     if node.crossbar is not None:
         facts = node.crossbar
         weight, scale = onnx_model.weight_and_scale(node)
@@ -161,19 +159,9 @@ def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float]) -> flo
         weight = node.tensors["weight"].double().numpy()
         rows_max = float(np.abs(weight).reshape(len(weight), -1).sum(1).max())
         bias_max = float(node.tensors["bias"].abs().max()) if "bias" in node.tensors else 0.0
-        return float(rows_max * before + _U * (weight[0].size + 8) * (rows_max * x + bias_max))
-    if node.op == "affine":
-        scale_max, shift_max = (float(node.tensors[role].abs().max()) for role in ("scale", "shift"))
-        return scale_max * before + 2 * _U * (scale_max * x + shift_max)
-    if node.op == "add":
-        return sum(bounds[name] for name in node.inputs) + 2 * _U * sum(sizes[name] for name in node.inputs)
-    if node.op == "mul":
-        (a, b), (error_a, error_b) = ([table[name] for name in node.inputs] for table in (sizes, bounds))
-        return a * error_b + b * error_a + error_a * error_b + 2 * _U * a * b
-    if node.op in _ACTIVATIONS:
-        slope, relative = _ACTIVATIONS[node.op]
-        return slope * before + _ACTIVATION_ERROR * (x if relative else 1.0)
-    if node.op == "avg_pool2d":
-        count = node.attrs["kernel"][0] * node.attrs["kernel"][1]
-        return float(before + _U * (count + 4) * x)
-    return before
+        (x,) = node.inputs
+        rounding = _U * (weight[0].size + 8) * (rows_max * sizes[x] + bias_max)
+        return float(rows_max * bounds[x] + rounding)
+    bound = OPERATIONS[node.op].bound
+    assert bound is not None
+    return bound(node, [Operand(sizes[name], bounds[name], values[name]) for name in node.inputs])

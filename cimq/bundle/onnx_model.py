@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cimq.bundle.network import Network, Node
+from cimq.bundle.operations import OPERATIONS
 
 OPSET = 21
 IR_VERSION = 10
@@ -79,15 +80,24 @@ class _Writer:
         self.shapes = {network.input_name: network.input_shape} | {node.name: node.shape for node in network.nodes}
 
     def add(self, node: Node) -> None:
-        getattr(self, f"_{node.op}")(node)
+        """The ONNX nodes of one node."""
+        write = OPERATIONS[node.op].write
+        if write is None:  # a layer with weights
+            getattr(self, f"_{node.op}")(node)
+        else:
+            write(self, node)
 
-    def _emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+    def emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """As `OnnxWriter.emit`."""
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def _constant(self, name: str, value: Array) -> str:
+    def constant(self, name: str, value: Array) -> str:
+        """As `OnnxWriter.constant`."""
         self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
         return name
+
+    _emit, _constant = emit, constant
 
     # ---- crossbar layers ----
 
@@ -157,87 +167,3 @@ class _Writer:
         product = self._emit("MatMul", [x, transposed], f"{node.name}.product" if bias else node.name)
         if bias:
             self._emit("Add", [product, *bias], node.name)
-
-    # ---- everything else ----
-
-    def _relu(self, node: Node) -> None:
-        self._emit("Relu", [node.inputs[0]], node.name)
-
-    def _clamp(self, node: Node) -> None:
-        bounds = [
-            "" if node.attrs[key] is None else self._constant(f"{node.name}.{key}", np.float32(node.attrs[key]))
-            for key in ("min", "max")
-        ]
-        self._emit("Clip", [node.inputs[0], *bounds], node.name)
-
-    def _max_pool2d(self, node: Node) -> None:
-        self._pool("MaxPool", node, dilations=node.attrs["dilation"])
-
-    def _avg_pool2d(self, node: Node) -> None:
-        self._pool("AveragePool", node, count_include_pad=int(node.attrs["count_include_pad"]))
-
-    def _pool(self, op: str, node: Node, **attributes: Any) -> None:
-        top, left = node.attrs["padding"]
-        self._emit(
-            op,
-            [node.inputs[0]],
-            node.name,
-            kernel_shape=node.attrs["kernel"],
-            strides=node.attrs["stride"],
-            pads=[top, left, top, left],
-            **attributes,
-        )
-
-    def _add(self, node: Node) -> None:
-        self._emit("Add", [*node.inputs], node.name)
-
-    def _mul(self, node: Node) -> None:
-        self._emit("Mul", [*node.inputs], node.name)
-
-    def _sigmoid(self, node: Node) -> None:
-        self._emit("Sigmoid", [node.inputs[0]], node.name)
-
-    def _silu(self, node: Node) -> None:
-        gate = self._emit("Sigmoid", [node.inputs[0]], f"{node.name}.gate")
-        self._emit("Mul", [node.inputs[0], gate], node.name)
-
-    def _hardsigmoid(self, node: Node) -> None:
-        self._emit("HardSigmoid", [node.inputs[0]], node.name, alpha=1.0 / 6.0, beta=0.5)
-
-    def _hardswish(self, node: Node) -> None:
-        self._emit("HardSwish", [node.inputs[0]], node.name)
-
-    def _flatten(self, node: Node) -> None:
-        self._reshape(node)
-
-    def _reshape(self, node: Node) -> None:
-        # 0 keeps the batch dimension of the input.
-        shape = self._constant(f"{node.name}.shape", np.array([0, *node.shape], np.int64))
-        self._emit("Reshape", [node.inputs[0], shape], node.name)
-
-    def _slice(self, node: Node) -> None:
-        axes = np.arange(1, len(node.shape) + 1, dtype=np.int64)
-        columns = [
-            self._constant(f"{node.name}.{key}", np.array(node.attrs[key], np.int64)) for key in ("start", "stop")
-        ]
-        columns.append(self._constant(f"{node.name}.axes", axes))
-        columns.append(self._constant(f"{node.name}.step", np.array(node.attrs["step"], np.int64)))
-        self._emit("Slice", [node.inputs[0], *columns], node.name)
-
-    def _pad(self, node: Node) -> None:
-        pads = np.array([0, *node.attrs["before"], 0, *node.attrs["after"]], np.int64)
-        inputs = [self._constant(f"{node.name}.pads", pads)]
-        inputs.append(self._constant(f"{node.name}.value", np.float32(node.attrs["value"])))
-        self._emit("Pad", [node.inputs[0], *inputs], node.name)
-
-    def _cat(self, node: Node) -> None:
-        self._emit("Concat", [*node.inputs], node.name, axis=node.attrs["dim"] + 1)
-
-    def _affine(self, node: Node) -> None:
-        rank = len(node.shape)
-        scale, shift = (
-            self._constant(f"{node.name}.{role}", node.tensors[role].cpu().numpy().reshape(-1, *([1] * (rank - 1))))
-            for role in ("scale", "shift")
-        )
-        scaled = self._emit("Mul", [node.inputs[0], scale], f"{node.name}.scaled")
-        self._emit("Add", [scaled, shift], node.name)

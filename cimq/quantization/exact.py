@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq import ops
+from cimq.quantization.exact_functions import FUNCTIONS
+from cimq.quantization.exact_functions import is_plain as _plain
 
 
 class _State(threading.local):
@@ -73,6 +75,19 @@ def detach(root: nn.Module) -> None:
         root.__dict__.pop("_cimq_folded")
 
 
+@contextlib.contextmanager
+def attached(root: nn.Module) -> Iterator[None]:
+    """`root` evaluates exactly, also what lies around a prepared part of it."""
+    if folded_pairs(root) is not None:
+        yield
+        return
+    attach(root, ())
+    try:
+        yield
+    finally:
+        detach(root)
+
+
 def folded_pairs(root: nn.Module) -> tuple[tuple[str, str], ...] | None:
     """The pairs given to `attach`, None if it was not called on this module."""
     return root.__dict__.get("_cimq_folded")
@@ -119,11 +134,6 @@ def _enter(module: nn.Module, args: Any) -> None:
 def _leave(module: nn.Module, args: Any, output: Any) -> None:
     if _state.stack and _state.stack[-1].root_id == id(module):
         _state.stack.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-
-def _plain(x: Any) -> bool:
-    """The defined operations exist for float32 on the CPU; elsewhere PyTorch's are used."""
-    return isinstance(x, Tensor) and x.dtype == torch.float32 and x.device.type == "cpu"
 
 
 class _ReplaceValue(torch.autograd.Function):
@@ -267,17 +277,6 @@ def _avg_pool2d(
     return ops.avg_pool2d(input, kernel_size, stride or None, padding, count_include_pad)
 
 
-def _activation(kind: str, always_inplace: bool = False) -> Callable[..., Any]:
-    def handler(mode: ExactEval, input: Tensor, inplace: bool = False) -> Any:
-        if not _plain(input):
-            return NotImplemented
-        y = ops.activation(input, kind)
-        # With a gradient, PyTorch's own function overwrites the input afterwards.
-        return input.copy_(y) if (inplace or always_inplace) and not mode.with_gradient else y
-
-    return handler
-
-
 def conv2d_args(
     kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
 ) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[int, int]]:
@@ -341,11 +340,5 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     F.avg_pool2d: _avg_pool2d,
     F.conv2d: _conv2d,
     F.linear: _linear,
-    torch.sigmoid: _activation("sigmoid"),
-    Tensor.sigmoid: _activation("sigmoid"),
-    torch.sigmoid_: _activation("sigmoid", always_inplace=True),
-    Tensor.sigmoid_: _activation("sigmoid", always_inplace=True),
-    F.silu: _activation("silu"),
-    F.hardsigmoid: _activation("hardsigmoid"),
-    F.hardswish: _activation("hardswish"),
+    **FUNCTIONS,
 }

@@ -7,6 +7,7 @@ After conversion a graph holds these operations (anything else was left as it st
 | call_module | CrossbarConv2d, CrossbarLinear, Conv2dF32, LinearF32, Affine (cimq.quantization.converted) |
 | call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b), operator.mul(a, b); torch.cat(tensors, dim) |
 | call_function | ops.activation(x, kind) |
+| call_function, get_attr | those of arithmetic_forms.py: operands that are parameters or numbers, normalisations |
 | call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
 | call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad); global_avg_pool2d(x, keepdim) |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
@@ -24,7 +25,9 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq import ops
+from cimq.quantization import arithmetic_forms
 from cimq.quantization.exact import adaptive_kernel, global_avg_pool2d
+from cimq.quantization.exact_functions import FUNCTIONS
 
 Form = tuple[Callable[..., Any], tuple[Any, ...]]
 _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
@@ -38,6 +41,7 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
         What was left as it stood: descriptions of modules and functions.
     """
     left: list[str] = []
+    constant = arithmetic_forms.constant_nodes(graph)
     for node in list(graph.nodes):
         if node in staying:
             left.append(_describe(root, node))
@@ -57,7 +61,7 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
             new.meta.update(node.meta)
             node.replace_all_uses_with(new)
             graph.erase_node(node)
-        elif form is None:
+        elif form is None and not (node in constant and node.target not in FUNCTIONS):
             left.append(_describe(root, node))
     return sorted(set(left))
 
@@ -135,7 +139,7 @@ def _module_form(module: nn.Module, node: fx.Node) -> Any:
         return _adaptive_avg_pool2d(x, m.output_size)
     if kind is nn.Flatten:
         return _flatten(x, m.start_dim, m.end_dim)
-    return None
+    return arithmetic_forms.module_form(module, node)
 
 
 def _relu(input: Any, inplace: bool = False) -> Form:
@@ -207,20 +211,16 @@ def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> 
     return (global_avg_pool2d, (input, keepdim)) if set(dim) in ({2, 3}, {-1, -2}) else None
 
 
-def _add(input: Any, other: Any, *, alpha: Any = 1) -> Form | None:
-    tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
-    return (operator.add, (input, other)) if alpha == 1 and tensors else None
-
-
 def _operator_add(a: Any, b: Any) -> Any:
     if all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
         return _KEPT
-    return _add(a, b)
+    return arithmetic_forms.add(a, b)
 
 
-def _mul(input: Any, other: Any) -> Form | None:
-    tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
-    return (operator.mul, (input, other)) if tensors else None
+def _operator_truediv(a: Any, b: Any) -> Any:
+    if all(isinstance(arg, (int, float)) or _is_size(arg) for arg in (a, b)):
+        return _KEPT
+    return arithmetic_forms.div(a, b)
 
 
 def _activation(kind: str) -> Callable[..., Form]:
@@ -290,6 +290,7 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
 
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    **arithmetic_forms.FUNCTIONS,
     F.relu: _relu,
     torch.relu: _relu,
     torch.relu_: _relu,
@@ -311,11 +312,12 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.mean: _mean,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
-    operator.mul: _mul,
-    operator.imul: _mul,
-    torch.mul: _mul,
-    torch.multiply: _mul,
-    torch.add: _add,
+    operator.truediv: _operator_truediv,
+    operator.mul: arithmetic_forms.mul,
+    operator.imul: arithmetic_forms.mul,
+    torch.mul: arithmetic_forms.mul,
+    torch.multiply: arithmetic_forms.mul,
+    torch.add: arithmetic_forms.add,
     torch.flatten: _flatten,
     torch.reshape: _reshape,
     torch.cat: _cat,
@@ -332,19 +334,20 @@ _FUNCTIONS_BY_NAME: dict[str, Callable[..., Any]] = {
     ),
 }
 _METHODS: dict[str, Callable[..., Any]] = {
+    **arithmetic_forms.METHODS,
     "relu": _relu,
     "relu_": _relu,
     "sigmoid": _activation("sigmoid"),
     "sigmoid_": _activation("sigmoid"),
-    "mul": _mul,
-    "mul_": _mul,
+    "mul": arithmetic_forms.mul,
+    "mul_": arithmetic_forms.mul,
     "clamp": _clamp,
     "clamp_": _clamp,
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
     "mean": _mean,
-    "add": _add,
-    "add_": _add,
+    "add": arithmetic_forms.add,
+    "add_": arithmetic_forms.add,
     "flatten": _flatten,
     "reshape": _reshape,
     "view": _reshape,

@@ -4,56 +4,24 @@
 #include <cmath>
 #include <limits>
 #include <unordered_map>
+#include <variant>
 
 #include "compiler/frontends/strict_json.h"
+#include "compiler/ir/operators.h"
 
 namespace cimq::compiler {
 namespace {
 
 constexpr int kMajor = 1;
-constexpr std::size_t kMaxInputs = 256;
-constexpr std::size_t kMaxRank = 8;
-
-struct OpRule {
-  OpKind op;
-  std::size_t min_inputs, max_inputs;
-  std::vector<std::string> tensors;                // required roles
-  std::vector<std::string> optional_tensors = {};  // allowed roles
+template <typename... Alternatives>
+struct Overloaded : Alternatives... {
+  using Alternatives::operator()...;
 };
 
-const std::vector<OpRule>& rules() {
-  static const std::vector<std::string> kCrossbar = {"weight", "x_scale", "multiplier", "bias"};
-  static const std::vector<std::string> kAdc = {"adc_lo", "adc_lsb"};
-  static const std::vector<OpRule> kTable = {
-      {OpKind::kCrossbarConv2d, 1, 1, kCrossbar, kAdc},
-      {OpKind::kCrossbarLinear, 1, 1, kCrossbar, kAdc},
-      {OpKind::kConv2dF32, 1, 1, {"weight"}, {"bias"}},
-      {OpKind::kLinearF32, 1, 1, {"weight"}, {"bias"}},
-      {OpKind::kRelu, 1, 1, {}},
-      {OpKind::kClamp, 1, 1, {}},
-      {OpKind::kMaxPool2d, 1, 1, {}},
-      {OpKind::kAvgPool2d, 1, 1, {}},
-      {OpKind::kAdd, 2, 2, {}},
-      {OpKind::kMul, 2, 2, {}},
-      {OpKind::kSigmoid, 1, 1, {}},
-      {OpKind::kSilu, 1, 1, {}},
-      {OpKind::kHardsigmoid, 1, 1, {}},
-      {OpKind::kHardswish, 1, 1, {}},
-      {OpKind::kFlatten, 1, 1, {}},
-      {OpKind::kReshape, 1, 1, {}},
-      {OpKind::kSlice, 1, 1, {}},
-      {OpKind::kPad, 1, 1, {}},
-      {OpKind::kCat, 1, kMaxInputs, {}},
-      {OpKind::kAffine, 1, 1, {"scale", "shift"}},
-  };
-  return kTable;
-}
-
-const OpRule& rule_of(const std::string& op, const std::string& where) {
-  for (const OpRule& rule : rules()) {
-    if (name_of(rule.op) == op) return rule;
-  }
-  throw Error(message(where, ": unknown op '", shown(op), "'"));
+const Operator& operator_named(const std::string& name, const std::string& where) {
+  const Operator* found = find_operator(name);
+  check(found != nullptr, where, ": unknown op '", shown(name), "'");
+  return *found;
 }
 
 /// Every dimension positive and the product within kMaxElements.
@@ -66,85 +34,61 @@ void check_size(const Shape& shape, const std::string& where) {
   }
 }
 
-std::array<std::int64_t, 2> pair_of(ObjectReader& attrs, const char* key, std::int64_t lo) {
-  const auto values = attrs.integers(key, lo, kMaxExtent, 2);
-  return {values[0], values[1]};
+double number_of(ObjectReader& attrs, const Attribute& attribute) {
+  const double value = attrs.number(attribute.key);
+  check(std::abs(value) <= std::numeric_limits<float>::max(), attrs.where(), ": ", attribute.key, " must fit float32");
+  check(value >= attribute.smallest && value <= attribute.largest, attrs.where(), ": ", attribute.key, " must be from ",
+        attribute.smallest, " to ", attribute.largest, ", got ", value);
+  return value;
 }
 
-float float_of(ObjectReader& attrs, const char* key) {
-  const double value = attrs.number(key);
-  check(std::abs(value) <= std::numeric_limits<float>::max(), attrs.where(), ": ", key, " must fit float32");
-  return static_cast<float>(value);
+float float_of(ObjectReader& attrs, const Attribute& attribute) {
+  return static_cast<float>(number_of(attrs, attribute));
 }
 
-void read_conv(Node& node, ObjectReader& attrs) {
-  Window& window = node.window;
-  window.kernel = pair_of(attrs, "kernel", 1);
-  window.stride = pair_of(attrs, "stride", 1);
-  window.dilation = pair_of(attrs, "dilation", 1);
-  const auto padding = attrs.integers("padding", 0, kMaxExtent, 4);  // left, right, top, bottom
-  window.pad_left = padding[0];
-  window.pad_right = padding[1];
-  window.pad_top = padding[2];
-  window.pad_bottom = padding[3];
-  window.groups = attrs.integer("groups", 1, kMaxExtent);
+void read_attribute(Node& node, const Attribute& attribute, ObjectReader& attrs) {
+  const char* const key = attribute.key;
+  const std::int64_t lowest = attribute.lowest;
+  const std::int64_t highest = attribute.highest;
+  std::visit(Overloaded{
+                 [&](bool& (*place)(Node&)) { place(node) = attrs.boolean(key); },
+                 [&](float& (*place)(Node&)) { place(node) = float_of(attrs, attribute); },
+                 [&](double& (*place)(Node&)) { place(node) = number_of(attrs, attribute); },
+                 [&](std::optional<float>& (*place)(Node&)) { place(node) = float_of(attrs, attribute); },
+                 [&](std::int64_t& (*place)(Node&)) { place(node) = attrs.integer(key, lowest, highest); },
+                 [&](Shape& (*place)(Node&)) { place(node) = attrs.integers(key, lowest, highest); },
+                 [&](std::vector<std::int64_t*> (*place)(Node&)) {
+                   const std::vector<std::int64_t*> entries = place(node);
+                   const auto values = attrs.integers(key, lowest, highest, static_cast<int>(entries.size()));
+                   for (std::size_t i = 0; i < entries.size(); ++i) *entries[i] = values[i];
+                 },
+             },
+             attribute.place);
 }
 
-void read_pool(Node& node, ObjectReader& attrs) {
-  Window& window = node.window;
-  window.kernel = pair_of(attrs, "kernel", 1);
-  window.stride = pair_of(attrs, "stride", 1);
-  const auto padding = pair_of(attrs, "padding", 0);  // height, width
-  window.pad_top = window.pad_bottom = padding[0];
-  window.pad_left = window.pad_right = padding[1];
-  if (node.op == OpKind::kMaxPool2d) window.dilation = pair_of(attrs, "dilation", 1);
-  if (node.op == OpKind::kAvgPool2d) window.count_include_pad = attrs.boolean("count_include_pad");
+/// Whether a key is left out: one of a later format, or null for what may have no value.
+bool is_left_out(const Attribute& attribute, const ObjectReader& attrs) {
+  if (std::holds_alternative<std::optional<float>& (*)(Node&)>(attribute.place)) return !attrs.given(attribute.key);
+  return !attribute.required && !attrs.has(attribute.key);
 }
 
-void read_clamp(Node& node, ObjectReader& attrs) {
-  if (attrs.given("min")) node.clamp_min = float_of(attrs, "min");
-  if (attrs.given("max")) node.clamp_max = float_of(attrs, "max");
-  check(node.clamp_min || node.clamp_max, attrs.where(), ": needs min or max");
-}
-
-void read_attrs(Node& node, const nlohmann::json& json, const std::string& where) {
+void read_attrs(Node& node, const Operator& row, const nlohmann::json& json, const std::string& where) {
   ObjectReader attrs(json, where + " attrs");
-  switch (node.op) {
-    case OpKind::kCrossbarConv2d:
-    case OpKind::kConv2dF32:
-      read_conv(node, attrs);
-      break;
-    case OpKind::kMaxPool2d:
-    case OpKind::kAvgPool2d:
-      read_pool(node, attrs);
-      break;
-    case OpKind::kClamp:
-      read_clamp(node, attrs);
-      return;  // min and max may be null or absent: nothing else is looked for
-    case OpKind::kSlice:
-      node.slice_start = attrs.integers("start", 0, kMaxElements);
-      node.slice_stop = attrs.integers("stop", 1, kMaxElements);
-      node.slice_step = attrs.integers("step", 1, kMaxElements);
-      break;
-    case OpKind::kPad:
-      node.pad_before = attrs.integers("before", 0, kMaxExtent);
-      node.pad_after = attrs.integers("after", 0, kMaxExtent);
-      node.pad_value = float_of(attrs, "value");
-      break;
-    case OpKind::kCat:
-      node.dim = attrs.integer("dim", 0, kMaxRank);
-      break;
-    default:
-      break;
+  for (const auto& [key, unused] : json.items()) {
+    const auto known = [&key = key](const Attribute& attribute) { return key == attribute.key; };
+    check(std::ranges::any_of(row.attributes, known), attrs.where(), ": unknown key '", shown(key), "'");
   }
-  attrs.finish();
+  for (const Attribute& attribute : row.attributes) {
+    if (!is_left_out(attribute, attrs)) read_attribute(node, attribute, attrs);
+  }
+  if (row.complete != nullptr) row.complete(node);
 }
 
-void read_tensors(Node& node, const OpRule& rule, const nlohmann::json& json, const std::string& where) {
+void read_tensors(Node& node, const Operator& row, const nlohmann::json& json, const std::string& where) {
   ObjectReader tensors(json, where + " tensors");
-  for (const std::string& role : rule.tensors) node.tensors[role] = tensors.text(role.c_str());
-  for (const std::string& role : rule.optional_tensors) {
-    if (tensors.has(role.c_str())) node.tensors[role] = tensors.text(role.c_str());
+  for (const char* role : row.tensors) node.tensors[role] = tensors.text(role);
+  for (const char* role : row.optional_tensors) {
+    if (tensors.has(role)) node.tensors[role] = tensors.text(role);
   }
   tensors.finish();
 }
@@ -216,8 +160,8 @@ Graph read_layers(std::string_view text) {
     const std::string where = message("layers.json: node '", shown(node.name), "'");
     ObjectReader reader(entry, where);
     reader.text("name");
-    const OpRule& rule = rule_of(reader.text("op"), where);
-    node.op = rule.op;
+    const Operator& row = operator_named(reader.text("op"), where);
+    node.op = row.kind;
     node.shape = reader.integers("shape", 1, kMaxElements);
     check_size(node.shape, where);
     for (const std::string& name : reader.texts("inputs", kMaxInputs)) {
@@ -225,10 +169,10 @@ Graph read_layers(std::string_view text) {
       check(found != places.end(), where, ": its input '", shown(name), "' is no earlier node");
       node.inputs.push_back(found->second);
     }
-    check(node.inputs.size() >= rule.min_inputs && node.inputs.size() <= rule.max_inputs, where, ": takes ",
-          rule.min_inputs, rule.max_inputs == rule.min_inputs ? "" : " or more", " inputs, got ", node.inputs.size());
-    read_attrs(node, reader.object("attrs"), where);
-    read_tensors(node, rule, reader.object("tensors"), where);
+    check(node.inputs.size() >= row.min_inputs && node.inputs.size() <= row.max_inputs, where, ": takes ",
+          row.min_inputs, row.max_inputs == row.min_inputs ? "" : " or more", " inputs, got ", node.inputs.size());
+    read_attrs(node, row, reader.object("attrs"), where);
+    read_tensors(node, row, reader.object("tensors"), where);
     if (is_crossbar(node.op)) {
       node.crossbar = read_crossbar(reader);
       check(layer_names.insert(node.crossbar->layer_name).second, where, ": layer_name '",

@@ -32,6 +32,21 @@ enum class OpKind {
   kPad,
   kCat,
   kAffine,
+  kConstant,
+  kSub,
+  kDiv,
+  kMinimum,
+  kMaximum,
+  kLeakyRelu,
+  kPrelu,
+  kElu,
+  kTanh,
+  kGelu,
+  kGeluTanh,
+  kSoftmax,
+  kLogSoftmax,
+  kLayerNorm,
+  kGroupNorm,
 };
 
 using Shape = std::vector<std::int64_t>;
@@ -61,7 +76,7 @@ struct CrossbarLayer {
 struct Node {
   std::string name;
   OpKind op = OpKind::kRelu;
-  std::vector<int> inputs;                     ///< -1 is the graph's input, i >= 0 the result of node i
+  std::vector<int> inputs;                     ///< -1 is the graph's input, i >= 0 the result of node i; may be empty
   Shape shape;                                 ///< of the result, without the batch
   std::map<std::string, std::string> tensors;  ///< role ("weight", "x_scale", ...) -> key in weights.safetensors
 
@@ -70,7 +85,12 @@ struct Node {
   Shape slice_start, slice_stop, slice_step;  // slice, one entry per dimension
   Shape pad_before, pad_after;                // pad, one entry per dimension
   float pad_value = 0.0F;                     // pad
-  std::int64_t dim = 0;                       // cat
+  std::int64_t dim = 0;                       // cat, softmax, log_softmax
+  float slope = 0.0F;                         // leaky_relu
+  float alpha = 1.0F;                         // elu
+  double eps = 0.0;                           // layer_norm, group_norm
+  std::int64_t dims = 1;                      // layer_norm: the last so many dimensions are normalised together
+  std::int64_t groups = 1;                    // group_norm
   std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear
 };
 
@@ -87,6 +107,7 @@ struct Graph {
   }
 };
 
+/// Name in layers.json.
 std::string_view name_of(OpKind op);
 bool is_crossbar(OpKind op);
 /// Facts of a crossbar node; throws Error for any other.
@@ -95,6 +116,10 @@ bool is_conv(OpKind op);
 
 /// Product of the dimensions.
 std::int64_t elements(const Shape& shape);
+/// "[2, 3]".
+std::string text_of(const Shape& shape);
+/// Throws Error with the node's name and operation and `reason`.
+[[noreturn]] void refuse(const Node& node, const std::string& reason);
 
 /// Shape that `node` computes from its inputs' shapes; throws Error naming the node where they do not fit.
 /// Crossbar and fp32 layers take their output count from `node.shape`, which the tensors' shapes must match (runtime).

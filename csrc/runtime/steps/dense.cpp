@@ -1,6 +1,7 @@
 // conv2d_f32, linear_f32: layers that were left in float32.
 #include "kernels/dense.h"
 
+#include <array>
 #include <cstddef>
 #include <utility>
 
@@ -55,9 +56,7 @@ class ConvStep final : public Step {
   std::int64_t out_elements_;
 };
 
-}  // namespace
-
-std::unique_ptr<Step> make_dense_step(const StepContext& context, const Node& node) {
+std::unique_ptr<Step> make_dense(const StepContext& context, const Node& node) {
   const Shape& in = context.graph.shape_of(node.inputs[0]);
   const bool conv = compiler::is_conv(node.op);
   const std::int64_t outputs = conv ? node.shape[0] : node.shape.back();
@@ -73,6 +72,14 @@ std::unique_ptr<Step> make_dense_step(const StepContext& context, const Node& no
   }
   const std::int64_t inputs = in.back();
   return std::make_unique<LinearStep>(std::move(parameters), compiler::elements(in) / inputs, inputs, outputs);
+}
+
+}  // namespace
+
+std::span<const StepRow> dense_steps() {
+  static constexpr std::array kSteps = {StepRow{compiler::OpKind::kConv2dF32, make_dense},
+                                        StepRow{compiler::OpKind::kLinearF32, make_dense}};
+  return kSteps;
 }
 
 }  // namespace cimq::runtime

@@ -1,7 +1,10 @@
-// relu, clamp, add, mul, affine: one float32 rounding per operation, as PyTorch computes them; activation functions.
+// relu, clamp, affine, leaky_relu, prelu: one float32 rounding per operation, as PyTorch computes them; activation
+// functions.
+#include <array>
 #include <cstddef>
 #include <utility>
 
+#include "common/error.h"
 #include "kernels/activation.h"
 #include "runtime/steps/step.h"
 
@@ -33,72 +36,40 @@ class ClampStep final : public Step {
   std::optional<float> lo_, hi_;
 };
 
-class AddStep final : public Step {
- public:
-  explicit AddStep(std::int64_t elements) : elements_(elements) {}
-
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
-           const StepRun&) const override {
-    for (std::int64_t i = 0; i < batch * elements_; ++i) out[i] = inputs[0][i] + inputs[1][i];
-  }
-
- private:
-  std::int64_t elements_;
-};
-
-class MulStep final : public Step {
- public:
-  MulStep(Shape out, const Shape& a, const Shape& b) : out_(std::move(out)), a_(strides_in(a)), b_(strides_in(b)) {}
-
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
-           const StepRun&) const override {
-    const float* a = inputs[0];
-    const float* b = inputs[1];
-    for (std::int64_t i = 0; i < batch; ++i, a += a_.elements, b += b_.elements) out = multiply(0, a, b, out);
-  }
-
- private:
-  struct Operand {
-    Shape strides;  // 0 where a dimension of 1 is repeated
-    std::int64_t elements = 1;
-  };
-
-  static Operand strides_in(const Shape& shape) {
-    Operand operand{Shape(shape.size()), 1};
-    for (std::size_t i = shape.size(); i-- > 0;) {
-      operand.strides[i] = shape[i] == 1 ? 0 : operand.elements;
-      operand.elements *= shape[i];
-    }
-    return operand;
-  }
-
-  float* multiply(std::size_t dim, const float* a, const float* b, float* out) const {
-    if (dim == out_.size()) {
-      *out = *a * *b;
-      return out + 1;
-    }
-    for (std::int64_t i = 0; i < out_[dim]; ++i) {
-      out = multiply(dim + 1, a + i * a_.strides[dim], b + i * b_.strides[dim], out);
-    }
-    return out;
-  }
-
-  Shape out_;
-  Operand a_, b_;
-};
-
 class ActivationStep final : public Step {
  public:
-  ActivationStep(kernels::Activation kind, std::int64_t elements) : kind_(kind), elements_(elements) {}
+  ActivationStep(kernels::Activation kind, std::int64_t elements, float alpha)
+      : kind_(kind), elements_(elements), alpha_(alpha) {}
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::activation(kind_, inputs[0], batch * elements_, out);
+    kernels::activation(kind_, inputs[0], batch * elements_, out, alpha_);
   }
 
  private:
   kernels::Activation kind_;
   std::int64_t elements_;
+  float alpha_;
+};
+
+/// x where it is positive, else x * slope[c]; with one slope, of all channels.
+class LeakyStep final : public Step {
+ public:
+  LeakyStep(std::vector<float> slopes, std::int64_t inner) : slopes_(std::move(slopes)), inner_(inner) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
+    const float* x = inputs[0];
+    for (std::int64_t b = 0; b < batch; ++b) {
+      for (const float slope : slopes_) {
+        for (std::int64_t i = 0; i < inner_; ++i, ++x) *out++ = *x > 0.0F ? *x : *x * slope;
+      }
+    }
+  }
+
+ private:
+  std::vector<float> slopes_;
+  std::int64_t inner_;  // values that share a slope
 };
 
 class AffineStep final : public Step {
@@ -124,29 +95,56 @@ class AffineStep final : public Step {
   std::int64_t inner_;
 };
 
-}  // namespace
+std::unique_ptr<Step> make_relu(const StepContext&, const Node& node) {
+  return std::make_unique<ClampStep>(compiler::elements(node.shape), 0.0F, std::nullopt);
+}
 
-std::unique_ptr<Step> make_elementwise_step(const StepContext& context, const Node& node) {
-  const std::int64_t elements = compiler::elements(node.shape);
-  switch (node.op) {
-    case OpKind::kRelu:
-      return std::make_unique<ClampStep>(elements, 0.0F, std::nullopt);
-    case OpKind::kClamp:
-      return std::make_unique<ClampStep>(elements, node.clamp_min, node.clamp_max);
-    case OpKind::kAdd:
-      return std::make_unique<AddStep>(elements);
-    case OpKind::kMul:
-      return std::make_unique<MulStep>(node.shape, context.graph.shape_of(node.inputs[0]),
-                                       context.graph.shape_of(node.inputs[1]));
-    default:
-      break;
-  }
-  if (const auto kind = kernels::activation_of(compiler::name_of(node.op))) {
-    return std::make_unique<ActivationStep>(*kind, elements);
-  }
+std::unique_ptr<Step> make_clamp(const StepContext&, const Node& node) {
+  return std::make_unique<ClampStep>(compiler::elements(node.shape), node.clamp_min, node.clamp_max);
+}
+
+std::unique_ptr<Step> make_leaky_relu(const StepContext&, const Node& node) {
+  return std::make_unique<LeakyStep>(std::vector{node.slope}, compiler::elements(node.shape));
+}
+
+std::unique_ptr<Step> make_prelu(const StepContext& context, const Node& node) {
+  const auto& shape = context.weights.at(node.tensors.at("weight")).shape;
+  const std::int64_t slopes = shape == Shape{1} ? 1 : node.shape[0];
+  return std::make_unique<LeakyStep>(tensor_of<float>(context, node, "weight", {slopes}),
+                                     compiler::elements(node.shape) / slopes);
+}
+
+std::unique_ptr<Step> make_affine(const StepContext& context, const Node& node) {
   const std::int64_t channels = node.shape[0];
   return std::make_unique<AffineStep>(tensor_of<float>(context, node, "scale", {channels}),
-                                      tensor_of<float>(context, node, "shift", {channels}), elements / channels);
+                                      tensor_of<float>(context, node, "shift", {channels}),
+                                      compiler::elements(node.shape) / channels);
+}
+
+/// The function of the operation's name.
+std::unique_ptr<Step> make_activation(const StepContext&, const Node& node) {
+  const auto kind = kernels::activation_of(compiler::name_of(node.op));
+  check(kind.has_value(), "node '", node.name, "': no activation function is called ", compiler::name_of(node.op));
+  return std::make_unique<ActivationStep>(*kind, compiler::elements(node.shape), node.alpha);
+}
+
+}  // namespace
+
+std::span<const StepRow> elementwise_steps() {
+  static constexpr std::array kSteps = {StepRow{OpKind::kRelu, make_relu},
+                                        StepRow{OpKind::kClamp, make_clamp},
+                                        StepRow{OpKind::kAffine, make_affine},
+                                        StepRow{OpKind::kLeakyRelu, make_leaky_relu},
+                                        StepRow{OpKind::kPrelu, make_prelu},
+                                        StepRow{OpKind::kSigmoid, make_activation},
+                                        StepRow{OpKind::kSilu, make_activation},
+                                        StepRow{OpKind::kHardsigmoid, make_activation},
+                                        StepRow{OpKind::kHardswish, make_activation},
+                                        StepRow{OpKind::kElu, make_activation},
+                                        StepRow{OpKind::kTanh, make_activation},
+                                        StepRow{OpKind::kGelu, make_activation},
+                                        StepRow{OpKind::kGeluTanh, make_activation}};
+  return kSteps;
 }
 
 }  // namespace cimq::runtime

@@ -1,6 +1,7 @@
 // max_pool2d, avg_pool2d.
 #include "kernels/pooling.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -64,12 +65,20 @@ class MaxPoolStep final : public Step {
   Shape in_, out_;
 };
 
+std::unique_ptr<Step> make_max_pool(const StepContext& context, const Node& node) {
+  return std::make_unique<MaxPoolStep>(node.window, context.graph.shape_of(node.inputs[0]), node.shape);
+}
+
+std::unique_ptr<Step> make_avg_pool(const StepContext& context, const Node& node) {
+  return std::make_unique<AvgPoolStep>(node.window, context.graph.shape_of(node.inputs[0]));
+}
+
 }  // namespace
 
-std::unique_ptr<Step> make_pooling_step(const StepContext& context, const Node& node) {
-  const Shape& in = context.graph.shape_of(node.inputs[0]);
-  if (node.op == compiler::OpKind::kAvgPool2d) return std::make_unique<AvgPoolStep>(node.window, in);
-  return std::make_unique<MaxPoolStep>(node.window, in, node.shape);
+std::span<const StepRow> pooling_steps() {
+  static constexpr std::array kSteps = {StepRow{compiler::OpKind::kMaxPool2d, make_max_pool},
+                                        StepRow{compiler::OpKind::kAvgPool2d, make_avg_pool}};
+  return kSteps;
 }
 
 }  // namespace cimq::runtime

@@ -1,7 +1,7 @@
 // flatten, reshape, slice, pad, cat: values are moved, never changed.
 #include <algorithm>
+#include <array>
 #include <cstddef>
-#include <functional>
 #include <utility>
 
 #include "runtime/steps/step.h"
@@ -82,35 +82,58 @@ std::int64_t dot(const Shape& a, const Shape& b) {
   return sum;
 }
 
-}  // namespace
+std::unique_ptr<Step> make_copy(const StepContext&, const Node& node) {
+  return std::make_unique<CopyStep>(compiler::elements(node.shape));
+}
 
-std::unique_ptr<Step> make_shape_step(const StepContext& context, const Node& node) {
-  const std::int64_t elements = compiler::elements(node.shape);
-  if (node.op == OpKind::kFlatten || node.op == OpKind::kReshape || node.shape.empty()) {
-    return std::make_unique<CopyStep>(elements);
-  }
+/// A step of one box; `adjust` gives its place.
+template <typename Adjust>
+std::unique_ptr<Step> make_box(const StepContext& context, const Node& node, std::optional<float> fill,
+                               const Adjust& adjust) {
+  if (node.shape.empty()) return make_copy(context, node);
+  const Shape& in = context.graph.shape_of(node.inputs[0]);
+  BoxCopy box{in, strides_of(in), strides_of(node.shape)};
+  adjust(box);
+  return std::make_unique<BoxStep>(std::vector{std::move(box)}, std::vector{compiler::elements(in)},
+                                   compiler::elements(node.shape), fill);
+}
+
+std::unique_ptr<Step> make_slice(const StepContext& context, const Node& node) {
+  return make_box(context, node, std::nullopt, [&](BoxCopy& box) {
+    box.extent = node.shape;
+    box.from_offset = dot(node.slice_start, box.from_stride);
+    for (std::size_t i = 0; i < box.from_stride.size(); ++i) box.from_stride[i] *= node.slice_step[i];
+  });
+}
+
+std::unique_ptr<Step> make_pad(const StepContext& context, const Node& node) {
+  return make_box(context, node, node.pad_value,
+                  [&](BoxCopy& box) { box.to_offset = dot(node.pad_before, box.to_stride); });
+}
+
+std::unique_ptr<Step> make_cat(const StepContext& context, const Node& node) {
+  const auto dim = static_cast<std::size_t>(node.dim);
   std::vector<BoxCopy> boxes;
   std::vector<std::int64_t> sizes;
-  std::int64_t place = 0;  // cat: where the next input goes
+  std::int64_t place = 0;  // where the next input goes
   for (const int input : node.inputs) {
     const Shape& in = context.graph.shape_of(input);
     BoxCopy box{in, strides_of(in), strides_of(node.shape)};
-    if (node.op == OpKind::kSlice) {
-      box.extent = node.shape;
-      box.from_offset = dot(node.slice_start, box.from_stride);
-      for (std::size_t i = 0; i < in.size(); ++i) box.from_stride[i] *= node.slice_step[i];
-    } else if (node.op == OpKind::kPad) {
-      box.to_offset = dot(node.pad_before, box.to_stride);
-    } else {
-      const auto dim = static_cast<std::size_t>(node.dim);
-      box.to_offset = place * box.to_stride[dim];
-      place += in[dim];
-    }
+    box.to_offset = place * box.to_stride[dim];
+    place += in[dim];
     sizes.push_back(compiler::elements(in));
     boxes.push_back(std::move(box));
   }
-  const std::optional<float> fill = node.op == OpKind::kPad ? std::optional(node.pad_value) : std::nullopt;
-  return std::make_unique<BoxStep>(std::move(boxes), std::move(sizes), elements, fill);
+  return std::make_unique<BoxStep>(std::move(boxes), std::move(sizes), compiler::elements(node.shape), std::nullopt);
+}
+
+}  // namespace
+
+std::span<const StepRow> shape_steps() {
+  static constexpr std::array kSteps = {StepRow{OpKind::kFlatten, make_copy}, StepRow{OpKind::kReshape, make_copy},
+                                        StepRow{OpKind::kSlice, make_slice}, StepRow{OpKind::kPad, make_pad},
+                                        StepRow{OpKind::kCat, make_cat}};
+  return kSteps;
 }
 
 }  // namespace cimq::runtime

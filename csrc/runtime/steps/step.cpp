@@ -1,6 +1,7 @@
 #include "runtime/steps/step.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <type_traits>
 
@@ -31,36 +32,23 @@ template std::vector<std::int8_t> tensor_of(const StepContext&, const compiler::
 template std::vector<std::int32_t> tensor_of(const StepContext&, const compiler::Node&, const char*,
                                              const compiler::Shape&);
 
+namespace {
+
+std::span<const StepRow> crossbar_steps() {
+  static constexpr std::array kSteps = {StepRow{compiler::OpKind::kCrossbarConv2d, make_crossbar_step},
+                                        StepRow{compiler::OpKind::kCrossbarLinear, make_crossbar_step}};
+  return kSteps;
+}
+
+}  // namespace
+
 std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node) {
-  using compiler::OpKind;
-  switch (node.op) {
-    case OpKind::kCrossbarConv2d:
-    case OpKind::kCrossbarLinear:
-      return make_crossbar_step(context, node);
-    case OpKind::kConv2dF32:
-    case OpKind::kLinearF32:
-      return make_dense_step(context, node);
-    case OpKind::kMaxPool2d:
-    case OpKind::kAvgPool2d:
-      return make_pooling_step(context, node);
-    case OpKind::kRelu:
-    case OpKind::kClamp:
-    case OpKind::kAdd:
-    case OpKind::kMul:
-    case OpKind::kSigmoid:
-    case OpKind::kSilu:
-    case OpKind::kHardsigmoid:
-    case OpKind::kHardswish:
-    case OpKind::kAffine:
-      return make_elementwise_step(context, node);
-    case OpKind::kFlatten:
-    case OpKind::kReshape:
-    case OpKind::kSlice:
-    case OpKind::kPad:
-    case OpKind::kCat:
-      return make_shape_step(context, node);
+  for (const auto steps : {crossbar_steps(), dense_steps(), pooling_steps(), elementwise_steps(), binary_steps(),
+                           normalization_steps(), shape_steps()}) {
+    const auto found = std::ranges::find(steps, node.op, &StepRow::op);
+    if (found != steps.end()) return found->make(context, node);
   }
-  throw Error(message("node '", node.name, "' has no step"));
+  throw Error(message("layers.json: node '", node.name, "' (", compiler::name_of(node.op), ") has no step"));
 }
 
 }  // namespace cimq::runtime

@@ -48,12 +48,23 @@ struct StepContext {
 /// Builds the step of `node`; throws Error naming the node where tensors are missing or do not fit.
 std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node);
 
-// The makers that make_step chooses from, one per file.
+/// Makes the step of one operation; throws Error naming the node where tensors are missing or do not fit.
+using StepMaker = std::unique_ptr<Step> (*)(const StepContext& context, const compiler::Node& node);
+
+/// The executor's part of a row of the operator table (compiler/ir/operators.h).
+struct StepRow {
+  compiler::OpKind op;
+  StepMaker make;
+};
+
+// The steps that make_step chooses from, by subject; one file each.
+std::span<const StepRow> dense_steps();
+std::span<const StepRow> pooling_steps();
+std::span<const StepRow> elementwise_steps();
+std::span<const StepRow> binary_steps();
+std::span<const StepRow> normalization_steps();
+std::span<const StepRow> shape_steps();
 std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const compiler::Node& node);
-std::unique_ptr<Step> make_dense_step(const StepContext& context, const compiler::Node& node);
-std::unique_ptr<Step> make_pooling_step(const StepContext& context, const compiler::Node& node);
-std::unique_ptr<Step> make_elementwise_step(const StepContext& context, const compiler::Node& node);
-std::unique_ptr<Step> make_shape_step(const StepContext& context, const compiler::Node& node);
 
 /// Values of the tensor in `role`; throws Error unless its shape is `shape` and, for floats, every value is finite.
 template <typename T>

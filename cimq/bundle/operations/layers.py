@@ -1,0 +1,98 @@
+"""Layers with weights, on crossbars and in float32. Their ONNX nodes and bounds are in `onnx_model`, `onnx_check`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from cimq.bundle.network import CrossbarFacts, Node, as_int8
+from cimq.bundle.operations.registry import Call, Operation, RefusedError, pair
+from cimq.quantization.converted import (
+    Conv2dF32,
+    CrossbarConv1d,
+    CrossbarConv2d,
+    CrossbarLayer,
+    CrossbarLinear,
+    LinearF32,
+)
+
+
+def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:
+    return {
+        "kernel": list(kernel),
+        "stride": list(module.stride),
+        "padding": list(module.padding),
+        "dilation": list(module.dilation),
+        "groups": module.groups,
+    }
+
+
+def _crossbar(call: Call) -> list[Node]:
+    module: CrossbarLayer = call.module
+    conv = isinstance(module, CrossbarConv2d)
+    if isinstance(module, CrossbarConv1d) and len(call.in_shape) == 2:
+        return _one_row(call)
+    if conv and len(call.in_shape) != 3:
+        raise RefusedError(f"a convolution needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
+    weight = as_int8(module.weight_q)
+    groups = module.groups if isinstance(module, CrossbarConv2d) else 1
+    invocations = 1
+    for size in call.shape[1:] if conv else call.in_shape[:-1]:
+        invocations *= size
+    tensors = {
+        "weight": weight,
+        "x_scale": module.x_scale.float().reshape(()),
+        "multiplier": module.multiplier.float(),
+        "bias": module.bias.float(),
+    }
+    if module.adc_lsb is not None and module.adc_lo is not None:
+        tensors["adc_lo"] = module.adc_lo.to(torch.int32)
+        tensors["adc_lsb"] = module.adc_lsb.to(torch.float64)
+    facts = CrossbarFacts(
+        layer_name=module.layer_name,
+        layer_index=module.layer_index,
+        weight_bits=module.weight_bits,
+        act_bits=module.act_bits,
+        act_signed=module.act_signed,
+        outputs=weight.shape[0] // groups,
+        inputs_per_output=weight[0].numel(),
+        invocations=invocations,
+        repeats=groups,
+        act_zero=module.act_zero,
+    )
+    attrs = _conv_attrs(module, pair(weight.shape[-2:])) if conv else {}
+    op = "crossbar_conv2d" if conv else "crossbar_linear"
+    return call.node(op, attrs, tensors=tensors, crossbar=facts)
+
+
+def _one_row(call: Call) -> list[Node]:
+    """A 1-D convolution as the 2-D one of an image with one row."""
+    (channels, length), (outputs, out_length) = call.in_shape, call.shape
+    before = Node(f"{call.name}.row", "reshape", call.inputs, (channels, 1, length))
+    name = f"{call.name}.conv"
+    inner = dataclasses.replace(
+        call, name=name, inputs=(before.name,), in_shape=before.shape, shape=(outputs, 1, out_length)
+    )
+    return [before, *_crossbar(inner), Node(call.name, "reshape", (name,), call.shape)]
+
+
+def _dense(call: Call) -> list[Node]:
+    module = call.module
+    tensors = {"weight": module.weight.float()}
+    if module.bias is not None:
+        tensors["bias"] = module.bias.float()
+    if isinstance(module, LinearF32):
+        return call.node("linear_f32", tensors=tensors)
+    if len(call.in_shape) != 3:
+        raise RefusedError("a convolution needs [B, C, H, W]")
+    return call.node("conv2d_f32", _conv_attrs(module, pair(module.weight.shape[-2:])), tensors=tensors)
+
+
+ROWS: tuple[Operation, ...] = (
+    Operation("crossbar_conv2d", {CrossbarConv2d: _crossbar, CrossbarConv1d: _crossbar}, bound=None),
+    Operation("crossbar_linear", {CrossbarLinear: _crossbar}, bound=None),
+    Operation("conv2d_f32", {Conv2dF32: _dense}, bound=None),
+    Operation("linear_f32", {LinearF32: _dense}, bound=None),
+)

@@ -1,0 +1,15 @@
+// Limits that keep a hostile file from asking for absurd memory; far above what networks need.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cimq::compiler {
+
+inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 28;  // of one value, per sample
+inline constexpr std::size_t kMaxNodes = 1 << 16;
+inline constexpr std::int64_t kMaxExtent = std::int64_t{1} << 16;  // of a kernel, stride, padding, group count
+inline constexpr std::size_t kMaxInputs = 256;                     // of a node
+inline constexpr std::size_t kMaxRank = 8;                         // dimensions of a value, without the batch
+
+}  // namespace cimq::compiler

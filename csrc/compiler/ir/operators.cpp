@@ -1,0 +1,114 @@
+#include "compiler/ir/operators.h"
+
+#include <algorithm>
+#include <array>
+
+#include "common/error.h"
+#include "compiler/ir/shape_rules.h"
+
+namespace cimq::compiler {
+namespace {
+
+namespace rules = shape_rules;
+using Roles = std::vector<const char*>;
+using Places = std::vector<std::int64_t*>;
+
+Places pair_of(std::array<std::int64_t, 2>& values) { return {&values[0], &values[1]}; }  // height, width
+
+constexpr Attribute kKernel{"kernel", [](Node& n) { return pair_of(n.window.kernel); }, 1};
+constexpr Attribute kStride{"stride", [](Node& n) { return pair_of(n.window.stride); }, 1};
+constexpr Attribute kDilation{"dilation", [](Node& n) { return pair_of(n.window.dilation); }, 1};
+constexpr Attribute kFourPaddings{"padding", [](Node& n) -> Places {
+                                    Window& w = n.window;
+                                    return {&w.pad_left, &w.pad_right, &w.pad_top, &w.pad_bottom};
+                                  }};
+constexpr Attribute kTwoPaddings{"padding", [](Node& n) -> Places { return {&n.window.pad_top, &n.window.pad_left}; }};
+constexpr Attribute kGroups{"groups", [](Node& n) -> std::int64_t& { return n.window.groups; }, 1};
+constexpr Attribute kCountIncludePad{"count_include_pad", [](Node& n) -> bool& { return n.window.count_include_pad; }};
+constexpr Attribute kBefore{"before", [](Node& n) -> Shape& { return n.pad_before; }};
+constexpr Attribute kAfter{"after", [](Node& n) -> Shape& { return n.pad_after; }};
+constexpr Attribute kStart{"start", [](Node& n) -> Shape& { return n.slice_start; }, 0, kMaxElements};
+constexpr Attribute kStop{"stop", [](Node& n) -> Shape& { return n.slice_stop; }, 1, kMaxElements};
+constexpr Attribute kStep{"step", [](Node& n) -> Shape& { return n.slice_step; }, 1, kMaxElements};
+constexpr Attribute kValue{"value", [](Node& n) -> float& { return n.pad_value; }};
+constexpr Attribute kMin{"min", [](Node& n) -> std::optional<float>& { return n.clamp_min; }};
+constexpr Attribute kMax{"max", [](Node& n) -> std::optional<float>& { return n.clamp_max; }};
+constexpr Attribute kDim{"dim", [](Node& n) -> std::int64_t& { return n.dim; }, 0, std::int64_t{kMaxRank}};
+
+constexpr Attribute kSlope{"slope", [](Node& n) -> float& { return n.slope; }};
+constexpr Attribute kAlpha{"alpha", [](Node& n) -> float& { return n.alpha; }};
+constexpr Attribute kEps{"eps", [](Node& n) -> double& { return n.eps; }, 0, 0, 0.0F};
+constexpr Attribute kDims{"dims", [](Node& n) -> std::int64_t& { return n.dims; }, 1, std::int64_t{kMaxRank}};
+constexpr Attribute kNormGroups{"groups", [](Node& n) -> std::int64_t& { return n.groups; }, 1, kMaxElements};
+
+void pad_both_sides(Node& node) {
+  node.window.pad_bottom = node.window.pad_top;
+  node.window.pad_right = node.window.pad_left;
+}
+
+void check_bounds(Node& node) {
+  if (!node.clamp_min && !node.clamp_max) refuse(node, "needs min or max");
+}
+
+const std::vector<Operator>& table() {
+  static const Roles kCrossbar = {"weight", "x_scale", "multiplier", "bias"};
+  static const Roles kAdc = {"adc_lo", "adc_lsb"};
+  static const std::vector<Attribute> kConvolution = {kKernel, kStride, kDilation, kFourPaddings, kGroups};
+  static const std::vector<Attribute> kMaxPool = {kKernel, kStride, kTwoPaddings, kDilation};
+  static const std::vector<Attribute> kAvgPool = {kKernel, kStride, kTwoPaddings, kCountIncludePad};
+  static const std::vector<Operator> kTable = {
+      {OpKind::kCrossbarConv2d, "crossbar_conv2d", 1, 1, rules::convolution, kConvolution, kCrossbar, kAdc},
+      {OpKind::kCrossbarLinear, "crossbar_linear", 1, 1, rules::linear, {}, kCrossbar, kAdc},
+      {OpKind::kConv2dF32, "conv2d_f32", 1, 1, rules::convolution, kConvolution, {"weight"}, {"bias"}},
+      {OpKind::kLinearF32, "linear_f32", 1, 1, rules::linear, {}, {"weight"}, {"bias"}},
+      {OpKind::kRelu, "relu", 1, 1, rules::same},
+      {OpKind::kClamp, "clamp", 1, 1, rules::same, {kMin, kMax}, {}, {}, check_bounds},
+      {OpKind::kMaxPool2d, "max_pool2d", 1, 1, rules::pooling, kMaxPool, {}, {}, pad_both_sides},
+      {OpKind::kAvgPool2d, "avg_pool2d", 1, 1, rules::pooling, kAvgPool, {}, {}, pad_both_sides},
+      {OpKind::kAdd, "add", 2, 2, rules::broadcast},
+      {OpKind::kMul, "mul", 2, 2, rules::broadcast},
+      {OpKind::kSigmoid, "sigmoid", 1, 1, rules::same},
+      {OpKind::kSilu, "silu", 1, 1, rules::same},
+      {OpKind::kHardsigmoid, "hardsigmoid", 1, 1, rules::same},
+      {OpKind::kHardswish, "hardswish", 1, 1, rules::same},
+      {OpKind::kFlatten, "flatten", 1, 1, rules::flatten},
+      {OpKind::kReshape, "reshape", 1, 1, rules::reshape},
+      {OpKind::kSlice, "slice", 1, 1, rules::slice, {kStart, kStop, kStep}},
+      {OpKind::kPad, "pad", 1, 1, rules::pad, {kBefore, kAfter, kValue}},
+      {OpKind::kCat, "cat", 1, kMaxInputs, rules::cat, {kDim}},
+      {OpKind::kAffine, "affine", 1, 1, rules::per_channel, {}, {"scale", "shift"}},
+      {OpKind::kConstant, "constant", 0, 0, rules::stated, {}, {"value"}},
+      {OpKind::kSub, "sub", 2, 2, rules::broadcast},
+      {OpKind::kDiv, "div", 2, 2, rules::broadcast},
+      {OpKind::kMinimum, "minimum", 2, 2, rules::broadcast},
+      {OpKind::kMaximum, "maximum", 2, 2, rules::broadcast},
+      {OpKind::kLeakyRelu, "leaky_relu", 1, 1, rules::same, {kSlope}},
+      {OpKind::kPrelu, "prelu", 1, 1, rules::per_channel, {}, {"weight"}},
+      {OpKind::kElu, "elu", 1, 1, rules::same, {kAlpha}},
+      {OpKind::kTanh, "tanh", 1, 1, rules::same},
+      {OpKind::kGelu, "gelu", 1, 1, rules::same},
+      {OpKind::kGeluTanh, "gelu_tanh", 1, 1, rules::same},
+      {OpKind::kSoftmax, "softmax", 1, 1, rules::along_dim, {kDim}},
+      {OpKind::kLogSoftmax, "log_softmax", 1, 1, rules::along_dim, {kDim}},
+      {OpKind::kLayerNorm, "layer_norm", 1, 1, rules::layer_norm, {kDims, kEps}, {}, {"weight", "bias"}},
+      {OpKind::kGroupNorm, "group_norm", 1, 1, rules::group_norm, {kNormGroups, kEps}, {}, {"weight", "bias"}},
+  };
+  return kTable;
+}
+
+}  // namespace
+
+std::span<const Operator> operators() { return table(); }
+
+const Operator& operator_of(OpKind kind) {
+  const auto found = std::ranges::find(table(), kind, &Operator::kind);
+  if (found == table().end()) throw Error(message("operation ", static_cast<int>(kind), " has no row in the table"));
+  return *found;
+}
+
+const Operator* find_operator(std::string_view name) {
+  const auto found = std::ranges::find(table(), name, &Operator::name);
+  return found == table().end() ? nullptr : &*found;
+}
+
+}  // namespace cimq::compiler
