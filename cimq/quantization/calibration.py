@@ -16,8 +16,9 @@ from cimq.quantization import exact
 from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.attention import QuantMatmul
-from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.batches import ForwardFn, kept_random_state
 from cimq.quantization.call_arguments import noting_arguments
+from cimq.quantization.forward import default_forward
 from cimq.quantization.fp32_products import Fp32Products
 from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers, some_names
 from cimq.quantization.modes import in_evaluation
@@ -126,7 +127,7 @@ def calibrate(
     forward = forward_fn or default_forward
     calls = Fp32Products(model)
     observed = observing(model, observe, [layer for _, layer in layers])
-    with observed, kept_random_state(model), noting_arguments(model), calls:
+    with observed, kept_random_state(model, loaders=[loader]), noting_arguments(model), calls:
         for batch in itertools.islice(loader, batches):
             forward(model, batch)
             used += 1
@@ -225,7 +226,7 @@ def calibrate_converters(
             samples[id(layer)] = take_sample(x, call, adc_method)
         return product()
 
-    with observing(model, observe), kept_random_state(model):
+    with observing(model, observe), kept_random_state(model, loaders=[loader]):
         for batch in itertools.islice(loader, 1):
             (forward_fn or default_forward)(model, batch)
     unused = [name for name, layer in layers if id(layer) not in samples]
@@ -291,7 +292,7 @@ def reestimate_bn(
     forward = forward_fn or default_forward
     used = 0
     try:
-        with in_evaluation(model), exact.suspended(), kept_random_state(model):
+        with in_evaluation(model), exact.suspended(), kept_random_state(model, loaders=[loader]):
             # The statistics must come from the network as it will run: all modules in training would switch dropout on.
             for module in model.modules():
                 if isinstance(module, QuantLayer):

@@ -66,13 +66,14 @@ def check_numbers(**values: Any) -> dict[str, Any]:
     return numbers
 
 
-def check_choices(loader: Any, amp: str | None, resume: bool, checkpoint: str | Path | None) -> None:
-    """Refuses a loader used up after one pass, an unknown `amp`, to resume from nothing, an unwritable checkpoint."""
-    if isinstance(loader, Iterator):
-        raise TypeError(
-            f"finetune: loader must be one that can be gone through several times (a DataLoader, a list), got "
-            f"{type(loader).__name__}"
-        )
+def check_choices(loaders: dict[str, Any], amp: str | None, resume: bool, checkpoint: str | Path | None) -> None:
+    """Refuses loaders used up after one pass, an unknown `amp`, to resume from nothing, an unwritable checkpoint."""
+    for name, loader in loaders.items():
+        if isinstance(loader, Iterator):
+            raise TypeError(
+                f"finetune: {name} must be one that can be gone through several times (a DataLoader, a list), got "
+                f"{type(loader).__name__}"
+            )
     if amp is not None and amp not in AMP_TYPES:
         raise ValueError(f"finetune: amp must be None, bf16 or fp16, got {amp!r}")
     if resume and checkpoint is None:
