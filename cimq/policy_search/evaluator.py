@@ -54,17 +54,20 @@ class ModelEvaluator:
         self._measure = measure
         self._forward_fn = forward_fn
         self._seed = seed
-        self._norms = {
-            key: value.clone() for key, value in model.state_dict().items() if key.rsplit(".", 1)[-1] in _NORM_BUFFERS
+        self._changed = {
+            key: value.clone()
+            for key, value in model.state_dict().items()
+            if key.rsplit(".", 1)[-1] in _CHANGED_BUFFERS
         }
+        self._normalises = any(key.endswith("running_mean") for key in self._changed)
         self._widest: list[Tensor] | None = None
 
     def accuracy(self, pairs: Pairs) -> float:
-        """Accuracy of a policy, a function of the policy alone."""
+        """Accuracy of a policy, a function of the policy (and the seed) alone, whatever was measured before."""
         self.restore()
         with kept_random_state(self._model, self._seed, [self._search, self._statistics]), torch.no_grad():
             set_policy(self._model, self._policy(pairs))
-            if self._norms:
+            if self._normalises:
                 reestimate_bn(self._model, self._statistics, forward_fn=self._forward_fn)
             return self._measure(self._model, self._search)
 
@@ -89,9 +92,9 @@ class ModelEvaluator:
         return total
 
     def restore(self) -> None:
-        """Gives the model the batch statistics that it came with."""
+        """Gives the model the batch statistics that it came with, and what else a measurement changes."""
         state = self._model.state_dict()
-        for key, value in self._norms.items():
+        for key, value in self._changed.items():
             state[key].copy_(value)
 
     def _policy(self, pairs: Pairs) -> Policy:
@@ -110,7 +113,8 @@ class ModelEvaluator:
         return [tensor.double() for tensor in _floats(output)]
 
 
-_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+# What a measurement changes in a model: batch statistics, and the count of chips that were drawn to re-estimate them.
+_CHANGED_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "noise_step")
 
 
 def _floats(output: Any) -> list[Tensor]:

@@ -267,7 +267,8 @@ def reestimate_bn(
     """Measures the statistics of batch normalisation anew, as the plain mean over batches.
 
     Low-bit weights jump between values in training, which leaves moving averages off (Nagel et al., 2022,
-    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are.
+    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are, and so does the
+    count of chips that training has drawn: the statistics are a function of the model and the batches.
 
     Args:
         model: Any model; in DistributedDataParallel every process must call this, each with its part of the data, and
@@ -288,6 +289,7 @@ def reestimate_bn(
     ]
     if not norms:
         return
+    steps = [(layer, layer.noise_step.clone()) for layer in _varying(model)]
     before = [(norm.momentum, copy.deepcopy(dict(norm.named_buffers()))) for norm in norms]
     forward = forward_fn or default_forward
     used = 0
@@ -307,6 +309,8 @@ def reestimate_bn(
                 forward(model, batch)
                 used += 1
     finally:
+        for layer, step in steps:
+            layer.noise_step.copy_(step)
         for norm, (momentum, statistics) in zip(norms, before, strict=True):
             norm.momentum = momentum
             if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:  # not called in evaluation
@@ -318,6 +322,11 @@ def reestimate_bn(
         (total,) = sums_over_processes(shared, used)
         for norm in norms:
             _mean_over_processes(shared, norm, used, total)
+
+
+def _varying(model: nn.Module) -> list[QuantLayer]:
+    """Layers that draw a chip in every step of training."""
+    return [m for m in model.modules() if isinstance(m, QuantLayer) and getattr(m, "noise_step", None) is not None]
 
 
 def _mean_over_processes(model: nn.Module, norm: Any, used: int, total: float) -> None:

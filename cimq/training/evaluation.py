@@ -58,10 +58,16 @@ def evaluate(
     total, count = measure(model, loader, metric_fn, forward_fn=forward_fn, batches=batches, progress=progress)
     if count == 0:
         raise ValueError("evaluate: the loader is empty")
-    if metric_fn is None:
-        # As (outputs.argmax(1) == target).float().mean() gives it, so that accuracies compare with those from elsewhere.
-        return float(torch.tensor(total / count, dtype=torch.float32))
-    return total / count
+    return mean_of(total, count, metric_fn)
+
+
+def mean_of(total: float, count: float, metric_fn: MetricFn | None) -> float:
+    """The mean of what `measure` gives; top-1 in float32, as `(output.argmax(1) == target).float().mean()` is.
+
+    Accuracies thus compare with those that were made without cimq.
+    """
+    mean = total / count
+    return float(torch.tensor(mean, dtype=torch.float32)) if metric_fn is None else mean
 
 
 def measure(

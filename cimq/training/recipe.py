@@ -23,7 +23,7 @@ from cimq.quantization.modes import in_evaluation
 from cimq.quantization.parallel import is_first, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
-from cimq.training.evaluation import MetricFn, measure
+from cimq.training.evaluation import MetricFn, mean_of, measure
 from cimq.training.features import FeaturePairs
 from cimq.training.norms import frozen_norms
 from cimq.training.progress import length_of, progress_bar
@@ -286,7 +286,7 @@ def _metric(
         if count == 0:
             raise ValueError("finetune: val_loader is empty")
     total, count = sums_over_processes(model, total, count)
-    return total / count if count else None
+    return mean_of(total, count, metric_fn) if count else None
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ def test_the_same_classes_in_every_form(form: str, shape: tuple[int, ...]) -> No
 
 def test_bool_classes() -> None:
     target = torch.tensor([True, False, True])
-    assert cimq.evaluate(nn.Identity(), [(torch.tensor([[0.0, 1.0]] * 3), target)]) == 2 / 3
+    assert cimq.evaluate(nn.Identity(), [(torch.tensor([[0.0, 1.0]] * 3), target)]) == pytest.approx(2 / 3)
 
 
 _N = 12
