@@ -267,8 +267,8 @@ def reestimate_bn(
     """Measures the statistics of batch normalisation anew, as the plain mean over batches.
 
     Low-bit weights jump between values in training, which leaves moving averages off (Nagel et al., 2022,
-    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are, and so does the
-    count of chips that training has drawn: the statistics are a function of the model and the batches.
+    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are, and so does
+    the count of chips that training has drawn: the statistics are a function of the model and the batches.
 
     Args:
         model: Any model; in DistributedDataParallel every process must call this, each with its part of the data, and

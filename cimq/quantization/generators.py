@@ -26,8 +26,9 @@ def seed_generators(loaders: Iterable[Any], seed: int) -> None:
                 bits.state = type(bits)(seed % 2**63).state
             else:
                 generator.seed(seed % 2**32)
-        if isinstance(loader, DataLoader) and loader.persistent_workers:
-            loader._iterator = None
+        for part in _parts(loader):
+            if isinstance(part, DataLoader) and part.persistent_workers:
+                part._iterator = None
 
 
 def start_epoch(loaders: Iterable[Any], seed: int, epoch: int) -> None:
@@ -80,7 +81,8 @@ def _parts(loader: Any) -> list[Any]:
         if isinstance(part, (list, tuple)):
             # Of data sets that are joined; a list of batches is one of tensors, which hold nothing.
             waiting += [item for item in reversed(part) if isinstance(getattr(item, "__dict__", None), dict)]
-            continue
+            if type(part) in (list, tuple):
+                continue
         parts[id(part)] = part
         attributes = _attributes(part)
         waiting += [attributes[name] for name in reversed(_PARTS) if name in attributes]
