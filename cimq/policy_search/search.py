@@ -110,8 +110,9 @@ def search(
 
     Raises:
         TypeError: For arguments of another type; also as below.
-        ValueError: For settings out of range, data that cannot be split, a log that cannot be resumed, and outputs or
-            targets that the default loss or metric is not for: a `loss_fn` and a `metric_fn` are then needed.
+        ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
+            cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
+            `metric_fn` are then needed.
         KeyboardInterrupt: As usual; the log in `out` can be resumed.
 
     Example:
@@ -141,6 +142,7 @@ def search(
         weight_multiple_of_cell=weight_multiple_of_cell,
         groups=groups,
     )
+    space.check_choice()
     settings = {
         "model": _fingerprint(model),
         "layers": [[s.name, s.outputs, s.inputs, s.invocations, s.repeats] for s in shapes],
