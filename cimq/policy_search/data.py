@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from cimq.errors import CimqWarning
-from cimq.quantization.batches import kept_random_state, split_batch
+from cimq.quantization.batches import batch_size, tensors_of
+from cimq.training.progress import length_of
 
 _SHARE = 0.1  # of the data, for each of the two held-out sets
 _CONFIRMATION_SAMPLES = 5000
@@ -45,6 +44,7 @@ def split_loaders(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, se
     `loader` is train and `val_loader` is split in halves.
 
     Raises:
+        TypeError: If `loader` can be gone through only once.
         ValueError: If a data set has no length, or too few samples; says to give `val_loader`.
     """
     if val_loader is None:
@@ -57,6 +57,11 @@ def split_loaders(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, se
         parts = _split(loader, seed, [_SHARE, _SHARE], [search_samples, _CONFIRMATION_SAMPLES], "loader", rest=True)
         search, confirm, train = parts
     else:
+        if isinstance(loader, Iterator):
+            raise TypeError(
+                "search: loader must be one that can be gone through several times (a DataLoader, a list), got "
+                f"{type(loader).__name__}"
+            )
         train = loader
         search, confirm = _split(
             val_loader, seed, [0.5, 0.5], [search_samples, _CONFIRMATION_SAMPLES], "val_loader", rest=False
@@ -69,11 +74,16 @@ def split_loaders(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, se
 
 
 class HeldBatches:
-    """Batches kept in memory after the first pass, if they are not too large; the same values at every pass."""
+    """Batches kept in memory after the first pass, if they are not too large; the same values at every pass.
+
+    Attributes:
+        source: Where they come from.
+        samples: How many they hold.
+    """
 
     def __init__(self, batches: Iterable[Any], limit: int | None = None) -> None:
         self._held: list[Any] | None = []
-        self._source = batches
+        self.source = batches
         self.samples = 0
         size = 0
         for number, batch in enumerate(batches):
@@ -87,29 +97,7 @@ class HeldBatches:
                 self._held = None
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._source if self._held is None else self._held)
-
-
-def batch_size(batch: Any) -> int:
-    """Samples in a batch: the length of its first tensor."""
-    first = next(_tensors(split_batch(batch)[0]), None)
-    return 0 if first is None or first.dim() == 0 else first.shape[0]
-
-
-@contextlib.contextmanager
-def seeded(model: nn.Module, loader: Iterable[Any], seed: int) -> Iterator[None]:
-    """Random state seeded inside and restored after, that of the loader's own generator included."""
-    generator = getattr(loader, "generator", None)
-    with kept_random_state(model, seed):
-        if not isinstance(generator, torch.Generator):
-            yield
-            return
-        state = generator.get_state()
-        generator.manual_seed(seed)
-        try:
-            yield
-        finally:
-            generator.set_state(state)
+        return iter(self.source if self._held is None else self._held)
 
 
 def _split(
@@ -118,9 +106,10 @@ def _split(
     """Parts by share, each at most its cap; with `rest`, what is left as one more."""
     if isinstance(source, DataLoader):
         dataset = source.dataset
-        if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        length = length_of(dataset)
+        if isinstance(dataset, IterableDataset) or length is None:
             raise _no_length(name)
-        parts = _split_indices(len(dataset), seed, shares, caps, name, rest)
+        parts = _split_indices(length, seed, shares, caps, name, rest)
         last = len(parts) - 1
         return [_subset_loader(source, part, seed, name, train=rest and i == last) for i, part in enumerate(parts)]
     if isinstance(source, Sequence) and not isinstance(source, (str, bytes)):
@@ -186,16 +175,5 @@ def _subset_loader(
     )
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, (tuple, list)):
-        for inner in value:
-            yield from _tensors(inner)
-
-
 def _bytes(batch: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(batch))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(batch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cimq.policy import Policy
-from cimq.policy_search.data import HeldBatches, seeded
+from cimq.policy_search.data import HeldBatches
 from cimq.policy_search.space import Pairs
 from cimq.quantization import quant_layers, reestimate_bn, set_policy
-from cimq.quantization.batches import ForwardFn, default_forward, split_batch
+from cimq.quantization.batches import ForwardFn, kept_random_state, split_batch
+from cimq.quantization.forward import default_forward
+from cimq.training.targets import is_class_scores
 
 Measure = Callable[[nn.Module, Iterable[Any]], float]
 
@@ -52,24 +54,27 @@ class ModelEvaluator:
         self._measure = measure
         self._forward_fn = forward_fn
         self._seed = seed
-        self._norms = {
-            key: value.clone() for key, value in model.state_dict().items() if key.rsplit(".", 1)[-1] in _NORM_BUFFERS
+        self._changed = {
+            key: value.clone()
+            for key, value in model.state_dict().items()
+            if key.rsplit(".", 1)[-1] in _CHANGED_BUFFERS
         }
+        self._normalises = any(key.endswith("running_mean") for key in self._changed)
         self._widest: list[Tensor] | None = None
 
     def accuracy(self, pairs: Pairs) -> float:
-        """Accuracy of a policy, a function of the policy alone."""
+        """Accuracy of a policy, a function of the policy (and the seed) alone, whatever was measured before."""
         self.restore()
-        with seeded(self._model, self._search, self._seed), torch.no_grad():
+        with kept_random_state(self._model, self._seed, [self._search, self._statistics]), torch.no_grad():
             set_policy(self._model, self._policy(pairs))
-            if self._norms:
+            if self._normalises:
                 reestimate_bn(self._model, self._statistics, forward_fn=self._forward_fn)
             return self._measure(self._model, self._search)
 
     def damage(self, pairs: Pairs, widest: Pairs) -> float:
         """Distance of the outputs on a training batch from those under `widest`.
 
-        Kullback-Leibler divergence in nats for class scores [N, C] with integer targets, else the squared error
+        Kullback-Leibler divergence in nats for class scores [N, C] that the default loss takes, else the squared error
         relative to the power of the output.
         """
         self.restore()
@@ -79,7 +84,7 @@ class ModelEvaluator:
         target = split_batch(batch)[1]
         total = 0.0
         for wanted, found in zip(self._widest, self._outputs(pairs), strict=True):
-            if _class_scores(wanted, target):
+            if is_class_scores(wanted, target):
                 logs = F.log_softmax(found, 1), F.log_softmax(wanted, 1)
                 total += float(F.kl_div(*logs, reduction="batchmean", log_target=True))
             else:
@@ -87,9 +92,9 @@ class ModelEvaluator:
         return total
 
     def restore(self) -> None:
-        """Gives the model the batch statistics that it came with."""
+        """Gives the model the batch statistics that it came with, and what else a measurement changes."""
         state = self._model.state_dict()
-        for key, value in self._norms.items():
+        for key, value in self._changed.items():
             state[key].copy_(value)
 
     def _policy(self, pairs: Pairs) -> Policy:
@@ -101,24 +106,20 @@ class ModelEvaluator:
         set_policy(self._model, self._policy(pairs))
         self._model.eval()
         try:
-            with seeded(self._model, self._search, self._seed), torch.no_grad():
+            with kept_random_state(self._model, self._seed, [self._search, self._statistics]), torch.no_grad():
                 output = forward(self._model, next(iter(self._statistics)))
         finally:
             self._model.train(training)
         return [tensor.double() for tensor in _floats(output)]
 
 
-_NORM_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-def _class_scores(output: Tensor, target: Any) -> bool:
-    integers = isinstance(target, Tensor) and target.dim() == 1 and not target.is_floating_point()
-    return integers and output.dim() == 2 and output.shape[1] > 1
+# What a measurement changes in a model: batch statistics, and the count of chips that were drawn to re-estimate them.
+_CHANGED_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "noise_step")
 
 
 def _floats(output: Any) -> list[Tensor]:
     if isinstance(output, Tensor):
         return [output] if output.is_floating_point() else []
-    if isinstance(output, dict):
+    if isinstance(output, Mapping):
         output = list(output.values())
     return [tensor for part in output for tensor in _floats(part)] if isinstance(output, (tuple, list)) else []

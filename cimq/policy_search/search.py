@@ -19,7 +19,7 @@ import cimq
 from cimq.cost_model.sources import latency
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
-from cimq.policy_search.data import HeldBatches, seeded, split_loaders
+from cimq.policy_search.data import HeldBatches, split_loaders
 from cimq.policy_search.evaluator import ModelEvaluator
 from cimq.policy_search.flow import Outcome, run_flow
 from cimq.policy_search.log import EvaluationLog
@@ -28,7 +28,8 @@ from cimq.policy_search.space import Pairs, SearchSpace
 from cimq.policy_search.strategies import STRATEGIES, StrategyOptions
 from cimq.policy_search.trials import Trials
 from cimq.quantization import calibrate, layer_shapes, prepare, reestimate_bn, set_policy
-from cimq.quantization.batches import ForwardFn, split_batch
+from cimq.quantization.batches import ForwardFn, kept_random_state, split_batch
+from cimq.training.targets import Use, check_first_batch
 
 
 def search(
@@ -68,8 +69,10 @@ def search(
 
         accuracy >= accuracy of 8 bits everywhere after the same training - max_accuracy_drop
 
-    on data that the search never saw. `model` and the random state of Python, NumPy and torch stay as they are. The
-    same seed gives the same result. docs/search.md has the method.
+    on data that the search never saw. `model` and the random state of Python, NumPy and torch (and of the loaders' own
+    generators) stay as they are. The same seed gives the same result, interrupted or not, with the same number of
+    threads on the same kind of processor: PyTorch adds floats in an order that depends on both, and trained weights
+    then differ in their last bits. docs/search.md has the method.
 
     Args:
         model: A trained fp32 model.
@@ -84,8 +87,9 @@ def search(
         out: Folder for `evaluations.jsonl`, `result.json`, `policy.json`. None writes nothing.
         resume: Continue the search in `out`; its settings must be the same. What was measured is not measured again.
         workers: None or 1.
-        loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher.
-        metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy.
+        loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher, for the
+            outputs and targets that `finetune` names.
+        metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy, for the same.
         forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
         finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
         finetune_lr: Its learning rate.
@@ -105,7 +109,10 @@ def search(
         The result; `.policy`, `.model`, `.pareto`, `.evaluations`, `.baselines`, `.save`, `.report`.
 
     Raises:
-        ValueError: For settings out of range, data that cannot be split, or a log that cannot be resumed.
+        TypeError: For arguments of another type; also as below.
+        ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
+            cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
+            `metric_fn` are then needed.
         KeyboardInterrupt: As usual; the log in `out` can be resumed.
 
     Example:
@@ -116,9 +123,14 @@ def search(
     _check(model, strategy, max_accuracy_drop, workers, finetune_epochs, finalists, batch)
     splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
 
+    uses: list[Use] = ["metric"] if metric_fn is None else []
+    uses += ["loss"] if loss_fn is None and finetune_epochs > 0 else []
+    # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
+    check_first_batch(model, splits.search, uses, forward_fn, "search: there is no data")
+
     machine = resolve(hardware)
     prepared = prepare(model, None, machine, exclude=exclude).eval()
-    with seeded(prepared, splits.train, seed):
+    with kept_random_state(prepared, seed, [splits.train]):
         calibrate(prepared, splits.train, batches=calibration_batches, forward_fn=forward_fn)
         statistics = HeldBatches(itertools.islice(splits.train, max(1, bn_batches)), max(1, bn_batches))
     shapes = layer_shapes(prepared, _one_sample(statistics))
@@ -130,6 +142,7 @@ def search(
         weight_multiple_of_cell=weight_multiple_of_cell,
         groups=groups,
     )
+    space.check_choice()
     settings = {
         "model": _fingerprint(model),
         "layers": [[s.name, s.outputs, s.inputs, s.invocations, s.repeats] for s in shapes],
@@ -162,7 +175,7 @@ def search(
         bar.set_description(f"training {_named(pairs)}")
         network = copy.deepcopy(pristine)
         set_policy(network, Policy.from_pairs(pairs))
-        with seeded(network, splits.train, seed):
+        with kept_random_state(network, seed, [splits.train]):
             if finetune_epochs > 0:
                 cimq.finetune(
                     network,
@@ -195,7 +208,7 @@ def search(
             max_accuracy_drop=max_accuracy_drop,
             finalists=finalists,
         )
-        with seeded(model, splits.confirm, seed):
+        with kept_random_state(model, seed, [splits.confirm]):
             fp32 = measure(model, splits.confirm)
     finally:
         log.close()

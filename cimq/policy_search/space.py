@@ -8,11 +8,13 @@ layer, when `weight_multiple_of_cell` asks for whole cells, or when the latency 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cimq.cost_model import LayerShape, cost_table
+from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import MAX_BITS, MIN_BITS, Policy
 
@@ -112,6 +114,35 @@ class SearchSpace:
         for slot in self.slots:
             size *= len(slot.weight_choices) * len(slot.act_choices)
         return size
+
+    def check_choice(self) -> None:
+        """Refuses a space in which nothing can be chosen, and warns of one in which no choice makes a difference.
+
+        Raises:
+            ValueError: If every layer has one allowed pair of bits; names what leaves no other.
+        """
+        if self.size > 1:
+            return
+        count = len(self.shapes)
+        if any(len(slot.time_ps) > 1 for slot in self.slots):
+            warnings.warn(
+                f"search: there is nothing to choose: on {self.hardware.name}, fewer bits make none of the {count} "
+                f"layers faster (first_last_bits={self.first_last_bits}); the result is the policy with the most bits",
+                CimqWarning,
+                stacklevel=3,
+            )
+            return
+        fixed = self.first_last_bits is not None and all(self._is_fixed(slot.layers) for slot in self.slots)
+        by = (
+            f"first_last_bits={self.first_last_bits} fixes"
+            if fixed
+            else (f"bits={self.bits} with first_last_bits={self.first_last_bits} and weight_multiple_of_cell fix")
+        )
+        hint = "; pass first_last_bits=None to leave the first and the last layer free" if fixed else ""
+        raise ValueError(f"search: there is nothing to choose: {by} the bits of all {count} layers{hint}")
+
+    def _is_fixed(self, layers: Sequence[int]) -> bool:
+        return self.first_last_bits is not None and not {0, len(self.shapes) - 1}.isdisjoint(layers)
 
     def decode(self, actions: Sequence[int]) -> Pairs:
         """The canonical policy of one choice index per head."""
@@ -215,7 +246,7 @@ class SearchSpace:
         return [tuple(part) for part in parts.values()]
 
     def _slot(self, layers: tuple[int, ...]) -> Slot:
-        fixed = self.first_last_bits is not None and not {0, len(self.shapes) - 1}.isdisjoint(layers)
+        fixed = self._is_fixed(layers)
         weights = [self.first_last_bits or 0] if fixed else self.weight_widths
         acts = [self.first_last_bits or 0] if fixed else self.act_widths
         time_ps = {(w, a): sum(self._time_ps[layer][w, a] for layer in layers) for w in weights for a in acts}

@@ -17,8 +17,9 @@ from cimq.quantization import exact
 from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.adc_ranges import needs_ranges, take_sample
 from cimq.quantization.attention import QuantMatmul
-from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.batches import ForwardFn, kept_random_state
 from cimq.quantization.call_arguments import noting_arguments
+from cimq.quantization.forward import default_forward
 from cimq.quantization.fp32_products import Fp32Products
 from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers, some_names
 from cimq.quantization.modes import in_evaluation
@@ -127,7 +128,7 @@ def calibrate(
     forward = forward_fn or default_forward
     calls = Fp32Products(model)
     observed = observing(model, observe, [layer for _, layer in layers])
-    with observed, kept_random_state(model), noting_arguments(model), calls:
+    with observed, kept_random_state(model, loaders=[loader]), noting_arguments(model), calls:
         for batch in itertools.islice(loader, batches):
             forward(model, batch)
             used += 1
@@ -226,7 +227,7 @@ def calibrate_converters(
             samples[id(layer)] = take_sample(x, call, adc_method)
         return product()
 
-    with observing(model, observe), kept_random_state(model):
+    with observing(model, observe), kept_random_state(model, loaders=[loader]):
         for batch in itertools.islice(loader, 1):
             (forward_fn or default_forward)(model, batch)
     unused = [name for name, layer in layers if id(layer) not in samples]
@@ -267,7 +268,8 @@ def reestimate_bn(
     """Measures the statistics of batch normalisation anew, as the plain mean over batches.
 
     Low-bit weights jump between values in training, which leaves moving averages off (Nagel et al., 2022,
-    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are.
+    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are, and so does
+    the count of chips that training has drawn: the statistics are a function of the model and the batches.
 
     Args:
         model: Any model; in DistributedDataParallel every process must call this, each with its part of the data, and
@@ -288,11 +290,12 @@ def reestimate_bn(
     ]
     if not norms:
         return
+    steps = [(layer, layer.noise_step.clone()) for layer in _varying(model)]
     before = [(norm.momentum, copy.deepcopy(dict(norm.named_buffers()))) for norm in norms]
     forward = forward_fn or default_forward
     used = 0
     try:
-        with in_evaluation(model), exact.suspended(), kept_random_state(model):
+        with in_evaluation(model), exact.suspended(), kept_random_state(model, loaders=[loader]):
             # The statistics must come from the network as it will run: all modules in training would switch dropout on.
             for module in model.modules():
                 if isinstance(module, QuantLayer):
@@ -307,6 +310,8 @@ def reestimate_bn(
                 forward(model, batch)
                 used += 1
     finally:
+        for layer, step in steps:
+            layer.noise_step.copy_(step)
         for norm, (momentum, statistics) in zip(norms, before, strict=True):
             norm.momentum = momentum
             if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:  # not called in evaluation
@@ -318,6 +323,11 @@ def reestimate_bn(
         (total,) = sums_over_processes(shared, used)
         for norm in norms:
             _mean_over_processes(shared, norm, used, total)
+
+
+def _varying(model: nn.Module) -> list[QuantLayer]:
+    """Layers that draw a chip in every step of training."""
+    return [m for m in model.modules() if isinstance(m, QuantLayer) and getattr(m, "noise_step", None) is not None]
 
 
 def _mean_over_processes(model: nn.Module, norm: Any, used: int, total: float) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from cimq.hardware import Hardware
 from cimq.ops.diagnostics import ConversionCounts, count_product
-from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.batches import ForwardFn, kept_random_state
 from cimq.quantization.converted import CrossbarLayer
+from cimq.quantization.forward import default_forward
 from cimq.quantization.inspection import converted_layers, quant_layers
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.quant_layer import QuantLayer
@@ -114,7 +115,7 @@ def adc_diagnostics(
     try:
         for _, layer in layers:
             layer._probe = probe
-        with in_evaluation(model), kept_random_state(model):
+        with in_evaluation(model), kept_random_state(model, loaders=[loader]):
             for batch in itertools.islice(loader, batches):
                 (forward_fn or default_forward)(model, batch)
                 used += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def _uncompiled() -> AbstractContextManager[Any]:
 
 def run_sample(model: nn.Module, sample_input: Any) -> Any:
     """Calls a model with one input, a tuple of inputs, or a dict of keyword arguments."""
-    if isinstance(sample_input, dict):
+    if isinstance(sample_input, Mapping):
         return model(**sample_input)
     return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
 

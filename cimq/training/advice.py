@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cimq.cell import Cell, Wires
 from cimq.hardware import Hardware
 
 if TYPE_CHECKING:
@@ -81,8 +82,13 @@ def findings(
             found.append(_poor_weights(row, row.layer in ends))
         if row.cause == "adc" and row.adc_sqnr_db < _POOR_DB and _gains(row, row.output_without_adc_db):
             found.append(_poor_conversions(row, slices, machine))
-        if row.cause == "cell" and row.cell_sqnr_db < _POOR_DB and _gains(row, row.output_without_cell_db):
-            found.append(_poor_cells(row, machine))
+        if row.cause == "cell" and row.cell_sqnr_db < _POOR_DB:
+            converts = machine.adc.bits is not None and _gains(row, row.output_without_adc_db)
+            fixed = not machine.varies and (machine.cell != Cell() or machine.wires != Wires())
+            if fixed and (converts or _gains(row, row.output_without_cell_db)):
+                found.append(_fixed_cells(row, machine, converts))
+            elif not fixed and _gains(row, row.output_without_cell_db):
+                found.append(_poor_cells(row, machine))
     return found
 
 
@@ -179,3 +185,34 @@ def _poor_cells(row: DoctorRow, machine: Hardware) -> Finding:
         "(cimq.evaluate_chips)"
     )
     return _made(row, "cell", row.cell_sqnr_db, f"cells leave {row.cell_sqnr_db:.1f} dB", changes)
+
+
+def _fixed_cells(row: DoctorRow, machine: Hardware, converts: bool) -> Finding:
+    """Cells that are the same on every chip: mostly it is the converters that cannot hold their currents."""
+    adc, cell, changes = machine.adc, machine.cell, []
+    seen = f"cells, the same on every chip, leave {row.cell_sqnr_db:.1f} dB"
+    ratio = _on_off_ratio(machine)
+    if converts:
+        if ratio is not None:
+            seen += f" (the current of cells at level 0, on/off ratio {ratio:.3g}, takes codes of the converters)"
+        else:
+            seen += " through these converters"
+        if adc.range not in ("calibrated", "learned"):
+            changes.append("adc.range: calibrated")
+        if ratio is not None and adc.placement == "per_column" and machine.mapping == "differential_column":
+            changes.append("adc.placement: differential")
+        if adc.bits is not None and adc.bits < _LARGEST_ADC_BITS:
+            changes.append(f"adc.bits: {adc.bits + 1}")
+    if cell.drift.nu != 0:
+        changes.append("cells that are read sooner after programming (cell.drift.time_s)")
+    if max(machine.wires.word_line_ohm, machine.wires.bit_line_ohm) > 0 and machine.rows >= 4:
+        changes.append(f"rows: {machine.rows // 2}")
+    return _made(row, "cell", row.cell_sqnr_db, seen, [*changes, "train on this machine (cimq.finetune)"])
+
+
+def _on_off_ratio(machine: Hardware) -> float | None:
+    """Conductance of the top level over that of level 0, if that is finite."""
+    cell = machine.cell
+    if cell.g_min_microsiemens and cell.g_max_microsiemens:
+        return cell.g_max_microsiemens / cell.g_min_microsiemens
+    return cell.hrs_ohm / cell.lrs_ohm if cell.hrs_ohm and cell.lrs_ohm else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,6 +47,6 @@ def first_non_finite(model: nn.Module, batch: Any, forward_fn: ForwardFn) -> str
 def _finite(value: Any) -> bool:
     if isinstance(value, Tensor):
         return not value.is_floating_point() or bool(torch.isfinite(value).all())
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return all(_finite(inner) for inner in value.values())
     return all(_finite(inner) for inner in value) if isinstance(value, (tuple, list)) else True

@@ -9,40 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization.accesses import counted_accesses
-from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
+from cimq.quantization.batches import ForwardFn, batch_size, device_of, kept_random_state, split_batch, to_device
+from cimq.quantization.forward import default_forward
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.parallel import unwrapped
 from cimq.training.progress import progress_bar
+from cimq.training.targets import class_targets
 
 MetricFn = Callable[[Any, Any], Any]
-
-
-def top1(output: Any, target: Any) -> Tensor:
-    """Fraction of samples whose largest output is the target class; output [N, classes, ...], target [N, ...]."""
-    logits = logits_of(output)
-    if not isinstance(target, Tensor):
-        raise TypeError(
-            f"the default metric (top-1 accuracy) needs a tensor of classes as target, got {type(target).__name__}; "
-            "pass metric_fn(output, target)"
-        )
-    return (logits.argmax(dim=1) == target.to(logits.device)).float().mean()
-
-
-def logits_of(output: Any) -> Tensor:
-    """The scores in a model's output: the output itself, its `logits`, or the first of a tuple.
-
-    Raises:
-        TypeError: If there are none.
-    """
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    elif isinstance(output, dict):
-        output = output.get("logits", output.get("out", output))
-    elif not isinstance(output, Tensor):
-        output = getattr(output, "logits", output)
-    if not isinstance(output, Tensor):
-        raise TypeError(f"cannot find scores in an output of type {type(output).__name__}; pass loss_fn / metric_fn")
-    return output
 
 
 def evaluate(
@@ -60,18 +34,21 @@ def evaluate(
 
     Args:
         model: Any model; its train/eval mode is kept. In DistributedDataParallel every process measures its own loader.
-        loader: Batches `(x, target)`, a list or a dict.
-        metric_fn: `metric_fn(output, target)`, the mean over a batch; default: top-1 accuracy, 0 to 1.
+        loader: Batches `(x, target)`, a list or a mapping. The state of its own random generators is kept.
+        metric_fn: `metric_fn(output, target)`, the mean over a batch; default: top-1 accuracy, 0 to 1, of outputs
+            [N, classes, ...] against classes [N, ...] (or [N, 1, ...], one-hot, probabilities). Targets of -100 are
+            left out.
         forward_fn: `forward_fn(model, batch)` gives the output; see `calibrate`.
         batches: How many batches to use at most; None for all.
         progress: Shows a bar; None: where standard error is a terminal.
 
     Returns:
-        The metric; larger batches count more.
+        The metric; larger batches count more. The default one is the share of all elements that are not left out.
 
     Raises:
-        ValueError: If the loader is empty.
-        TypeError: If the default metric does not fit outputs or targets.
+        ValueError: If the loader is empty, or the default metric does not fit outputs or targets: those of a single
+            column, of several classes at once, and values need a `metric_fn`.
+        TypeError: The same, for what is no tensor of integers; and if `metric_fn` gives several numbers.
 
     Example:
         >>> import torch, cimq
@@ -81,7 +58,16 @@ def evaluate(
     total, count = measure(model, loader, metric_fn, forward_fn=forward_fn, batches=batches, progress=progress)
     if count == 0:
         raise ValueError("evaluate: the loader is empty")
-    return total / count
+    return mean_of(total, count, metric_fn)
+
+
+def mean_of(total: float, count: float, metric_fn: MetricFn | None) -> float:
+    """The mean of what `measure` gives; top-1 in float32, as `(output.argmax(1) == target).float().mean()` is.
+
+    Accuracies thus compare with those that were made without cimq.
+    """
+    mean = total / count
+    return float(torch.tensor(mean, dtype=torch.float32)) if metric_fn is None else mean
 
 
 def measure(
@@ -93,15 +79,14 @@ def measure(
     batches: int | None = None,
     progress: bool | None,
 ) -> tuple[float, int]:
-    """What `evaluate` divides: the sum of a metric over samples, and their number."""
+    """What `evaluate` divides: the sum of a metric over samples (top-1: over elements), and their number."""
     model = unwrapped(model)  # a distributed one would wait for the other processes
-    metric = metric_fn or top1
     forward = forward_fn or default_forward
-    total, count = 0.0, 0
+    total, count, used = 0.0, 0, 0
     with (
         in_evaluation(model),
         torch.no_grad(),
-        kept_random_state(model),
+        kept_random_state(model, loaders=[loader]),
         counted_accesses(),
         progress_bar(loader, "evaluate", progress, batches) as bar,
     ):
@@ -109,15 +94,22 @@ def measure(
             if batches is not None and index >= batches:
                 break
             target = to_device(split_batch(batch)[1], device_of(model))
-            size = batch_size(batch)
-            total += float(metric(forward(model, batch), target)) * size
-            count += size
+            output = forward(model, batch)
+            used += 1
+            if metric_fn is None:
+                found = class_targets(output, target, "metric")
+                total += found.correct
+                count += found.counted
+            else:
+                size = batch_size(batch)
+                total += _one_number(metric_fn(output, target)) * size
+                count += size
+    if metric_fn is None and used > 0 and count == 0:
+        raise ValueError("evaluate: no target is counted, all are -100 (left out); there is nothing to measure")
     return total, count
 
 
-def batch_size(batch: Any) -> int:
-    """Number of samples: the first dimension of the first tensor found; 1 if there is none."""
-    if isinstance(batch, Tensor):
-        return len(batch) if batch.dim() else 1
-    values = batch.values() if isinstance(batch, dict) else batch if isinstance(batch, (tuple, list)) else ()
-    return next((batch_size(value) for value in values if isinstance(value, (Tensor, tuple, list, dict))), 1)
+def _one_number(value: Any) -> float:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise TypeError(f"metric_fn must give one number, the mean of a batch, got a tensor {[*value.shape]}")
+    return float(value)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from cimq.cell import Cell
 from cimq.hardware import Hardware
 from cimq.quantization import AdcRow, adc_diagnostics, quant_layers
-from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
+from cimq.quantization.batches import ForwardFn, kept_random_state
+from cimq.quantization.forward import default_forward
 from cimq.quantization.inspection import converted_layers, norms_without_data, observing, observing_converted
 from cimq.text_table import aligned_table
 from cimq.training.advice import Finding, findings, lines_of
-from cimq.training.evaluation import logits_of
 from cimq.training.layer_products import MeasuredLayer, layer_products, quantised_input, quantised_output, without
 from cimq.training.reference_scales import quantised_like
+from cimq.training.targets import logits_of
 
 _CAUSES = ("act", "weight", "adc", "cell")
 _LAYERS_WITH_SLICES = 3  # in the printed text
@@ -163,7 +164,8 @@ def doctor(
     if batches < 1:
         raise ValueError(f"doctor: batches must be at least 1, got {batches}")
     network = _Network.of(model, reference, forward_fn or default_forward)
-    data = list(itertools.islice(loader, batches))
+    with kept_random_state(network.run, loaders=[loader]):
+        data = list(itertools.islice(loader, batches))
     if not data:
         raise ValueError("doctor: the loader is empty")
     measured = {id(layer): _Measured() for _, layer in network.layers}
@@ -241,12 +243,12 @@ class _Network:
     def outputs(self, data: list[Any], observer: Any) -> list[Tensor]:
         """The outputs of the network, with `observer` in the place of its products."""
         with self.observing(self.run, observer), kept_random_state(self.run):
-            return [logits_of(self.forward(self.run, batch)).float() for batch in data]
+            return [_scores(self.forward(self.run, batch)) for batch in data]
 
     def outputs_of(self, model: nn.Module, data: list[Any]) -> list[Tensor]:
         """The outputs of a model as it is."""
         with torch.no_grad(), kept_random_state(model):
-            return [logits_of(self.forward(model, batch)).float() for batch in data]
+            return [_scores(self.forward(model, batch)) for batch in data]
 
 
 class _Measured:
@@ -308,6 +310,10 @@ class _Measured:
             output_without_cell_db=output_dbs[2],
             cause=min(known, key=lambda cause: known[cause]),
         )
+
+
+def _scores(output: Any) -> Tensor:
+    return logits_of(output, "doctor compares one tensor: pass forward_fn(model, batch) that gives it").float()
 
 
 def _power(values: Tensor) -> float:

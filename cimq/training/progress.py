@@ -9,9 +9,19 @@ from typing import Any
 from tqdm import tqdm
 
 
+def length_of(items: Any) -> int | None:
+    """How many there are; None where that is not known, as of a DataLoader over a stream, whose `len` raises."""
+    if not isinstance(items, Sized):
+        return None
+    try:
+        return len(items)
+    except (TypeError, NotImplementedError):
+        return None
+
+
 def progress_bar(items: Iterable[Any], title: str, show: bool | None, total: int | None = None) -> Any:
     """A tqdm bar over `items`; `show=None` shows it where standard error is a terminal."""
-    length = len(items) if isinstance(items, Sized) else None
+    length = length_of(items)
     if total is not None:
         length = total if length is None else min(total, length)
     hidden = not (sys.stderr.isatty() if show is None else show)

@@ -6,27 +6,27 @@ import contextlib
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cimq.errors import CimqWarning
-from cimq.quantization.batches import ForwardFn, default_forward, device_of, kept_random_state, split_batch, to_device
+from cimq.quantization.batches import ForwardFn, batch_size, device_of, kept_random_state
 from cimq.quantization.calibration import reestimate_bn
+from cimq.quantization.forward import default_forward
+from cimq.quantization.generators import start_epoch
 from cimq.quantization.inspection import param_groups
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.parallel import is_first, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.training.diagnosis import first_non_finite
-from cimq.training.evaluation import MetricFn, batch_size, measure
+from cimq.training.evaluation import MetricFn, mean_of, measure
 from cimq.training.features import FeaturePairs
-from cimq.training.losses import cross_entropy, distillation_loss
-from cimq.training.mixing import mix
 from cimq.training.norms import frozen_norms
-from cimq.training.progress import progress_bar
+from cimq.training.progress import length_of, progress_bar
 from cimq.training.recipe_checks import (
     AMP_TYPES,
     check_choices,
@@ -36,9 +36,9 @@ from cimq.training.recipe_checks import (
     warn_of_other_options,
 )
 from cimq.training.state import load_state, save_state
-from cimq.training.weight_grid import dampening_loss, scale_weight_gradients
-
-LossFn = Callable[[Any, Any], Tensor]
+from cimq.training.step_loss import LossFn, Recipe, step_loss
+from cimq.training.targets import Use, check_first_batch
+from cimq.training.weight_grid import scale_weight_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,27 +56,6 @@ class Epoch:
     loss: float
     lr: float
     metric: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Recipe:
-    epochs: int
-    lr: float
-    loss_fn: LossFn
-    forward_fn: ForwardFn
-    teacher: nn.Module | None
-    distill_weight: float
-    temperature: float
-    features: FeaturePairs | None
-    feature_weight: float
-    feature_epochs: int
-    mixing: float
-    dampening: float
-    gradient_scaling: float
-    amp: torch.dtype | None
-    max_grad_norm: float | None
-    first_frozen: int
-    progress: bool | None
 
 
 def finetune(
@@ -126,10 +105,11 @@ def finetune(
 
     Args:
         model: A prepared, calibrated model, in DistributedDataParallel or not; changed in place.
-        loader: Batches `(x, target)`, a list or a dict; see `calibrate`.
+        loader: Batches `(x, target)`, a list or a mapping; see `calibrate`. Of a stream without a length the learning
+            rate falls from epoch to epoch instead of from step to step.
         epochs: Times through the loader.
         lr: Learning rate at the start; scales get a tenth.
-        val_loader: Measured after each epoch.
+        val_loader: Measured after each epoch; gone through again each time.
         teacher: A model (mostly the fp32 one) whose outputs are to be matched too.
         weight_decay: Of weights, not of scales.
         momentum: Of SGD.
@@ -146,8 +126,11 @@ def finetune(
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
         gradient_scaling: How much harder it is for a weight to leave its integer than to go back to it, see
             `cimq.training.scale_weight_gradients`; 0.1 or so for few epochs at 2 bits, at most 2.
-        loss_fn: `loss_fn(output, target)`; default: cross-entropy.
-        metric_fn: For `val_loader`; default: top-1 accuracy.
+        loss_fn: `loss_fn(output, target)`; default: cross-entropy of outputs [N, classes, ...] with classes [N, ...]
+            or [N, 1, ...] (-100 leaves one out), one-hot, or probabilities [N, classes, ...]. Outputs of one column,
+            values, and several classes at once need a loss of their own.
+        metric_fn: For `val_loader`; default: top-1 accuracy, for the same outputs and targets. Whether they fit is
+            found out before training.
         forward_fn: `forward_fn(model, batch)` gives the output; see `calibrate`.
         amp: None, "bf16" or "fp16": automatic mixed precision; scales stay float32.
         max_grad_norm: Gradients are scaled down to this norm.
@@ -158,14 +141,20 @@ def finetune(
         checkpoint: File that is written after each epoch; with several processes, one that all of them can read.
         resume: Goes on from `checkpoint` if it is there. Options that differ from those it was made with apply from
             there on, with a warning that names them.
-        seed: Of shuffling, dropout and cell variation; the user's random state is left as it was.
+        seed: Of shuffling, dropout and cell variation: the same seed gives the same training, whatever was drawn
+            before. It covers Python's, NumPy's and torch's random state and the generators that loaders, samplers and
+            data sets hold as attributes; the user's state of all of them is left as it was. (With another number of
+            threads, or on another processor, PyTorch adds in another order: equal up to rounding, not bit for bit.)
         progress: Shows a bar; None: where standard error is a terminal.
 
     Returns:
         One `Epoch` per epoch.
 
     Raises:
-        TypeError: For arguments of another type, and for a loss that is not one number.
+        OSError: If `checkpoint` cannot be written: before training where that can be known. The model keeps what it
+            has learned.
+        TypeError: For arguments of another type, a loss that is not one number, and outputs or targets that the
+            default loss or metric is not for (also ValueError).
         ValueError: For impossible arguments, a model with nothing to train, a loader that is empty or can be gone
             through only once, a `checkpoint` that is not one, a model that is not calibrated, a loss that is no longer
             finite (names the first layer whose output is not finite), or a checkpoint that not all processes find.
@@ -195,14 +184,15 @@ def finetune(
         bn_batches=bn_batches,
     )
     lr, weight_decay, momentum = numbers["lr"], numbers["weight_decay"], numbers["momentum"]
-    check_choices(loader, amp, resume, checkpoint)
+    check_choices({"loader": loader, "val_loader": val_loader}, amp, resume, checkpoint)
     check_features(model, teacher, distill_features)
     frozen_epochs = _frozen_epochs(model, epochs, freeze_bn_epochs)
     options = {**numbers, "amp": amp, "freeze_bn_epochs": frozen_epochs}
-    recipe = _Recipe(
+    recipe = Recipe(
         epochs=epochs,
         lr=lr,
-        loss_fn=loss_fn or (lambda output, target: cross_entropy(output, target, label_smoothing)),
+        loss_fn=loss_fn,
+        label_smoothing=label_smoothing,
         forward_fn=forward_fn or default_forward,
         teacher=teacher,
         distill_weight=distill_weight,
@@ -216,6 +206,7 @@ def finetune(
         amp=None if amp is None else AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
         first_frozen=epochs - frozen_epochs + 1,
+        seed=seed,
         progress=progress if is_first(model) else False,
     )
     if not any(isinstance(module, QuantLayer) for module in model.modules()):
@@ -226,7 +217,11 @@ def finetune(
     scaler = torch.amp.GradScaler(device_of(model).type, enabled=amp == "fp16")
     history: list[Epoch] = []
     was_training = model.training
-    with kept_random_state(model, seed), _teaching(model, teacher, recipe.features):
+    loaders = [loader, val_loader]
+    if val_loader is not None:
+        uses: list[Use] = [] if metric_fn else ["metric"]
+        check_first_batch(model, val_loader, uses, forward_fn, "finetune: val_loader is empty")
+    with kept_random_state(model, seed, loaders), _teaching(model, teacher, recipe.features):
         if resume and checkpoint is not None and Path(checkpoint).is_file():
             rows, before = load_state(Path(checkpoint), unwrapped(model), optimizer, scaler)
             history = [Epoch(*values) for values in rows]
@@ -237,6 +232,7 @@ def finetune(
             model.train()
         try:
             for number in range(len(history) + 1, epochs + 1):
+                start_epoch(loaders, seed, number)
                 if number == recipe.first_frozen and bn_batches > 0:
                     reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
                 with frozen_norms(model, number >= recipe.first_frozen):
@@ -251,6 +247,7 @@ def finetune(
             if not was_training:
                 model.eval()
         if bn_batches > 0 and frozen_epochs == 0:
+            start_epoch(loaders, seed, epochs + 1)
             reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
     return history
 
@@ -289,7 +286,7 @@ def _metric(
         if count == 0:
             raise ValueError("finetune: val_loader is empty")
     total, count = sums_over_processes(model, total, count)
-    return total / count if count else None
+    return mean_of(total, count, metric_fn) if count else None
 
 
 @contextlib.contextmanager
@@ -304,22 +301,19 @@ def _teaching(model: nn.Module, teacher: nn.Module | None, features: FeaturePair
 def _train_epoch(
     model: nn.Module,
     loader: Iterable[Any],
-    recipe: _Recipe,
+    recipe: Recipe,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     number: int,
 ) -> float:
-    sampler = getattr(loader, "sampler", None)
-    if sampler is not None and hasattr(sampler, "set_epoch"):
-        sampler.set_epoch(number)
-    steps = len(loader) if isinstance(loader, Sized) else None
-    total, count = 0.0, 0
+    steps = length_of(loader)
+    total, count, samples = 0.0, 0, 0
     title = f"epoch {number}/{recipe.epochs}"
     with progress_bar(loader, title, recipe.progress) as bar:
         for step, batch in enumerate(bar):
             done = (number - 1 + (step / steps if steps else 0.0)) / recipe.epochs
             _set_rates(optimizer, 0.5 * (1 + math.cos(math.pi * done)))
-            loss = _loss(model, batch, recipe, done)
+            loss, size = step_loss(model, batch, recipe, done, first=number == 1 and step == 0)
             if not bool(torch.isfinite(loss)):
                 cause = first_non_finite(unwrapped(model), batch, recipe.forward_fn)
                 raise ValueError(
@@ -335,47 +329,18 @@ def _train_epoch(
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             scaler.step(optimizer)
             scaler.update()
-            size = batch_size(batch)
             total += loss.item() * size
             count += size
-            bar.set_postfix(loss=f"{total / count:.4f}", refresh=False)
-    if count == 0:
+            samples += batch_size(batch)
+            bar.set_postfix(loss=f"{total / max(1, count):.4f}", refresh=False)
+    if samples == 0:
         raise ValueError("finetune: the loader is empty")
-    total, samples = sums_over_processes(model, total, count)
-    return total / samples
+    total, counted = sums_over_processes(model, total, count)
+    if counted == 0:
+        raise ValueError("finetune: every target of the loader is -100 (left out), so that there is nothing to learn")
+    return total / counted
 
 
 def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-
-
-def _loss(model: nn.Module, batch: Any, recipe: _Recipe, done: float) -> Tensor:
-    device = device_of(model)
-    mixed = mix(batch) if recipe.mixing > 0 and float(torch.rand(())) < recipe.mixing else None
-    batch = batch if mixed is None else mixed.batch
-    target = to_device(split_batch(batch)[1], device)
-    features = recipe.features if recipe.feature_epochs == 0 or done * recipe.epochs < recipe.feature_epochs else None
-    with torch.autocast(device.type, recipe.amp, enabled=recipe.amp is not None):
-        output = recipe.forward_fn(model, batch)
-        loss = recipe.loss_fn(output, target)
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            got = f"shape {[*loss.shape]}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise TypeError(f"finetune: loss_fn must give one number as a tensor, got {got}")
-        if mixed is not None:
-            other = recipe.loss_fn(output, to_device(mixed.other_target, device))
-            loss = mixed.share * loss + (1 - mixed.share) * other
-        if recipe.teacher is not None and (recipe.distill_weight > 0 or features is not None):
-            with torch.no_grad():
-                wanted = recipe.forward_fn(recipe.teacher, batch)
-            if recipe.distill_weight > 0:
-                soft = distillation_loss(output, wanted, recipe.temperature)
-                loss = (1 - recipe.distill_weight) * loss + recipe.distill_weight * soft
-        if features is not None:
-            left = done * recipe.epochs / recipe.feature_epochs if recipe.feature_epochs else 0.0
-            loss = loss + recipe.feature_weight * 0.5 * (1 + math.cos(math.pi * left)) * features.loss()
-    if recipe.features is not None:
-        recipe.features.forget()
-    if recipe.dampening > 0:  # grows from zero, as late oscillations are the harmful ones
-        loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * dampening_loss(model)
-    return loss

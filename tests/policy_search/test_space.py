@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import cimq
 from cimq._C import Reinforce
 from cimq.cost_model import LayerShape, latency
 from cimq.policy import Policy
@@ -135,3 +136,19 @@ def test_errors_of_policies() -> None:
         SearchSpace([])
     with pytest.raises(TypeError, match="lists of layer names"):
         SearchSpace(SHAPES, groups=["wide"])
+
+
+def test_nothing_to_choose_is_refused_or_said() -> None:
+    two = SHAPES[:2]
+    with pytest.raises(ValueError, match="first_last_bits=8 fixes the bits of all 2 layers; pass first_last_bits=None"):
+        SearchSpace(two).check_choice()
+    grouped = SearchSpace(SHAPES[:3], groups=[[shape.name for shape in SHAPES[:3]]])
+    with pytest.raises(ValueError, match="first_last_bits=8 fixes the bits of all 3 layers"):
+        grouped.check_choice()
+    with pytest.raises(ValueError, match=r"bits=\(8, 8\) with first_last_bits=None"):
+        SearchSpace(SHAPES, bits=(8, 8), first_last_bits=None).check_choice()
+    huge = cimq.Hardware.preset("paper").replace(rows=4096, cols=4096, dac_bits=8)
+    with pytest.warns(cimq.CimqWarning, match="fewer bits make none of the 4 layers faster"):
+        SearchSpace(SHAPES, huge).check_choice()
+    SearchSpace(two, first_last_bits=None).check_choice()
+    SearchSpace(SHAPES).check_choice()

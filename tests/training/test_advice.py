@@ -116,3 +116,50 @@ def test_normalisations_without_data_come_first() -> None:
     found = cimq.doctor(cimq.prepare(net, example_inputs=x), [x])
     assert [(finding.layer, finding.cause) for finding in found.findings] == [("1", "norm"), ("3", "norm")]
     assert str(found).splitlines()[-1].startswith("1, 3: has seen no data (mean 0, variance 1): load the trained")
+
+
+FIXED: dict[str, Any] = {"cell_sqnr_db": 1.0, "cause": "cell"}
+WINDOW = {"hrs_ohm": 1e5, "lrs_ohm": 1e4}
+
+
+def test_cells_that_do_not_vary_are_not_blamed_on_chips() -> None:
+    adc = {"bits": 5, "placement": "per_column"}
+    (text,) = texts(row(**FIXED), PAPER.replace(adc=adc, cell=WINDOW))
+    assert text == (
+        "cells, the same on every chip, leave 1.0 dB (the current of cells at level 0, on/off ratio 10, takes codes of "
+        "the converters): adc.range: calibrated, or adc.placement: differential, or adc.bits: 6, "
+        "or train on this machine (cimq.finetune)"
+    )
+    window = {"g_min_microsiemens": 2.0, "g_max_microsiemens": 40.0}
+    (text,) = texts(row(**FIXED), PAPER.replace(adc={"bits": 5, "range": "calibrated"}, cell=window))
+    assert "on/off ratio 20" in text
+    assert text.endswith("): adc.bits: 6, or train on this machine (cimq.finetune)")
+    drift = {"drift": {"nu": 0.05, "time_s": 1e6}}
+    (text,) = texts(row(**FIXED), PAPER.replace(cell=drift))
+    assert text == (
+        "cells, the same on every chip, leave 1.0 dB: cells that are read sooner after programming "
+        "(cell.drift.time_s), or train on this machine (cimq.finetune)"
+    )
+    (text,) = texts(row(**FIXED), PAPER.replace(cell=WINDOW, wires={"bit_line_ohm": 2.0}))
+    assert "rows: 128" in text
+    assert texts(row(**FIXED | {"output_without_adc_db": 8.5, "output_without_cell_db": 8.5}), PAPER) == []
+
+
+def test_what_is_advised_for_a_poor_on_off_ratio_helps() -> None:
+    machine = PAPER.replace(rows=128, adc={"bits": 5, "placement": "per_column"}, cell=WINDOW)
+    torch.manual_seed(0)
+    x = torch.rand(64, 64)
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)).eval()
+
+    def diagnosed(hardware: cimq.Hardware) -> Any:
+        return cimq.doctor(cimq.prepare(net, None, hardware, example_inputs=x).eval(), [x])
+
+    before = diagnosed(machine)
+    said = " ".join(finding.text for finding in before.findings)
+    assert {finding.cause for finding in before.findings} == {"cell"}
+    assert "evaluate_chips" not in said
+    assert "fresh chip" not in said
+    for advised in ({"range": "calibrated"}, {"placement": "differential"}, {"bits": 6}):
+        (name, value), *_ = advised.items()
+        assert f"adc.{name}: {value}" in said
+        assert diagnosed(machine.replace(adc=advised)).output_sqnr_db > before.output_sqnr_db + 1

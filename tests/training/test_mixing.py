@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import cimq
-from cimq.training import recipe
+from cimq.training import step_loss
 from cimq.training.mixing import mix
 
 
@@ -74,7 +74,7 @@ def test_teacher_and_model_see_the_same_and_the_loss_is_shared(monkeypatch: pyte
         losses.append((target, value.item()))
         return value
 
-    monkeypatch.setattr(recipe, "mix", recorded)
+    monkeypatch.setattr(step_loss, "mix", recorded)
     options: dict[str, Any] = {"forward_fn": forward, "loss_fn": loss, "bn_batches": 0, "distill_weight": 0.5}
     history = cimq.finetune(q, data, epochs=1, lr=1e-9, teacher=teacher, mixing=1.0, temperature=1e4, **options)
     assert len(shares) == len(data) == len(seen[True])
@@ -93,7 +93,7 @@ def test_share_of_batches_and_repeatability(monkeypatch: pytest.MonkeyPatch) -> 
         count += 1
         return mix(batch)
 
-    monkeypatch.setattr(recipe, "mix", counted)
+    monkeypatch.setattr(step_loss, "mix", counted)
     found = []
     for _ in range(2):
         q, _, data = problem()
