@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -22,8 +21,7 @@ from cimq.cli import app
 from cimq.cli.search_config import read_search_config
 from cimq.hardware import Hardware
 
-DATA = Path(os.environ.get("CIMQ_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
-PUBLISHED = DATA / "paper" / "policies.json"
+PUBLISHED = Path(__file__).parent / "data" / "policies_date2026.json"
 
 
 def cimq_command(*arguments: str | Path) -> Result:
@@ -136,8 +134,6 @@ def test_latency_table_is_aligned(tmp_path: Path) -> None:
 
 
 def test_latency_of_the_published_file() -> None:
-    if not PUBLISHED.exists():
-        pytest.skip(f"the published policies are not at {PUBLISHED} (set CIMQ_DATA)")
     published = {row["name"]: row["expected"] for row in json.loads(PUBLISHED.read_text())["policies"]}
     printed = json.loads(cimq_command("latency", PUBLISHED, "--json").stdout)
     keys = ("writes", "mvms", "time_us", "uniform8_time_us", "speedup")

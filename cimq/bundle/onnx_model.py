@@ -1,9 +1,20 @@
 """model.onnx: the network as quantise / dequantise pairs, for any ONNX runtime. Independent of cimq's executor.
 
-A crossbar layer becomes QuantizeLinear -> Clip -> DequantizeLinear on its input (Clip where the width is less than
-8 bits: ONNX has no 3-, 5-, 6- or 7-bit types) and DequantizeLinear, per output channel, on its int8 weight. Batch
-normalisation is folded: the weight's scale is |multiplier| / x_scale and its sign goes into the integers, whose range
-is symmetric. A converter or cell variation has no form in ONNX: the model is the digital network.
+A crossbar layer is written with the integers that the crossbars work on, as float32 numbers, and then re-scaled:
+
+    x / x_scale -> QuantizeLinear -> DequantizeLinear -> Clip      integers of the input, q + z
+    DequantizeLinear(weight)                                       integers of the weight, as in weights.safetensors
+    Conv or MatMul -> Mul(multiplier) -> Add(bias)                 y = float32(Y) * multiplier[o] + bias[o]
+
+All QuantizeLinear and DequantizeLinear have scale 1. A float32 sum of integers is exact, in every order, while it stays
+below 2^24, so that a runtime gives the values of the executor, bit for bit, whatever it does for speed. With the usual
+scales in their place it does not: products are rounded, and an optimiser that meets Dequantize -> Conv (or Gemm,
+MatMul) may round the float bias to the grid x_scale * w_scale (onnxruntime), or take int8 instructions that saturate on
+some processors. The Clip between the dequantised input and the product is there at 8 bits, too: no such pattern
+matches. Weights of at most 4 bits are INT4 (other widths have no type in this opset).
+
+Batch normalisation is folded into multiplier and bias. A converter or cell variation has no form in ONNX: the model is
+the digital network.
 """
 
 from __future__ import annotations
@@ -20,19 +31,9 @@ from cimq.bundle.operations import OPERATIONS
 
 OPSET = 21
 IR_VERSION = 10
+INT4_BITS = 4  # widths up to this one are stored as INT4
 FORCED = ".forced"
 Array = npt.NDArray[Any]
-
-
-def weight_and_scale(node: Node) -> tuple[Array, Array]:
-    """int8 weights and float32 scale [O] whose product is weight * multiplier / x_scale."""
-    weight = node.tensors["weight"].cpu().numpy()
-    multiplier = node.tensors["multiplier"].double().cpu().numpy()
-    scale = multiplier / float(node.tensors["x_scale"])
-    sign = np.where(scale < 0, -1, 1).astype(np.int8).reshape(-1, *([1] * (weight.ndim - 1)))
-    # A scale of zero (a pruned channel) is no valid ONNX scale: zero weights say the same.
-    keep = (scale != 0).astype(np.int8).reshape(sign.shape)
-    return weight * sign * keep, np.where(scale == 0, 1.0, np.abs(scale)).astype(np.float32)
 
 
 def build(network: Network, *, metadata: dict[str, str] | None = None, forced: bool = False) -> onnx.ModelProto:
@@ -72,6 +73,14 @@ def _value(name: str, shape: tuple[int, ...]) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
 
 
+def _packed_int4(values: Array) -> bytes:
+    """Two values per byte, the first in the lower half."""
+    nibbles = values.astype(np.uint8).ravel() & 0xF
+    if nibbles.size % 2:
+        nibbles = np.append(nibbles, np.uint8(0))
+    return bytes((nibbles[0::2] | nibbles[1::2] << 4).tobytes())
+
+
 class _Writer:
     def __init__(self, network: Network, forced: bool) -> None:
         self.nodes: list[Any] = []
@@ -102,68 +111,91 @@ class _Writer:
     # ---- crossbar layers ----
 
     def _quantized_input(self, node: Node) -> str:
+        """The integers q + z of a layer's input, as float32."""
         facts, name = node.crossbar, node.name
         assert facts is not None
         source = name + FORCED if self.forced else node.inputs[0]
         kind = np.int8 if facts.act_signed else np.uint8
         scale = self._constant(f"{name}.x_scale", node.tensors["x_scale"].cpu().numpy().astype(np.float32))
+        one = self._constant(f"{name}.one", np.float32(1))
         zero = self._constant(f"{name}.x_zero", np.array(-facts.act_zero, kind))
-        value = self._emit("QuantizeLinear", [source, scale, zero], f"{name}.x_q")
-        if facts.act_bits < 8:
-            low = -(2 ** (facts.act_bits - 1)) if facts.act_signed else 0
-            high = 2 ** (facts.act_bits - int(facts.act_signed)) - 1
-            bounds = [
-                self._constant(f"{name}.x_low", np.array(low, kind)),
-                self._constant(f"{name}.x_high", np.array(high, kind)),
-            ]
-            value = self._emit("Clip", [value, *bounds], f"{name}.x_clipped")
-        return self._emit("DequantizeLinear", [value, scale, zero], f"{name}.x_hat")
-
-    def _quantized_weight(self, node: Node) -> str:
-        weight, scale = weight_and_scale(node)
-        inputs = [
-            self._constant(f"{node.name}.weight", weight),
-            self._constant(f"{node.name}.weight_scale", scale),
-            self._constant(f"{node.name}.weight_zero", np.zeros(len(scale), np.int8)),
+        steps = self._emit("Div", [source, scale], f"{name}.x_steps")
+        quantized = self._emit("QuantizeLinear", [steps, one, zero], f"{name}.x_q")
+        integers = self._emit("DequantizeLinear", [quantized, one, zero], f"{name}.x_float")
+        low = -(2 ** (facts.act_bits - 1)) if facts.act_signed else 0
+        high = 2 ** (facts.act_bits - int(facts.act_signed)) - 1
+        bounds = [
+            self._constant(f"{name}.x_low", np.float32(low + facts.act_zero)),
+            self._constant(f"{name}.x_high", np.float32(high + facts.act_zero)),
         ]
-        return self._emit("DequantizeLinear", inputs, f"{node.name}.weight_hat", axis=0)
+        return self._emit("Clip", [integers, *bounds], f"{name}.x_hat")
+
+    def _quantized_weight(self, node: Node, weight: Array) -> str:
+        """The integers of a layer's weight, as float32."""
+        assert node.crossbar is not None
+        name = f"{node.name}.weight"
+        if node.crossbar.weight_bits <= INT4_BITS:
+            self.initializers.append(
+                helper.make_tensor(name, TensorProto.INT4, weight.shape, _packed_int4(weight), raw=True)
+            )
+        else:
+            self._constant(name, weight)
+        return self._emit("DequantizeLinear", [name, f"{node.name}.one"], f"{node.name}.weight_hat")
 
     def _crossbar_conv2d(self, node: Node) -> None:
-        self._conv(node, self._quantized_input(node), self._quantized_weight(node))
+        x = self._quantized_input(node)
+        weight = self._quantized_weight(node, node.tensors["weight"].cpu().numpy())
+        self._conv(node, [x, weight], f"{node.name}.Y")
+        self._requantize(node, f"{node.name}.Y", (-1, 1, 1))
 
     def _crossbar_linear(self, node: Node) -> None:
-        self._linear(node, self._quantized_input(node), self._quantized_weight(node))
+        x = self._quantized_input(node)
+        weight = self._quantized_weight(node, np.ascontiguousarray(node.tensors["weight"].cpu().numpy().T))
+        product = self._emit("MatMul", [x, weight], f"{node.name}.Y")
+        if node.shape[-1] == 1:
+            # onnxruntime takes a single multiplier into its MatMul, which then scales parts of the sum. Integers stay
+            # as they are, and apart.
+            product = self._emit("Round", [product], f"{node.name}.Y_integer")
+        self._requantize(node, product, (-1,))
+
+    def _requantize(self, node: Node, product: str, shape: tuple[int, ...]) -> None:
+        """float32(Y) * multiplier[o] + bias[o]; not as bias of the product: see the head of this file."""
+        multiplier, bias = (
+            self._constant(f"{node.name}.{role}", node.tensors[role].cpu().numpy().astype(np.float32).reshape(shape))
+            for role in ("multiplier", "bias")
+        )
+        scaled = self._emit("Mul", [product, multiplier], f"{node.name}.scaled")
+        self._emit("Add", [scaled, bias], node.name)
 
     # ---- float layers ----
 
     def _conv2d_f32(self, node: Node) -> None:
-        self._conv(node, node.inputs[0], self._constant(f"{node.name}.weight", node.tensors["weight"].cpu().numpy()))
+        weight = self._constant(f"{node.name}.weight", node.tensors["weight"].cpu().numpy())
+        self._conv(node, [node.inputs[0], weight, *self._bias(node)], node.name)
 
     def _linear_f32(self, node: Node) -> None:
-        self._linear(node, node.inputs[0], self._constant(f"{node.name}.weight", node.tensors["weight"].cpu().numpy()))
+        weight = self._constant(f"{node.name}.weight", node.tensors["weight"].cpu().numpy())
+        transposed = self._emit("Transpose", [weight], f"{node.name}.weight_t", perm=[1, 0])
+        bias = self._bias(node)
+        product = self._emit("MatMul", [node.inputs[0], transposed], f"{node.name}.product" if bias else node.name)
+        if bias:
+            self._emit("Add", [product, *bias], node.name)
 
     def _bias(self, node: Node) -> list[str]:
         if "bias" not in node.tensors:
             return []
         return [self._constant(f"{node.name}.bias", node.tensors["bias"].cpu().numpy())]
 
-    def _conv(self, node: Node, x: str, weight: str) -> None:
+    def _conv(self, node: Node, inputs: list[str], output: str) -> None:
         attrs = node.attrs
         left, right, top, bottom = attrs["padding"]
         self._emit(
             "Conv",
-            [x, weight, *self._bias(node)],
-            node.name,
+            inputs,
+            output,
             kernel_shape=attrs["kernel"],
             strides=attrs["stride"],
             dilations=attrs["dilation"],
             group=attrs["groups"],
             pads=[top, left, bottom, right],
         )
-
-    def _linear(self, node: Node, x: str, weight: str) -> None:
-        transposed = self._emit("Transpose", [weight], f"{node.name}.weight_t", perm=[1, 0])
-        bias = self._bias(node)
-        product = self._emit("MatMul", [x, transposed], f"{node.name}.product" if bias else node.name)
-        if bias:
-            self._emit("Add", [product, *bias], node.name)

@@ -272,7 +272,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 @torch.no_grad()
 def layer_outputs(converted: nn.Module, x: Any) -> dict[str, Tensor]:
-    """The crossbar result Y of every converted layer, before multiplier and bias.
+    """The crossbar result Y of every converted layer, before zero point, multiplier and bias.
 
     Args:
         converted: What `convert` returned.

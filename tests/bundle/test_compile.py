@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from bundle_nets import handmade_network, write_handmade
+import torch
+from bundle_nets import HARDWARE, handmade_network, images, randomise, write_handmade
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
 
 import cimq
 from cimq import Hardware, Policy
@@ -42,6 +45,28 @@ def test_writes_the_program_into_the_bundle(bundle_path: Path) -> None:
     assert lines[0]["mvms"] == 3
     assert cimq.compile(bundle_path).text == program.text  # again: replaced, still valid
     assert cimq.load_bundle(bundle_path).check().equal
+
+
+@pytest.mark.parametrize("hardware", ["ideal", "lossy", "noisy"])
+def test_the_program_carries_the_zero_point(hardware: str, tmp_path: Path) -> None:
+    """What the instructions say, done by hand from the quantised input and from the crossbar result to the output."""
+    x = images(9, 12) + 0.7
+    net = randomise(nn.Sequential(nn.Linear(12, 5)))
+    model = cimq.prepare(net, Policy.uniform(4, 5), HARDWARE[hardware], act_offset=True)
+    cimq.calibrate(model, [x])
+    bundle = cimq.export(model.eval(), tmp_path / "net.cimq", x)
+    lines = {line["op"]: line for line in map(json.loads, (bundle.path / "program.jsonl").read_text().splitlines())}
+    weights, expected = (load_file(bundle.path / f"{name}.safetensors") for name in ("weights", "expected"))
+    quant, requant = lines["QUANT"], lines["REQ"]
+    weight = weights[requant["weight"]].int()
+    x_q = ((x / weights[quant["scale"]]).round().int() - quant["zero"]).clamp(quant["lo"], quant["hi"])
+    Y = expected[f"layer.{bundle.layers[0].name}"]
+    if hardware == "ideal":
+        assert torch.equal(Y, x_q @ weight.T)
+    corrected = Y + (requant["zero"] * weight.sum(1, dtype=torch.int32)).to(Y.dtype)
+    y = corrected.float() * weights[requant["multiplier"]] + weights[requant["bias"]]
+    assert requant["zero"] == quant["zero"] < 0
+    assert torch.equal(y, expected["output"])
 
 
 def test_another_machine_leaves_the_bundle_alone(bundle_path: Path, tmp_path: Path) -> None:

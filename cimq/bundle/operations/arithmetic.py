@@ -88,11 +88,11 @@ def _div_bound(node: Node, operands: Sequence[Operand]) -> float:
 
 
 def _row(op: str, target: Any, name: str, bound: Callable[[Node, Sequence[Operand]], float]) -> Operation:
-    return Operation(op, {target: _binary(op)}, _writer_of(name), bound, takes_constants=True)
+    return Operation(op, {target: _binary(op)}, _writer_of(name), bound, takes_constants=True, rounds_once=True)
 
 
 ROWS: tuple[Operation, ...] = (
-    Operation("constant", {}, _write_constant, _constant_bound),
+    Operation("constant", {}, _write_constant, _constant_bound, rounds_once=True),
     _row("add", operator.add, "Add", _sum_bound),
     _row("sub", operator.sub, "Sub", _sum_bound),
     _row("mul", operator.mul, "Mul", _mul_bound),

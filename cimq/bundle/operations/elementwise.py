@@ -165,5 +165,5 @@ ROWS: tuple[Operation, ...] = (
     Operation("tanh", {}, _write_tanh, _activation_bound),
     Operation("gelu", {}, _write_gelu, _activation_bound),
     Operation("gelu_tanh", {}, _write_gelu, _activation_bound),
-    Operation("affine", {Affine: _affine}, _write_affine, _affine_bound),
+    Operation("affine", {Affine: _affine}, _write_affine, _affine_bound, rounds_once=True),  # a product, then a sum
 )

@@ -93,6 +93,7 @@ class Operation:
             refuses one anywhere else.
         bound: Bound of the difference between onnxruntime's result and the model's, from that of the inputs; None for
             layers with weights, which `onnx_check` bounds.
+        rounds_once: Every result is the correctly rounded one of one operation of float32 numbers, whoever computes it.
     """
 
     op: str
@@ -100,6 +101,12 @@ class Operation:
     write: Callable[[OnnxWriter, Node], Any] | None = None
     bound: Callable[[Node, Sequence[Operand]], float] | None = passes_on
     takes_constants: bool = False
+    rounds_once: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether every runtime gives the same bits."""
+        return self.rounds_once or self.bound is passes_on
 
 
 def pair(value: Any) -> tuple[int, int]:

@@ -71,8 +71,13 @@ struct Writer {
     return line;
   }
   Line operator()(const isa::Requantize& i) const {
-    return {{"op", "REQ"},  {"layer", i.layer},           {"src", i.src},
-            {"dst", i.dst}, {"multiplier", i.multiplier}, {"bias", i.bias}};
+    Line line = {{"op", "REQ"},  {"layer", i.layer},           {"src", i.src},
+                 {"dst", i.dst}, {"multiplier", i.multiplier}, {"bias", i.bias}};
+    if (i.zero != 0) {
+      line["zero"] = i.zero;
+      line["weight"] = i.weight;
+    }
+    return line;
   }
   Line operator()(const isa::Vector& i) const { return {{"op", "VEC"}, {"fn", i.fn}, {"src", i.src}, {"dst", i.dst}}; }
 };

@@ -86,8 +86,13 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
                          line.integers("shifts", 0, 64)};
   }
   if (op == "REQ") {
-    return isa::Requantize{count(line, "layer"), line.text("src"), line.text("dst"), line.text("multiplier"),
-                           line.text("bias")};
+    isa::Requantize i{
+        count(line, "layer"), line.text("src"), line.text("dst"), line.text("multiplier"), line.text("bias"), 0, ""};
+    if (line.has("zero")) {
+      i.zero = line.integer("zero", -255, -1);
+      i.weight = line.text("weight");
+    }
+    return i;
   }
   if (op == "VEC") return isa::Vector{line.text("fn"), line.texts("src", kMaxInputs), line.text("dst")};
   throw Error(message(line.where(), ": unknown op '", shown(op), "'"));

@@ -12,7 +12,7 @@
 namespace cimq::compiler {
 
 inline constexpr const char* kIsaName = "cimq-isa";
-inline constexpr const char* kIsaVersion = "1.0.0";
+inline constexpr const char* kIsaVersion = "1.1.0";
 
 namespace isa {
 
@@ -59,17 +59,20 @@ struct Mvm {
   std::int64_t digit_begin = 0, digit_end = 0;
 };
 
-/// SHADD: dst = sum over slices of 2^shift * scale * acc, pairs subtracted, digital corrections added.
+/// SHADD: dst = sum over slices of 2^shift * scale * acc, pairs subtracted, the corrections of a shifted input and of
+/// the offset mapping added: the crossbar product Y of the integers that were applied.
 struct ShiftAdd {
   std::int64_t layer = 0;
   std::string acc, dst, repeat;
   std::vector<std::int64_t> shifts;  ///< one per slice, low to high
 };
 
-/// REQ: dst = float32(src) * multiplier[o] + bias[o].
+/// REQ: dst = float32(src + zero * sum(weight[o])) * multiplier[o] + bias[o]; `weight` is empty where `zero` is 0.
 struct Requantize {
   std::int64_t layer = 0;
   std::string src, dst, multiplier, bias;
+  std::int64_t zero = 0;
+  std::string weight;
 };
 
 /// VEC: any other node, in float32.

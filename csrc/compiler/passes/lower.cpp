@@ -78,7 +78,8 @@ class Lowering {
     for (int s = 0; s < tiling.slices; ++s) shifts.push_back(std::int64_t{hardware.cell_bits} * s);
     emit(isa::ShiftAdd{layer, acc, y, repeat, std::move(shifts)});
     if (!repeat.empty()) emit(isa::End{});
-    emit(isa::Requantize{layer, y, node.name, node.tensors.at("multiplier"), node.tensors.at("bias")});
+    emit(isa::Requantize{layer, y, node.name, node.tensors.at("multiplier"), node.tensors.at("bias"), facts.act_zero,
+                         facts.act_zero == 0 ? "" : node.tensors.at("weight")});
 
     Program& program = result_.program;
     const std::string what = "layer '" + facts.layer_name + "'";

@@ -172,6 +172,10 @@ class Verifier {
   void visit(const isa::Requantize& i) {
     const LayerState& layer = layer_of(i.layer);
     check(i.dst == layer.node->name, where(at_), ": dst must be '", layer.node->name, "'");
+    const int zero = crossbar_of(*layer.node).act_zero;
+    check(i.zero == zero, where(at_), ": zero must be ", zero, ", got ", i.zero);
+    check(zero == 0 || i.weight == layer.node->tensors.at("weight"), where(at_), ": weight must be '",
+          layer.node->tensors.at("weight"), "'");
     read(i.src);
     produce(*layer.node);
   }

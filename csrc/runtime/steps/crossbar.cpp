@@ -1,6 +1,7 @@
 // crossbar_conv2d, crossbar_linear: quantise, multiply on the crossbars, re-scale.
 //   x_q = clamp(rint(x / x_scale)); Y = crossbar(x_q); y = float32(Y) * multiplier[o] + bias[o], each op rounded once.
-// With a zero point z: x_q = clamp(rint(x / x_scale) - z), and z * sum(weights of o) is added to Y.
+// With a zero point z: x_q = clamp(rint(x / x_scale) - z), and z * sum(weights of o) is added to Y; the layer's raw
+// result is Y without it, as docs/bundle.md says.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

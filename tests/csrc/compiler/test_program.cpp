@@ -164,6 +164,27 @@ TEST_CASE("The verifier refuses programs that do something else", "[program]") {
   refused(changed(lines, "\"REQ\"", "\"dst\":\"conv\"", "\"dst\":\"fc\""), "dst must be 'conv'");
 }
 
+TEST_CASE("The instruction that re-scales carries the zero point of an input", "[program]") {
+  auto layers = cimq::test::layers_of_small_net();
+  layers["nodes"][0]["act_signed"] = false;
+  layers["nodes"][0]["act_zero"] = -3;
+  const Graph graph = read_layers(layers.dump());
+  const std::string text = write_program(compile_graph(graph, Hardware{}).program);
+  CHECK(write_program(read_program(text)) == text);
+  CHECK_NOTHROW(verify_program(read_program(text), graph));
+  const auto lines = lines_of(text);
+  CHECK_THAT(lines[find_line(lines, "\"REQ\"")], Contains(R"("zero":-3,"weight":"conv.weight")"));
+  CHECK(std::count_if(lines.begin(), lines.end(), [](const auto& l) { return l.find("\"zero\"") != l.npos; }) == 2);
+  const auto refused_here = [&](const std::string& from, const std::string& to, const char* part) {
+    CHECK_THROWS_WITH(verify_program(read_program(text_of(changed(lines, "\"REQ\"", from, to))), graph),
+                      Contains(part));
+  };
+  refused_here(",\"zero\":-3,\"weight\":\"conv.weight\"", "", "zero must be -3, got 0");
+  refused_here("\"zero\":-3", "\"zero\":-2", "zero must be -3, got -2");
+  refused_here("\"conv.weight\"", "\"fc.weight\"", "weight must be 'conv.weight'");
+  refused_here(",\"weight\":\"conv.weight\"", "", "'weight' is missing");
+}
+
 TEST_CASE("A tile overwritten in a loop is noticed in its second iteration", "[program]") {
   // Two tiles share crossbar 0; moving the second WRITE into the loop of the first leaves iteration 2 wrong.
   const auto lines =
