@@ -10,6 +10,7 @@ PYBIND11_MODULE(_C, m) {
   cimq::python::bind_build_info(m);
   cimq::python::bind_hardware(m);
   cimq::python::bind_kernels(m);
+  cimq::python::bind_notices(m);
   cimq::python::bind_latency(m);
   cimq::python::bind_compiler(m);
   cimq::python::bind_agent(m);
