@@ -7,6 +7,8 @@ documentation. The numbers are defined in docs/numbers.md.
 from __future__ import annotations
 
 from cimq.ops import _fake as _fake  # registers the fake kernels
+from cimq.ops import _notices as _notices  # turns what operators have to say into warnings
+from cimq.ops.caches import clear_caches
 from cimq.ops.calibrate import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm
 from cimq.ops.diagnostics import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
@@ -21,6 +23,7 @@ __all__ = [
     "activation",
     "avg_pool2d",
     "calibrate_adc",
+    "clear_caches",
     "conv2d_f32",
     "crossbar_conv2d",
     "crossbar_diagnostics",

@@ -92,6 +92,9 @@ def _gives_integers(hardware: str, weight_bits: int, act_bits: int, act_signed: 
     return _C.crossbar_gives_integers(hardware, weight_bits, act_bits, act_signed)
 
 
+clear_gives_integers = _gives_integers.cache_clear
+
+
 @_register("crossbar_mvm")
 def _crossbar_mvm(
     x_q: Tensor,
@@ -305,6 +308,30 @@ def _crossbar_conv2d_conversions(
     first_access: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return _conversions(x_q, hardware, weight_bits)
+
+
+@_register("digital_conv2d")
+def _digital_conv2d(
+    x: Tensor,
+    w: Tensor,
+    weight_bits: int,
+    act_bits: int,
+    act_signed: bool,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> Tensor:
+    shape = _conv_shape(x, w, stride, padding, dilation)
+    return torch.empty(shape, dtype=torch.float32, device=x.device, memory_format=suggest_memory_format(x))
+
+
+@_register("digital_matmul")
+def _digital_matmul(x: Tensor, w: Tensor, weight_bits: int, act_bits: int, act_signed: bool) -> Tensor:
+    low, high = (-(2 ** (act_bits - 1)), 2 ** (act_bits - 1) - 1) if act_signed else (0, 2**act_bits - 1)
+    largest = max(-low, high) * max(1, 2 ** (weight_bits - 1) - 1)
+    dtype = torch.float32 if x.shape[-1] <= 2**24 // largest else torch.int32
+    return x.new_empty([*x.shape[:-1], w.shape[-2]], dtype=dtype)
 
 
 @_register("avg_pool2d")

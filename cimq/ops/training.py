@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -10,20 +11,33 @@ from torch import Tensor
 from cimq import _C
 
 _BUILT = bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.onednn, "qconv2d_pointwise")  # type: ignore[no-untyped-call]
-_INTEGER_CONVOLUTIONS = _BUILT and "avx512vnni" in _C.cpu_features()
+
+
+@lru_cache(maxsize=1)
+def _tried() -> bool:
+    return _BUILT and _C.has_exact_products()
+
+
+def _known() -> bool:
+    return _tried()
+
+
+_constant: Callable[[], bool] = torch.compiler.assume_constant_result(_known)  # type: ignore[no-untyped-call]
+forget_trial = _tried.cache_clear
 
 
 def has_integer_convolutions() -> bool:
     """Whether this machine and this build of PyTorch convolve bytes exactly and faster than floats.
 
-    That needs AVX-512 VNNI (without it oneDNN's sums of bytes saturate) and a PyTorch with oneDNN.
+    That needs AVX-512 VNNI (without it oneDNN's sums of bytes saturate) and a PyTorch with oneDNN that uses it, which
+    a trial on integers finds out at the first call: `ONEDNN_MAX_CPU_ISA` may keep it from that.
 
     Example:
         >>> import cimq
         >>> isinstance(cimq.ops.has_integer_convolutions(), bool)
         True
     """
-    return _INTEGER_CONVOLUTIONS
+    return _constant()
 
 
 def fake_quantized_conv2d(
@@ -48,7 +62,11 @@ def fake_quantized_conv2d(
     The forward pass multiplies the integers of both operands, which is exact, and scales the sums; it takes less time
     than a convolution in float32 or bfloat16, and keeps nothing but `x` for the backward pass. Gradients are those of
     `fake_quantize` and of the convolution. Where `x` or `weight` has NaN or infinities, floats are multiplied instead,
-    so that NaN stays NaN. Runs on CPUs where `has_integer_convolutions()`.
+    so that NaN stays NaN. Quicker than floats where `has_integer_convolutions()`.
+
+    oneDNN's convolution must prove to be exact: the first product of every geometry is compared with cimq's own
+    kernels, on integers that would show saturated sums and reads beyond the operands. Where it fails, those kernels
+    compute the product, and a CimqWarning says so once.
 
     Args:
         x: Input [N, C, H, W], float32 or bfloat16.

@@ -109,26 +109,22 @@ def conv2d_product(
 
     With a zero point the padding applies the integer -zero, which stands for the number 0. Where the hardware adds
     nothing and float32 holds every sum exactly, a float32 convolution of the integers is that same integer, and far
-    quicker.
+    quicker; the operator makes sure that the library's is.
     """
     bits: dict[str, Any] = {"weight_bits": weight_bits, "act_bits": act_bits, "act_signed": act_signed}
     if zero != 0:
         x, padding = F.pad(x, padding, value=-zero), (0, 0, 0, 0)
+    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     if (
         probe is None
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()  # which has no form of this call, and of F.conv2d may make an inexact one
+        and not torch.compiler.is_compiling()  # which would have to know the order of the images
         and _can_use_float32(x, hardware)
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and _largest_sum(weight, **bits) < _EXACT_FLOAT32
     ):
-        left, right, top, bottom = padding
-        if left != right or top != bottom:
-            x, left, top = F.pad(x, padding), 0, 0
-        # By name: F.conv2d may choose an algorithm (Winograd) whose float32 sums are not exact.
-        y: Tensor = torch.mkldnn_convolution(x.float(), weight.float(), None, (top, left), stride, dilation, groups)
+        y: Tensor = torch.ops.cimq.digital_conv2d(x, weight, **bits, **geometry)
         return y
-    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     return _crossbar(ops.crossbar_conv2d, probe, x, weight, hardware, **geometry, **bits, **options)
 
 
@@ -149,7 +145,7 @@ def linear_product(
     rows = x.reshape(-1, x.shape[-1])
     exact = not torch.is_grad_enabled() and _can_use_float32(x, hardware)
     if probe is None and exact and _largest_sum(weight, **bits) < _EXACT_FLOAT32:
-        y = rows.float() @ weight.float().t()
+        y = torch.ops.cimq.digital_matmul(rows, weight, **bits)
     else:
         y = _crossbar(ops.crossbar_mvm, probe, rows, weight, hardware, **bits, **options)
     return y.reshape(*x.shape[:-1], weight.shape[0])
@@ -176,8 +172,9 @@ def matmul_product(
         largest = _largest_sum(w.flatten(0, 2), **bits)
         if largest >= 2**31:
             raise ValueError(f"sums of up to {largest} do not fit 32 bits")
-        if largest < _EXACT_FLOAT32 and x.device.type == "cpu":
-            return x.float() @ w.float().transpose(-1, -2)
+        if x.device.type == "cpu":
+            y: Tensor = torch.ops.cimq.digital_matmul(x, w, **bits)
+            return y
         return (x.double() @ w.double().transpose(-1, -2)).to(torch.int32)
     repeats, rows, inputs = x.shape[1:]
     outputs = w.shape[2]

@@ -21,7 +21,7 @@ namespace cimq::ops {
 namespace {
 
 constexpr const char* kName = "crossbar_conv2d";
-constexpr std::size_t kCacheBytes = std::size_t{128} << 20;
+constexpr CacheLimits kCacheLimits{std::size_t{128} << 20, std::size_t{1} << 13};
 
 using Chips = std::optional<std::int64_t>;
 using OptionalTensor = std::optional<at::Tensor>;
@@ -45,7 +45,7 @@ void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y, st
 /// One chip; y is int32 or float32 as the plan says.
 void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached,
               const kernels::Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& w, const at::Tensor& y) {
-  static ProgramCache<kernels::CrossbarConv2d> cache(kCacheBytes);
+  static auto& cache = listed_cache<ProgramCache<kernels::CrossbarConv2d>>(kName, kCacheLimits);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
     const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
@@ -58,8 +58,8 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     }
     return;
   }
-  const auto make = [&] {
-    return std::make_shared<const kernels::CrossbarConv2d>(*args.hardware, weights, geometry, args.options);
+  const auto make = [&](const std::int8_t* bytes) {
+    return std::make_shared<const kernels::CrossbarConv2d>(*args.hardware, bytes, geometry, args.options);
   };
   std::shared_ptr<const kernels::CrossbarConv2d> conv;
   if (cached) {
@@ -69,7 +69,7 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool c
     key.set_weights(weights, static_cast<std::size_t>(w.numel()));
     conv = cache.get(key, make);
   } else {
-    conv = make();
+    conv = make(weights);
   }
   if (conv->exact()) {
     run_rows(*conv, x, y.mutable_data_ptr<std::int32_t>(), args.first_access);
@@ -103,8 +103,8 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10
   if (plan.collapses && !args.by_reference && weight_bits > 1 &&
       !prefers_int8(x_q, w_q, geometry.out_channels / geometry.groups, results) &&
       float_sums_are_exact(geometry.inputs_per_output(), x_range, w_range)) {
-    digital = digital_conv2d(as_floats(kName, "x_q", x_q, x_range), as_floats(kName, "w_q", w_q, w_range),
-                             {stride, padding, dilation, groups});
+    digital = digital_conv2d(kName, as_floats(kName, "x_q", x_q, x_range), as_floats(kName, "w_q", w_q, w_range),
+                             {stride, padding, dilation, groups}, x_range, w_range);
   }
   at::Tensor y;
   if (digital) {

@@ -20,7 +20,7 @@ namespace cimq::ops {
 namespace {
 
 constexpr const char* kName = "crossbar_mvm";
-constexpr std::size_t kCacheBytes = std::size_t{128} << 20;
+constexpr CacheLimits kCacheLimits{std::size_t{128} << 20, std::size_t{1} << 13};
 
 using Chips = std::optional<std::int64_t>;
 using OptionalTensor = std::optional<at::Tensor>;
@@ -57,7 +57,7 @@ struct Weights {
 void run_chip(const CrossbarArgs& args, const std::string& hardware_json, const at::Tensor& x, const Weights& w_q,
               const at::Tensor& y) {
   const at::Tensor& w = w_q.q;
-  static ProgramCache<kernels::CrossbarMvm> cache(kCacheBytes);
+  static auto& cache = listed_cache<ProgramCache<kernels::CrossbarMvm>>(kName, kCacheLimits);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
     const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
@@ -70,9 +70,9 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, const 
     }
     return;
   }
-  const auto make = [&] {
+  const auto make = [&](const std::int8_t* bytes) {
     if (!w_q.checked) narrowed(kName, "w_q", w, weight_range(args.options.weight_bits));
-    return std::make_shared<const kernels::CrossbarMvm>(*args.hardware, weights, w.size(0), w.size(1), args.options);
+    return std::make_shared<const kernels::CrossbarMvm>(*args.hardware, bytes, w.size(0), w.size(1), args.options);
   };
   std::shared_ptr<const kernels::CrossbarMvm> mvm;
   if (w_q.cached) {
@@ -82,7 +82,7 @@ void run_chip(const CrossbarArgs& args, const std::string& hardware_json, const 
     key.set_weights(weights, static_cast<std::size_t>(w.numel()));
     mvm = cache.get(key, make);
   } else {
-    mvm = make();
+    mvm = make(weights);
   }
   if (mvm->exact()) {
     run_batch(*mvm, x, y.mutable_data_ptr<std::int32_t>(), args.first_access);
@@ -111,7 +111,7 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
   at::Tensor y;
   if (digital) {
     const at::Tensor x = rows_of(as_floats(kName, "x_q", x_q, x_range));
-    y = digital_product(x, as_floats(kName, "w_q", w_q, w_range), x_range, w_range).unsqueeze(0);
+    y = digital_product(kName, x, as_floats(kName, "w_q", w_q, w_range), x_range, w_range).unsqueeze(0);
   } else {
     const at::Tensor x = rows_of(narrowed(kName, "x_q", x_q, x_range));
     // Weights in training change at every step: keeping them would only fill the cache.

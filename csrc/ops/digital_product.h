@@ -1,5 +1,6 @@
-// Products of small integers by torch's own float32 kernels, where those are exact: what an ideal or lossless converter
-// leaves of a crossbar layer.
+// Products of small integers by torch's own floating-point kernels, where those are exact: what an ideal or lossless
+// converter leaves of a crossbar layer. The first product of every geometry is tried (proof.h): settings of torch and
+// of its libraries change their kernels.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,13 +21,20 @@ bool float_sums_are_exact(std::int64_t inputs, const IntegerRange& x_range, cons
 /// of the `results` would take much memory, where the kernels work block by block.
 bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs, std::int64_t results);
 
-/// x . w^T of float32 tensors [batch, inputs] and [outputs, inputs] that hold integers, as float32 or, where those sums
-/// would not be exact, piece by piece as int32.
-at::Tensor digital_product(const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,
+/// x . w^T of float32 tensors [batch, inputs] and [outputs, inputs] that hold integers in the ranges, as float32 or,
+/// where those sums would not be exact, piece by piece as int32.
+at::Tensor digital_product(const char* op, const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,
                            const IntegerRange& w_range);
 
+/// x . w^T of two matrices, or of every matrix of [matrices, batch, inputs] and [matrices, outputs, inputs]; integers
+/// in tensors of any type. float32, or int32 where that would not be exact.
+at::Tensor digital_products(const char* op, const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,
+                            const IntegerRange& w_range);
+
 /// The convolution of float32 tensors that hold integers, whose sums are exact (float_sums_are_exact), or nothing where
-/// torch has no kernel at hand that is known to add up products and do nothing else (as Winograd's algorithm does).
-std::optional<at::Tensor> digital_conv2d(const at::Tensor& x, const at::Tensor& w, const ConvRequest& request);
+/// torch has no kernel at hand that adds up products and does nothing else (as Winograd's algorithm does).
+std::optional<at::Tensor> digital_conv2d(const char* op, const at::Tensor& x, const at::Tensor& w,
+                                         const ConvRequest& request, const IntegerRange& x_range,
+                                         const IntegerRange& w_range);
 
 }  // namespace cimq::ops

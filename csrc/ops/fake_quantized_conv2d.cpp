@@ -1,6 +1,7 @@
 // cimq::fake_quantized_conv2d, its backward and their autograd: conv2d(fake_quantize(x), w) for training, whose forward
 // multiplies the integers. oneDNN's convolutions of bytes take a quarter to a half of the time of those of float32, and
-// their sums are exact. Nothing but x is kept for the backward pass, which finds the integers again.
+// their sums are exact, or cimq's own kernels take their place (proof.h). Nothing but x is kept for the backward pass,
+// which finds the integers again.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/convolution.h>
@@ -100,9 +101,6 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
                        at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups,
                        double /*grad_scale*/, std::optional<at::ScalarType> dtype,
                        std::optional<at::MemoryFormat> memory_format) {
-  TORCH_CHECK(
-      has_exact_products(), kForward,
-      ": needs a processor with AVX-512 VNNI, which this machine has not; use fake_quantize and conv2d instead");
   const ConvRequest request{stride, padding, dilation, groups};
   const ScaledRows rows = check_operands(kForward, x, scale, qmin, qmax, w, w_scale, request).rows;
   const at::ScalarType type = dtype.value_or(x.scalar_type());

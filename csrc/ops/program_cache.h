@@ -3,16 +3,18 @@
 // reads the weights once, which is little beside one product with them.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+
+#include "common/lru_entries.h"
+#include "ops/caches.h"
 
 namespace cimq::ops {
 
@@ -33,13 +35,19 @@ class ProgramKey {
   }
   const std::string& bytes() const { return bytes_; }
   std::string_view weights() const { return weights_; }
-  /// Of all bytes but the weights, and some of those: equal hashes are followed by a comparison of everything.
-  std::size_t hash() const {
-    constexpr std::size_t kEnd = 4096;
+  std::size_t hash() const { return std::hash<std::string_view>()(bytes_) * 31U + hash_of(weights_); }
+
+  /// Of large weights only samples are read, as a hash of everything would take longer than a product with them: what
+  /// has equal hashes is compared byte by byte.
+  static std::size_t hash_of(std::string_view weights) {
+    constexpr std::size_t kWhole = std::size_t{1} << 16;
+    constexpr std::size_t kSample = 64;
     const std::hash<std::string_view> of;
-    const std::size_t ends =
-        of(weights_.substr(0, kEnd)) * 31U + of(weights_.substr(weights_.size() - std::min(weights_.size(), kEnd)));
-    return of(bytes_) * 31U + ends;
+    if (weights.size() <= kWhole) return of(weights);
+    std::size_t hash = weights.size();
+    const std::size_t step = weights.size() / (kWhole / kSample);
+    for (std::size_t at = 0; at < weights.size(); at += step) hash = hash * 31U + of(weights.substr(at, kSample));
+    return hash * 31U + of(weights.substr(weights.size() - kSample));
   }
 
  private:
@@ -47,49 +55,54 @@ class ProgramKey {
   std::string_view weights_;
 };
 
-/// Least recently used entries are dropped when the programs and their keys take more than `max_bytes`.
+/// Programs by their keys; the least recently used are dropped. Thread-safe.
 template <typename Program>
 class ProgramCache {
  public:
-  explicit ProgramCache(std::size_t max_bytes) : max_bytes_(max_bytes) {}
+  explicit ProgramCache(CacheLimits limits) : entries_(limits) {}
 
+  /// make(weights) programs the cells, from a copy of the weights that is kept beside them: an entry stays true to its
+  /// key whatever happens to the caller's memory meanwhile.
   template <typename Make>
   std::shared_ptr<const Program> get(const ProgramKey& key, const Make& make) {
+    const auto same = [&](const Entry& entry) { return entry.key == key.bytes() && entry.weights == key.weights(); };
     const std::size_t hash = key.hash();
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-        if (entry->hash != hash || entry->key != key.bytes() || entry->weights != key.weights()) continue;
-        entries_.splice(entries_.begin(), entries_, entry);
-        return entry->program;
-      }
+      if (const Entry* entry = entries_.find(hash, same)) return entry->program;
     }
-    std::shared_ptr<const Program> program = make();  // outside the lock: programming takes a while
+    Entry entry{key.bytes(), std::string(key.weights()), nullptr};
+    entry.program = make(reinterpret_cast<const std::int8_t*>(entry.weights.data()));  // takes a while: no lock
+    const std::shared_ptr<const Program> program = entry.program;
     const std::size_t bytes =
-        key.bytes().size() + key.weights().size() + static_cast<std::size_t>(program->packed_bytes());
+        entry.key.size() + entry.weights.size() + static_cast<std::size_t>(program->packed_bytes()) + kEntryBytes;
     const std::lock_guard<std::mutex> lock(mutex_);
-    entries_.push_front({hash, key.bytes(), std::string(key.weights()), program, bytes});
-    total_bytes_ += bytes;
-    while (total_bytes_ > max_bytes_ && !entries_.empty()) {
-      total_bytes_ -= entries_.back().bytes;
-      entries_.pop_back();
-    }
+    // Another thread may have been quicker.
+    if (const Entry* other = entries_.find(hash, same)) return other->program;
+    entries_.add(hash, std::move(entry), bytes);
     return program;
+  }
+
+  void clear() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    entries_.clear();
+  }
+
+  CacheUsage usage() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {entries_.size(), entries_.bytes()};
   }
 
  private:
   struct Entry {
-    std::size_t hash;
     std::string key;
     std::string weights;
     std::shared_ptr<const Program> program;
-    std::size_t bytes;
   };
+  static constexpr std::size_t kEntryBytes = 1024;  // of the list, the index and a plan
 
-  std::mutex mutex_;
-  std::list<Entry> entries_;
-  std::size_t total_bytes_ = 0;
-  std::size_t max_bytes_;
+  mutable std::mutex mutex_;
+  LruEntries<Entry> entries_;
 };
 
 }  // namespace cimq::ops

@@ -5,6 +5,7 @@
 #include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/int8_peak.h"
 #include "kernels/mvm_plan.h"
+#include "ops/exact_products.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
@@ -42,6 +43,8 @@ void bind_kernels(pybind11::module_& m) {
       "hardware_lossless",
       [](const std::string& hardware) { return kernels::always_lossless(Hardware::from_json(hardware)); },
       pybind11::arg("hardware"), "Whether every product on this machine is the digital one.");
+  m.def("has_exact_products", &ops::has_exact_products, pybind11::call_guard<pybind11::gil_scoped_release>(),
+        "Whether oneDNN convolves bytes exactly in this process: the first call tries.");
   m.def(
       "kernel_isas",
       [] {

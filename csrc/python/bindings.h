@@ -13,5 +13,6 @@ void bind_compiler(pybind11::module_& m);    // compiler: bundle -> program
 void bind_agent(pybind11::module_& m);       // agent/reinforce
 void bind_runtime(pybind11::module_& m);     // runtime: bundle reader and executor
 void bind_kernels(pybind11::module_& m);     // what ops/ needs from Python besides the dispatcher
+void bind_notices(pybind11::module_& m);     // what operators have to say: warnings
 
 }  // namespace cimq::python

@@ -11,6 +11,7 @@ PYBIND11_MODULE(_C, m) {
   cimq::python::bind_hardware(m);
   cimq::python::bind_mapping(m);
   cimq::python::bind_kernels(m);
+  cimq::python::bind_notices(m);
   cimq::python::bind_latency(m);
   cimq::python::bind_compiler(m);
   cimq::python::bind_agent(m);
