@@ -24,7 +24,7 @@ from cimq.quantization.converted import (
     CrossbarLinear,
     LinearF32,
 )
-from cimq.quantization.exact import global_avg_pool2d
+from cimq.quantization.exact import adaptive_avg_pool2d, adaptive_kernel, global_avg_pool2d
 
 
 class RefusedError(Exception):
@@ -64,12 +64,13 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:
+    stride, padding, dilation, groups = module.geometry
     return {
         "kernel": list(kernel),
-        "stride": list(module.stride),
-        "padding": list(module.padding),
-        "dilation": list(module.dilation),
-        "groups": module.groups,
+        "stride": list(stride),
+        "padding": list(padding),
+        "dilation": list(dilation),
+        "groups": groups,
     }
 
 
@@ -81,7 +82,7 @@ def _crossbar(call: Call) -> list[Node]:
     if conv and len(call.in_shape) != 3:
         raise RefusedError(f"a convolution needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
     weight = as_int8(module.weight_q)
-    groups = module.groups if isinstance(module, CrossbarConv2d) else 1
+    groups = module.geometry.groups if isinstance(module, CrossbarConv2d) else 1
     invocations = 1
     for size in call.shape[1:] if conv else call.in_shape[:-1]:
         invocations *= size
@@ -197,12 +198,25 @@ def _avg_pool2d(call: Call) -> list[Node]:
 
 def _global_avg_pool2d(call: Call) -> list[Node]:
     keepdim = bool(call.rest[0]) if call.rest else True
+    if len(call.in_shape) != 3:
+        raise RefusedError(f"a mean needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
     channels, height, width = call.in_shape
     attrs = {"kernel": [height, width], "stride": [height, width], "padding": [0, 0], "count_include_pad": True}
     if keepdim:
         return call.node("avg_pool2d", attrs)
     pooled = Node(f"{call.name}.pooled", "avg_pool2d", call.inputs, (channels, 1, 1), attrs)
     return [pooled, Node(call.name, "flatten", (pooled.name,), call.shape)]
+
+
+def _adaptive_avg_pool2d(call: Call) -> list[Node]:
+    if len(call.in_shape) != 3:
+        raise RefusedError(f"pooling needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
+    kernel = adaptive_kernel((call.in_shape[1], call.in_shape[2]), call.rest[0])
+    if kernel is None:
+        raise RefusedError(f"adaptive pooling of {list(call.in_shape[1:])} to {call.rest[0]} has windows that differ")
+    return call.node(
+        "avg_pool2d", {"kernel": [*kernel], "stride": [*kernel], "padding": [0, 0], "count_include_pad": True}
+    )
 
 
 def _reshape(call: Call) -> list[Node]:
@@ -278,6 +292,7 @@ HANDLERS: dict[Any, Callable[[Call], list[Node]]] = {
     F.max_pool2d: _max_pool2d,
     ops.avg_pool2d: _avg_pool2d,
     global_avg_pool2d: _global_avg_pool2d,
+    adaptive_avg_pool2d: _adaptive_avg_pool2d,
     torch.flatten: _reshape,
     torch.reshape: _reshape,
     ops.activation: _activation,

@@ -9,8 +9,9 @@ import torch
 from torch import fx, nn
 
 from cimq.quantization.attention import AttentionCore, AttentionForward
-from cimq.quantization.batches import kept_random_state
+from cimq.quantization.batches import kept_random_state, random_state
 from cimq.quantization.call_arguments import without_fixed
+from cimq.quantization.in_place import TruthfulProxy
 from cimq.quantization.modes import in_mode, unchanged
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -33,6 +34,10 @@ class LeafTracer(fx.Tracer):
         if isinstance(m, (AttentionCore, AttentionForward)):
             return True
         return super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A symbolic value that is overwritten where Python overwrites a tensor."""
+        return TruthfulProxy(node, self)
 
     def quantised_product(self, layer: QuantLayer, x: fx.Proxy, call: dict[str, Any]) -> fx.Proxy:
         """The node of a product whose surroundings are being traced."""
@@ -68,15 +73,23 @@ def trace(
 
     Raises:
         Exception: Whatever the model's forward raises on symbolic values; such a model cannot be traced.
+        ValueError: If the forward draws random numbers in evaluation, which the graph would hold as constants.
     """
     with kept_random_state(model), unchanged(model), in_mode(model, training):
-        if not fixed:
-            return (tracer or LeafTracer()).trace(model)
-        return without_fixed((tracer or LeafTracer()).trace(model, concrete_args=dict(fixed)), model, fixed)
+        before = random_state()
+        tracer = tracer or LeafTracer()
+        graph = tracer.trace(model, concrete_args=dict(fixed)) if fixed else tracer.trace(model)
+        if not training and random_state() != before:
+            raise ValueError("its forward draws random numbers in evaluation")
+        return without_fixed(graph, model, fixed) if fixed else graph
 
 
 class ShapeRecorder(fx.Interpreter):
     """Runs a graph and notes the shape of every tensor in `node.meta["shape"]`."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(root, graph=graph)
+        self.extra_traceback = False  # errors are one sentence, without lines about the graph
 
     def run_node(self, n: fx.Node) -> Any:
         """As the interpreter, with the note."""
@@ -96,7 +109,7 @@ def record_shapes(root: nn.Module, graph: fx.Graph, sample_input: Any) -> None:
         inputs = tuple(sample_input) if isinstance(sample_input, (tuple, list)) else (sample_input,)
         given = {**defaults, **dict(zip(names, inputs, strict=False))}
     with torch.no_grad():
-        ShapeRecorder(root, graph=graph).run(*(given[name] for name in names))
+        ShapeRecorder(root, graph).run(*(given[name] for name in names))
 
 
 def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
