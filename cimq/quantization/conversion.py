@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from cimq.errors import CimqWarning, first_line
 from cimq.quantization import exact
 from cimq.quantization.attention import AttentionCore, QuantMatmul, QuantMultiheadAttention
-from cimq.quantization.call_arguments import fixed_arguments, remaining_inputs
+from cimq.quantization.call_arguments import container_inputs, fixed_arguments, remaining_inputs
 from cimq.quantization.converted import (
     Affine,
     Conv2dF32,
@@ -82,7 +82,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     if isinstance(work, QuantLayer):  # a graph needs something around its only layer
         work, pairs, fixed = nn.Sequential(work), (), {}
     subclasses = traceable_subclasses(work)
-    tracer = LeafTracer(subclasses)
+    tracer = LeafTracer(subclasses, container_inputs(work, sample_input))
     try:
         graph = trace(work, tracer, fixed)
         found = followers(work, graph) if pairs is None else pairs

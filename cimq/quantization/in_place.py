@@ -1,21 +1,19 @@
 """Operations that overwrite their input, in a traced graph: who reads the input afterwards reads their result.
 
-torch.fx traces `h += y` as a new sum, so that whoever holds `h` under another name would see the old value.
-`TruthfulProxy` records the call that Python makes; `follow_in_place` then finds who reads the memory afterwards. Where
-all of them can be given the result, the operation may become a pure one; else it stays and overwrites.
+`follow_in_place` finds who reads the memory afterwards. Where all of them can be given the result, the operation may
+become a pure one; else it stays and overwrites.
 """
 
 from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from cimq.quantization.node_values import SEVERAL, is_certainly_tensor, is_number, name_of
+from cimq.quantization.symbolic import PURE_OPERATORS
 
 # What gives its input itself in evaluation, and what gives a view of it (or, of some inputs, itself).
 _SAME_MODULES = (
@@ -31,47 +29,13 @@ _VIEWS = SEVERAL | {
     "type_as", "float", "double", "half", "bfloat16", "cpu", "cuda", "positive", "pos", "atleast_1d", "atleast_2d",
     "atleast_3d", "sum_to_size", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle", "getattr", "int", "long",
 }  # fmt: skip
-# What each operator with an assignment computes.
-_PURE: dict[Any, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-    operator.ifloordiv: operator.floordiv,
-    operator.imod: operator.mod,
-    operator.ipow: operator.pow,
-    operator.iand: operator.and_,
-    operator.ior: operator.or_,
-    operator.ixor: operator.xor,
-    operator.ilshift: operator.lshift,
-    operator.irshift: operator.rshift,
-}
-_ASSIGNING_METHODS = {f"__{function.__name__}__" for function in _PURE} | {"__setitem__"}
+_ASSIGNING_METHODS = {f"__{function.__name__}__" for function in PURE_OPERATORS} | {"__setitem__"}
 _OVERLAPPING = {"broadcast_tensors", "meshgrid"}
 _LIBRARIES = {"torch", "_operator", "operator", "builtins", "math"}
 
 
 class CannotFollowError(Exception):
     """Why what a forward overwrites cannot be followed in its graph."""
-
-
-class TruthfulProxy(fx.Proxy):
-    """A symbolic value of which `x += y` is recorded as what Python calls, `operator.iadd(x, y)`.
-
-    Of numbers in Python (sizes, and what is computed from them) as a new sum: these are never overwritten.
-    """
-
-
-def _assigning(function: Callable[..., Any], pure: Callable[..., Any]) -> Callable[..., Any]:
-    def assign(self: fx.Proxy, other: Any) -> fx.Proxy:
-        target = pure if is_number(self.node) else function
-        return self.tracer.create_proxy("call_function", target, (self, other), {})
-
-    return assign
-
-
-for _function, _pure in _PURE.items():
-    setattr(TruthfulProxy, f"__{_function.__name__}__", _assigning(_function, _pure))
 
 
 def keeps_type(result: Any, overwritten: Any) -> None:
@@ -83,7 +47,7 @@ def keeps_type(result: Any, overwritten: Any) -> None:
     if result.dtype != overwritten.dtype:
         raise TypeError(
             f"converted model: an operation in place on {overwritten.dtype} got an operand that makes it "
-            f"{result.dtype}; convert with a sample_input of these types"
+            f"{result.dtype}, which convert does not follow; cast the operand in the model's forward"
         )
 
 
@@ -104,7 +68,7 @@ def follow_in_place(root: nn.Module, graph: fx.Graph) -> set[fx.Node]:
             continue
         source: Any = _overwritten(node)
         how = name_of(node) or str(node.target)
-        if not is_certainly_tensor(root, source) or (node.target in _PURE and not _takes(node.args[1])):
+        if not is_certainly_tensor(root, source) or (node.target in PURE_OPERATORS and not _takes(node.args[1])):
             raise CannotFollowError(f"it overwrites by {how} what may be no tensor")
         related = memory.related(source)
         if any(member.op == "get_attr" for member in related):
@@ -122,7 +86,7 @@ def follow_in_place(root: nn.Module, graph: fx.Graph) -> set[fx.Node]:
         ):
             staying.add(node)
             continue
-        node.target = _PURE.get(node.target, node.target)
+        node.target = PURE_OPERATORS.get(node.target, node.target)
         if any(value is not source for value in node.all_input_nodes):
             with graph.inserting_after(node):
                 graph.call_function(keeps_type, (node, source))
@@ -186,7 +150,7 @@ def overwrites(root: nn.Module, node: fx.Node) -> bool:
     if node.op not in ("call_method", "call_function"):
         return False
     name = name_of(node)
-    if node.target in _PURE or name in _ASSIGNING_METHODS or node.target is operator.setitem:
+    if node.target in PURE_OPERATORS or name in _ASSIGNING_METHODS or node.target is operator.setitem:
         return True
     if name.endswith("_") and not name.endswith("__"):
         return True

@@ -54,6 +54,15 @@ def is_size(value: Any) -> bool:
     return value.target in SHAPE_FUNCTIONS and not makes_tensor(value)
 
 
+def is_one_size(node: fx.Node) -> bool:
+    """Whether it is a single size of a tensor."""
+    if node.op == "call_method":
+        return node.target in ("dim", "numel", "nelement", "ndimension") or (node.target == "size" and len(node.args) > 1)
+    if node.target is operator.getitem:
+        return is_size(node.args[0]) and isinstance(node.args[1], int)
+    return node.target is getattr and node.args[1] == "ndim"
+
+
 def makes_tensor(node: fx.Node) -> bool:
     """Whether a node that may compute a shape works on tensors instead (x * y of a squeeze-excite block)."""
     if node.target is getattr:
@@ -84,11 +93,11 @@ def is_number(value: Any) -> bool:
 
 
 def is_certainly_tensor(root: nn.Module, value: Any) -> bool:
-    """Whether it is a node whose value can be nothing but a tensor; inputs of the model count as tensors."""
+    """Whether it is a node whose value can be nothing but a tensor; inputs count as tensors unless noted."""
     if not isinstance(value, fx.Node) or is_number(value):
         return False
     if value.op in ("placeholder", "get_attr"):
-        return True
+        return not value.meta.get("no_tensor", False)
     if value.op == "call_module":
         module: Any = root.get_submodule(str(value.target))
         return not isinstance(module, _NO_TENSOR_MODULES) or getattr(module, "return_indices", None) is False
