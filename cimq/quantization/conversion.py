@@ -178,8 +178,13 @@ def _rewrite(
 def _erase_unused(graph: fx.Graph, staying: Container[fx.Node]) -> None:
     for node in reversed(graph.nodes):
         node.type = None  # annotations as text would keep the module from being pickled
-        pure = node.op in ("call_function", "call_method", "get_attr") and node.target is not keeps_type
-        if pure and not node.users and node not in staying and not is_check_of_sizes(node):
+        if node.users or node.op not in ("call_function", "call_method", "get_attr"):
+            continue
+        needed = node in staying or is_check_of_sizes(node)
+        if node.target is keeps_type:  # of a result that something else reads
+            guarded = node.args[0]
+            needed = isinstance(guarded, fx.Node) and len(guarded.users) > 1
+        if not needed:
             graph.erase_node(node)
 
 

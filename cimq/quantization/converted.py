@@ -82,8 +82,9 @@ class CrossbarLayer(nn.Module):
         super().__init__()
         layer.act_limits()  # refuses a layer that was not calibrated
         with torch.no_grad():
-            multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer.bias, norm)
-            self.register_buffer("weight_q", layer.integer_weight())
+            weight, layer_bias = layer.operands()
+            multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer_bias, norm)
+            self.register_buffer("weight_q", layer.integer_weight(weight))
             self.register_buffer("x_scale", layer.act_scale.detach().clone())
             self.register_buffer("w_scale", layer.weight_scale.detach().clone())
             self.register_buffer("multiplier", multiplier)
