@@ -54,6 +54,19 @@ def is_size(value: Any) -> bool:
     return value.target in SHAPE_FUNCTIONS and not makes_tensor(value)
 
 
+def is_shape(value: Any) -> bool:
+    """Whether it is a node that computes a whole shape, or a part of one with as many sizes as it has."""
+    if not isinstance(value, fx.Node):
+        return False
+    if value.op == "call_method":
+        return value.target == "size" and len(value.args) == 1 and not value.kwargs
+    if value.target is getattr:
+        return bool(value.args[1] == "shape")
+    if value.target is operator.getitem:
+        return is_shape(value.args[0]) and isinstance(value.args[1], slice)
+    return value.target is operator.add and any(is_shape(arg) for arg in value.args)
+
+
 def is_one_size(node: fx.Node) -> bool:
     """Whether it is a single size of a tensor."""
     if node.op == "call_method":

@@ -28,7 +28,7 @@ from cimq import ops
 from cimq.quantization.exact import adaptive_avg_pool2d, global_avg_pool2d
 from cimq.quantization.in_place import keeps_type
 from cimq.quantization.node_values import SHAPE_FUNCTIONS as _SHAPE_FUNCTIONS
-from cimq.quantization.node_values import is_check_of_sizes
+from cimq.quantization.node_values import is_check_of_sizes, is_number, is_shape
 from cimq.quantization.node_values import is_size as _is_size
 from cimq.quantization.node_values import makes_tensor as _makes_tensor
 
@@ -201,7 +201,7 @@ def _add(input: Any, other: Any, *, alpha: Any = 1) -> Form | None:
 
 
 def _operator_add(a: Any, b: Any) -> Any:
-    if all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
+    if is_shape(a) or is_shape(b) or all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
         return _KEPT
     return _add(a, b)
 
@@ -231,9 +231,12 @@ def _reshape(input: Any, *shape: Any, **kwargs: Any) -> Form | None:
     sizes = kwargs.pop("shape", None) or (
         shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     )
-    if isinstance(sizes, fx.Node) or (len(sizes) == 1 and _is_whole_size(sizes[0])):  # y.view(x.size())
-        return torch.reshape, (input, sizes if isinstance(sizes, fx.Node) else sizes[0])
-    sizes = tuple(sizes)
+    only = sizes if isinstance(sizes, fx.Node) else sizes[0] if len(sizes) == 1 else None
+    if is_shape(only):  # y.view(x.size())
+        return torch.reshape, (input, only)
+    if isinstance(only, fx.Node) and not is_number(only):  # a size, or a tuple of them
+        return None
+    sizes = (sizes,) if isinstance(sizes, fx.Node) else tuple(sizes)
     if kwargs:
         raise TypeError("reshape takes sizes")
     if not all(isinstance(size, (int, fx.Node)) for size in sizes):  # y.view(dtype)
@@ -243,15 +246,6 @@ def _reshape(input: Any, *shape: Any, **kwargs: Any) -> Form | None:
     return torch.reshape, (input, sizes)
 
 
-def _is_whole_size(size: Any) -> bool:
-    """x.size() or x.shape."""
-    if not isinstance(size, fx.Node):
-        return False
-    if size.op == "call_method":
-        return size.target == "size" and len(size.args) == 1 and not size.kwargs
-    return size.target is getattr and size.args[1] == "shape"
-
-
 def _is_batch_size(size: Any, of: Any) -> bool:
     """of.size(0), of.size()[0] or of.shape[0]: the size of another value says nothing about this one."""
     if not isinstance(size, fx.Node) or not _is_size(size):
@@ -259,7 +253,7 @@ def _is_batch_size(size: Any, of: Any) -> bool:
     if size.op == "call_method":
         return bool(size.args == (of, 0))
     shape = size.args[0] if size.target is operator.getitem and size.args[1] == 0 else None
-    return _is_whole_size(shape) and isinstance(shape, fx.Node) and shape.args[0] is of
+    return is_shape(shape) and isinstance(shape, fx.Node) and shape.args[0] is of
 
 
 def _cat(tensors: Any, dim: int = 0, **kwargs: Any) -> Form | None:
