@@ -57,6 +57,7 @@ def values_of(model: fx.GraphModule, x: Tensor) -> dict[str, Tensor]:
 class _Recorder(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
+        self.extra_traceback = False
         self.values: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -71,6 +72,7 @@ class _Reader(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, batch: int) -> None:
         super().__init__(module)
+        self.extra_traceback = False  # errors are one sentence, without lines about the graph
         self.graph_nodes = list(module.graph.nodes)
         self.batch = batch
         self.nodes: list[Node] = []
