@@ -85,8 +85,10 @@ def train_fp32(model: nn.Module, loader: DataLoader, epochs: int) -> None:
 def train_with_policy(
     model: nn.Module, policy: cimq.Policy, hardware: cimq.Hardware, loader: DataLoader, epochs: int, seed: int
 ) -> nn.Module:
-    """The same quantisation-aware training for every policy that is compared."""
-    prepared = cimq.prepare(copy.deepcopy(model), policy, hardware, example_inputs=next(iter(loader))[0])
+    """The same quantisation-aware training for every policy that is compared: one policy has one result."""
+    # A batch of the loader would move its generator on, and the next policy would be calibrated with other batches.
+    example, _ = loader.dataset[:1]
+    prepared = cimq.prepare(copy.deepcopy(model), policy, hardware, example_inputs=example)
     cimq.calibrate(prepared, loader)
     cimq.finetune(prepared, loader, epochs=epochs, lr=0.02, teacher=model, seed=seed, progress=False)
     return prepared.eval()
