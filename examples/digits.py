@@ -8,8 +8,8 @@ with the C++ executor on the whole test set, compares every layer with the train
 set is used once, at the end.
 
 What the search finds depends on the seed and the processor: a faster policy is taken where it loses, trained, no more
-than --max-accuracy-drop of the 180 images that confirm it (one of them at the default), and uniform 4-bit else. README.md
-has what six seeds gave on one processor.
+than --max-accuracy-drop of the 180 images that confirm it (one of them at the default), and uniform 4-bit else. The
+README has what six seeds gave on one processor.
 """
 
 from __future__ import annotations
