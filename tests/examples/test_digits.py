@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import cimq
 
@@ -83,3 +84,18 @@ def test_a_wrong_value_of_the_executor_is_noticed(digits: ModuleType, tmp_path: 
     assert "all 6 crossbar layers" in digits.check_layers(bundle, models[0], images)[1][0]
     with pytest.raises(SystemExit, match="disagree in stem"):
         digits.check_layers(bundle, models[1], images)
+
+
+def test_one_policy_has_one_result(digits: ModuleType) -> None:
+    """Whatever was trained before it, with a loader that shuffles by a generator of its own."""
+    data = digits.digit_sets(0)["train"]
+    loader = DataLoader(data, 64, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = digits.SmallNet(8).eval()
+    cimq.reestimate_bn(model, loader)  # without statistics of its data nothing gets through an untrained network
+    hardware, weights = cimq.Hardware.preset("paper"), []
+    for bits in (4, 8, 4):
+        trained = digits.train_with_policy(model, cimq.Policy.uniform(bits, bits), hardware, loader, 1, seed=0)
+        weights.append(trained.state_dict())
+    assert all(torch.equal(value, weights[2][key]) for key, value in weights[0].items())
+    assert not torch.equal(weights[0]["stem.weight"], weights[1]["stem.weight"])
