@@ -14,21 +14,25 @@ PYTEST_FLAGS ?= -n $(MAX_JOBS)
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 FUZZ_RUNS ?= 1000000
+SOAK_MINUTES ?= 20
+SOAK_JOBS ?= 2
 QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
 
 CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.py pyproject.toml
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-asan test-neon test-cuda fuzz lint format bench clean
+.PHONY: help demo test test-cpp test-python test-sdist test-asan test-neon test-cuda fuzz soak lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
 	@echo "make test       set up .venv, run every C++ and Python test"
 	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision), build with nvcc where found, run the Python tests"
+	@echo "make test-sdist source distribution -> wheel -> import in a fresh environment"
 	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make test-neon  cross-compile for 64-bit ARM, run the C++ tests under qemu"
 	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
+	@echo "make soak       random cases with fresh seeds on every instruction set (SOAK_MINUTES=$(SOAK_MINUTES))"
 	@echo "make lint       ruff, mypy, clang-format, clang-tidy"
 	@echo "make format     rewrite sources with ruff and clang-format"
 	@echo "make clean      remove build products and virtual environments"
@@ -83,6 +87,9 @@ test-python: $(VENV)/.built
 	$(TEST_ENV) $(VENV)/bin/pytest $(PYTEST_FLAGS)
 
 # ---- the other lanes ----
+test-sdist: $(VENV)/.deps
+	MAX_JOBS=$(MAX_JOBS) $(VENV)/bin/python tests/packaging/source_distribution.py
+
 $(VENV_CUDA)/.deps: requirements.txt Makefile
 	@echo "== cimq: creating $(VENV_CUDA) and installing $(TORCH_CUDA) and the pinned packages (several GB)"
 	$(PYTHON) -m venv $(VENV_CUDA)
@@ -127,6 +134,10 @@ fuzz: $(CATCH2_DIR)/.done
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset fuzz --parallel $(MAX_JOBS) --target fuzz_kernels
 	@mkdir -p build/fuzz/corpus
 	build/fuzz/tests/csrc/fuzz/fuzz_kernels -runs=$(FUZZ_RUNS) -max_len=256 -entropic=0 -print_final_stats=1 build/fuzz/corpus
+
+# What it finds becomes a fixed example. Run before a change lands, beside CI.
+soak: $(VENV)/.built-tests
+	$(VENV)/bin/python tests/soak.py --minutes $(SOAK_MINUTES) --jobs $(SOAK_JOBS) --binary $(BUILD)/tests/csrc/cimq_tests
 
 lint: $(VENV)/.built-tests
 	$(VENV)/bin/ruff check .

@@ -1,7 +1,7 @@
 """Random numbers of a test depend on its name alone, not on the tests before it; no test has a time to keep.
 
 hypothesis looks for new cases in every run, but where CI is set (continuous integration): a change is judged there by
-the same cases as the change before it.
+the same cases as the change before it. `make soak` (tests/soak.py) looks for new cases for a stated time.
 """
 
 from __future__ import annotations

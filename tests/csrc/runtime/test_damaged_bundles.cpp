@@ -70,7 +70,7 @@ TEST_CASE("Every truncation is refused even where the manifest agrees with it", 
 TEST_CASE("A flipped byte is caught by the hash", "[damage]") {
   const TemporaryFolder folder;
   write_bundle(folder.path(), small_net_files());
-  std::mt19937 random(1);
+  std::mt19937 random(1 + Catch::rngSeed());
   for (const char* name : {"layers.json", "hardware.json", "weights.safetensors"}) {
     const auto whole = read(folder.path() / name);
     for (int i = 0; i < 100; ++i) {
@@ -86,7 +86,7 @@ TEST_CASE("A flipped byte is caught by the hash", "[damage]") {
 TEST_CASE("Flipped bytes under a fitting hash never crash", "[damage]") {
   const TemporaryFolder folder;
   const Files files = small_net_files();
-  std::mt19937 random(2);
+  std::mt19937 random(2 + Catch::rngSeed());
   int refused = 0;
   for (int i = 0; i < 1500; ++i) {
     Files damaged = files;
@@ -136,7 +136,7 @@ TEST_CASE("Values of layers.json replaced by hostile ones never crash", "[damage
 }
 
 TEST_CASE("Random manifests and random layers.json never crash the parsers", "[damage]") {
-  std::mt19937 random(3);
+  std::mt19937 random(3 + Catch::rngSeed());
   const std::string alphabet = "{}[]\",:0123456789eE+-.truefalsn\\u \xff\x01";
   for (int i = 0; i < 20000; ++i) {
     std::string text;
