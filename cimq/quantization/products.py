@@ -145,7 +145,7 @@ def linear_product(
     rows = x.reshape(-1, x.shape[-1])
     exact = not torch.is_grad_enabled() and _can_use_float32(x, hardware)
     if probe is None and exact and _largest_sum(weight, **bits) < _EXACT_FLOAT32:
-        y = torch.ops.cimq.digital_matmul(rows, weight, **bits)
+        y: Tensor = torch.ops.cimq.digital_matmul(rows, weight, **bits)
     else:
         y = _crossbar(ops.crossbar_mvm, probe, rows, weight, hardware, **bits, **options)
     return y.reshape(*x.shape[:-1], weight.shape[0])

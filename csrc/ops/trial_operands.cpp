@@ -5,18 +5,22 @@
 #include <c10/macros/Macros.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <new>
 
 #include "common/rounding.h"
 
 // A setting of torch's allocator for debugging that no header declares; weak, as a build may lack it.
+// NOLINTBEGIN(readability-identifier-naming)
 extern C10_API bool FLAGS_caffe2_cpu_allocator_do_junk_fill __attribute__((weak));
 extern C10_API bool FLAGS_caffe2_cpu_allocator_do_zero_fill __attribute__((weak));
+// NOLINTEND(readability-identifier-naming)
 
 namespace cimq::ops {
 namespace {
@@ -33,6 +37,20 @@ std::uint64_t mixed(std::uint64_t value) {
   value = (value ^ (value >> 30U)) * 0xBF58476D1CE4E5B9U;
   value = (value ^ (value >> 27U)) * 0x94D049BB133111EBU;
   return value ^ (value >> 31U);
+}
+
+/// Leaves memory behind that is not zero, for what the library takes from the system's allocator next.
+void leave_stale_memory() {
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  std::array<std::unique_ptr<void, Free>, 8> blocks;
+  std::size_t bytes = std::size_t{1} << 12;
+  for (auto& block : blocks) {
+    block.reset(std::aligned_alloc(static_cast<std::size_t>(kAlignment), bytes));
+    if (block != nullptr) std::memset(block.get(), kFirstFill, bytes);
+    bytes *= 2;
+  }
 }
 
 /// Memory from torch's allocator is filled while this lives. It changes no program's results: what one reads without
@@ -182,7 +200,10 @@ Fault try_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& su
     std::memcpy(x_here.mutable_data_ptr(), x.const_data_ptr(), x.nbytes());
     std::memcpy(w_here.mutable_data_ptr(), w.const_data_ptr(), w.nbytes());
     std::optional<JunkFill> junk;
-    if (fill == kFirstFill) junk.emplace();
+    if (fill == kFirstFill) {
+      junk.emplace();
+      leave_stale_memory();
+    }
     const at::Tensor results = product(x_here, w_here);
     junk.reset();
     if (Fault fault = compare_sums(results, sums, scale)) return fault;
