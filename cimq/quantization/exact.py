@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq import ops
+from cimq.errors import CimqWarning
 
 
 class _State(threading.local):
@@ -39,6 +41,11 @@ def suspended() -> Iterator[None]:
         yield
     finally:
         _state.suspended -= 1
+
+
+def is_defined(target: Any) -> bool:
+    """Whether evaluation has its own bits for a function, or for a method of a tensor by this name."""
+    return (getattr(Tensor, target, None) if isinstance(target, str) else target) in _HANDLERS
 
 
 @contextlib.contextmanager
@@ -98,7 +105,9 @@ class ExactEval(TorchFunctionMode):
             # By name at every run: whoever replaces a module (SyncBatchNorm) must not be answered with the old one.
             norm = root.get_submodule(norm_name)
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training:
-                self.norms[id(root.get_submodule(layer_name))] = norm
+                layer = root.get_submodule(layer_name)
+                _warn_of_hooks(layer, layer_name, norm, norm_name)
+                self.norms[id(layer)] = norm
                 self.folded_means.add(id(norm.running_mean))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -113,6 +122,23 @@ class ExactEval(TorchFunctionMode):
             if result is not NotImplemented:
                 return with_gradient_of(result, func, *args, **kwargs) if torch.is_grad_enabled() else result
         return func(*args, **kwargs)
+
+
+def _warn_of_hooks(layer: nn.Module, layer_name: str, norm: nn.Module, norm_name: str) -> None:
+    """Says once that a hook between a layer and the normalisation that it computes sees normalised values."""
+    if not layer._forward_hooks and not norm._forward_pre_hooks:
+        return
+    hooks = (*layer._forward_hooks.values(), *norm._forward_pre_hooks.values())
+    users = [hook for hook in hooks if not (getattr(hook, "__module__", None) or "").startswith("cimq.")]
+    if users and not layer.__dict__.get("_cimq_said_hooks"):
+        layer.__dict__["_cimq_said_hooks"] = True
+        warnings.warn(
+            f"a hook on the output of {layer_name!r} sees normalised values in evaluation: the batch normalisation "
+            f"{norm_name!r} is part of the layer's multiplier and bias there, and passes them on; in training it sees "
+            f"the convolution alone. For the same values in both, hook the output of {norm_name!r}",
+            CimqWarning,
+            stacklevel=2,
+        )
 
 
 def _enter(module: nn.Module, args: Any) -> None:
