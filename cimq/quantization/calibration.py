@@ -19,13 +19,20 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.call_arguments import noting_arguments
 from cimq.quantization.fp32_products import Fp32Products
-from cimq.quantization.inspection import all_quant_layers, noting_batch, observing, products_per_sample, quant_layers, some_names
+from cimq.quantization.inspection import (
+    all_quant_layers,
+    noting_batch,
+    observing,
+    products_per_sample,
+    quant_layers,
+    some_names,
+)
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.refusals import refuse_meta, refuse_meta_values
 from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
+from cimq.quantization.refusals import refuse_meta, refuse_meta_values
 
 _METHODS = ("mse", "minmax")
 _VALUES_PER_LAYER = 1 << 16

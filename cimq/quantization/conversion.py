@@ -53,8 +53,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     Args:
         model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel, of a compiled
             model and of an AveragedModel the model inside.
-        sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it, and
-            adaptive pooling to more than 1x1 becomes plain pooling for inputs of this size.
+        sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it.
 
     Returns:
         A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).

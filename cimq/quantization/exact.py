@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq import ops
-from cimq.errors import CimqWarning
+from cimq.quantization.hooks import warn_of_hooks
 
 
 class _State(threading.local):
@@ -51,7 +50,7 @@ def is_defined(target: Any) -> bool:
 @contextlib.contextmanager
 def defined_operations() -> Iterator[None]:
     """Calls are answered as in the evaluation of a prepared model, without one."""
-    with ExactEval(nn.Module()):  # type: ignore[no-untyped-call]
+    with ExactEval(nn.Module()):
         yield
 
 
@@ -106,7 +105,7 @@ class ExactEval(TorchFunctionMode):
             norm = root.get_submodule(norm_name)
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training:
                 layer = root.get_submodule(layer_name)
-                _warn_of_hooks(layer, layer_name, norm, norm_name)
+                warn_of_hooks(layer, layer_name, norm, norm_name)
                 self.norms[id(layer)] = norm
                 self.folded_means.add(id(norm.running_mean))
 
@@ -122,23 +121,6 @@ class ExactEval(TorchFunctionMode):
             if result is not NotImplemented:
                 return with_gradient_of(result, func, *args, **kwargs) if torch.is_grad_enabled() else result
         return func(*args, **kwargs)
-
-
-def _warn_of_hooks(layer: nn.Module, layer_name: str, norm: nn.Module, norm_name: str) -> None:
-    """Says once that a hook between a layer and the normalisation that it computes sees normalised values."""
-    if not layer._forward_hooks and not norm._forward_pre_hooks:
-        return
-    hooks = (*layer._forward_hooks.values(), *norm._forward_pre_hooks.values())
-    users = [hook for hook in hooks if not (getattr(hook, "__module__", None) or "").startswith("cimq.")]
-    if users and not layer.__dict__.get("_cimq_said_hooks"):
-        layer.__dict__["_cimq_said_hooks"] = True
-        warnings.warn(
-            f"a hook on the output of {layer_name!r} sees normalised values in evaluation: the batch normalisation "
-            f"{norm_name!r} is part of the layer's multiplier and bias there, and passes them on; in training it sees "
-            f"the convolution alone. For the same values in both, hook the output of {norm_name!r}",
-            CimqWarning,
-            stacklevel=2,
-        )
 
 
 def _enter(module: nn.Module, args: Any) -> None:

@@ -41,7 +41,8 @@ def tell_apart(model: nn.Module, stacklevel: int) -> None:
     now = ", ".join(layer.layer_name for layer in layers[:8]) + (", ..." if len(layers) > 8 else "")
     warnings.warn(
         f"layers of {type(model).__name__} were prepared one by one and shared {what}; from now on they are numbered, "
-        f"and named {now}: policies and noise from before do not apply. cimq.prepare on the whole model does so at once",
+        f"and named {now}: policies and noise from before do not apply. cimq.prepare on the whole model does so at "
+        "once",
         CimqWarning,
         stacklevel=stacklevel + 1,
     )

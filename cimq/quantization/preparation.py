@@ -92,8 +92,9 @@ def prepare(
 
     Raises:
         TypeError: If `model` is no nn.Module.
-        ValueError: If the model is TorchScript or on the meta device, nothing can be quantised, a pattern of `exclude` matches nothing, the model is prepared already
-            or in DistributedDataParallel, or the policy does not fit; names what is wrong.
+        ValueError: If the model is TorchScript or on the meta device, nothing can be quantised, a pattern of `exclude`
+            matches nothing, the model is prepared already or in DistributedDataParallel, or the policy does not fit;
+            names what is wrong.
 
     Example:
         >>> import torch, cimq
@@ -247,8 +248,8 @@ def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[s
             known[name] = None
         elif exported := exported_products(module):
             left_out.append(
-                f"{title}: it is a graph of torch.export, which makes {', '.join(exported)} without layers; prepare the "
-                "module that it was exported from"
+                f"{title}: it is a graph of torch.export, which makes {', '.join(exported)} without layers; prepare "
+                "the module that it was exported from"
             )
             known[name] = None
         else:

@@ -63,8 +63,8 @@ def refuse_no_module(model: Any, caller: str) -> None:
         raise TypeError(f"{caller} takes an nn.Module, got {kind.__name__}{hint}")
     if isinstance(model, torch.jit.ScriptModule):
         raise ValueError(
-            f"{caller}: the model is TorchScript ({type(model).__name__}), whose layers cannot be replaced; prepare the "
-            "module that it was scripted or traced from"
+            f"{caller}: the model is TorchScript ({type(model).__name__}), whose layers cannot be replaced; prepare "
+            "the module that it was scripted or traced from"
         )
 
 
@@ -105,7 +105,8 @@ def refuse_parts_outside(model: nn.Module, graph: fx.Graph | None) -> None:
         prepared = f"only {', '.join(sorted(roots))} was prepared" if roots else "it was taken out of a prepared model"
         raise ValueError(
             f"convert: {type(model).__name__} is not what cimq.prepare returned, {prepared}, and the evaluation of "
-            f"{', '.join(outside[:8])} around it has no defined order of additions; call cimq.prepare on the whole model"
+            f"{', '.join(outside[:8])} around it has no defined order of additions; call cimq.prepare on the whole "
+            "model"
         )
 
 
