@@ -34,6 +34,7 @@ from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import mse_scales
+from cimq.quantization.refusals import refuse_meta, refuse_meta_values
 
 _METHODS = ("mse", "minmax")
 _VALUES_PER_LAYER = 1 << 16
@@ -110,6 +111,7 @@ def calibrate(
     refuse_distributed(model, "calibrate")
     model = unwrapped(model)
     quant_layers(model)  # refuses a model that is not prepared
+    refuse_meta(model, "calibrate")
     layers = all_quant_layers(model)
     samples: dict[int, _Samples] = {}
     operands: dict[int, _Samples] = {}  # what attention writes to crossbars
@@ -138,6 +140,7 @@ def calibrate(
     state, arguments = kept_random_state(model, loaders=[loader]), noting_arguments(model)
     with observed, state, arguments, noting_batch(model) as batch_size, calls:
         for batch in itertools.islice(loader, batches):
+            refuse_meta_values(batch, "calibrate", "a batch")
             forward(model, batch)
             used += 1
     if used == 0:
@@ -251,6 +254,7 @@ def _observed_call(function: str, layer: QuantLayer, x: Tensor, call: dict[str, 
     """The arguments to keep of an observed product (of an operand its first sample), if its input is finite."""
     if x.numel() == 0:
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} is empty, {[*x.shape]}")
+    refuse_meta_values(x, function, f"the input of layer {layer.layer_name!r}")
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} holds NaN or infinite values")
     return {**call, "operand": call["operand"][:1].clone()} if isinstance(layer, QuantMatmul) else call
