@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from cimq import _C
+from cimq.atomic_files import write_text_atomically
 from cimq.cell import Cell, Drift, Programming, ReadNoise, StuckAt, Wires, cell_from_plain
-from cimq.structured_files import plain_value, read_structured, write_text_atomically, yaml_text
+from cimq.structured_files import plain_value, read_structured, yaml_text
 
 __all__ = [
     "Adc",

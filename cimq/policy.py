@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cimq.structured_files import read_structured, write_bytes_atomically, write_text_atomically
+from cimq.atomic_files import write_bytes_atomically, write_text_atomically
+from cimq.structured_files import read_structured
 
 MIN_BITS = 1
 MAX_BITS = 8

@@ -1,15 +1,12 @@
-"""Reading and writing of small YAML, JSON and text files with errors that a user can act on."""
+"""Reading of small YAML and JSON files, and their text, with errors that a user can act on."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
 import numbers
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,27 +47,6 @@ def read_structured(path: str | Path, what: str) -> Any:
         raise ValueError(f"{what} {path} is not valid YAML: {_one_line(str(error))}") from None
     except ValueError as error:
         raise ValueError(f"{what} {path}: {error}") from None
-
-
-def write_text_atomically(path: str | Path, text: str) -> None:
-    """Writes a text file by way of a temporary file and a rename, so that readers see all of it or the old one."""
-    write_bytes_atomically(path, text.encode("utf-8"))
-
-
-def write_bytes_atomically(path: str | Path, content: bytes) -> None:
-    """As `write_text_atomically`, for bytes."""
-    path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        # mkstemp makes files that only the owner reads; a result is to have the permissions of any new file.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
 
 
 def plain_value(value: Any, path: str, depth: int = 0) -> Any:
@@ -158,10 +134,3 @@ def yaml_text(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _umask() -> int:
-    # There is no way to read it without setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from cimq.structured_files import write_bytes_atomically, write_text_atomically
+from cimq.atomic_files import write_bytes_atomically, write_text_atomically
 
 MEDIA_TYPES = {
     ".json": "application/json",

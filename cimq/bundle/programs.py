@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cimq import _C
+from cimq.atomic_files import write_text_atomically
 from cimq.bundle.folder import replace_in_bundle
 from cimq.bundle.loader import bundle_folder
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.cost_model import latency as closed_form
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
-from cimq.structured_files import write_text_atomically
 
 PROGRAM = "program.jsonl"
 

@@ -43,7 +43,7 @@ def command(
 def _run(executor: Any, input_file: Path, output_file: Path) -> None:
     import numpy as np
 
-    from cimq.structured_files import write_bytes_atomically
+    from cimq.atomic_files import write_bytes_atomically
 
     if not input_file.is_file():
         raise FileNotFoundError(f"run: input {input_file} does not exist")

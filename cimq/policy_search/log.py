@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, TextIO
 
+from cimq.atomic_files import write_text_atomically
 from cimq.policy_search.evaluation import Evaluation
-from cimq.structured_files import write_text_atomically
 
 LOG_NAME = "evaluations.jsonl"
 SETTINGS_NAME = "search.json"
@@ -49,15 +50,25 @@ class EvaluationLog:
         self._file = self.path.open("a", encoding="utf-8")
 
     def append(self, evaluation: Evaluation) -> None:
-        """Writes one line and flushes it."""
+        """Writes one line and flushes it.
+
+        Raises:
+            OSError: If that fails; names the file. The search can be resumed once there is space.
+        """
         if self._file is not None:
-            self._file.write(json.dumps(evaluation.to_dict()) + "\n")
-            self._file.flush()
+            try:
+                self._file.write(json.dumps(evaluation.to_dict()) + "\n")
+                self._file.flush()
+            except OSError as error:  # whose own text names no file
+                raise OSError(
+                    error.errno, f"search: the log cannot be written ({error.strerror})", str(self.path)
+                ) from error
 
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a line that could not be written was reported by `append`
+                self._file.close()
             self._file = None
 
     def _read(self) -> list[Evaluation]:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.policy import Policy
 from cimq.policy_search.evaluation import Evaluation
-from cimq.structured_files import write_text_atomically
 
 
 @dataclasses.dataclass(frozen=True)

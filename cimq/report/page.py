@@ -9,11 +9,11 @@ from typing import Any
 
 import jinja2
 
+from cimq.atomic_files import write_text_atomically
 from cimq.hardware import Hardware
 from cimq.report.charts import history_chart, tradeoff_chart
 from cimq.report.layer_rows import layer_views
 from cimq.report.run_data import ResultRow, RunData, load_run
-from cimq.structured_files import write_text_atomically
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _FOUND = "found policy"

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cimq.structured_files import plain_value, read_structured, write_text_atomically
+from cimq.atomic_files import write_text_atomically
+from cimq.structured_files import plain_value, read_structured
 
 
 def record_measurements(

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimq.atomic_files import check_writable
 from cimq.errors import CimqWarning
 from cimq.quantization.converted import CrossbarLayer
 
@@ -66,7 +67,7 @@ def check_numbers(**values: Any) -> dict[str, Any]:
 
 
 def check_choices(loader: Any, amp: str | None, resume: bool, checkpoint: str | Path | None) -> None:
-    """Refuses a loader that is used up after one pass, an unknown `amp`, and to resume from nothing."""
+    """Refuses a loader used up after one pass, an unknown `amp`, to resume from nothing, an unwritable checkpoint."""
     if isinstance(loader, Iterator):
         raise TypeError(
             f"finetune: loader must be one that can be gone through several times (a DataLoader, a list), got "
@@ -76,6 +77,13 @@ def check_choices(loader: Any, amp: str | None, resume: bool, checkpoint: str | 
         raise ValueError(f"finetune: amp must be None, bf16 or fp16, got {amp!r}")
     if resume and checkpoint is None:
         raise ValueError("finetune: resume needs checkpoint, the file to go on from")
+    if checkpoint is not None:
+        try:
+            check_writable(checkpoint)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"finetune: checkpoint cannot be written ({error.strerror})", error.filename
+            ) from None
 
 
 def check_features(model: nn.Module, teacher: nn.Module | None, names: Sequence[str]) -> None:

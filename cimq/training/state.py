@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cimq.atomic_files import atomic_file
 from cimq.quantization.batches import device_of
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -24,7 +24,11 @@ def save_state(
     history: Sequence[tuple[Any, ...]],
     options: dict[str, Any],
 ) -> None:
-    """Writes the state of a training and its options to a file, through a temporary one beside it."""
+    """Writes the state of a training and its options to a file, which is replaced as a whole.
+
+    Raises:
+        OSError: If it cannot be written; names it.
+    """
     name, keys, position, has_gauss, cached = cast("tuple[str, Any, int, int, float]", np.random.get_state())
     content = {
         "model": model.state_dict(),
@@ -41,9 +45,16 @@ def save_state(
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    try:
+        with atomic_file(path) as file:
+            torch.save(content, file)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"finetune: checkpoint cannot be written ({error.strerror}); the model is trained up to epoch "
+            f"{len(history)}, and an older checkpoint is kept",
+            str(path),
+        ) from error
 
 
 def _bits(model: nn.Module) -> dict[str, tuple[int, int]]:
