@@ -16,6 +16,7 @@ import dataclasses
 import json
 import numbers
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +28,7 @@ from cimq import _C
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import MAX_BITS, LayerBits, Policy
+from cimq.printable import printable
 from cimq.structured_files import read_structured
 
 _PS_PER_US = 1_000_000
@@ -209,6 +211,7 @@ def cost_table(
 
 def aligned_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Rows of text as a table: `left` columns flush left, the others right, the first row underlined."""
+    rows = [[printable(cell) for cell in row] for row in rows]  # names come from files
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -309,9 +312,8 @@ def _from_bundle(folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
             found.append(_crossbar_node(node, folder))
     found.sort(key=lambda entry: entry[0])
     shapes = [shape for _, shape, _ in found]
-    names = [shape.name for shape in shapes]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(shape.name for shape in shapes).items():
+        if count > 1:
             raise ValueError(f"bundle file {folder / 'layers.json'}: layer {name!r} is given twice")
     if not shapes:
         raise ValueError(f"bundle file {folder / 'layers.json'}: there is no crossbar layer")
