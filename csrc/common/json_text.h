@@ -10,7 +10,7 @@
 namespace cimq {
 
 struct JsonLimits {
-  int depth = 512;                             ///< objects and arrays within each other
+  std::size_t depth = std::size_t{1} << 23U;   ///< objects and arrays within each other; nothing here recurses
   std::size_t values = std::size_t{1} << 23U;  ///< of any kind; each takes 16 to 100 bytes
 };
 

@@ -72,8 +72,8 @@ py::list check(const Executor& executor) {
   return entries;
 }
 
-Executor load(const std::string& path, int threads, std::optional<std::uint64_t> seed, std::optional<std::uint32_t> chip,
-              std::uint64_t max_working_bytes, std::uint64_t max_operations) {
+Executor load(const std::string& path, int threads, std::optional<std::uint64_t> seed,
+              std::optional<std::uint32_t> chip, std::uint64_t max_working_bytes, std::uint64_t max_operations) {
   runtime::LoadOptions options;
   options.threads = threads;
   options.seed = seed;

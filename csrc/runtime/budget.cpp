@@ -10,9 +10,7 @@ namespace {
 constexpr const char* kMoreMemory = "; raise max_working_bytes (--max-working-bytes) to allow it";
 constexpr const char* kMoreWork = "; raise max_operations (--max-operations) to allow it";
 
-std::string count_text(std::uint64_t count) {
-  return count == kUncountable ? "2^64 or more" : message(count);
-}
+std::string count_text(std::uint64_t count) { return count == kUncountable ? "2^64 or more" : message(count); }
 
 }  // namespace
 

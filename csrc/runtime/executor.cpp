@@ -48,9 +48,8 @@ compiler::Shape batched(std::int64_t batch, compiler::Shape shape) {
 }  // namespace
 
 bool CheckReport::passed() const {
-  return !entries.empty() && std::all_of(entries.begin(), entries.end(), [](const CheckEntry& e) {
-    return e.compared > 0 && e.different == 0;
-  });
+  return !entries.empty() && std::all_of(entries.begin(), entries.end(),
+                                         [](const CheckEntry& e) { return e.compared > 0 && e.different == 0; });
 }
 
 struct Executor::State {
@@ -114,12 +113,14 @@ std::uint64_t Executor::State::bytes_of(std::int64_t batch, int inner) const {
 Split Executor::State::split(std::int64_t batch) const {
   const std::uint64_t most = options.max_working_bytes;
   Split result;
-  const std::int64_t fitting = std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, memory.peak_elements()));
+  const std::int64_t fitting =
+      std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, memory.peak_elements()));
   result.chunk = std::min(fitting, (batch + threads - 1) / threads);
   std::uint64_t bytes = bytes_of(result.chunk, 1);
   for (; result.chunk > 1 && bytes > most; bytes = bytes_of(result.chunk, 1)) result.chunk /= 2;
   result.tasks = (batch + result.chunk - 1) / result.chunk;
-  const auto side_by_side = static_cast<std::int64_t>(std::min<std::uint64_t>(most / std::max<std::uint64_t>(1, bytes), INT32_MAX));
+  const auto side_by_side =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(most / std::max<std::uint64_t>(1, bytes), INT32_MAX));
   result.lanes = static_cast<int>(std::clamp<std::int64_t>(std::min<std::int64_t>(threads, result.tasks), 1,
                                                            std::max<std::int64_t>(1, side_by_side)));
   result.inner = std::max(1, threads / result.lanes);
@@ -195,8 +196,8 @@ void Executor::State::check_sample() const {
   budget.check_runs(static_cast<std::uint64_t>(batch), message(kExpected, ": checking its sample"));
 }
 
-/// What is compared: the layers in order of execution, then the output. Throws Error where a stored result is missing or
-/// has another shape or type than the network gives.
+/// What is compared: the layers in order of execution, then the output. Throws Error where a stored result is missing
+/// or has another shape or type than the network gives.
 std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
   std::vector<Comparison> results;
   const auto add = [&](const std::string& name, const std::string& key, const compiler::Shape& shape, bool exact) {

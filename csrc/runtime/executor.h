@@ -46,8 +46,8 @@ struct CheckReport {
 /// A loaded bundle. Immutable: one object may be run from several threads.
 class Executor {
  public:
-  /// Loads a bundle folder after verifying every file of it; layers, policy, hardware and program (if there is one) must
-  /// agree. Throws Error naming file and entry.
+  /// Loads a bundle folder after verifying every file of it; layers, policy, hardware and program (if there is one)
+  /// must agree. Throws Error naming file and entry.
   static Executor load(const std::filesystem::path& folder, const LoadOptions& options = {});
 
   /// x: [B, ...input_shape], finite. Throws Error for another shape, for NaN or infinity.
@@ -56,8 +56,8 @@ class Executor {
   RunResult run_layers(const Tensor& x) const;
   /// Runs the bundle's sample input and compares every layer and the output with expected.safetensors: equal values,
   /// no tolerance. Samples are run in parts and a layer is compared when it is computed, so that the sample's size does
-  /// not matter to memory. Throws Error if the bundle has no such file or no sample in it, if a name or shape in it does
-  /// not fit the network, or if the bundle was loaded with another seed or chip.
+  /// not matter to memory. Throws Error if the bundle has no such file or no sample in it, if a name or shape in it
+  /// does not fit the network, or if the bundle was loaded with another seed or chip.
   CheckReport check() const;
 
   const compiler::Graph& graph() const;

@@ -24,12 +24,13 @@ bool is_given_open(const fs::path& path) {
 }
 
 /// Where a link leads to, also if nothing is there yet.
-fs::path end_of_links(fs::path path) {
-  constexpr int kMostLinks = 40;  // as Linux; of a longer way or a circle the last link would be replaced
+fs::path end_of_links(fs::path path, const std::string& name) {
+  constexpr int kMostLinks = 40;  // as Linux
   std::error_code error;
   for (int i = 0; i < kMostLinks && fs::is_symlink(fs::symlink_status(path, error)); ++i) {
     path = path.parent_path() / fs::read_symlink(path, error);  // an absolute path replaces what stands before it
   }
+  check(!fs::is_symlink(fs::symlink_status(path, error)), name, ": cannot be written (its links lead nowhere)");
   return path;
 }
 
@@ -73,7 +74,7 @@ void write_file(const fs::path& path, std::span<const std::uint8_t> bytes) {
     write_whole(path, bytes, std::ios::binary | std::ios::app, name);
     return;
   }
-  const fs::path target = end_of_links(path);
+  const fs::path target = end_of_links(path, name);
   const fs::path temporary = target.string() + message(".tmp", std::random_device{}());
   try {
     write_whole(temporary, bytes, std::ios::binary | std::ios::trunc, name);

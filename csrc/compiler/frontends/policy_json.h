@@ -7,8 +7,8 @@
 
 namespace cimq::compiler {
 
-/// Checks that `text`, a policy as cimq.Policy saves it (or plain {"name": [w, a]}), names exactly the crossbar layers of
-/// `graph` with their bits. Throws Error naming the layer that differs, or the key that is not one of a policy.
+/// Checks that `text`, a policy as cimq.Policy saves it (or plain {"name": [w, a]}), names exactly the crossbar layers
+/// of `graph` with their bits. Throws Error naming the layer that differs, or the key that is not one of a policy.
 void check_policy(std::string_view text, const Graph& graph);
 
 }  // namespace cimq::compiler

@@ -9,7 +9,7 @@
 namespace cimq::compiler {
 namespace {
 
-constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxDepth = 32;
 constexpr std::size_t kShownLength = 80;
 constexpr std::size_t kMaxSmallArray = 64;
 
@@ -130,8 +130,8 @@ void check_schema(ObjectReader& reader, std::string_view schema, int major) {
     at = next + 1;
   }
   check(valid, reader.where(), ": version must look like 1.0.0, got '", shown(version), "'");
-  check(parts[0] == major, reader.where(), ": version ", shown(version), " cannot be read, this build reads ", schema, " ",
-        major, ".x");
+  check(parts[0] == major, reader.where(), ": version ", shown(version), " cannot be read, this build reads ", schema,
+        " ", major, ".x");
 }
 
 }  // namespace cimq::compiler

@@ -239,8 +239,8 @@ class Verifier {
     check(loop != loops_.end(), where(at_), ": there is no loop variable '", variable, "'");
     if (loop->second == count || !wrong_count_.empty()) return;
     // Said last: that a digit is seen too often or too rarely says more.
-    wrong_count_ = message(where(at_), ": ", what, " must count to ", count, ", '", variable, "' counts to ",
-                           loop->second);
+    wrong_count_ =
+        message(where(at_), ": ", what, " must count to ", count, ", '", variable, "' counts to ", loop->second);
   }
   void check_repeat(const LayerState& layer, const std::string& repeat) {
     check_variable("repeat", repeat, crossbar_of(*layer.node).repeats);

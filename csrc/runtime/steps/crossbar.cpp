@@ -108,8 +108,8 @@ std::vector<std::int32_t> corrections_of(const Node& node, const std::vector<std
 /// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes over
 /// them where a product is not one multiplication.
 void count_layer(const StepContext& context, const Node& node, const kernels::MvmPlan& plan, std::int64_t groups) {
-  context.budget.keep(node, saturating_product(static_cast<std::uint64_t>(groups),
-                                               kernels::programming_bytes(context.hardware, plan)));
+  context.budget.keep(
+      node, saturating_product(static_cast<std::uint64_t>(groups), kernels::programming_bytes(context.hardware, plan)));
   if (plan.collapses) return;
   const bool folded = plan.ideal && plan.reads == kernels::ReadModel::kNone;  // digits are applied at once
   const int passes = plan.n_w * (folded ? 1 : plan.n_x) * (plan.separate_columns ? 2 : 1);
@@ -283,7 +283,8 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
 
   const auto weight = tensor_of<std::int8_t>(context, node, "weight", weight_shape);
   const float scale = tensor_of<float>(context, node, "x_scale", {})[0];
-  check(scale > 0.0F, "weights.safetensors: x_scale of node '", compiler::shown(node.name), "' must be positive, got ", scale);
+  check(scale > 0.0F, "weights.safetensors: x_scale of node '", compiler::shown(node.name), "' must be positive, got ",
+        scale);
   auto multiplier = tensor_of<float>(context, node, "multiplier", {outputs});
   auto bias = tensor_of<float>(context, node, "bias", {outputs});
   const kernels::MvmOptions options = options_of(context, node);

@@ -35,8 +35,9 @@ class Step {
   /// crossbar steps only.
   virtual void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
                    const StepRun& run) const = 0;
-  /// Bound of the memory that run() takes for `batch` samples and `threads`, besides its operands and its result. A step
-  /// whose run() allocates says so here: the executor counts it before it runs (may saturate, common/saturating.h).
+  /// Bound of the memory that run() takes for `batch` samples and `threads`, besides its operands and its result. A
+  /// step whose run() allocates says so here: the executor counts it before it runs (may saturate,
+  /// common/saturating.h).
   virtual std::uint64_t working_bytes(std::int64_t batch, int threads) const {
     static_cast<void>(batch);
     static_cast<void>(threads);

@@ -11,9 +11,14 @@ using nlohmann::json;
 
 namespace {
 
+/// A list of `count` times `part`.
 std::string repeated(const std::string& part, int count) {
-  std::string text;
-  for (int i = 0; i < count; ++i) text += (i == 0 ? "" : ",") + part;
+  std::string text = "[";
+  for (int i = 0; i < count; ++i) {
+    if (i > 0) text.push_back(',');
+    text += part;
+  }
+  text.push_back(']');
   return text;
 }
 
@@ -41,7 +46,8 @@ TEST_CASE("JSON text that is wrong is refused", "[json]") {
   refused("\xef\xbb\xbf{}", "begins with a byte order mark");
   refused(R"({"a": 1, "b": {"a": 2}, "a": 3})", "the key 'a' is given twice");
   refused("{\"\\u001b[2J\": 1, \"\\u001b[2J\": 1}", R"(the key '\x1b[2J' is given twice)");
-  refused(std::string(600, '['), "nested deeper than 512 levels");
+  refused(std::string(33, '['), "nested deeper than 32 levels", {.depth = 32});
+  refused(std::string(100'000, '['), "not valid JSON");
   refused("[[[]]]", "nested deeper than 2 levels", {.depth = 2});
   refused("[1, 2, 3]", "more than 3 JSON values", {.values = 3});
   CHECK(parse_json_text("[[1, 2]]", "file", {.depth = 2, .values = 4}).size() == 1);
@@ -51,8 +57,8 @@ TEST_CASE("Reading JSON takes time in proportion to its size", "[json]") {
   // At the end of every object nlohmann's parser with a callback looks through those before: minutes for these.
   constexpr int kObjects = 400'000;
   const auto start = std::chrono::steady_clock::now();
-  CHECK(parse_json_text("[" + repeated("{}", kObjects) + "]", "file").size() == kObjects);
-  CHECK(parse_json_text("[" + repeated("[]", kObjects) + "]", "file").size() == kObjects);
-  CHECK(parse_json_text("[" + repeated("{\"a\":[{}]}", kObjects) + "]", "file").size() == kObjects);
+  CHECK(parse_json_text(repeated("{}", kObjects), "file").size() == kObjects);
+  CHECK(parse_json_text(repeated("[]", kObjects), "file").size() == kObjects);
+  CHECK(parse_json_text(repeated("{\"a\":[{}]}", kObjects), "file").size() == kObjects);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(30));
 }

@@ -49,7 +49,8 @@ inline json nodes_of(const OneLayer& layer, const std::string& name = "fc") {
 
 inline json plain_node(const std::string& name, const std::string& op, const std::string& input,
                        const std::vector<std::int64_t>& shape, const json& attrs = json::object()) {
-  return {{"name", name}, {"op", op}, {"inputs", {input}}, {"shape", shape}, {"attrs", attrs}, {"tensors", json::object()}};
+  return {{"name", name},   {"op", op},       {"inputs", {input}},
+          {"shape", shape}, {"attrs", attrs}, {"tensors", json::object()}};
 }
 
 /// The layer and the nodes behind it, of which the last is the output.

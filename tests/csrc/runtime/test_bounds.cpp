@@ -73,10 +73,10 @@ TEST_CASE("The border of a convolution with a zero point counts as working memor
                  .output = {1, 2, 2},
                  .padding = {65'535, 65'535, 65'535, 65'535},
                  .act_zero = -3};
-  const auto strided = [](const OneLayer& layer, std::int64_t stride) {
-    json nodes = nodes_of(layer);
+  const auto strided = [](const OneLayer& net, std::int64_t stride) {
+    json nodes = nodes_of(net);
     nodes[0]["attrs"]["stride"] = {stride, stride};
-    return one_layer_files(layer, nodes);
+    return one_layer_files(net, nodes);
   };
   refused(strided(layer, 65'536), {}, "node 'fc' (crossbar_conv2d): one sample needs");
   // Less of it: the corner sees the border alone, the middle the pixel.
@@ -105,19 +105,21 @@ TEST_CASE("Many layers that share one tensor count as often", "[bounds]") {
   const OneLayer layer{.input = {8'192, 1, 1}, .weight = {8'192, 1, 1, 1}, .output = {8'192, 1, 1}, .groups = 8'192};
   json nodes = json::array();
   for (int i = 0; i < 20; ++i) {
-    json node = nodes_of(layer, "conv" + std::to_string(i))[0];
+    json node = nodes_of(layer, cimq::message("conv", i))[0];
     node["layer_index"] = i;
-    if (i > 0) node["inputs"] = {"conv" + std::to_string(i - 1)};
+    if (i > 0) node["inputs"] = {cimq::message("conv", i - 1)};
     nodes.push_back(node);
   }
-  refused(one_layer_files(layer, nodes), {.max_working_bytes = 200 * kMegabyte}, "brings weights and programmed cells to");
+  refused(one_layer_files(layer, nodes), {.max_working_bytes = 200 * kMegabyte},
+          "brings weights and programmed cells to");
 }
 
 TEST_CASE("Operations of one sample are bounded, and the bound can be moved", "[bounds]") {
   json nodes = nodes_of(kPixel);
   nodes.push_back(padded_to(8'192, 8'192));
-  nodes.push_back(plain_node("pool", "max_pool2d", "big", {1, 4'097, 4'097},
-                             {{"kernel", {4'096, 4'096}}, {"stride", {1, 1}}, {"padding", {0, 0}}, {"dilation", {1, 1}}}));
+  nodes.push_back(
+      plain_node("pool", "max_pool2d", "big", {1, 4'097, 4'097},
+                 {{"kernel", {4'096, 4'096}}, {"stride", {1, 1}}, {"padding", {0, 0}}, {"dilation", {1, 1}}}));
   refused(one_layer_files(kPixel, nodes), {}, "node 'pool' (max_pool2d) brings one sample to 2816");
   refused(one_layer_files(kPixel, nodes), {}, "more than 10000000000000; raise max_operations");
   CHECK(load(one_layer_files(kPixel, nodes), {.max_operations = std::uint64_t{1} << 60}).threads() >= 1);
@@ -145,12 +147,13 @@ TEST_CASE("Live values are what the plan says", "[bounds]") {
   json nodes = nodes_of(kPixel);
   nodes.push_back(padded_to(64, 32));
   for (int i = 0; i < 10; ++i) {
-    const std::string before = i == 0 ? "big" : "r" + std::to_string(i - 1);
-    nodes.push_back(plain_node("r" + std::to_string(i), "relu", before, {1, 64, 32}));
+    const std::string before = i == 0 ? "big" : cimq::message("r", i - 1);
+    nodes.push_back(plain_node(cimq::message("r", i), "relu", before, {1, 64, 32}));
   }
   const Files files = one_layer_files(kPixel, nodes);
-  const auto& text = files.at("layers.json");
-  const cimq::compiler::Graph graph = cimq::compiler::read_layers({text.begin(), text.end()});
+  const auto& bytes = files.at("layers.json");
+  const std::string text(bytes.begin(), bytes.end());
+  const cimq::compiler::Graph graph = cimq::compiler::read_layers(text);
   const auto plan = cimq::runtime::plan_memory(graph);
   CHECK(plan.peak_elements() == 2 * 64 * 32);
 
@@ -171,8 +174,8 @@ TEST_CASE("A network fits the memory of two values, however long its chain", "[b
   json nodes = nodes_of(kPixel);
   nodes.push_back(padded_to(512, 512));
   for (int i = 0; i < 40; ++i) {
-    const std::string before = i == 0 ? "big" : "r" + std::to_string(i - 1);
-    nodes.push_back(plain_node("r" + std::to_string(i), "relu", before, {1, 512, 512}));
+    const std::string before = i == 0 ? "big" : cimq::message("r", i - 1);
+    nodes.push_back(plain_node(cimq::message("r", i), "relu", before, {1, 512, 512}));
   }
   const Files files = one_layer_files(kPixel, nodes);
   const Executor executor = load(files, {.threads = 4, .max_working_bytes = 3 * kMegabyte});

@@ -24,7 +24,8 @@ Executor load(const Files& files, const LoadOptions& options = {}) {
 
 Files with_program(Files files, const cimq::Hardware& hardware = {}) {
   const auto graph = cimq::compiler::read_layers(layers_of_small_net().dump());
-  files["program.jsonl"] = bytes_of(cimq::compiler::write_program(cimq::compiler::compile_graph(graph, hardware).program));
+  files["program.jsonl"] =
+      bytes_of(cimq::compiler::write_program(cimq::compiler::compile_graph(graph, hardware).program));
   return files;
 }
 
@@ -96,10 +97,12 @@ TEST_CASE("The stored sample's shapes are looked at before anything runs", "[che
   Stored stored(2);
   Stored one = stored;
   one.x = small_net_input(1);  // results of another number of samples
-  CHECK_THROWS_WITH(load(one.files(2)).check(), Contains("'layer.conv' must be I32 [1, 4, 4, 5], got I32 [2, 4, 4, 5]"));
+  CHECK_THROWS_WITH(load(one.files(2)).check(),
+                    Contains("'layer.conv' must be I32 [1, 4, 4, 5], got I32 [2, 4, 4, 5]"));
   Stored flat = stored;
   flat.x.shape = {2, 40};
-  CHECK_THROWS_WITH(load(flat.files(2)).check(), Contains("'input' must be F32 [batch, ...] = [2, 2, 4, 5], got F32 [2, 40]"));
+  CHECK_THROWS_WITH(load(flat.files(2)).check(),
+                    Contains("'input' must be F32 [batch, ...] = [2, 2, 4, 5], got F32 [2, 40]"));
   const Files files = stored.files();
   CHECK_THROWS_WITH(load(replaced(files, "expected.safetensors", "layer.fc", "layer.fd")).check(),
                     Contains("there is no tensor 'layer.fc'"));
@@ -112,7 +115,8 @@ TEST_CASE("The stored sample's shapes are looked at before anything runs", "[che
 
 TEST_CASE("A sample that asks for too much work is refused", "[check]") {
   const Files files = Stored(100).files();
-  CHECK_THROWS_WITH(load(files, {.max_operations = 50'000}).check(), Contains("checking its sample asks for 110400 operations (100 samples), more than 50000"));
+  CHECK_THROWS_WITH(load(files, {.max_operations = 50'000}).check(),
+                    Contains("checking its sample asks for 110400 operations (100 samples), more than 50000"));
   CHECK(load(files, {.max_operations = 200'000}).check().passed());
 }
 
@@ -175,5 +179,6 @@ TEST_CASE("A byte order mark is refused in every JSON file of a bundle", "[check
   std::ifstream stream(folder.path() / "manifest.json");
   const std::string text{std::istreambuf_iterator<char>(stream), {}};
   std::ofstream(folder.path() / "manifest.json") << "\xef\xbb\xbf" << text;
-  CHECK_THROWS_WITH(Executor::load(folder.path()), Contains("manifest.json: not valid JSON: begins with a byte order mark"));
+  CHECK_THROWS_WITH(Executor::load(folder.path()),
+                    Contains("manifest.json: not valid JSON: begins with a byte order mark"));
 }

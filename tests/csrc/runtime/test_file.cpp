@@ -1,5 +1,5 @@
-#include <sys/stat.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <array>
 #include <catch2/catch.hpp>
@@ -78,7 +78,8 @@ TEST_CASE("A device is written into, and a full one is an error", "[file]") {
   write_file("/dev/null", bytes_of("gone"));
   CHECK(fs::is_character_file("/dev/null"));
   if (fs::exists("/dev/full")) {
-    CHECK_THROWS_WITH(write_file("/dev/full", bytes_of("x")), Contains("/dev/full: writing failed") && Contains("space"));
+    CHECK_THROWS_WITH(write_file("/dev/full", bytes_of("x")),
+                      Contains("/dev/full: writing failed") && Contains("space"));
     CHECK(fs::is_character_file("/dev/full"));
   }
 }
@@ -86,7 +87,8 @@ TEST_CASE("A device is written into, and a full one is an error", "[file]") {
 TEST_CASE("Errors of writing name the user's file", "[file]") {
   const TemporaryFolder folder;
   const fs::path missing = folder.path() / "none" / "y.npy";
-  CHECK_THROWS_WITH(write_file(missing, bytes_of("x")), missing.string() + ": cannot be written (No such file or directory)");
+  CHECK_THROWS_WITH(write_file(missing, bytes_of("x")),
+                    missing.string() + ": cannot be written (No such file or directory)");
   CHECK_THROWS_WITH(write_file(folder.path(), bytes_of("x")), Contains("is a folder"));
   CHECK(files_in(folder.path()) == 0);
 }
