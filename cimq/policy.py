@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cimq.atomic_files import write_bytes_atomically, write_text_atomically
-from cimq.structured_files import read_structured
+from cimq.structured_files import parse_json, read_structured
 
 MIN_BITS = 1
 MAX_BITS = 8
@@ -104,6 +104,19 @@ class Policy:
         except ValueError as error:
             text = str(error)
             raise ValueError(text if str(path) in text else f"policy file {path}: {text}") from None
+
+    @classmethod
+    def from_json(cls, text: str) -> Policy:
+        """The policy that the text of a .json file holds, as `load` reads it.
+
+        Raises:
+            ValueError: If it holds no policy.
+
+        Example:
+            >>> Policy.from_json('{"fc": [4, 5]}')["fc"].act_bits
+            5
+        """
+        return cls._from_plain(parse_json(text))
 
     def save(self, path: str | Path) -> None:
         """Writes `.json` (with names) or `.npy` (CIM-AQ's int64 rows); the file appears complete or not at all.

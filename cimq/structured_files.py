@@ -15,6 +15,8 @@ import yaml
 
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_DEPTH = 64
+_MAX_ALIASED = 100_000
+_BYTE_ORDER_MARK = "\ufeff"
 _EXPONENT = re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$")
 
 
@@ -27,7 +29,8 @@ def read_structured(path: str | Path, what: str) -> Any:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, too large, not UTF-8, damaged, or gives a key twice; begins with the path.
+        ValueError: If it is a folder, too large, not UTF-8, damaged, gives a key twice, is JSON behind a byte order
+            mark, or is YAML whose aliases (`*name`) stand for more than 100,000 values; begins with the path.
     """
     path = Path(path)
     if not path.exists():
@@ -38,7 +41,7 @@ def read_structured(path: str | Path, what: str) -> Any:
         raise ValueError(f"{what} {path} has {path.stat().st_size} bytes, more than the {_MAX_BYTES} that one may have")
     try:
         text = path.read_text(encoding="utf-8")
-        return _parse_json(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeyLoader)
+        return parse_json(text) if path.suffix == ".json" else yaml.load(text, Loader=_UniqueKeyLoader)
     except RecursionError:
         raise ValueError(f"{what} {path} is nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -83,7 +86,14 @@ def plain_value(value: Any, path: str, depth: int = 0) -> Any:
     raise ValueError(f"{path} must be a plain value (number, text, true/false, null), got {type(value).__name__}")
 
 
-def _parse_json(text: str) -> Any:
+def parse_json(text: str) -> Any:
+    """The value of JSON text.
+
+    Raises:
+        ValueError: If it is not valid, gives a key twice, or begins with a byte order mark.
+    """
+    if text.startswith(_BYTE_ORDER_MARK):
+        raise ValueError("not valid JSON: begins with a byte order mark")
     try:
         return json.loads(text, object_pairs_hook=_unique_pairs, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -104,7 +114,18 @@ def _refuse_constant(text: str) -> Any:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader (no Python tags) that refuses a key given twice, which YAML forbids and PyYAML lets pass."""
+    """SafeLoader (no Python tags) that refuses a key given twice, which YAML forbids and PyYAML lets pass.
+
+    It also refuses aliases within aliases that stand for more values than anybody could have meant: ten lines can stand
+    for 9^10, over which everything that walks through the result hangs (and merging, `<<`, does so while loading).
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        root: yaml.Node | None = super().get_single_node()
+        sizes: dict[int, int] = {}
+        if root is not None and _written_out(root, sizes) > max(len(sizes), _MAX_ALIASED):
+            raise ValueError(f"its aliases stand for more than {_MAX_ALIASED} values")
+        return root
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -115,6 +136,23 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     raise ValueError(f"key {key_node.value!r} is given twice (line {line})")
                 seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Nodes of `node` with every alias written out; `sizes` keeps those of the nodes that were seen."""
+    known = sizes.get(id(node))
+    if known is not None:
+        if known == 0:
+            raise ValueError("is nested too deeply: a value contains itself")
+        return known
+    sizes[id(node)] = 0  # being counted
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        children = node.value
+    elif isinstance(node, yaml.MappingNode):
+        children = [part for pair in node.value for part in pair]
+    sizes[id(node)] = total = 1 + sum(_written_out(child, sizes) for child in children)
+    return total
 
 
 class _Dumper(yaml.SafeDumper):

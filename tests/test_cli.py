@@ -214,6 +214,36 @@ def test_info() -> None:
     assert facts["torch_built"] == facts["torch_running"]
 
 
+def test_version() -> None:
+    result = cimq_command("--version")
+    assert (result.exit_code, result.stdout) == (0, f"cimq {cimq.__version__}\n")
+    assert "--version" in cimq_command("--help").stdout
+
+
+def test_out_of_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, sentence in [
+        (MemoryError(), "cimq: out of memory\n"),
+        (MemoryError("std::bad_alloc"), "cimq: out of memory\n"),
+        (MemoryError("Unable to allocate 8 GiB"), "cimq: out of memory (Unable to allocate 8 GiB)\n"),
+    ]:
+
+        def fails(*_: Any, error: MemoryError = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("cimq.load_bundle", fails)
+        assert refused("run", tmp_path, "--check") == sentence
+
+
+def test_messages_hold_no_control_characters(tmp_path: Path) -> None:
+    sentence = refused("latency", tmp_path / "no\x1b[31m\x07\n.json")
+    assert "no\\x1b[31m\\x07" in sentence
+    content = table()
+    content["policies"][0]["name"] = "p\x1b[2J\nq"
+    printed = cimq_command("latency", write(tmp_path, content))
+    assert "\x1b" not in printed.stdout
+    assert len([line for line in printed.stdout.splitlines() if "p\\x1b[2J\\nq" in line]) == 3
+
+
 def test_usage_errors_and_help() -> None:
     assert cimq_command("latency").exit_code == 2
     assert cimq_command("nothing").exit_code == 2

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +30,10 @@ MEDIA_TYPES = {
 }
 MAX_ZIP_BYTES = 4 * 1024**3
 MAX_ZIP_FILES = 1024
+# What a zip of a few kilobytes may become: weights of one bit and mostly zeros pack less than a hundredfold, deflated
+# zeros a thousandfold.
+SMALL_ZIP_BYTES = 256 * 1024**2
+MAX_ZIP_RATIO = 200
 _BLOCK = 1 << 20
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -99,9 +104,13 @@ def replace_in_bundle(folder: Path, name: str, content: bytes, extra: dict[str, 
 def new_bundle(target: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary folder beside `target` that becomes `target` (or a zip there) at the end of the block.
 
+    Where `target` is a link, what it leads to is made or replaced and the link stays.
+
     Raises:
         FileExistsError: If `target` exists and `overwrite` is false, or it is neither a bundle nor an empty folder.
     """
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
     _check_target(target, overwrite)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as outer:
@@ -124,6 +133,8 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise FileExistsError(f"export: {target} exists; pass overwrite=True to replace it")
     if target.suffix == ".zip" and target.is_file():
         return
+    if not target.is_dir() and not target.is_file():
+        raise FileExistsError(f"export: {target} is a pipe or device, which a bundle cannot replace")
     if not target.is_dir() or (any(target.iterdir()) and not (target / "manifest.json").is_file()):
         # A mistyped path must not cost somebody their folder.
         raise FileExistsError(f"export: {target} is not a bundle, so it is not overwritten")
@@ -163,17 +174,19 @@ def extract_zip(path: Path, to: Path, max_bytes: int = MAX_ZIP_BYTES) -> Path:
 
     Raises:
         ValueError: If it is damaged, has entries outside its own folder, links, encrypted or repeated entries, or is
-            larger than `max_bytes` when extracted.
+            larger than `max_bytes` when extracted: as it states, and as it turns out. The same holds for more than
+            200 times the size of the zip beyond 256 MiB.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            max_bytes = min(max_bytes, max(SMALL_ZIP_BYTES, MAX_ZIP_RATIO * path.stat().st_size))
             _check_entries(path, entries, max_bytes)
             left = max_bytes
             for entry in entries:
                 if not entry.is_dir():
                     left = _extract_one(archive, entry, to, left)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a zip ({error})") from None
     found = [to, *(child for child in sorted(to.iterdir()) if child.is_dir())]
     for folder in found:
@@ -197,6 +210,9 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], max_bytes: int) -
             raise ValueError(f"{path}: the entry {name!r} is a link")
         if entry.flag_bits & 1:
             raise ValueError(f"{path}: the entry {name!r} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # LZMA takes the memory that the file states, bzip2 expands without a bound worth the name.
+            raise ValueError(f"{path}: the entry {name!r} is neither stored nor deflated")
         if name in seen:
             raise ValueError(f"{path}: the entry {name!r} is there twice")
         seen.add(name)

@@ -17,6 +17,10 @@ from cimq import _C
 from cimq.bundle.folder import extract_zip
 from cimq.hardware import Hardware
 from cimq.policy import Policy
+from cimq.printable import printable
+
+MAX_WORKING_BYTES = 8 * 1024**3
+MAX_OPERATIONS = 10**13
 
 Array = npt.NDArray[Any]
 
@@ -46,15 +50,15 @@ class CheckReport:
 
     @property
     def equal(self) -> bool:
-        """Whether every value is equal."""
-        return all(entry.different == 0 for entry in self.entries)
+        """Whether every value is equal, and there is at least one to every name."""
+        return bool(self.entries) and all(entry.compared > 0 and entry.different == 0 for entry in self.entries)
 
     def __bool__(self) -> bool:
         return self.equal
 
     def __str__(self) -> str:
         lines = [
-            f"{e.name}: {e.compared} values, "
+            f"{printable(e.name)}: {e.compared} values, "
             + ("equal" if e.different == 0 else f"{e.different} differ ({e.first_difference})")
             for e in self.entries
         ]
@@ -87,14 +91,17 @@ class Bundle:
         hardware: The machine.
         manifest: The content of manifest.json.
         input_shape: Shape of one sample.
+        threads: Threads of `run`.
     """
 
-    def __init__(self, path: Path, executor: Any, policy: Policy, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, executor: Any) -> None:
+        # Everything comes from the texts that the executor has verified; the folder may be another by now.
         self.path = path
-        self.policy = policy
-        self.manifest = manifest
+        self.policy = Policy.from_json(executor.text_of("policy.json"))
+        self.manifest: dict[str, Any] = json.loads(executor.text_of("manifest.json"))
         self.hardware = Hardware.from_dict(json.loads(executor.text_of("hardware.json")))
         self.input_shape: tuple[int, ...] = tuple(executor.input_shape)
+        self.threads: int = executor.threads
         nodes = json.loads(executor.text_of("layers.json"))["nodes"]
         keys = [field.name for field in dataclasses.fields(BundleLayer) if field.name not in ("name", "op")]
         self.layers: tuple[BundleLayer, ...] = tuple(
@@ -103,9 +110,6 @@ class Bundle:
             if "layer_name" in node
         )
         self._executor = executor
-        stated = {layer.name: (layer.weight_bits, layer.act_bits) for layer in self.layers}
-        if {name: tuple(bits) for name, bits in policy.items()} != stated:
-            raise ValueError(f"bundle {path}: policy.json and layers.json state different bits")
 
     @overload
     def run(self, x: Array) -> Array: ...
@@ -148,8 +152,12 @@ class Bundle:
     def check(self) -> CheckReport:
         """Runs the sample stored in the bundle and compares every layer and the output, value by value.
 
+        Samples are run in parts, so that their number does not matter to memory. That layers, policy, hardware and
+        program agree was checked when the bundle was loaded.
+
         Raises:
-            ValueError: If the bundle holds no expected results, or was loaded with another seed or chip.
+            ValueError: If the bundle holds no expected results or no sample, a name or shape in them does not fit the
+                network, they need more than `max_operations`, or the bundle was loaded with another seed or chip.
         """
         return CheckReport(tuple(CheckEntry(*entry) for entry in self._executor.check()))
 
@@ -158,19 +166,31 @@ class Bundle:
 
 
 def load_bundle(
-    path: str | Path, *, threads: int | None = None, seed: int | None = None, chip: int | None = None
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    seed: int | None = None,
+    chip: int | None = None,
+    max_working_bytes: int = MAX_WORKING_BYTES,
+    max_operations: int = MAX_OPERATIONS,
 ) -> Bundle:
     """Loads a bundle after verifying every file of it: sizes, hashes, shapes, ranges. Runs no code from it.
 
     Args:
         path: The folder, or a zip of it (extracted to a temporary folder).
-        threads: Threads of `run`; None: all that the process may use. Never changes a result.
+        threads: Threads of `run`; None: OMP_NUM_THREADS, or all processors that the process may run on. Never changes
+            a result.
         seed: Device variation of another seed than the bundle's.
         chip: Another chip of the seed.
+        max_working_bytes: Refuses a network that needs more memory than this for one sample, or whose weights and
+            programmed cells take more. Larger batches are run in parts that keep within it.
+        max_operations: Refuses a network that needs more operations (products; for other nodes values read and
+            elements of windows) for one sample, and a `check` of more.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
-        ValueError: If the bundle is damaged, incomplete, or of a version that cannot be read; names the file.
+        ValueError: If the bundle is damaged, incomplete, beyond a bound, or of a version that cannot be read, or if its
+            layers, policy, hardware and program do not agree; names the file.
 
     Example:
         >>> bundle = cimq.load_bundle("runs/demo/model.cimq")    # doctest: +SKIP
@@ -180,11 +200,21 @@ def load_bundle(
     path = Path(path)
     if threads is not None and threads < 1:
         raise ValueError(f"load_bundle: threads must be a positive number or None, got {threads}")
+    for name, value in (("max_working_bytes", max_working_bytes), ("max_operations", max_operations)):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"load_bundle: {name} must be an integer, got {value!r}")
+        if not 1 <= value < 2**64:
+            raise ValueError(f"load_bundle: {name} must be a positive number below 2^64, got {value}")
     with bundle_folder(path) as folder:
-        executor = _C.Executor.load(str(folder), threads=threads or 0, seed=seed, chip=chip)
-        # Everything is in memory and verified now; policy and manifest are read from what was verified as well.
-        manifest = json.loads((folder / "manifest.json").read_text())
-        return Bundle(path, executor, Policy.load(folder / "policy.json"), manifest)
+        executor = _C.Executor.load(
+            str(folder),
+            threads=threads or 0,
+            seed=seed,
+            chip=chip,
+            max_working_bytes=max_working_bytes,
+            max_operations=max_operations,
+        )
+    return Bundle(path, executor)
 
 
 class bundle_folder:  # noqa: N801 (a context manager)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,6 +160,4 @@ def latency_entry(program: CompiledProgram) -> dict[str, Any]:
 
 def resolve_text(hardware_json: str) -> Hardware:
     """Hardware from the text of a bundle's hardware.json."""
-    import json
-
     return Hardware.from_dict(json.loads(hardware_json))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -15,6 +15,7 @@ from cimq.cli.latency import command as latency_command
 from cimq.cli.report import command as report_command
 from cimq.cli.run import command as run_command
 from cimq.cli.search import command as search_command
+from cimq.printable import printable_lines
 
 app = typer.Typer(
     name="cimq",
@@ -33,6 +34,23 @@ app.command("run")(run_command)
 app.command("report")(report_command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import cimq
+
+        typer.echo(f"cimq {cimq.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Mixed-precision deployment of PyTorch networks on RRAM compute-in-memory crossbars."""
+
+
 def main() -> None:
     """Entry point of the command and of `python -m cimq`."""
     warnings.showwarning = _show_warning
@@ -48,4 +66,4 @@ def _show_warning(
     line: str | None = None,
     **_: Any,
 ) -> None:
-    print(f"cimq: warning: {message}", file=file or sys.stderr)
+    print(f"cimq: warning: {printable_lines(str(message))}", file=file or sys.stderr)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import one_sentence
 
 
@@ -26,4 +27,4 @@ def command(
     from cimq.hardware import resolve
 
     program: Any = cimq.compile(bundle, hardware=None if hardware is None else resolve(hardware), out=output)
-    typer.echo(str(program.latency))
+    say(str(program.latency))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import one_sentence
 
 
@@ -50,4 +51,4 @@ def command(
         network = cimq.prepare(network, chosen, hardware or "paper")
         cimq.calibrate(network, batches_of_data, batches=batches)
     found = cimq.doctor(network, batches_of_data, batches=batches, reference=fp32)
-    typer.echo(json.dumps(found.to_dict(), indent=1) if as_json else str(found))
+    say(json.dumps(found.to_dict(), indent=1) if as_json else str(found))

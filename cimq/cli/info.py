@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import one_sentence
 
 
@@ -17,8 +18,8 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
     facts = build_info()
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        say(json.dumps(facts, indent=2))
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        typer.echo(f"{key:<{width}}  {', '.join(value) or 'none' if isinstance(value, list) else value}")
+        say(f"{key:<{width}}  {', '.join(value) or 'none' if isinstance(value, list) else value}")

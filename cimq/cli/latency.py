@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import one_sentence
 
 _SPEEDUP_DIGITS = 6
@@ -40,7 +41,7 @@ def command(
             }
             for name, by_mapping in reports.items()
         }
-        typer.echo(json.dumps(plain, indent=2))
+        say(json.dumps(plain, indent=2))
         return
     rows = [["policy", "mapping", "writes", "MVMs", "time us", "uniform 8-bit us", "speed-up"]]
     for name, by_mapping in reports.items():
@@ -48,4 +49,4 @@ def command(
             counts = [f"{report.writes:,}", f"{report.mvms:,}"]
             times = [f"{report.time_us:,.1f}", f"{report.uniform8_time_us:,.1f}", f"{report.speedup:.3f}x"]
             rows.append([name, mapping, *counts, *times])
-    typer.echo(aligned_table(rows, left=2))
+    say(aligned_table(rows, left=2))

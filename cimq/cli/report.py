@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import one_sentence
 
 
@@ -18,4 +19,4 @@ def command(
     """Write the results in DIRECTORY as one HTML page."""
     from cimq.report import write_report
 
-    typer.echo(f"wrote {write_report(directory, output)}")
+    say(f"wrote {write_report(directory, output)}")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import EXIT_MISMATCH, one_sentence
 
 
@@ -19,6 +20,24 @@ def command(
     check: Annotated[
         bool, typer.Option("--check", help="Compare every layer with the bundle's expected values.")
     ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="Threads; default: OMP_NUM_THREADS, or all processors. No result changes."
+        ),
+    ] = None,
+    max_working_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-working-bytes", min=1, help="Refuse what needs more memory for one sample; default: 8 GiB."
+        ),
+    ] = None,
+    max_operations: Annotated[
+        int | None,
+        typer.Option(
+            "--max-operations", min=1, help="Refuse what needs more operations for one sample; default: 1e13."
+        ),
+    ] = None,
 ) -> None:
     """Execute BUNDLE with the C++ executor.
 
@@ -28,10 +47,12 @@ def command(
 
     if check == (input_file is not None) or (input_file is None) != (output_file is None):
         raise ValueError("run: give --input and --output, or --check")
-    executor: Any = cimq.load_bundle(bundle)
+    bounds = {"max_working_bytes": max_working_bytes, "max_operations": max_operations}
+    given: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
+    executor: Any = cimq.load_bundle(bundle, threads=threads, **given)
     if check:
         report = executor.check()
-        typer.echo(str(report))
+        say(str(report))
         if not report.equal:
             raise typer.Exit(EXIT_MISMATCH)
     else:
@@ -45,11 +66,15 @@ def _run(executor: Any, input_file: Path, output_file: Path) -> None:
 
     from cimq.atomic_files import write_bytes_atomically
 
-    if not input_file.is_file():
+    if not input_file.exists():
         raise FileNotFoundError(f"run: input {input_file} does not exist")
+    if not input_file.is_file():
+        raise ValueError(f"run: input {input_file} is not a regular file")
     try:
         x = np.load(input_file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+    except MemoryError:
+        raise ValueError(f"run: input {input_file} is an array that does not fit the memory") from None
+    except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"run: input {input_file} is not a readable .npy: {error}") from None
     if not isinstance(x, np.ndarray):
         raise ValueError(f"run: input {input_file} is an archive of arrays, not one .npy array")
@@ -57,4 +82,4 @@ def _run(executor: Any, input_file: Path, output_file: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, y, allow_pickle=False)
     write_bytes_atomically(output_file, buffer.getvalue())
-    typer.echo(f"wrote {output_file}: {y.dtype} {list(y.shape)}")
+    say(f"wrote {output_file}: {y.dtype} {list(y.shape)}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cimq.cli.output import say
 from cimq.cli.user_errors import one_sentence
 
 
@@ -24,5 +25,5 @@ def command(
     arguments = read_search_config(config)
     result: Any = cimq.search(arguments.pop("model"), arguments.pop("loader"), **arguments)
     result.save(arguments["out"])
-    typer.echo(f"best policy: {result.policy.pairs()}")
-    typer.echo(f"results: {arguments['out']}")
+    say(f"best policy: {result.policy.pairs()}")
+    say(f"results: {arguments['out']}")

@@ -9,6 +9,8 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from cimq.printable import printable
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -28,10 +30,18 @@ def one_sentence(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except BrokenPipeError:
             raise
-        except (ValueError, TypeError, OSError, ImportError) as error:
+        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
             if os.environ.get("CIMQ_TRACEBACK") == "1":
                 raise
-            typer.echo(f"cimq: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"cimq: {printable(' '.join(_sentence(error).split()))}", err=True)
             raise typer.Exit(EXIT_BAD_INPUT) from None
 
     return wrapped
+
+
+def _sentence(error: Exception) -> str:
+    if not isinstance(error, MemoryError):
+        return str(error)
+    detail = str(error)
+    # A C++ allocation that failed has nothing to say but its type.
+    return "out of memory" if detail in ("", "std::bad_alloc") else f"out of memory ({detail})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,8 @@ def _from_bundle(folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
             found.append(_crossbar_node(node, folder))
     found.sort(key=lambda entry: entry[0])
     shapes = [shape for _, shape, _ in found]
-    names = [shape.name for shape in shapes]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(shape.name for shape in shapes).items():
+        if count > 1:
             raise ValueError(f"bundle file {folder / 'layers.json'}: layer {name!r} is given twice")
     if not shapes:
         raise ValueError(f"bundle file {folder / 'layers.json'}: there is no crossbar layer")

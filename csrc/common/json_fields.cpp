@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <set>
+
+#include "common/json_text.h"
+#include "common/printable.h"
 
 namespace cimq {
 namespace {
@@ -36,26 +38,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-nlohmann::json parse_json(std::string_view text, std::string_view what) {
-  std::vector<std::set<std::string>> open_objects;
-  const auto watch = [&](int /*depth*/, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    using Event = nlohmann::json::parse_event_t;
-    if (event == Event::object_start) open_objects.emplace_back();
-    if (event == Event::object_end) open_objects.pop_back();
-    if (event == Event::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      check(open_objects.back().insert(key).second, what, ": key ", shown(parsed), " is given twice");
-    }
-    return true;
-  };
-  try {
-    return nlohmann::json::parse(text.begin(), text.end(), watch);
-  } catch (const nlohmann::json::exception& error) {
-    std::string reason = error.what();
-    if (const auto end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
-    throw Error(message(what, ": not valid JSON: ", reason));
-  }
-}
+nlohmann::json parse_json(std::string_view text, std::string_view what) { return parse_json_text(text, what); }
 
 std::string nearest_word(std::string_view word, const std::vector<std::string>& candidates) {
   // Long words would cost time without meaning anything.
@@ -79,9 +62,8 @@ std::string nearest_word(std::string_view word, const std::vector<std::string>& 
 std::string shown(const nlohmann::json& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list";
-  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
-  return text;
+  const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return printable(text, kMaxShown);
 }
 
 FieldReader::FieldReader(const nlohmann::json& object, std::string what, std::string path)

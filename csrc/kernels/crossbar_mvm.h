@@ -66,6 +66,9 @@ class CrossbarMvm {
   std::shared_ptr<const ColumnNoise> noise_;  ///< null without read noise
 };
 
+/// Bound of the memory that programming a matrix takes: of a CrossbarMvm with this plan, while it is made.
+std::int64_t programming_bytes(const Hardware& hardware, const MvmPlan& plan);
+
 /// Whether int8 products of lossless layers beat float32 ones of the same size on this machine.
 bool has_fast_products();
 

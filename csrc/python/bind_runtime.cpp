@@ -73,11 +73,13 @@ py::list check(const Executor& executor) {
 }
 
 Executor load(const std::string& path, int threads, std::optional<std::uint64_t> seed,
-              std::optional<std::uint32_t> chip) {
+              std::optional<std::uint32_t> chip, std::uint64_t max_working_bytes, std::uint64_t max_operations) {
   runtime::LoadOptions options;
   options.threads = threads;
   options.seed = seed;
   options.chip = chip;
+  options.max_working_bytes = max_working_bytes;
+  options.max_operations = max_operations;
   const py::gil_scoped_release unlocked;
   return Executor::load(path, options);
 }
@@ -97,7 +99,8 @@ void bind_runtime(py::module_& m) {
         "Verifies every file of a bundle folder and returns the text of those in `names`.");
   py::class_<Executor>(m, "Executor", "Executes a bundle folder. cimq.load_bundle is the public way to it.")
       .def_static("load", &load, py::arg("path"), py::kw_only(), py::arg("threads") = 0, py::arg("seed") = py::none(),
-                  py::arg("chip") = py::none())
+                  py::arg("chip") = py::none(), py::arg("max_working_bytes") = runtime::LoadOptions{}.max_working_bytes,
+                  py::arg("max_operations") = runtime::LoadOptions{}.max_operations)
       .def("run", &run, py::arg("x"))
       .def("run_layers", &run_layers, py::arg("x"), "(output, {layer name: raw result}).")
       .def("check", &check, "[(name, values compared, values that differ, first difference)].")

@@ -1,12 +1,31 @@
 // The Python module cimq._C. One file per bound subject; each defines bind_<subject>(module).
 #include <pybind11/pybind11.h>
 
+#include <exception>
+
 #include "common/error.h"
+#include "common/printable.h"
 #include "python/bindings.h"
+
+namespace {
+
+PyObject* error_type = nullptr;  // CimqError, alive as long as the module
+
+/// Messages quote names from files: what those can do to a terminal, or to Python (text that is no UTF-8), is escaped.
+void translate(std::exception_ptr thrown) {
+  try {
+    if (thrown) std::rethrow_exception(thrown);
+  } catch (const cimq::Error& error) {
+    PyErr_SetString(error_type, cimq::printable_lines(error.what()).c_str());
+  }
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Compiled core of cimq: importing it also registers the torch.ops.cimq operators.";
-  pybind11::register_exception<cimq::Error>(m, "CimqError", PyExc_ValueError);
+  error_type = pybind11::register_exception<cimq::Error>(m, "CimqError", PyExc_ValueError).ptr();
+  pybind11::register_exception_translator(translate);  // asked before the one above
   cimq::python::bind_build_info(m);
   cimq::python::bind_hardware(m);
   cimq::python::bind_mapping(m);

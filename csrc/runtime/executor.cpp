@@ -3,11 +3,21 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "common/error.h"
+#include "common/saturating.h"
 #include "compiler/frontends/layers_json.h"
+#include "compiler/frontends/policy_json.h"
+#include "compiler/frontends/program_jsonl.h"
+#include "compiler/frontends/strict_json.h"
+#include "compiler/passes/verify.h"
+#include "runtime/budget.h"
+#include "runtime/layer_sinks.h"
+#include "runtime/live_values.h"
 #include "runtime/manifest.h"
 #include "runtime/memory_plan.h"
 #include "runtime/parallel.h"
@@ -17,84 +27,146 @@ namespace cimq::runtime {
 namespace {
 
 constexpr const char* kExpected = "expected.safetensors";
+constexpr const char* kProgram = "program.jsonl";
+constexpr const char* kWeights = "weights.safetensors";
 /// Samples are run in chunks whose values fit a cache-friendly amount of memory.
 constexpr std::int64_t kChunkElements = std::int64_t{1} << 22;
 
-template <typename T>
-CheckEntry compare(const std::string& name, const std::vector<T>& expected, const std::vector<T>& actual) {
-  CheckEntry entry{name, static_cast<std::int64_t>(expected.size()), 0, ""};
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (expected[i] == actual[i]) continue;
-    if (entry.different++ == 0) {
-      entry.first_difference = message("element ", i, ": expected ", expected[i], ", got ", actual[i]);
-    }
-  }
-  return entry;
+/// How a batch is shared among threads within the bound of memory.
+struct Split {
+  std::int64_t chunk = 1;  ///< samples run at once
+  std::int64_t tasks = 1;
+  int lanes = 1;  ///< chunks that run side by side
+  int inner = 1;  ///< threads within each: few samples leave threads over, which split the rows of a layer
+};
+
+compiler::Shape batched(std::int64_t batch, compiler::Shape shape) {
+  shape.insert(shape.begin(), batch);
+  return shape;
 }
 
 }  // namespace
 
 bool CheckReport::passed() const {
-  return std::all_of(entries.begin(), entries.end(), [](const CheckEntry& e) { return e.different == 0; });
+  return !entries.empty() && std::all_of(entries.begin(), entries.end(),
+                                         [](const CheckEntry& e) { return e.compared > 0 && e.different == 0; });
 }
 
 struct Executor::State {
   compiler::Graph graph;
   Hardware hardware;
   LoadOptions options;
+  Budget budget{0, 0};
   int threads = 1;
   std::vector<std::unique_ptr<Step>> steps;
   MemoryPlan memory;
   std::map<std::string, std::string> texts;
   std::optional<Safetensors> expected;
 
-  void run_chunk(const float* x, std::int64_t batch, float* out, const std::vector<RawResult>& raw,
-                 const StepRun& step_run) const;
+  std::int64_t in_elements() const { return compiler::elements(graph.input_shape); }
+  const compiler::Node& output_node() const { return graph.nodes[static_cast<std::size_t>(graph.output)]; }
+
+  void build(const BundleFolder& bundle);
+  std::uint64_t bytes_at(std::size_t node, std::int64_t batch, int inner) const;
+  std::uint64_t bytes_of(std::int64_t batch, int inner) const;
+  Split split(std::int64_t batch) const;
+  void run_chunk(const float* x, const Chunk& chunk, float* out, LayerSink* sink, int inner) const;
   void run(const Tensor& x, RunResult& result, bool keep_layers) const;
+  void check_sample() const;
+  std::vector<Comparison> comparisons(std::int64_t batch) const;
 };
 
-void Executor::State::run_chunk(const float* x, std::int64_t batch, float* out, const std::vector<RawResult>& raw,
-                                const StepRun& step_run) const {
-  std::vector<std::vector<float>> values(steps.size());
-  std::size_t crossbars = 0;
+/// Checks every bound before the memory that it is about is taken.
+void Executor::State::build(const BundleFolder& bundle) {
+  memory = plan_memory(graph);
+  budget = Budget(options.max_working_bytes, options.max_operations);
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    budget.operate(graph.nodes[i], operations_of(graph, graph.nodes[i]));
+    budget.check_working(graph.nodes[i],
+                         saturating_product(static_cast<std::uint64_t>(memory.live_elements[i]), sizeof(float)));
+  }
+  for (const char* name : {kWeights, kExpected}) {
+    const auto file = bundle.manifest().files.find(name);
+    cimq::check(file == bundle.manifest().files.end() || file->second.bytes <= options.max_working_bytes, name,
+                ": has ", file == bundle.manifest().files.end() ? 0 : file->second.bytes, " bytes, more than ",
+                options.max_working_bytes, "; raise max_working_bytes (--max-working-bytes) to allow it");
+  }
+  const Safetensors weights(bundle.read(kWeights), kWeights);
+  const StepContext context{graph, hardware, weights, budget};
+  for (const compiler::Node& node : graph.nodes) steps.push_back(make_step(context, node));
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) budget.check_working(graph.nodes[i], bytes_at(i, 1, 1));
+}
+
+/// Memory of a run of `batch` samples while `node` runs.
+std::uint64_t Executor::State::bytes_at(std::size_t node, std::int64_t batch, int inner) const {
+  const std::uint64_t values =
+      saturating_product(static_cast<std::uint64_t>(memory.live_elements[node]), batch, sizeof(float));
+  return saturating_sum(values, steps[node]->working_bytes(batch, inner));
+}
+
+std::uint64_t Executor::State::bytes_of(std::int64_t batch, int inner) const {
+  std::uint64_t most = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) most = std::max(most, bytes_at(i, batch, inner));
+  return most;
+}
+
+Split Executor::State::split(std::int64_t batch) const {
+  const std::uint64_t most = options.max_working_bytes;
+  Split result;
+  const std::int64_t fitting =
+      std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, memory.peak_elements()));
+  result.chunk = std::min(fitting, (batch + threads - 1) / threads);
+  std::uint64_t bytes = bytes_of(result.chunk, 1);
+  for (; result.chunk > 1 && bytes > most; bytes = bytes_of(result.chunk, 1)) result.chunk /= 2;
+  result.tasks = (batch + result.chunk - 1) / result.chunk;
+  const auto side_by_side =
+      static_cast<std::int64_t>(std::min<std::uint64_t>(most / std::max<std::uint64_t>(1, bytes), INT32_MAX));
+  result.lanes = static_cast<int>(std::clamp<std::int64_t>(std::min<std::int64_t>(threads, result.tasks), 1,
+                                                           std::max<std::int64_t>(1, side_by_side)));
+  result.inner = std::max(1, threads / result.lanes);
+  const auto lanes = static_cast<std::uint64_t>(result.lanes);
+  while (result.inner > 1 && saturating_product(lanes, bytes_of(result.chunk, result.inner)) > most) result.inner /= 2;
+  return result;
+}
+
+void Executor::State::run_chunk(const float* x, const Chunk& chunk, float* out, LayerSink* sink, int inner) const {
+  LiveValues values(steps.size());
+  std::size_t layer = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const compiler::Node& node = graph.nodes[i];
     std::vector<const float*> inputs;
     inputs.reserve(node.inputs.size());
-    for (const int input : node.inputs)
-      inputs.push_back(input < 0 ? x : values[static_cast<std::size_t>(input)].data());
-    values[i].resize(static_cast<std::size_t>(batch * compiler::elements(node.shape)));
-    const RawResult* keep = node.crossbar && !raw.empty() ? &raw[crossbars++] : nullptr;
-    steps[i]->run(batch, inputs, values[i].data(), keep, step_run);
-    for (const int value : memory.freed_after[i]) values[static_cast<std::size_t>(value)] = {};
+    for (const int input : node.inputs) inputs.push_back(input < 0 ? x : values.at(static_cast<std::size_t>(input)));
+    float* result = values.make(i, static_cast<std::size_t>(chunk.size * compiler::elements(node.shape)));
+    RawResult raw;
+    const bool taken = node.crossbar && sink != nullptr;
+    if (taken) raw = sink->destination(layer);
+    steps[i]->run(chunk.size, inputs, result, taken ? &raw : nullptr, {inner, chunk.begin});
+    if (taken) sink->finished(layer++);
+    for (const int value : memory.freed_after[i]) values.free(static_cast<std::size_t>(value));
   }
-  const std::vector<float>& last = values[static_cast<std::size_t>(graph.output)];
-  std::copy(last.begin(), last.end(), out);
+  std::copy_n(values.at(static_cast<std::size_t>(graph.output)), chunk.size * compiler::elements(output_node().shape),
+              out);
 }
 
 void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) const {
-  compiler::Shape wanted = graph.input_shape;
-  wanted.insert(wanted.begin(), x.shape.empty() ? 0 : x.shape[0]);
+  const std::int64_t batch = x.shape.empty() ? 0 : x.shape[0];
+  const compiler::Shape wanted = batched(batch, graph.input_shape);
   cimq::check(x.shape == wanted, "input: shape must be [batch, ...] = ", shape_text(wanted), ", got ",
               shape_text(x.shape));
-  const std::int64_t batch = wanted[0];
-  const std::int64_t in_elements = compiler::elements(graph.input_shape);
-  cimq::check(batch >= 0 && static_cast<std::int64_t>(x.data.size()) == batch * in_elements, "input: shape ",
+  cimq::check(batch >= 0 && static_cast<std::int64_t>(x.data.size()) == batch * in_elements(), "input: shape ",
               shape_text(x.shape), " does not fit ", x.data.size(), " values");
   for (std::size_t i = 0; i < x.data.size(); ++i) {
     cimq::check(std::isfinite(x.data[i]), "input: must be finite, got ", x.data[i], " at element ", i);
   }
-  const compiler::Node& last = graph.nodes[static_cast<std::size_t>(graph.output)];
-  const std::int64_t out_elements = compiler::elements(last.shape);
-  result.output.shape = last.shape;
-  result.output.shape.insert(result.output.shape.begin(), batch);
+  const std::int64_t out_elements = compiler::elements(output_node().shape);
+  result.output.shape = batched(batch, output_node().shape);
   result.output.data.resize(static_cast<std::size_t>(batch * out_elements));
   if (keep_layers) {
     for (std::size_t i = 0; i < steps.size(); ++i) {
       const compiler::Node& node = graph.nodes[i];
       if (!node.crossbar) continue;
-      LayerOutput layer{node.crossbar->layer_name, node.shape, steps[i]->exact(), {}, {}};
-      layer.shape.insert(layer.shape.begin(), batch);
+      LayerOutput layer{node.crossbar->layer_name, batched(batch, node.shape), steps[i]->exact(), {}, {}};
       const auto size = static_cast<std::size_t>(batch * compiler::elements(node.shape));
       layer.exact ? layer.integers.resize(size) : layer.floats.resize(size);
       result.layers.push_back(std::move(layer));
@@ -102,25 +174,52 @@ void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) 
   }
   if (batch == 0) return;
 
-  const std::int64_t fitting =
-      std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, memory.peak_elements));
-  const std::int64_t fair = (batch + threads - 1) / threads;
-  const std::int64_t chunk = std::min(fitting, fair);
-  const std::int64_t tasks = (batch + chunk - 1) / chunk;
-  // Few samples leave threads over: they split the rows of each layer.
-  const int inner_threads = static_cast<int>(std::max<std::int64_t>(1, threads / tasks));
-  parallel_for(tasks, threads, [&](std::int64_t task) {
-    const std::int64_t begin = task * chunk;
-    const std::int64_t size = std::min(chunk, batch - begin);
-    std::vector<RawResult> raw;
-    for (LayerOutput& layer : result.layers) {
-      const std::int64_t offset = begin * compiler::elements(layer.shape) / batch;
-      raw.push_back({layer.exact ? layer.integers.data() + offset : nullptr,
-                     layer.exact ? nullptr : layer.floats.data() + offset});
-    }
-    run_chunk(x.data.data() + begin * in_elements, size, result.output.data.data() + begin * out_elements, raw,
-              {inner_threads, begin});
+  const Split split = this->split(batch);
+  parallel_for(split.tasks, split.lanes, [&](std::int64_t task) {
+    const std::int64_t begin = task * split.chunk;
+    const Chunk chunk{begin, std::min(split.chunk, batch - begin)};
+    KeptLayers kept(result.layers, chunk);
+    run_chunk(x.data.data() + begin * in_elements(), chunk, result.output.data.data() + begin * out_elements,
+              keep_layers ? &kept : nullptr, split.inner);
   });
+}
+
+/// The stored sample is one that the network can be run with: at least one, of the right shape.
+void Executor::State::check_sample() const {
+  const TensorView& input = expected->at("input");
+  const std::int64_t batch = input.shape.empty() ? 0 : input.shape[0];
+  cimq::check(input.dtype == "F32" && input.shape == batched(batch, graph.input_shape), kExpected,
+              ": 'input' must be F32 [batch, ...] = ", shape_text(batched(batch, graph.input_shape)), ", got ",
+              input.dtype, " ", shape_text(input.shape));
+  cimq::check(batch >= 1, kExpected, ": 'input' holds no sample, which would prove nothing; got shape ",
+              shape_text(input.shape));
+  budget.check_runs(static_cast<std::uint64_t>(batch), message(kExpected, ": checking its sample"));
+}
+
+/// What is compared: the layers in order of execution, then the output. Throws Error where a stored result is missing
+/// or has another shape or type than the network gives.
+std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
+  std::vector<Comparison> results;
+  const auto add = [&](const std::string& name, const std::string& key, const compiler::Shape& shape, bool exact) {
+    const TensorView& view = expected->at(key);
+    const compiler::Shape wanted = batched(batch, shape);
+    cimq::check(view.shape == wanted && view.dtype == (exact ? "I32" : "F32"), kExpected, ": '", compiler::shown(key),
+                "' must be ", exact ? "I32 " : "F32 ", shape_text(wanted), ", got ", view.dtype, " ",
+                shape_text(view.shape));
+    Comparison result;
+    result.name = name;
+    result.exact = exact;
+    result.elements = compiler::elements(shape);
+    result.expected = view.bytes.data();
+    results.push_back(std::move(result));
+  };
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const compiler::Node& node = graph.nodes[i];
+    if (!node.crossbar) continue;
+    add(node.crossbar->layer_name, "layer." + node.crossbar->layer_name, node.shape, steps[i]->exact());
+  }
+  add("output", "output", output_node().shape, false);
+  return results;
 }
 
 Executor::Executor(std::shared_ptr<const State> state) : state_(std::move(state)) {}
@@ -131,18 +230,21 @@ Executor Executor::load(const std::filesystem::path& folder, const LoadOptions& 
   auto state = std::make_shared<State>();
   state->options = options;
   state->threads = options.threads > 0 ? options.threads : usable_threads();
-  for (const char* name : {"layers.json", "hardware.json", "policy.json"}) state->texts[name] = bundle.read_text(name);
+  for (const char* name : {"manifest.json", "layers.json", "hardware.json", "policy.json"}) {
+    state->texts[name] = bundle.read_text(name);
+  }
   state->graph = compiler::read_layers(state->texts["layers.json"]);
   if (options.seed) state->graph.seed = *options.seed;
   if (options.chip) state->graph.chip = *options.chip;
   state->hardware = Hardware::from_json(state->texts["hardware.json"]);
-  state->memory = plan_memory(state->graph);
-  cimq::check(static_cast<std::uint64_t>(state->memory.peak_elements) <= options.max_working_bytes / sizeof(float),
-              "layers.json: one sample needs ", state->memory.peak_elements, " live values, more than ",
-              options.max_working_bytes, " bytes of working memory");
-  const Safetensors weights(bundle.read("weights.safetensors"), "weights.safetensors");
-  const StepContext context{state->graph, state->hardware, weights};
-  for (const compiler::Node& node : state->graph.nodes) state->steps.push_back(make_step(context, node));
+  compiler::check_policy(state->texts["policy.json"], state->graph);
+  if (bundle.contains(kProgram)) {
+    const compiler::Program program = compiler::read_program(bundle.read_text(kProgram));
+    cimq::check(program.hardware.to_json() == state->hardware.to_json(),
+                "program.jsonl: line 1: hardware must be that of hardware.json");
+    compiler::verify_program(program, state->graph);
+  }
+  state->build(bundle);
   if (bundle.contains(kExpected)) state->expected.emplace(bundle.read(kExpected), kExpected);
   return Executor(std::move(state));
 }
@@ -160,24 +262,33 @@ RunResult Executor::run_layers(const Tensor& x) const {
 }
 
 CheckReport Executor::check() const {
-  if (!state_->expected) throw Error(message("check: the bundle has no ", kExpected));
-  cimq::check(!state_->options.seed && !state_->options.chip,
+  const State& state = *state_;
+  if (!state.expected) throw Error(message("check: the bundle has no ", kExpected));
+  cimq::check(!state.options.seed && !state.options.chip,
               "check: the bundle was loaded with another seed or chip than its expected results belong to");
-  const Safetensors& expected = *state_->expected;
-  const RunResult actual = run_layers({expected.at("input").shape, expected.values<float>("input")});
+  state.check_sample();
+  const TensorView& input = state.expected->at("input");
+  const std::int64_t batch = input.shape[0];
+  std::vector<Comparison> results = state.comparisons(batch);
+  std::mutex guard;
+  const Split split = state.split(batch);
+  parallel_for(split.tasks, split.lanes, [&](std::int64_t task) {
+    const std::int64_t begin = task * split.chunk;
+    const Chunk chunk{begin, std::min(split.chunk, batch - begin)};
+    std::vector<float> x(static_cast<std::size_t>(chunk.size * state.in_elements()));
+    std::memcpy(x.data(), input.bytes.data() + static_cast<std::size_t>(begin * state.in_elements()) * sizeof(float),
+                x.size() * sizeof(float));
+    for (const float value : x) cimq::check(std::isfinite(value), kExpected, ": 'input' must be finite, got ", value);
+    std::vector<float> out(static_cast<std::size_t>(chunk.size * results.back().elements));
+    ComparedLayers sink(results, guard, chunk);
+    state.run_chunk(x.data(), chunk, out.data(), &sink, split.inner);
+    const std::lock_guard lock(guard);
+    results.back().compare(out.data(), chunk);
+  });
   CheckReport report;
-  const auto same_shape = [&](const std::string& key, const std::vector<std::int64_t>& shape) {
-    cimq::check(expected.at(key).shape == shape, kExpected, ": '", key, "' must have shape ", shape_text(shape),
-                ", got ", shape_text(expected.at(key).shape));
-  };
-  for (const LayerOutput& layer : actual.layers) {
-    const std::string key = "layer." + layer.name;
-    same_shape(key, layer.shape);
-    report.entries.push_back(layer.exact ? compare(layer.name, expected.values<std::int32_t>(key), layer.integers)
-                                         : compare(layer.name, expected.values<float>(key), layer.floats));
+  for (Comparison& result : results) {
+    report.entries.push_back({std::move(result.name), result.compared, result.different, std::move(result.text)});
   }
-  same_shape("output", actual.output.shape);
-  report.entries.push_back(compare("output", expected.values<float>("output"), actual.output.data));
   return report;
 }
 
@@ -187,7 +298,7 @@ int Executor::threads() const { return state_->threads; }
 
 const std::string& Executor::text_of(const std::string& file) const {
   const auto found = state_->texts.find(file);
-  cimq::check(found != state_->texts.end(), "the executor keeps no text of '", file, "'");
+  cimq::check(found != state_->texts.end(), "the executor keeps no text of '", compiler::shown(file), "'");
   return found->second;
 }
 

@@ -14,11 +14,14 @@
 namespace cimq::runtime {
 
 struct LoadOptions {
-  int threads = 0;                                   ///< 0: all that the process may use; never changes a result
+  int threads = 0;  ///< 0: OMP_NUM_THREADS, or all that the process may use; never changes a result
   std::optional<std::uint64_t> seed = std::nullopt;  ///< other device variation than the bundle's own
   std::optional<std::uint32_t> chip = std::nullopt;
-  /// Refuses a network whose intermediate values of one sample need more than this.
+  /// Refuses a network that needs more than this for one sample (intermediate values and what its steps take), or whose
+  /// weights and programmed cells take more. Larger batches are run in parts that keep within it.
   std::uint64_t max_working_bytes = std::uint64_t{8} << 30;
+  /// Refuses a network that needs more operations than this for one sample, and a check of more.
+  std::uint64_t max_operations = 10'000'000'000'000;
 };
 
 struct RunResult {
@@ -36,13 +39,15 @@ struct CheckEntry {
 
 struct CheckReport {
   std::vector<CheckEntry> entries;
+  /// Whether every value is equal, and there is at least one to every name.
   bool passed() const;
 };
 
 /// A loaded bundle. Immutable: one object may be run from several threads.
 class Executor {
  public:
-  /// Loads a bundle folder after verifying every file of it. Throws Error naming file and entry.
+  /// Loads a bundle folder after verifying every file of it; layers, policy, hardware and program (if there is one)
+  /// must agree. Throws Error naming file and entry.
   static Executor load(const std::filesystem::path& folder, const LoadOptions& options = {});
 
   /// x: [B, ...input_shape], finite. Throws Error for another shape, for NaN or infinity.
@@ -50,12 +55,14 @@ class Executor {
   /// The same, with the raw result of every crossbar layer.
   RunResult run_layers(const Tensor& x) const;
   /// Runs the bundle's sample input and compares every layer and the output with expected.safetensors: equal values,
-  /// no tolerance. Throws Error if the bundle has no such file, or was loaded with another seed or chip.
+  /// no tolerance. Samples are run in parts and a layer is compared when it is computed, so that the sample's size does
+  /// not matter to memory. Throws Error if the bundle has no such file or no sample in it, if a name or shape in it
+  /// does not fit the network, or if the bundle was loaded with another seed or chip.
   CheckReport check() const;
 
   const compiler::Graph& graph() const;
   const Hardware& hardware() const;
-  /// Text of a JSON file of the bundle, as verified ("policy.json", "hardware.json", "layers.json").
+  /// Text of a JSON file of the bundle, as verified ("manifest.json", "policy.json", "hardware.json", "layers.json").
   const std::string& text_of(const std::string& file) const;
   int threads() const;
 

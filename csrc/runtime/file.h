@@ -12,7 +12,8 @@ namespace cimq::runtime {
 /// Reads a regular file of at most `max_bytes`. Throws Error naming the path.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
-/// Writes to a temporary name in the same folder, then renames.
+/// Writes to a temporary name in the same folder, then renames: all of the file is there or the one before it. A link
+/// stays and what it leads to is replaced; a pipe or device is written into. Throws Error naming `path`.
 void write_file(const std::filesystem::path& path, std::span<const std::uint8_t> bytes);
 
 /// The place of `relative` (as written in a manifest) in `folder`. Throws Error for an absolute path, for `..`, `.` or

@@ -59,42 +59,48 @@ BundleFolder::BundleFolder(const fs::path& folder) : folder_(folder) {
   std::error_code error;
   check(fs::is_directory(folder, error), folder.string(), ": must be a bundle folder");
   const auto bytes = read_file(path_inside(folder, "manifest.json"), kMaxManifest);
-  manifest_ = parse_manifest({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  text_.assign(bytes.begin(), bytes.end());
+  manifest_ = parse_manifest(text_);
   for (const auto& [name, file] : manifest_.files) verify(name);
 }
 
 void BundleFolder::verify(const std::string& name) const {
   const ManifestFile& file = manifest_.files.at(name);
   const fs::path path = path_inside(folder_, name);
+  const std::string shown = compiler::shown(name);
   std::error_code error;
-  check(fs::is_regular_file(path, error), name, ": must be a regular file");
+  check(fs::is_regular_file(path, error), shown, ": must be a regular file");
   const std::uint64_t size = fs::file_size(path, error);
-  check(!error && size == file.bytes, name, ": has ", size, " bytes, manifest.json says ", file.bytes,
+  check(!error && size == file.bytes, shown, ": has ", size, " bytes, manifest.json says ", file.bytes,
         " (the bundle is incomplete or was changed)");
   std::ifstream stream(path, std::ios::binary);
-  check(stream.is_open(), name, ": cannot be opened");
+  check(stream.is_open(), shown, ": cannot be opened");
   Sha256 hash;
   std::array<char, 1 << 16> block;
   std::uint64_t left = size;  // never more than stated: the file may grow while it is read
   while (left > 0) {
     stream.read(block.data(), static_cast<std::streamsize>(std::min<std::uint64_t>(left, block.size())));
     const auto got = static_cast<std::size_t>(stream.gcount());
-    check(got > 0, name, ": ends before its ", file.bytes, " bytes");
+    check(got > 0, shown, ": ends before its ", file.bytes, " bytes");
     hash.update({reinterpret_cast<const std::uint8_t*>(block.data()), got});
     left -= got;
   }
-  check_hash(hash.hex(), file, name);
+  check_hash(hash.hex(), file, shown);
 }
 
 std::vector<std::uint8_t> BundleFolder::read(const std::string& name) const {
   const auto found = manifest_.files.find(name);
-  check(found != manifest_.files.end(), "manifest.json: the bundle lists no file '", name, "'");
+  check(found != manifest_.files.end(), "manifest.json: the bundle lists no file '", compiler::shown(name), "'");
   auto bytes = read_file(path_inside(folder_, name), found->second.bytes);
   check_hash(sha256_hex(bytes), found->second, name);
   return bytes;
 }
 
 std::string BundleFolder::read_text(const std::string& name) const {
+  if (name == "manifest.json") return text_;
+  const auto found = manifest_.files.find(name);
+  check(found == manifest_.files.end() || found->second.bytes <= kMaxText, name, ": has ", found->second.bytes,
+        " bytes, at most ", kMaxText, " are expected");
   const auto bytes = read(name);
   return {bytes.begin(), bytes.end()};
 }

@@ -32,15 +32,22 @@ class BundleFolder {
   explicit BundleFolder(const std::filesystem::path& folder);
 
   const Manifest& manifest() const { return manifest_; }
+  /// The text that manifest() was read from.
+  const std::string& manifest_text() const { return text_; }
   bool contains(const std::string& name) const { return manifest_.files.contains(name); }
   /// The bytes of a listed file, hashed again after reading. Throws Error if it is not listed.
   std::vector<std::uint8_t> read(const std::string& name) const;
+  /// The same as text, which may have kMaxText bytes; "manifest.json" gives manifest_text().
   std::string read_text(const std::string& name) const;
+
+  /// More than a program of kMaxTiles tiles takes, the largest of the JSON files.
+  static constexpr std::uint64_t kMaxText = std::uint64_t{1} << 29U;
 
  private:
   void verify(const std::string& name) const;
 
   std::filesystem::path folder_;
+  std::string text_;
   Manifest manifest_;
 };
 

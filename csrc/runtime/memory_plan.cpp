@@ -1,6 +1,5 @@
 #include "runtime/memory_plan.h"
 
-#include <algorithm>
 #include <cstddef>
 
 namespace cimq::runtime {
@@ -20,14 +19,11 @@ MemoryPlan plan_memory(const compiler::Graph& graph) {
     if (static_cast<int>(i) != graph.output) plan.freed_after[last_use[i]].push_back(static_cast<int>(i));
   }
   std::int64_t live = 0;
+  plan.live_elements.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
-    const compiler::Node& node = graph.nodes[i];
-    const std::int64_t own = compiler::elements(node.shape);
-    live += own;
-    // A crossbar layer holds its quantised input (a byte each) and its raw result beside the value itself.
-    const std::int64_t work =
-        node.crossbar ? own + compiler::elements(graph.shape_of(node.inputs[0])) / 4 + 1 : std::int64_t{0};
-    plan.peak_elements = std::max(plan.peak_elements, live + work);
+    live += compiler::elements(graph.nodes[i].shape);
+    plan.live_elements.push_back(live);
+    if (live > plan.live_elements[plan.peak_node]) plan.peak_node = i;
     for (const int value : plan.freed_after[i])
       live -= compiler::elements(graph.nodes[static_cast<std::size_t>(value)].shape);
   }

@@ -13,7 +13,7 @@ Tensor read_npy(const std::filesystem::path& path);
 /// Parses the bytes of a file; `what` begins every message.
 Tensor parse_npy(std::span<const std::uint8_t> file, const std::string& what);
 
-/// Writes format 1.0 to a temporary name beside `path` and renames it.
+/// Writes format 1.0 as write_file does (file.h).
 void write_npy(const std::filesystem::path& path, const Tensor& tensor);
 
 }  // namespace cimq::runtime

@@ -3,10 +3,13 @@
 #include <charconv>
 #include <cmath>
 
+#include "common/json_text.h"
+#include "common/printable.h"
+
 namespace cimq::compiler {
 namespace {
 
-constexpr int kMaxDepth = 32;
+constexpr std::size_t kMaxDepth = 32;
 constexpr std::size_t kShownLength = 80;
 constexpr std::size_t kMaxSmallArray = 64;
 
@@ -26,32 +29,10 @@ std::string shown_value(const nlohmann::json& value) {
 
 }  // namespace
 
-std::string shown(std::string_view text) {
-  std::string result;
-  for (const char c : text.substr(0, kShownLength))
-    result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  if (text.size() > kShownLength) result += "...";
-  return result;
-}
+std::string shown(std::string_view text) { return printable(text, kShownLength); }
 
 nlohmann::json parse_strict(std::string_view text, std::string_view what) {
-  using json = nlohmann::json;
-  std::vector<std::set<std::string>> open_objects;
-  const auto observe = [&](int depth, json::parse_event_t event, json& parsed) {
-    check(depth <= kMaxDepth, what, ": JSON nested deeper than ", kMaxDepth, " levels");
-    if (event == json::parse_event_t::object_start) open_objects.emplace_back();
-    if (event == json::parse_event_t::object_end) open_objects.pop_back();
-    if (event == json::parse_event_t::key) {
-      const bool first = open_objects.back().insert(parsed.get<std::string>()).second;
-      check(first, what, ": the key '", shown(parsed.get_ref<const std::string&>()), "' is given twice");
-    }
-    return true;
-  };
-  try {
-    return json::parse(text.begin(), text.end(), observe);
-  } catch (const json::exception& error) {
-    throw Error(message(what, ": not valid JSON (", shown(error.what()), ")"));
-  }
+  return parse_json_text(text, what, {.depth = kMaxDepth});
 }
 
 ObjectReader::ObjectReader(const nlohmann::json& object, std::string where)
@@ -149,8 +130,8 @@ void check_schema(ObjectReader& reader, std::string_view schema, int major) {
     at = next + 1;
   }
   check(valid, reader.where(), ": version must look like 1.0.0, got '", shown(version), "'");
-  check(parts[0] == major, reader.where(), ": version ", version, " cannot be read, this build reads ", schema, " ",
-        major, ".x");
+  check(parts[0] == major, reader.where(), ": version ", shown(version), " cannot be read, this build reads ", schema,
+        " ", major, ".x");
 }
 
 }  // namespace cimq::compiler

@@ -14,11 +14,11 @@
 
 namespace cimq::compiler {
 
-/// Parses `text`. `what` begins every message. Throws Error for invalid JSON, a key given twice, or nesting deeper
-/// than 32 levels (cimq's own files need 6).
+/// Parses `text` as common/json_text.h does; `what` begins every message. Nesting deeper than 32 levels is refused
+/// (cimq's own files need 6).
 nlohmann::json parse_strict(std::string_view text, std::string_view what);
 
-/// Text from a file, shortened and with control characters replaced, so that it can stand in a message.
+/// Text from a file, shortened and with control characters escaped, so that it can stand in a message.
 std::string shown(std::string_view text);
 
 /// One JSON object. `where` is its place in the file ("layers.json: node 'conv1'").

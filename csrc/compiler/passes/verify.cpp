@@ -17,6 +17,8 @@ struct LayerState {
   LayerTiling tiling;
   std::vector<std::vector<std::int64_t>> digit_uses;  // [tile][digit], all iterations counted
   std::vector<bool> written;
+  std::string quantized, acc, y;  // values of the layer on their way: from QUANT, MVM, SHADD
+  std::set<std::string> vectors;  // from IM2COL
 };
 
 class Verifier {
@@ -91,7 +93,9 @@ class Verifier {
           "' is not the crossbar layer '", i.facts.layer_name, "'");
     const CrossbarLayer& a = i.facts;
     const CrossbarLayer& b = crossbar_of(node);
-    LayerState state{&node, tile_layer(program_.hardware, b), {}, {}};
+    LayerState state;
+    state.node = &node;
+    state.tiling = tile_layer(program_.hardware, b);
     check(a.weight_bits == b.weight_bits && a.act_bits == b.act_bits && a.act_signed == b.act_signed &&
               a.outputs == b.outputs && a.inputs_per_output == b.inputs_per_output && a.invocations == b.invocations &&
               a.repeats == b.repeats && i.slices == state.tiling.slices && i.digits == state.tiling.digits &&
@@ -106,13 +110,15 @@ class Verifier {
   }
 
   void visit(const isa::Quantize& i) {
-    const CrossbarLayer& facts = crossbar_of(*layer_of(i.layer).node);
+    LayerState& layer = layer_of(i.layer);
+    const CrossbarLayer& facts = crossbar_of(*layer.node);
     const std::int64_t magnitudes = std::int64_t{1} << (facts.act_bits - (facts.act_signed ? 1 : 0));
     check(i.lo == (facts.act_signed ? -magnitudes : 0) && i.hi == magnitudes - 1, where(at_),
           ": the range must be that of ", facts.act_bits, " bits");
     check(i.zero == facts.act_zero, where(at_), ": zero must be ", facts.act_zero, ", got ", i.zero);
-    read(i.src);
-    define(i.dst);
+    read(i.src, name_of_input(*layer.node, 0));
+    is_tensor(layer, "x_scale", i.scale);
+    define(i.dst, layer.quantized);
   }
 
   void visit(const isa::Write& i) {
@@ -125,18 +131,20 @@ class Verifier {
     const auto& crossbars = program_.hardware.resources.crossbars;
     check(!crossbars || i.tile.crossbar < *crossbars, where(at_), ": the hardware has ", crossbars.value_or(0),
           " crossbars, got number ", i.tile.crossbar);
-    check_variable(i.repeat);
+    is_tensor(layer, "weight", i.weight);
+    check_repeat(layer, i.repeat);
     holds_[i.tile.crossbar] = {i.layer, i.tile.number};
     layer.written[static_cast<std::size_t>(i.tile.number)] = true;
     if (counting_) counts_.writes += times_;
   }
 
   void visit(const isa::Gather& i) {
-    layer_of(i.layer);
-    check_variable(i.at);
-    check_variable(i.repeat);
-    read(i.src);
-    define(i.dst);
+    LayerState& layer = layer_of(i.layer);
+    check_vector(layer, i.at, i.repeat);
+    read(i.src, layer.quantized);
+    check_new(i.dst);
+    layer.vectors.insert(i.dst);
+    defined_.insert(i.dst);
   }
 
   void visit(const isa::Mvm& i) {
@@ -146,10 +154,10 @@ class Verifier {
     check(held != holds_.end() && held->second == std::pair(i.layer, i.tile), where(at_), ": crossbar ", i.crossbar,
           " does not hold tile ", i.tile, " of layer ", i.layer);
     check(i.digit_end <= layer.tiling.digits, where(at_), ": digits must lie in [0, ", layer.tiling.digits, ")");
-    check_variable(i.at);
-    check_variable(i.repeat);
-    read(i.src);
-    define(i.acc);
+    check_vector(layer, i.at, i.repeat);
+    read(i.src, i.src);
+    check(layer.vectors.contains(i.src), where(at_), ": '", i.src, "' is no input vector of layer ", i.layer);
+    define(i.acc, layer.acc);
     if (!counting_) return;
     for (std::int64_t d = i.digit_begin; d < i.digit_end; ++d) {
       layer.digit_uses[static_cast<std::size_t>(i.tile)][static_cast<std::size_t>(d)] += times_;
@@ -158,15 +166,15 @@ class Verifier {
   }
 
   void visit(const isa::ShiftAdd& i) {
-    const LayerState& layer = layer_of(i.layer);
+    LayerState& layer = layer_of(i.layer);
     bool fits = static_cast<int>(i.shifts.size()) == layer.tiling.slices;
     for (std::size_t s = 0; fits && s < i.shifts.size(); ++s) {
       fits = i.shifts[s] == static_cast<std::int64_t>(s) * program_.hardware.cell_bits;
     }
     check(fits, where(at_), ": shifts must be one multiple of ", program_.hardware.cell_bits, " per slice");
-    check_variable(i.repeat);
-    read(i.acc);
-    define(i.dst);
+    check_repeat(layer, i.repeat);
+    read(i.acc, layer.acc);
+    define(i.dst, layer.y);
   }
 
   void visit(const isa::Requantize& i) {
@@ -176,7 +184,9 @@ class Verifier {
     check(i.zero == zero, where(at_), ": zero must be ", zero, ", got ", i.zero);
     check(zero == 0 || i.weight == layer.node->tensors.at("weight"), where(at_), ": weight must be '",
           layer.node->tensors.at("weight"), "'");
-    read(i.src);
+    read(i.src, layer.y);
+    is_tensor(layer, "multiplier", i.multiplier);
+    is_tensor(layer, "bias", i.bias);
     produce(*layer.node);
   }
 
@@ -186,21 +196,39 @@ class Verifier {
     check(i.src.size() == node.inputs.size(), where(at_), ": ", i.fn, " of '", i.dst, "' has ", node.inputs.size(),
           " inputs");
     for (std::size_t k = 0; k < i.src.size(); ++k) {
-      const int input = node.inputs[k];
-      const std::string& name = input < 0 ? graph_.input_name : graph_.nodes[static_cast<std::size_t>(input)].name;
+      const std::string& name = name_of_input(node, k);
       check(i.src[k] == name, where(at_), ": input ", k, " of '", i.dst, "' must be '", name, "'");
-      read(name);
+      read(name, name);
     }
     produce(node);
   }
 
-  void read(const std::string& value) const {
-    check(defined_.contains(value), where(at_), ": '", value, "' is read before it is computed");
+  const std::string& name_of_input(const Node& node, std::size_t k) const {
+    const int input = node.inputs[k];
+    return input < 0 ? graph_.input_name : graph_.nodes[static_cast<std::size_t>(input)].name;
   }
 
-  void define(const std::string& value) {
+  /// `value` must be `wanted`, and computed.
+  void read(const std::string& value, const std::string& wanted) const {
+    check(defined_.contains(value), where(at_), ": '", value, "' is read before it is computed");
+    check(value == wanted, where(at_), ": must read '", wanted, "', got '", value, "'");
+  }
+
+  void check_new(const std::string& value) const {
     check(!nodes_.contains(value) && value != program_.input, where(at_), ": '", value, "' is the name of a node");
+  }
+
+  /// `value` becomes the layer's `place`, of which it has one.
+  void define(const std::string& value, std::string& place) {
+    check_new(value);
+    check(place.empty() || place == value, where(at_), ": the layer has '", place, "' already, got '", value, "'");
+    place = value;
     defined_.insert(value);
+  }
+
+  void is_tensor(const LayerState& layer, const char* role, const std::string& key) const {
+    const std::string& wanted = layer.node->tensors.at(role);
+    check(key == wanted, where(at_), ": ", role, " must be '", wanted, "', got '", key, "'");
   }
 
   void produce(const Node& node) {
@@ -208,8 +236,22 @@ class Verifier {
     check(defined_.insert(node.name).second, where(at_), ": '", node.name, "' is computed twice");
   }
 
-  void check_variable(const std::string& variable) const {
-    check(variable.empty() || loops_.contains(variable), where(at_), ": there is no loop variable '", variable, "'");
+  /// `variable` must count 0 to count - 1 in a loop around the instruction; it may be left out where that is 0 alone.
+  void check_variable(const char* what, const std::string& variable, std::int64_t count) {
+    if (variable.empty() && count == 1) return;
+    const auto loop = loops_.find(variable);
+    check(loop != loops_.end(), where(at_), ": there is no loop variable '", variable, "'");
+    if (loop->second == count || !wrong_count_.empty()) return;
+    // Said last: that a digit is seen too often or too rarely says more.
+    wrong_count_ =
+        message(where(at_), ": ", what, " must count to ", count, ", '", variable, "' counts to ", loop->second);
+  }
+  void check_repeat(const LayerState& layer, const std::string& repeat) {
+    check_variable("repeat", repeat, crossbar_of(*layer.node).repeats);
+  }
+  void check_vector(const LayerState& layer, const std::string& at, const std::string& repeat) {
+    check_variable("at", at, crossbar_of(*layer.node).invocations);
+    check_repeat(layer, repeat);
   }
 
   const Node& node_of(const std::string& name) const {
@@ -252,6 +294,7 @@ class Verifier {
       closed_form.writes += cost.writes;
       closed_form.mvms += cost.mvms;
     }
+    check(wrong_count_.empty(), wrong_count_);
     check(counts_.writes == closed_form.writes && counts_.mvms == closed_form.mvms, "program.jsonl: ", counts_.writes,
           " writes and ", counts_.mvms, " MVMs, the closed form gives ", closed_form.writes, " and ", closed_form.mvms);
     check(counts_.writes == program_.writes && counts_.mvms == program_.mvms, "program.jsonl: line 1 states ",
@@ -268,7 +311,8 @@ class Verifier {
   std::map<std::int64_t, std::pair<std::int64_t, std::int64_t>> holds_;  // crossbar -> (layer, tile)
   std::size_t total_tiles_ = 0;
   ProgramCounts counts_;
-  std::size_t at_ = 0;  // instruction looked at
+  std::string wrong_count_;  // of a loop variable; empty: none
+  std::size_t at_ = 0;       // instruction looked at
   std::int64_t times_ = 1;
   bool counting_ = true;
 };

@@ -14,6 +14,8 @@ struct ProgramCounts {
 ///  - every value is produced before it is read, and every node of the graph exactly once, by its own kind of op;
 ///  - every crossbar layer has its own CFG, and the tiles written for it cover its matrix without overlap, each within
 ///    one crossbar of the hardware;
+///  - a layer's values go from its input through QUANT, IM2COL, MVM, SHADD and REQ, with its own tensors, and `at` and
+///    `repeat` count its input vectors and groups;
 ///  - an MVM uses a crossbar that holds just its tile, also in later iterations of the loops around it;
 ///  - every tile sees each of its digits repeats * invocations times;
 ///  - writes and MVMs equal the header's totals and the closed form.

@@ -311,6 +311,13 @@ CrossbarMvm::CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::in
 
 bool has_fast_products() { return cpu::active_kernels().fast_products; }
 
+std::int64_t programming_bytes(const Hardware& hardware, const MvmPlan& plan) {
+  constexpr std::int64_t kObjects = 4096;  // plan, cells and noise themselves, whatever the matrix
+  constexpr std::int64_t kRange = 32;      // of a converter, where columns have their own
+  const std::int64_t ranges = plan.by_column() ? plan.outputs * plan.n_w * kRange : 0;
+  return kObjects + ranges + PackedCells::bytes_to_make(hardware, plan);
+}
+
 std::int64_t CrossbarMvm::packed_bytes() const { return cells_->bytes(); }
 
 std::int64_t CrossbarMvm::scratch_bytes(std::int64_t batch) const {

@@ -8,6 +8,7 @@
 
 #include "common/rounding.h"
 #include "kernels/cpu/dispatch.h"
+#include "kernels/ir_drop.h"
 #include "kernels/programmed_cells.h"
 #include "kernels/read_noise.h"
 
@@ -75,12 +76,28 @@ cpu::TileKernel kernel_of(const cpu::TileKernels& kernels, CellFormat format) {
   return kernels.bytes;
 }
 
-PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w)
-    : outputs_(plan.outputs), inputs_(plan.inputs) {
+PackedCells::PackedCells(const MvmPlan& plan) : outputs_(plan.outputs), inputs_(plan.inputs) {
   choose_mode(plan);
-  for (std::int64_t t = 0; t < tiles_; ++t) steps_ += steps_of_tile(t);
+  steps_ = (tiles_ - 1) * steps_of_tile(0) + steps_of_tile(tiles_ - 1);
   const std::int64_t padded_outputs = ceil_div<std::int64_t>(outputs_, kLaneWidth) * kLaneWidth;
   bytes_ = static_cast<std::int64_t>(planes_.size()) * steps_ * lines_ * padded_outputs * 4;
+}
+
+std::int64_t PackedCells::bytes_to_make(const Hardware& hardware, const MvmPlan& plan) {
+  const PackedCells layout(plan);
+  const std::int64_t flags = layout.panels() * layout.tiles_ * static_cast<std::int64_t>(layout.planes_.size()) / 8;
+  std::int64_t bytes = layout.bytes_ + flags + plan.outputs * 8;
+  if (plan.fractional) {
+    // Conductances of all slices, those of one plane once more, and for wires a tile's index and two sums.
+    bytes += plan.outputs * plan.inputs * (2 * plan.n_w * plan.polarities() + 2);
+    const std::int64_t rows = std::min<std::int64_t>(hardware.rows, plan.rows_needed);
+    if (IrDrop::of(hardware).any()) bytes += rows * std::min<std::int64_t>(hardware.cols, plan.columns) * 24;
+  }
+  return bytes;
+}
+
+PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w)
+    : PackedCells(plan) {
   data_.reset(new (std::align_val_t{64}) std::byte[static_cast<std::size_t>(bytes_)]);
   std::memset(data_.get(), 0, static_cast<std::size_t>(bytes_));
   any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0);

@@ -38,6 +38,9 @@ class PackedCells {
  public:
   PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w);
 
+  /// Bound of the memory that the constructor takes, what it gives back at its end included.
+  static std::int64_t bytes_to_make(const Hardware& hardware, const MvmPlan& plan);
+
   MvmMode mode() const { return mode_; }
   CellFormat format() const { return format_; }
   bool pairs() const { return lines_ == 2; }  ///< bits: the two columns of a pair side by side
@@ -70,6 +73,9 @@ class PackedCells {
   struct Free {
     void operator()(std::byte* p) const { ::operator delete[](p, std::align_val_t{64}); }
   };
+
+  /// The layout without the cells.
+  explicit PackedCells(const MvmPlan& plan);
 
   void choose_mode(const MvmPlan& plan);
   void note_cell(std::int32_t value);

@@ -10,6 +10,8 @@
 
 #include "common/error.h"
 #include "common/rounding.h"
+#include "common/saturating.h"
+#include "compiler/frontends/strict_json.h"
 #include "kernels/crossbar_conv2d.h"
 #include "kernels/crossbar_mvm.h"
 #include "runtime/parallel.h"
@@ -26,7 +28,8 @@ using compiler::Shape;
 /// Activations as the kernels take them: raw bits of an unsigned value or of an int8.
 class Quantizer {
  public:
-  Quantizer(std::string name, float scale, const CrossbarLayer& layer) : name_(std::move(name)), scale_(scale) {
+  Quantizer(const std::string& name, float scale, const CrossbarLayer& layer)
+      : name_(compiler::shown(name)), scale_(scale) {
     const int magnitude_bits = layer.act_signed ? layer.act_bits - 1 : layer.act_bits;
     lo_ = layer.act_signed ? -std::ldexp(1.0F, magnitude_bits) : 0.0F;
     hi_ = std::ldexp(1.0F, magnitude_bits) - 1.0F;
@@ -55,10 +58,10 @@ class Quantizer {
 void check_ranges(const StepContext& context, const Node& node, const Shape& shape) {
   const std::int64_t outputs = compiler::is_conv(node.op) ? node.shape[0] : node.shape.back();
   const bool columns = shape.size() == 2;
-  check(shape.size() == 1 || (columns && shape[1] == outputs), "weights.safetensors: adc_lsb of node '", node.name,
-        "' must be [slices] or [slices, ", outputs, "]");
+  check(shape.size() == 1 || (columns && shape[1] == outputs), "weights.safetensors: adc_lsb of node '",
+        compiler::shown(node.name), "' must be [slices] or [slices, ", outputs, "]");
   check(node.tensors.contains("adc_lo") && context.weights.at(node.tensors.at("adc_lo")).shape == shape,
-        "weights.safetensors: adc_lo of node '", node.name, "' must have the shape of adc_lsb");
+        "weights.safetensors: adc_lo of node '", compiler::shown(node.name), "' must have the shape of adc_lsb");
 }
 
 kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
@@ -85,13 +88,33 @@ kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
 
 /// z * sum of the weights of every output; empty without a zero point.
 std::vector<std::int32_t> corrections_of(const Node& node, const std::vector<std::int8_t>& weight) {
-  const int zero = compiler::crossbar_of(node).act_zero;
+  const std::int64_t zero = compiler::crossbar_of(node).act_zero;
   if (zero == 0) return {};
   const bool conv = compiler::is_conv(node.op);
-  std::vector<std::int32_t> sums(static_cast<std::size_t>(conv ? node.shape[0] : node.shape.back()));
-  const std::size_t inputs = weight.size() / sums.size();
-  for (std::size_t i = 0; i < weight.size(); ++i) sums[i / inputs] += zero * weight[i];
-  return sums;
+  std::vector<std::int32_t> corrections;
+  const auto outputs = static_cast<std::size_t>(conv ? node.shape[0] : node.shape.back());
+  const std::size_t inputs = weight.size() / outputs;
+  corrections.reserve(outputs);
+  for (std::size_t o = 0; o < outputs; ++o) {
+    std::int64_t sum = 0;
+    for (std::size_t k = 0; k < inputs; ++k) sum += weight[o * inputs + k];
+    const std::int64_t correction = zero * sum;
+    check(correction >= INT32_MIN && correction <= INT32_MAX, "act_zero times the sum of the weights of output ", o,
+          " must fit int32, but is ", correction);
+    corrections.push_back(static_cast<std::int32_t>(correction));
+  }
+  return corrections;
+}
+
+/// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes over
+/// them where a product is not one multiplication.
+void count_layer(const StepContext& context, const Node& node, const kernels::MvmPlan& plan, std::int64_t groups) {
+  context.budget.keep(
+      node, saturating_product(static_cast<std::uint64_t>(groups), kernels::programming_bytes(context.hardware, plan)));
+  if (plan.collapses) return;
+  const bool folded = plan.ideal && plan.reads == kernels::ReadModel::kNone;  // digits are applied at once
+  const int passes = plan.n_w * (folded ? 1 : plan.n_x) * (plan.separate_columns ? 2 : 1);
+  context.budget.operate(node, saturating_product(operations_of(context.graph, node), passes - 1));
 }
 
 /// What both kinds share: quantisation before, re-scaling after. `Kernel` runs the layer on raw bits.
@@ -111,6 +134,13 @@ class CrossbarStep final : public Step {
         inner_(inner) {}
 
   bool exact() const override { return kernel_.plan().gives_integers(); }
+
+  /// The quantised input, the raw result, and what the kernel takes.
+  std::uint64_t working_bytes(std::int64_t batch, int threads) const override {
+    const std::uint64_t operands = saturating_product(static_cast<std::uint64_t>(batch),
+                                                      in_elements_ + out_elements_ * std::int64_t{sizeof(float)});
+    return saturating_sum(operands, kernel_.working_bytes(batch, threads));
+  }
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
            const StepRun& run) const override {
@@ -142,13 +172,19 @@ class CrossbarStep final : public Step {
     for (std::int64_t row = 0; row < batch * out_elements_ / (channels * inner_); ++row) {
       for (std::size_t o = 0; o < multiplier_.size(); ++o) {
         for (std::int64_t i = 0; i < inner_; ++i) {
-          const T corrected = corrections_.empty() ? *y : *y + static_cast<T>(corrections_[o]);
-          ++y;
-          const float scaled = static_cast<float>(corrected) * multiplier_[o];
+          const float scaled = static_cast<float>(corrected(*y++, o)) * multiplier_[o];
           *out++ = scaled + bias_[o];
         }
       }
     }
+  }
+
+  /// Y and the correction fit int32, codes of a lossy converter and the correction need not.
+  std::int64_t corrected(std::int32_t y, std::size_t o) const {
+    return corrections_.empty() ? y : std::int64_t{y} + corrections_[o];
+  }
+  float corrected(float y, std::size_t o) const {
+    return corrections_.empty() ? y : y + static_cast<float>(corrections_[o]);
   }
 
   Kernel kernel_;
@@ -159,10 +195,13 @@ class CrossbarStep final : public Step {
   std::int64_t inner_;  // values per channel: OH * OW, or 1
 };
 
+/// Rows of the largest part that `split` makes.
+std::int64_t rows_of_part(std::int64_t rows, int threads) { return (rows + threads - 1) / threads; }
+
 /// Calls `work(begin, end)` on parts of [0, rows).
 template <typename Work>
 void split(std::int64_t rows, int threads, const Work& work) {
-  const std::int64_t part = (rows + threads - 1) / threads;
+  const std::int64_t part = rows_of_part(rows, threads);
   parallel_for((rows + part - 1) / part, threads,
                [&](std::int64_t i) { work(i * part, std::min(rows, (i + 1) * part)); });
 }
@@ -172,6 +211,10 @@ struct LinearKernel {
   std::int64_t rows;  // vectors per sample
 
   const kernels::MvmPlan& plan() const { return mvm.plan(); }
+  std::uint64_t working_bytes(std::int64_t batch, int threads) const {
+    return saturating_product(static_cast<std::uint64_t>(threads),
+                              mvm.scratch_bytes(rows_of_part(batch * rows, threads)));
+  }
   template <typename T>
   void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
     const std::int64_t inputs = mvm.plan().inputs;
@@ -207,6 +250,14 @@ struct ConvKernel {
   std::optional<Border> border;
 
   const kernels::MvmPlan& plan() const { return conv.plan(); }
+  std::uint64_t working_bytes(std::int64_t batch, int threads) const {
+    const std::uint64_t bordered =
+        border ? saturating_product(static_cast<std::uint64_t>(batch), conv.geometry().in_channels, height, width) : 0;
+    const std::int64_t part = rows_of_part(batch * conv.geometry().out_h(height), threads);
+    const std::uint64_t scratch =
+        saturating_product(static_cast<std::uint64_t>(threads), conv.scratch_bytes(height, width, part));
+    return saturating_sum(bordered, scratch);
+  }
   template <typename T>
   void run(const std::uint8_t* x, std::int64_t batch, T* y, const StepRun& run) const {
     std::vector<std::uint8_t> padded;
@@ -233,15 +284,22 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
 
   const auto weight = tensor_of<std::int8_t>(context, node, "weight", weight_shape);
   const float scale = tensor_of<float>(context, node, "x_scale", {})[0];
-  check(scale > 0.0F, "weights.safetensors: x_scale of node '", node.name, "' must be positive, got ", scale);
+  check(scale > 0.0F, "weights.safetensors: x_scale of node '", compiler::shown(node.name), "' must be positive, got ",
+        scale);
   auto multiplier = tensor_of<float>(context, node, "multiplier", {outputs});
   auto bias = tensor_of<float>(context, node, "bias", {outputs});
   const kernels::MvmOptions options = options_of(context, node);
   Quantizer quantizer(node.name, scale, compiler::crossbar_of(node));
   const std::int64_t in_elements = compiler::elements(in);
   const std::int64_t out_elements = compiler::elements(node.shape);
-  auto corrections = corrections_of(node, weight);
+  const std::int64_t groups = conv ? w.groups : 1;
   try {
+    // Bounds first: this plan is that of the first group, and what the others need is the same.
+    count_layer(context, node,
+                kernels::make_mvm_plan(context.hardware, outputs / groups,
+                                       compiler::crossbar_of(node).inputs_per_output, options),
+                groups);
+    auto corrections = corrections_of(node, weight);
     if (conv) {
       kernels::Conv2dGeometry geometry = geometry_of(node, in[0]);
       std::optional<Border> border;
@@ -264,7 +322,7 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
                                                         std::move(bias), std::move(corrections), in_elements,
                                                         out_elements, 1);
   } catch (const Error& error) {
-    throw Error(message("node '", node.name, "': ", error.what()));
+    throw Error(message("node '", compiler::shown(node.name), "': ", error.what()));
   }
 }
 

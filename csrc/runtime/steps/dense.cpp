@@ -1,10 +1,12 @@
 // conv2d_f32, linear_f32: layers that were left in float32.
 #include "kernels/dense.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
 
+#include "common/saturating.h"
 #include "runtime/parallel.h"
 #include "runtime/steps/geometry.h"
 #include "runtime/steps/step.h"
@@ -47,6 +49,12 @@ class ConvStep final : public Step {
       kernels::conv2d_f32(inputs[0] + b * compiler::elements(in_), parameters_.weight.data(),
                           parameters_.bias_or_null(), geometry_, 1, in_[1], in_[2], out + b * out_elements_);
     });
+  }
+
+  /// Every thread sums up one row of results.
+  std::uint64_t working_bytes(std::int64_t batch, int threads) const override {
+    const std::int64_t at_once = std::min<std::int64_t>(batch, threads);
+    return saturating_product(static_cast<std::uint64_t>(at_once), geometry_.out_w(in_[2]), sizeof(double));
   }
 
  private:

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "common/error.h"
+#include "compiler/frontends/strict_json.h"
 #include "runtime/tensor.h"
 
 namespace cimq::runtime {
@@ -15,12 +16,13 @@ std::vector<T> tensor_of(const StepContext& context, const compiler::Node& node,
                          const compiler::Shape& shape) {
   const std::string& key = node.tensors.at(role);
   const TensorView& view = context.weights.at(key);
-  check(view.shape == shape, "weights.safetensors: '", key, "' of node '", node.name, "' must have shape ",
-        shape_text(shape), ", got ", shape_text(view.shape));
+  check(view.shape == shape, "weights.safetensors: '", compiler::shown(key), "' of node '", compiler::shown(node.name),
+        "' must have shape ", shape_text(shape), ", got ", shape_text(view.shape));
+  context.budget.keep(node, view.bytes.size());
   std::vector<T> values = context.weights.values<T>(key);
   if constexpr (std::is_floating_point_v<T>) {
     check(std::all_of(values.begin(), values.end(), [](T v) { return std::isfinite(v); }), "weights.safetensors: '",
-          key, "' of node '", node.name, "' must be finite");
+          compiler::shown(key), "' of node '", compiler::shown(node.name), "' must be finite");
   }
   return values;
 }
@@ -48,7 +50,8 @@ std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node
     const auto found = std::ranges::find(steps, node.op, &StepRow::op);
     if (found != steps.end()) return found->make(context, node);
   }
-  throw Error(message("layers.json: node '", node.name, "' (", compiler::name_of(node.op), ") has no step"));
+  throw Error(message("layers.json: node '", compiler::shown(node.name), "' (", compiler::name_of(node.op),
+                      ") has no step"));
 }
 
 }  // namespace cimq::runtime

@@ -7,6 +7,7 @@
 
 #include "common/hardware.h"
 #include "compiler/ir/graph.h"
+#include "runtime/budget.h"
 #include "runtime/safetensors.h"
 
 namespace cimq::runtime {
@@ -34,6 +35,14 @@ class Step {
   /// crossbar steps only.
   virtual void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult* raw,
                    const StepRun& run) const = 0;
+  /// Bound of the memory that run() takes for `batch` samples and `threads`, besides its operands and its result. A
+  /// step whose run() allocates says so here: the executor counts it before it runs (may saturate,
+  /// common/saturating.h).
+  virtual std::uint64_t working_bytes(std::int64_t batch, int threads) const {
+    static_cast<void>(batch);
+    static_cast<void>(threads);
+    return 0;
+  }
   /// Crossbar steps: whether Y is int32.
   virtual bool exact() const { return true; }
 };
@@ -43,6 +52,7 @@ struct StepContext {
   const compiler::Graph& graph;
   const Hardware& hardware;
   const Safetensors& weights;
+  Budget& budget;  ///< counts what steps keep; tensor_of does so for tensors
 };
 
 /// Builds the step of `node`; throws Error naming the node where tensors are missing or do not fit.
@@ -66,7 +76,8 @@ std::span<const StepRow> normalization_steps();
 std::span<const StepRow> shape_steps();
 std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const compiler::Node& node);
 
-/// Values of the tensor in `role`; throws Error unless its shape is `shape` and, for floats, every value is finite.
+/// Values of the tensor in `role`, counted in the budget; throws Error unless its shape is `shape` and, for floats,
+/// every value is finite.
 template <typename T>
 std::vector<T> tensor_of(const StepContext& context, const compiler::Node& node, const char* role,
                          const compiler::Shape& shape);

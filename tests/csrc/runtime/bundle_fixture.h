@@ -173,7 +173,7 @@ inline Files small_net_files(const SmallNet& net = {}, const Hardware& hardware 
   weights.add("fc.bias", "F32", {3}, net.fc_bias);
   return {{"layers.json", bytes_of(layers_of_small_net().dump())},
           {"hardware.json", bytes_of(hardware.to_json())},
-          {"policy.json", bytes_of("{}")},
+          {"policy.json", bytes_of(R"({"conv": [4, 5], "fc": [8, 8]})")},
           {"weights.safetensors", weights.bytes()}};
 }
 

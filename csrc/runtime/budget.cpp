@@ -1,0 +1,63 @@
+#include "runtime/budget.h"
+
+#include "common/error.h"
+#include "common/printable.h"
+#include "common/saturating.h"
+
+namespace cimq::runtime {
+namespace {
+
+constexpr const char* kMoreMemory = "; raise max_working_bytes (--max-working-bytes) to allow it";
+constexpr const char* kMoreWork = "; raise max_operations (--max-operations) to allow it";
+
+std::string count_text(std::uint64_t count) { return count == kUncountable ? "2^64 or more" : message(count); }
+
+}  // namespace
+
+void Budget::keep(const compiler::Node& node, std::uint64_t bytes) {
+  kept_bytes_ = saturating_sum(kept_bytes_, bytes);
+  check(kept_bytes_ <= max_bytes_, "node '", printable(node.name), "' (", compiler::name_of(node.op),
+        ") brings weights and programmed cells to ", count_text(kept_bytes_), " bytes, more than ", max_bytes_,
+        kMoreMemory);
+}
+
+void Budget::operate(const compiler::Node& node, std::uint64_t operations) {
+  operations_ = saturating_sum(operations_, operations);
+  check(operations_ <= max_operations_, "node '", printable(node.name), "' (", compiler::name_of(node.op),
+        ") brings one sample to ", count_text(operations_), " operations, more than ", max_operations_, kMoreWork);
+}
+
+void Budget::check_runs(std::uint64_t times, const std::string& what) const {
+  const std::uint64_t all = saturating_product(operations_, times);
+  check(all <= max_operations_, what, " asks for ", count_text(all), " operations (", times, " samples), more than ",
+        max_operations_, kMoreWork);
+}
+
+void Budget::check_working(const compiler::Node& node, std::uint64_t bytes) const {
+  check(bytes <= max_bytes_, "node '", printable(node.name), "' (", compiler::name_of(node.op), "): one sample needs ",
+        count_text(bytes), " bytes at once, more than ", max_bytes_, " bytes of working memory", kMoreMemory);
+}
+
+std::uint64_t operations_of(const compiler::Graph& graph, const compiler::Node& node) {
+  using compiler::OpKind;
+  const auto results = static_cast<std::uint64_t>(compiler::elements(node.shape));
+  const compiler::Shape& in = graph.shape_of(node.inputs[0]);
+  const std::uint64_t window = saturating_product(1, node.window.kernel[0], node.window.kernel[1]);
+  switch (node.op) {
+    case OpKind::kCrossbarConv2d:
+    case OpKind::kConv2dF32:
+      return saturating_product(results, in[0] / node.window.groups, window);
+    case OpKind::kCrossbarLinear:
+    case OpKind::kLinearF32:
+      return saturating_product(results, in.back());
+    default:
+      break;
+  }
+  std::uint64_t operations = saturating_product(results, window);
+  for (const int input : node.inputs) {
+    operations = saturating_sum(operations, static_cast<std::uint64_t>(compiler::elements(graph.shape_of(input))));
+  }
+  return operations;
+}
+
+}  // namespace cimq::runtime
