@@ -19,7 +19,7 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.call_arguments import noting_arguments
 from cimq.quantization.fp32_products import Fp32Products
-from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers, some_names
+from cimq.quantization.inspection import all_quant_layers, noting_batch, observing, products_per_sample, quant_layers, some_names
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
@@ -119,14 +119,14 @@ def calibrate(
         with calls.paused():
             y = product()
         if used == 0 and x.shape[0] > 0:
-            products[id(layer)] = products.get(id(layer), 0) + products_per_sample(layer, x, y)
+            products[id(layer)] = products.get(id(layer), 0) + products_per_sample(layer, x, y, batch_size[0])
         return y
 
     used = 0
     forward = forward_fn or default_forward
     calls = Fp32Products(model)
     observed = observing(model, observe, [layer for _, layer in layers])
-    with observed, kept_random_state(model), noting_arguments(model), calls:
+    with observed, kept_random_state(model), noting_arguments(model), noting_batch(model) as batch_size, calls:
         for batch in itertools.islice(loader, batches):
             forward(model, batch)
             used += 1

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 _PLAIN = (type(None), bool, int, float, str)
 _INPUT = object()
@@ -36,8 +36,10 @@ def default_arguments(model: nn.Module) -> dict[str, Any]:
 def noting_arguments(model: nn.Module) -> Iterator[None]:
     """Notes on the model what its forward is called with while the context is open."""
     noted: dict[str, Any] = {}
+    containers: set[str] = set()
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        containers.update(_containers(module, args, kwargs))
         for name, value in _bound(module, args, kwargs).items():
             if noted.setdefault(name, value) != value:
                 noted[name] = _INPUT  # not the same in every call
@@ -49,6 +51,7 @@ def noting_arguments(model: nn.Module) -> Iterator[None]:
         hook.remove()
     model.__dict__["_cimq_plain_arguments"] = {name: v for name, v in noted.items() if v is not _INPUT}
     model.__dict__["_cimq_inputs"] = tuple(name for name, v in noted.items() if v is _INPUT)
+    model.__dict__["_cimq_containers"] = tuple(sorted(containers))
 
 
 def fixed_arguments(model: nn.Module, sample_input: Any = None) -> dict[str, Any]:
@@ -70,6 +73,15 @@ def fixed_arguments(model: nn.Module, sample_input: Any = None) -> dict[str, Any
     return {name: value for name, value in fixed.items() if name not in inputs}
 
 
+def container_inputs(model: nn.Module, sample_input: Any = None) -> set[str]:
+    """Arguments of the forward that are no tensors but lists, dicts, ...: in calibration, or in `sample_input`."""
+    if sample_input is None:
+        return set(model.__dict__.get("_cimq_containers", ()))
+    if isinstance(sample_input, Mapping):
+        return _containers(model, (), dict(sample_input))
+    return _containers(model, tuple(sample_input) if isinstance(sample_input, (tuple, list)) else (sample_input,), {})
+
+
 def remaining_inputs(model: nn.Module, sample_input: Any, fixed: Mapping[str, Any]) -> Any:
     """What of a sample input a graph takes that was traced with `fixed` arguments."""
     if isinstance(sample_input, Mapping):
@@ -80,6 +92,14 @@ def remaining_inputs(model: nn.Module, sample_input: Any, fixed: Mapping[str, An
     if not any(name in fixed for name in given):
         return sample_input
     return {name: value for name, value in given.items() if name not in fixed}
+
+
+def _containers(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[str]:
+    try:
+        given = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return set()
+    return {name for name, value in given.items() if not isinstance(value, (Tensor, *_PLAIN))}
 
 
 def _bound(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from cimq.errors import CimqWarning
+from cimq.errors import CimqWarning, first_line
 from cimq.quantization import exact
 from cimq.quantization.arithmetic_forms import freeze_parameters
 from cimq.quantization.attention import AttentionCore, QuantMatmul, QuantMultiheadAttention
-from cimq.quantization.call_arguments import fixed_arguments, remaining_inputs
+from cimq.quantization.call_arguments import container_inputs, fixed_arguments, remaining_inputs
 from cimq.quantization.converted import (
     Affine,
     Conv2dF32,
@@ -22,15 +22,18 @@ from cimq.quantization.converted import (
     CrossbarConv2d,
     CrossbarLayer,
     CrossbarLinear,
+    Geometry,
     LinearF32,
 )
 from cimq.quantization.converted_attention import CrossbarMultiheadAttention, converted_core
 from cimq.quantization.functional_norms import replace_functional_norms
 from cimq.quantization.graph_module import ConvertedModel
-from cimq.quantization.in_place import follow_in_place
+from cimq.quantization.in_place import follow_in_place, keeps_type
 from cimq.quantization.inspection import quant_layers, run_sample
+from cimq.quantization.installation import install
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.modes import in_evaluation
+from cimq.quantization.node_values import is_check_of_sizes
 from cimq.quantization.normal_form import normalise
 from cimq.quantization.parallel import innermost
 from cimq.quantization.quant_layer import QuantLayer
@@ -84,23 +87,24 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     if isinstance(work, QuantLayer):  # a graph needs something around its only layer
         work, pairs, fixed = nn.Sequential(work), (), {}
     subclasses = traceable_subclasses(work)
-    tracer = LeafTracer(subclasses)
+    tracer = LeafTracer(subclasses, container_inputs(work, sample_input))
     try:
         graph = trace(work, tracer, fixed)
+        found = followers(work, graph) if pairs is None else pairs
+        staying = follow_in_place(work, graph)
     except Exception as error:
         norms = any(is_plain_norm(module) for module in work.modules())
         unfolded = ", batch normalisation is not folded" if norms and not pairs else ""
         warnings.warn(
-            f"convert: torch.fx cannot trace {type(model).__name__} ({type(error).__name__}: {error}); its forward is "
+            f"convert: torch.fx cannot trace {type(model).__name__} ({first_line(error)}); its forward is "
             f"kept with its layers replaced{unfolded}, and it cannot be exported",
             CimqWarning,
             stacklevel=2,
         )
         result = _replace_in_place(work, _foldable(work, pairs or ()))
     else:
-        folded = _foldable(work, followers(work, graph) if pairs is None else pairs)
         inputs = remaining_inputs(model, sample_input, fixed)
-        result, left = _rewrite(work, graph, folded, tracer.calls, inputs)
+        result, left = _rewrite(work, graph, staying, _foldable(work, found), tracer.calls, inputs)
         if left:
             warnings.warn(
                 f"convert: left as they stand, and not exportable: {', '.join(left)}", CimqWarning, stacklevel=2
@@ -130,11 +134,15 @@ def _checked(result: nn.Module, model: nn.Module, sample_input: Any, inputs: Any
 
 
 def _rewrite(
-    root: nn.Module, graph: fx.Graph, pairs: dict[str, str], calls: dict[str, dict[str, Any]], sample_input: Any
+    root: nn.Module,
+    graph: fx.Graph,
+    staying: Container[fx.Node],
+    pairs: dict[str, str],
+    calls: dict[str, dict[str, Any]],
+    sample_input: Any,
 ) -> tuple[nn.Module, list[str]]:
     folded = {id(root.get_submodule(layer)): root.get_submodule(norm) for layer, norm in pairs.items()}
     skipped = {id(norm) for norm in folded.values()}
-    staying = follow_in_place(root, graph)
     made: dict[int, nn.Module] = {}
     for node in list(graph.nodes):
         if node.op != "call_module":
@@ -151,14 +159,8 @@ def _rewrite(
             new = _replacement(module, folded.get(id(module)), calls.get(name))
             if new is not None:
                 made[id(module)] = new
-    names = [
-        (name, made[id(module)]) for name, module in root.named_modules(remove_duplicate=False) if id(module) in made
-    ]
-    for name, new in names:
-        root = new if name == "" else root
-        if name:
-            root.set_submodule(name, new)
     _erase_unused(graph, staying)  # parameters that the replaced products read
+    root = install(root, made, graph)
     if sample_input is not None:
         record_shapes(root, graph, sample_input)
     replace_functional_norms(root, graph)
@@ -182,7 +184,13 @@ def _rewrite(
 def _erase_unused(graph: fx.Graph, staying: Container[fx.Node]) -> None:
     for node in reversed(graph.nodes):
         node.type = None  # annotations as text would keep the module from being pickled
-        if not node.users and node.op in ("call_function", "call_method", "get_attr") and node not in staying:
+        if node.users or node.op not in ("call_function", "call_method", "get_attr"):
+            continue
+        needed = node in staying or is_check_of_sizes(node)
+        if node.target is keeps_type:  # of a result that something else reads
+            guarded = node.args[0]
+            needed = isinstance(guarded, fx.Node) and len(guarded.users) > 1
+        if not needed:
             graph.erase_node(node)
 
 
@@ -202,9 +210,9 @@ def _replacement(module: nn.Module, norm: nn.Module | None, call: dict[str, Any]
             if _pads_itself(module):
                 return None
             args = exact.conv2d_args if isinstance(module, QuantConv2d) else exact.conv1d_args
-            stride, padding, dilation = args(module.kernel_size, module.stride, module.padding, module.dilation)
-            return cast(nn.Module, kind(module, norm, stride, padding, dilation, module.groups))
-        return cast(nn.Module, kind(module, norm, **call))
+            geometry = args(module.kernel_size, module.stride, module.padding, module.dilation)
+            return cast(nn.Module, kind(module, norm, Geometry(*geometry, module.groups)))
+        return cast(nn.Module, kind(module, norm, Geometry(**call)))
     if isinstance(module, QuantMultiheadAttention):
         return CrossbarMultiheadAttention(module)
     if isinstance(module, AttentionCore) and isinstance(module.qk, QuantMatmul):
@@ -243,9 +251,7 @@ def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -
             new = _replacement(module, folded.get(id(module)), None)
             if new is not None:
                 replaced[id(module)] = new
-    for name, module in list(root.named_modules(remove_duplicate=False)):
-        if id(module) in replaced:
-            root.set_submodule(name, replaced[id(module)])
+    install(root, replaced)
     exact.attach(root, ())
     return root
 

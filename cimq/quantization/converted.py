@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cimq.hardware import Hardware
 from cimq.quantization import exact
 from cimq.quantization.adc_ranges import needs_ranges
+from cimq.quantization.installation import show_attributes
 from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.offsets import quantize_offset, zero_correction
 from cimq.quantization.products import conv2d_product, fold, linear_product, quantize_act
@@ -26,10 +27,27 @@ ConvertedObserver = Callable[["CrossbarLayer", Tensor, dict[str, Any], Callable[
 ConvertedProbe = Callable[["CrossbarLayer", Tensor, Tensor, Hardware, dict[str, Any], Tensor], None]
 
 
+class Geometry(NamedTuple):
+    """What a convolution computes with, whatever its attributes were when it was called.
+
+    Attributes:
+        stride: Vertical, horizontal.
+        padding: Left, right, top, bottom.
+        dilation: Vertical, horizontal.
+        groups: Parts of the channels.
+    """
+
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
 class CrossbarLayer(nn.Module):
     """What converted layers have in common: y = float32(Y) * multiplier[o] + bias[o], each operation rounded once.
 
-    Y is the crossbar product of `weight_q` and the integers clamp(rint(x / x_scale)). Inference only.
+    Y is the crossbar product of `weight_q` and the integers clamp(rint(x / x_scale)). Inference only. Plain attributes
+    of the layer that it was (channels, kernel_size, stride, ..., and those of its own class) are there too.
 
     Attributes:
         weight_q: int8, in the layout of the layer it came from.
@@ -64,8 +82,9 @@ class CrossbarLayer(nn.Module):
         super().__init__()
         layer.act_limits()  # refuses a layer that was not calibrated
         with torch.no_grad():
-            multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer.bias, norm)
-            self.register_buffer("weight_q", layer.integer_weight())
+            weight, layer_bias = layer.operands()
+            multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer_bias, norm)
+            self.register_buffer("weight_q", layer.integer_weight(weight))
             self.register_buffer("x_scale", layer.act_scale.detach().clone())
             self.register_buffer("w_scale", layer.weight_scale.detach().clone())
             self.register_buffer("multiplier", multiplier)
@@ -89,6 +108,7 @@ class CrossbarLayer(nn.Module):
         self._tap: Tap | None = None
         self._observer: ConvertedObserver | None = None
         self._probe: ConvertedProbe | None = None
+        show_attributes(self, layer)
 
     @property
     def weight(self) -> Tensor:
@@ -162,21 +182,23 @@ class CrossbarLayer(nn.Module):
 
 
 class CrossbarConv2d(CrossbarLayer):
-    """A converted convolution. `stride`, `dilation` (vertical, horizontal), `padding` (left, right, top, bottom)."""
+    """A converted convolution, with the attributes of the layer that it was.
 
-    def __init__(
-        self,
-        layer: QuantConv2d | QuantConv1d,
-        norm: nn.Module | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int, int, int],
-        dilation: tuple[int, int],
-        groups: int,
-    ) -> None:
+    Attributes:
+        geometry: What it computes with.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    groups: int
+
+    def __init__(self, layer: QuantConv2d | QuantConv1d, norm: nn.Module | None, geometry: Geometry) -> None:
         super().__init__(layer, norm)
-        self.in_channels, self.out_channels = layer.in_channels, layer.out_channels
-        self.kernel_size = tuple(int(size) for size in layer.weight.shape[-2:])
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.geometry = geometry
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -187,18 +209,11 @@ class CrossbarConv2d(CrossbarLayer):
         return self._compute(x, {})
 
     def _product(self, x_q: Tensor) -> Tensor:
-        return conv2d_product(
-            x_q,
-            self.weight_q,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            **self._options(),
-        )
+        return conv2d_product(x_q, self.weight_q, **self.geometry._asdict(), **self._options())
 
     def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(F.pad(x, self.padding), weight, None, self.stride, 0, self.dilation, self.groups)
+        stride, padding, dilation, groups = self.geometry
+        return F.conv2d(F.pad(x, padding), weight, None, stride, 0, dilation, groups)
 
     def _per_output(self, values: Tensor) -> Tensor:
         return values.reshape(-1, 1, 1)
@@ -214,18 +229,9 @@ class CrossbarConv2d(CrossbarLayer):
 class CrossbarConv1d(CrossbarConv2d):
     """A converted 1-D convolution: the 2-D one of an image with one row; `weight_q` is [O, C/groups, 1, k]."""
 
-    def __init__(
-        self,
-        layer: QuantConv1d,
-        norm: nn.Module | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int, int, int],
-        dilation: tuple[int, int],
-        groups: int,
-    ) -> None:
-        super().__init__(layer, norm, stride, padding, dilation, groups)
+    def __init__(self, layer: QuantConv1d, norm: nn.Module | None, geometry: Geometry) -> None:
+        super().__init__(layer, norm, geometry)
         self.weight_q = self.weight_q.unsqueeze(-2)
-        self.kernel_size = (1, int(layer.weight.shape[-1]))
 
     @property
     def weight(self) -> Tensor:
@@ -241,9 +247,11 @@ class CrossbarConv1d(CrossbarConv2d):
 class CrossbarLinear(CrossbarLayer):
     """A converted linear layer."""
 
+    in_features: int
+    out_features: int
+
     def __init__(self, layer: QuantLinear, norm: nn.Module | None) -> None:
         super().__init__(layer, norm)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
         self._folds_norm = norm is not None
 
     @torch.no_grad()
@@ -288,6 +296,7 @@ class Affine(nn.Module):
         scale, shift = exact.norm_affine(norm.running_mean, norm.running_var, norm.weight, norm.bias, norm.eps)  # type: ignore[arg-type]
         self.register_buffer("scale", scale.detach().float())
         self.register_buffer("shift", shift.detach().float())
+        show_attributes(self, norm)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -305,15 +314,14 @@ class Conv2dF32(nn.Module):
         super().__init__()
         self.register_buffer("weight", layer.weight.detach().clone())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
-        self.stride, self.padding, self.dilation = exact.conv2d_args(
-            layer.kernel_size, layer.stride, layer.padding, layer.dilation
-        )
-        self.groups = layer.groups
+        args = exact.conv2d_args(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        self.geometry = Geometry(*args, layer.groups)
+        show_attributes(self, layer)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W]."""
-        return exact.conv2d_f32(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return exact.conv2d_f32(x, self.weight, self.bias, *self.geometry)
 
 
 class LinearF32(nn.Module):
@@ -326,6 +334,7 @@ class LinearF32(nn.Module):
         super().__init__()
         self.register_buffer("weight", layer.weight.detach().clone())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        show_attributes(self, layer)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:

@@ -43,6 +43,13 @@ def suspended() -> Iterator[None]:
         _state.suspended -= 1
 
 
+@contextlib.contextmanager
+def defined_operations() -> Iterator[None]:
+    """Calls are answered as in the evaluation of a prepared model, without one."""
+    with ExactEval(nn.Module()):  # type: ignore[no-untyped-call]
+        yield
+
+
 def folded_norm(layer: nn.Module) -> nn.Module | None:
     """The batch normalisation that `layer` computes in its multiplier in the evaluation that is running."""
     return _state.stack[-1].norms.get(id(layer)) if _state.stack else None
@@ -181,12 +188,18 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return x.float() * scale.float().reshape(shape) + shift.float().reshape(shape)
 
 
-def global_avg_pool2d(x: Tensor, keepdim: bool = True) -> Tensor:
-    """Mean over the last two dimensions; of [N, C, H, W] in float32 as `ops.avg_pool2d` defines it."""
-    if x.dim() != 4 or not _plain(x):
-        return x.mean((-2, -1), keepdim)
+def global_avg_pool2d(x: Tensor, keepdim: bool = True, dim: tuple[int, ...] = (-2, -1)) -> Tensor:
+    """Mean over `dim`; over height and width of [N, C, H, W] in float32 as `ops.avg_pool2d` defines it."""
+    if not _plain(x) or not is_spatial_mean(x, dim):
+        return x.mean(dim, keepdim)
     y = ops.avg_pool2d(x, (x.shape[-2], x.shape[-1]))
     return y if keepdim else y.flatten(1)
+
+
+def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
+    """`F.adaptive_avg_pool2d`; where the windows of [N, C, H, W] are equal, as `ops.avg_pool2d` defines it."""
+    kernel = adaptive_kernel((x.shape[-2], x.shape[-1]), output_size) if _plain(x) and x.dim() == 4 else None
+    return F.adaptive_avg_pool2d(x, output_size) if kernel is None else ops.avg_pool2d(x, kernel)
 
 
 def conv2d_f32(

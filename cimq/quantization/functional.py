@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from cimq.quantization.attention import AttentionCore, QuantMatmul, forget_unknown
 from cimq.quantization.batches import kept_random_state
 from cimq.quantization.call_arguments import default_arguments, without_fixed
-from cimq.quantization.layers import BorrowedConv2d, BorrowedLinear
+from cimq.quantization.layers import BorrowedConv2d, BorrowedLinear, BorrowedTransposed
 from cimq.quantization.modes import unchanged
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -67,7 +67,7 @@ class Product(NamedTuple):
 
     Attributes:
         key: Its name within the host: that of the parameter with "." replaced by "_", or "attention".
-        kind: "linear", "conv2d" or "attention".
+        kind: "linear", "conv2d", "addmm" (a linear layer whose parameter is [in, out]) or "attention".
         weight: Name of the parameter within the host; empty for attention.
         bias: Name of the bias, or None.
         geometry: Arguments of the convolution.
@@ -96,8 +96,9 @@ def find_products(module: nn.Module) -> tuple[list[Product], list[str]]:
     found: dict[str, Product] = {}
     left: list[str] = []
     for node in graph.nodes:
-        if node.op == "call_function" and node.target in _WEIGHTED:
-            product = _weighted(module, node)
+        addmm = _addmm(module, node)
+        if addmm is not None or (node.op == "call_function" and node.target in _WEIGHTED):
+            product = addmm or _weighted(module, node)
             if product is None:
                 left.append(f"{_WEIGHTED[node.target]} with a weight that is no parameter")
             elif product != found.setdefault(product.key, product):
@@ -133,6 +134,21 @@ def _weighted(module: nn.Module, node: fx.Node) -> Product | None:
         return None
     name = str(weight.target)
     return Product(name.replace(".", "_"), kind, name, None if bias is None else str(bias.target), geometry)
+
+
+def _addmm(module: nn.Module, node: fx.Node) -> Product | None:
+    """torch.addmm(bias, x, matrix) of two parameters and an input."""
+    if node.op != "call_function" or node.target is not torch.addmm:
+        return None
+    given: dict[str, Any] = dict(zip(("input", "mat1", "mat2"), node.args, strict=False)) | dict(node.kwargs)
+    parameters = dict(module.named_parameters())
+    bias, matrix = (_parameter(given.get(key), parameters) for key in ("input", "mat2"))
+    if set(given) != {"input", "mat1", "mat2"} or _parameter(given["mat1"], parameters) is not None:
+        return None
+    if bias is None or matrix is None or matrix.dtype != torch.float32 or bias.shape != matrix.shape[1:]:
+        return None
+    name = str(given["mat2"].target)
+    return Product(name.replace(".", "_"), "addmm", name, str(given["input"].target))
 
 
 def _parameter(value: Any, parameters: dict[str, nn.Parameter]) -> nn.Parameter | None:
@@ -185,6 +201,13 @@ class _Intercept(TorchFunctionMode):
                 return layer._call(*args, **kwargs)  # type: ignore[operator]
             if layer is not None:  # converted
                 return layer(args[0] if args else kwargs["input"])
+        elif func is torch.addmm:
+            given = dict(zip(("input", "mat1", "mat2"), args, strict=False)) | kwargs
+            layer = self.host.layer_of(given.get("mat2")) if set(given) == {"input", "mat1", "mat2"} else None
+            if isinstance(layer, BorrowedTransposed):
+                return layer._call(given["mat1"], layer.weight, given["input"])
+            if layer is not None:  # converted
+                return layer(given["mat1"])
         elif func is F.scaled_dot_product_attention and ATTENTION in self.host.crossbar_products:
             return self.host.crossbar_products[ATTENTION](*args, **kwargs)
         return func(*args, **kwargs)
@@ -231,8 +254,10 @@ def quantise_host(module: nn.Module, products: list[Product]) -> list[QuantLayer
             continue
         weight: Any = module.get_parameter(product.weight)
         bias: Any = None if product.bias is None else module.get_parameter(product.bias)
-        linear = product.kind == "linear"
-        layer = BorrowedLinear.of(weight, bias) if linear else BorrowedConv2d.of(weight, bias, **product.geometry)
+        if product.kind == "conv2d":
+            layer: Any = BorrowedConv2d.of(weight, bias, **product.geometry)
+        else:
+            layer = (BorrowedLinear if product.kind == "linear" else BorrowedTransposed).of(weight, bias)
         made[product.key] = layer
         layers.append(layer)
     module.__class__ = host_class(type(module))

@@ -26,6 +26,12 @@ class _Functional(NamedTuple):
 class ConvertedModel(fx.GraphModule):
     """A `torch.fx.GraphModule` that pickles its graph as it is; PyTorch's own would trace it again."""
 
+    def recompile(self) -> Any:
+        """As PyTorch's, whose modules would also print the lines of their graph around every error."""
+        code = super().recompile()
+        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        return code
+
     def __deepcopy__(self, memo: Any) -> ConvertedModel:
         rebuild, (name, nodes, children, *rest) = self.__reduce__()
         result: ConvertedModel = rebuild(name, nodes, copy.deepcopy(children, memo), *rest)

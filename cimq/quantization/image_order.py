@@ -118,6 +118,7 @@ def _restore_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
 def _is_channels_last(value: Any) -> bool:
     return (
         isinstance(value, Tensor)
+        and not isinstance(value, fx.Proxy)
         and value.dim() == 4
         and not value.is_contiguous()
         and value.is_contiguous(memory_format=torch.channels_last)
@@ -128,6 +129,7 @@ def _is_reordered(value: Any) -> bool:
     """Images in channels-last order, or a part or a view of such; what is expanded stays small."""
     return (
         isinstance(value, Tensor)
+        and not isinstance(value, fx.Proxy)
         and value.layout == torch.strided
         and not value.is_contiguous()
         and 0 not in value.stride()

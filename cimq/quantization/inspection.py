@@ -228,12 +228,37 @@ def some_names(names: list[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
-def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor) -> int:
-    """Input vectors of one call for one sample: output pixels of a convolution, tokens of any other layer."""
+def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor, batch: int = 0) -> int:
+    """Input vectors of one call for one sample: output pixels of a convolution, tokens of any other layer.
+
+    Args:
+        layer: The layer.
+        x: Its input, whose first dimension is the batch or, of a model that folds tokens or parts of images into it,
+            a multiple of it.
+        y: Its output.
+        batch: Samples that the model got, 0 if not known.
+    """
+    parts = x.shape[0] // batch if batch and x.shape[0] % batch == 0 else 1
     if isinstance(layer, (QuantConv2d, QuantConv1d)):
-        return math.prod(y.shape[2:])
-    products = math.prod(y.shape[:-1]) // x.shape[0]
+        return math.prod(y.shape[2:]) * parts
+    products = math.prod(y.shape[:-1]) // x.shape[0] * parts
     return products // x.shape[1] if isinstance(layer, QuantMatmul) else products  # per matrix: head
+
+
+@contextmanager
+def noting_batch(model: nn.Module) -> Iterator[list[int]]:
+    """A list whose only entry is the first dimension of the first tensor that the model got last, 0 before."""
+    noted = [0]
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() > 0]
+        noted[0] = tensors[0].shape[0] if tensors else 0
+
+    hook = model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield noted
+    finally:
+        hook.remove()
 
 
 def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]:
@@ -256,9 +281,10 @@ def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]
 
     def count(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         y = product()
-        invocations[id(layer)] = invocations.get(id(layer), 0) + products_per_sample(layer, x, y)
+        invocations[id(layer)] = invocations.get(id(layer), 0) + products_per_sample(layer, x, y, batch[0])
         return y
 
+    batch = [0]
     if sample_input is None:
         unseen = [name for name, layer in layers if not layer._products]
         if unseen:
@@ -268,7 +294,7 @@ def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]
             )
         invocations = {id(layer): layer._products for _, layer in layers}
     else:
-        with observing(model, count):
+        with observing(model, count), noting_batch(model) as batch:
             run_sample(model, sample_input)
     unused = [name for name, layer in layers if id(layer) not in invocations]
     if unused:

@@ -39,6 +39,7 @@ class LayerScales(nn.Module):
     """What a quantised layer knows beside its weight; `QuantLayer` describes the attributes and computes with them."""
 
     weight: Tensor
+    bias: Any
     layer_name: str
     weight_bits: int
     act_bits: int
@@ -69,6 +70,11 @@ class LayerScales(nn.Module):
     def _weight_scale(self) -> Tensor:
         """[O], or [1] per tensor."""
         return _scale_row(self.weight_scales, self.weight_bits)
+
+    def operands(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the product: of a layer with a forward of its own those that this computes."""
+        bias: Tensor | None = self.bias
+        return self.weight, bias
 
     def _make_scales(self, per_channel: bool, act_offset: bool) -> None:
         """Adds scales of all widths, none of them known yet."""
@@ -167,7 +173,7 @@ class LayerScales(nn.Module):
         recompute(self)
         rows = self.weight_scales.shape[1]
         moments = weight_moments(self.training_hardware or self.hardware, bits)
-        found = mse_scales(self.weight.reshape(rows, -1), *weight_range(bits), binary=bits == 1, moments=moments)
+        found = mse_scales(self.operands()[0].reshape(rows, -1), *weight_range(bits), binary=bits == 1, moments=moments)
         self.weight_scales[bits - 1].copy_(found)
         self._scaled_widths.add(bits)
 
@@ -268,7 +274,7 @@ class LayerScales(nn.Module):
     @torch.no_grad()
     def integer_weight(self, weight: Tensor | None = None) -> Tensor:
         """The weight as int8, in the layout of `weight`."""
-        weight = self.weight if weight is None else weight
+        weight = self.operands()[0] if weight is None else weight
         low, high = weight_range(self.weight_bits)
         try:
             return ops.quantize(weight.float(), self.weight_scale, low, high, axis=0, binary=self.weight_bits == 1)

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from cimq import ops
 from cimq.quantization.adc_ranges import AdcSample
 from cimq.quantization.exact import conv1d_args, conv2d_args, keep_apart
+from cimq.quantization.own_forward import used_operands
 from cimq.quantization.products import act_grad_scale, can_multiply_integers, conv2d_product, linear_product
 from cimq.quantization.quant_layer import QuantLayer
 
@@ -39,6 +40,10 @@ class _QuantConv(QuantLayer):
             x = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
             return self._call(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return self._call(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def operands(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the product."""
+        return used_operands(self, super().forward) if self._intercepts else super().operands()
 
     def _call(
         self,
@@ -137,6 +142,10 @@ class QuantLinear(QuantLayer, nn.Linear):
                 return result
         return self._call(input, self.weight, self.bias)
 
+    def operands(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the product."""
+        return used_operands(self, super().forward) if self._intercepts else super().operands()
+
     def _call(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if not isinstance(input, fx.Proxy) and input.dim() == 1:
             return self._product(input.unsqueeze(0), weight, bias, {}).squeeze(0)
@@ -159,7 +168,7 @@ class _Borrowed(QuantLayer):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        for key in ("weight", "bias"):
+        for key in ("weight", "bias", "matrix"):
             destination.pop(prefix + key, None)
 
     def _load_from_state_dict(
@@ -174,7 +183,7 @@ class _Borrowed(QuantLayer):
     ) -> None:
         missing: list[str] = []
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
-        missing_keys.extend(key for key in missing if key not in (prefix + "weight", prefix + "bias"))
+        missing_keys.extend(key for key in missing if key.removeprefix(prefix) not in ("weight", "bias", "matrix"))
 
 
 class BorrowedLinear(_Borrowed, QuantLinear):
@@ -187,6 +196,30 @@ class BorrowedLinear(_Borrowed, QuantLinear):
         nn.Module.__init__(layer)
         layer.out_features, layer.in_features = weight.shape
         layer.weight = weight
+        layer.register_parameter("bias", bias)
+        return layer
+
+
+class BorrowedTransposed(BorrowedLinear):
+    """The product of a call torch.addmm(bias, x, matrix): `matrix` [in, out] is the transposed weight.
+
+    So are the layers of GPT-2 written (transformers.pytorch_utils.Conv1D).
+    """
+
+    matrix: nn.Parameter
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """As that of a linear layer, [out, in]."""
+        return self.matrix.t().contiguous()
+
+    @classmethod
+    def of(cls, weight: nn.Parameter, bias: nn.Parameter | None) -> BorrowedTransposed:
+        """A layer with these parameters, not attached yet; `weight` is [in, out]."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer.in_features, layer.out_features = weight.shape
+        layer.matrix = weight
         layer.register_parameter("bias", bias)
         return layer
 

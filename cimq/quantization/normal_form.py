@@ -9,7 +9,8 @@ After conversion a graph holds these operations (anything else was left as it st
 | call_function | ops.activation(x, kind) |
 | call_function, get_attr | those of arithmetic_forms.py: operands that are parameters or numbers, normalisations |
 | call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
-| call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad); global_avg_pool2d(x, keepdim) |
+| call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad) |
+| call_function | global_avg_pool2d(x, keepdim, dim); adaptive_avg_pool2d(x, output_size) of cimq.quantization.exact |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
 | call_function, call_method | what computes shapes: x.size(...), getattr(x, "shape"), arithmetic on these |
 """
@@ -26,12 +27,16 @@ from torch import fx, nn
 
 from cimq import ops
 from cimq.quantization import arithmetic_forms
-from cimq.quantization.exact import adaptive_kernel, global_avg_pool2d
+from cimq.quantization.exact import adaptive_avg_pool2d, global_avg_pool2d
 from cimq.quantization.exact_functions import FUNCTIONS
+from cimq.quantization.in_place import keeps_type
+from cimq.quantization.node_values import SHAPE_FUNCTIONS as _SHAPE_FUNCTIONS
+from cimq.quantization.node_values import is_check_of_sizes, is_number, is_shape
+from cimq.quantization.node_values import is_size as _is_size
+from cimq.quantization.node_values import makes_tensor as _makes_tensor
 
 Form = tuple[Callable[..., Any], tuple[Any, ...]]
 _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
-_SHAPE_FUNCTIONS = {getattr, operator.mul, operator.floordiv, operator.sub, operator.eq, operator.ne, operator.mod}
 
 
 def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()) -> list[str]:
@@ -43,6 +48,8 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
     left: list[str] = []
     constant = arithmetic_forms.constant_nodes(graph)
     for node in list(graph.nodes):
+        if node.target is keeps_type or is_check_of_sizes(node):
+            continue
         if node in staying:
             left.append(_describe(root, node))
             continue
@@ -53,7 +60,7 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
         except (TypeError, IndexError, KeyError):  # arguments that the forms below do not have
             form = None
         if form is _REMOVED:
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(node.args[0] if node.args else node.kwargs["input"])
             graph.erase_node(node)
         elif isinstance(form, tuple):
             with graph.inserting_before(node):
@@ -86,25 +93,6 @@ def _form(root: nn.Module, node: fx.Node) -> Any:
 
 def _full_name(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__name__', '')}"
-
-
-def _makes_tensor(node: fx.Node) -> bool:
-    """Whether a node that may compute a shape works on tensors instead (x * y of a squeeze-excite block)."""
-    if node.target is getattr:
-        return node.args[1] not in ("shape", "ndim")
-    return not all(isinstance(arg, int) or _is_size(arg) for arg in node.args)
-
-
-def _is_size(arg: Any) -> bool:
-    if not isinstance(arg, fx.Node):
-        return False
-    if arg.op == "call_method":
-        return arg.target in ("size", "dim", "numel")
-    if arg.target is operator.getitem:
-        return _is_size(arg.args[0])
-    if arg.target is getattr:
-        return arg.args[1] in ("shape", "ndim")
-    return arg.target in _SHAPE_FUNCTIONS and not _makes_tensor(arg)
 
 
 def _describe(root: nn.Module, node: fx.Node) -> str:
@@ -199,28 +187,22 @@ def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form | None:
     sizes = (output_size,) if isinstance(output_size, int) else tuple(output_size)
     if set(sizes) == {1}:
         return global_avg_pool2d, (input, True)
-    shape = input.meta.get("shape")
-    kernel = None if shape is None or len(shape) != 4 else adaptive_kernel(shape[-2:], output_size)
-    return None if kernel is None else (ops.avg_pool2d, (input, kernel, kernel, 0, True))
+    return adaptive_avg_pool2d, (input, output_size)  # windows follow the size of every input
 
 
 def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Form | None:
     dim = kwargs.pop("axis", dim)
     if kwargs or not isinstance(keepdim, bool) or not isinstance(dim, (tuple, list)):
         return None
-    return (global_avg_pool2d, (input, keepdim)) if set(dim) in ({2, 3}, {-1, -2}) else None
+    if set(dim) == {-1, -2}:
+        return global_avg_pool2d, (input, keepdim)
+    return (global_avg_pool2d, (input, keepdim, tuple(dim))) if set(dim) == {2, 3} else None  # of a video: of frames
 
 
 def _operator_add(a: Any, b: Any) -> Any:
-    if all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
+    if is_shape(a) or is_shape(b) or all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
         return _KEPT
     return arithmetic_forms.add(a, b)
-
-
-def _operator_truediv(a: Any, b: Any) -> Any:
-    if all(isinstance(arg, (int, float)) or _is_size(arg) for arg in (a, b)):
-        return _KEPT
-    return arithmetic_forms.div(a, b)
 
 
 def _activation(kind: str) -> Callable[..., Form]:
@@ -239,38 +221,33 @@ def _flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Form:
     return torch.flatten, (input, start_dim, end_dim)
 
 
-def _reshape(input: Any, *shape: Any, **kwargs: Any) -> Form:
+def _reshape(input: Any, *shape: Any, **kwargs: Any) -> Form | None:
     sizes = kwargs.pop("shape", None) or (
         shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     )
-    if isinstance(sizes, fx.Node) or (len(sizes) == 1 and _is_whole_size(sizes[0])):  # y.view(x.size())
-        return torch.reshape, (input, sizes if isinstance(sizes, fx.Node) else sizes[0])
-    sizes = tuple(sizes)
+    only = sizes if isinstance(sizes, fx.Node) else sizes[0] if len(sizes) == 1 else None
+    if is_shape(only):  # y.view(x.size())
+        return torch.reshape, (input, only)
+    if isinstance(only, fx.Node) and not is_number(only):  # a size, or a tuple of them
+        return None
+    sizes = (sizes,) if isinstance(sizes, fx.Node) else tuple(sizes)
     if kwargs:
         raise TypeError("reshape takes sizes")
-    if len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0]):
+    if not all(isinstance(size, (int, fx.Node)) for size in sizes):  # y.view(dtype)
+        return None
+    if len(sizes) == 2 and sizes[1] == -1 and _is_batch_size(sizes[0], input):
         return torch.flatten, (input, 1, -1)
     return torch.reshape, (input, sizes)
 
 
-def _is_whole_size(size: Any) -> bool:
-    """x.size() or x.shape."""
-    if not isinstance(size, fx.Node):
-        return False
-    if size.op == "call_method":
-        return size.target == "size" and len(size.args) == 1 and not size.kwargs
-    return size.target is getattr and size.args[1] == "shape"
-
-
-def _is_batch_size(size: Any) -> bool:
-    """x.size(0), x.size()[0] or x.shape[0]."""
+def _is_batch_size(size: Any, of: Any) -> bool:
+    """of.size(0), of.size()[0] or of.shape[0]: the size of another value says nothing about this one."""
     if not isinstance(size, fx.Node) or not _is_size(size):
         return False
-    return (
-        bool(size.args[1:] == (0,))
-        if size.op == "call_method"
-        else size.target is operator.getitem and bool(size.args[1] == 0)
-    )
+    if size.op == "call_method":
+        return bool(size.args == (of, 0))
+    shape = size.args[0] if size.target is operator.getitem and size.args[1] == 0 else None
+    return is_shape(shape) and isinstance(shape, fx.Node) and shape.args[0] is of
 
 
 def _cat(tensors: Any, dim: int = 0, **kwargs: Any) -> Form | None:
@@ -312,7 +289,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.mean: _mean,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
-    operator.truediv: _operator_truediv,
+    operator.truediv: arithmetic_forms.div,
     operator.mul: arithmetic_forms.mul,
     operator.imul: arithmetic_forms.mul,
     torch.mul: arithmetic_forms.mul,

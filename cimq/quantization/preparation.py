@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
@@ -25,6 +22,7 @@ from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
 from cimq.quantization.inspection import run_sample, some_names, warn_of_shared_ranges
 from cimq.quantization.layers import quant_class
+from cimq.quantization.own_forward import check_own_forward
 from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.recomputed import copied
@@ -61,7 +59,8 @@ def prepare(
 
     Every nn.Conv2d, nn.Conv1d and nn.Linear becomes a `QuantConv2d`, `QuantConv1d` or `QuantLinear`, an instance of the
     class it was, with the same parameters: names in the state_dict stay, fp32 state_dicts load (also strictly) before
-    and after. A subclass with a forward of its own keeps it; only the product inside is quantised. An
+    and after. A subclass with a forward of its own keeps it; only the product inside is quantised, with the weight that
+    the forward computes from its parameters (weight standardisation, gains). An
     nn.MultiheadAttention has four layers: `in_proj`, `qk` (Q K^T), `av` (A V) and `out_proj`. Calls of F.linear and
     F.conv2d with a parameter as weight, and of F.scaled_dot_product_attention (`qk` and `av`), are quantised where
     torch.fx can trace the forward that makes them. What cannot be quantised stays fp32, with one `CimqWarning` that
@@ -132,7 +131,7 @@ def prepare(
         for name, layer in zip(choice.layer_names(), choice.quantise(module), strict=True):
             layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset, trained_on)
             layer.adc_grad = adc_grad
-            weight = getattr(layer, "weight", None)
+            weight = layer.operands()[0] if hasattr(layer, "weight") else None
             if id(weight) in owners:
                 layer.share_weight_scales(owners[id(weight)][1])
             if weight is not None:  # kept, as one that is computed at every access would leave its identity to another
@@ -275,45 +274,4 @@ def _check_layer(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> tuple[str | None,
         return "its weight holds NaN or infinite values", False
     cls: Any = type(module)
     own = cls.forward is not base.forward or (base is not nn.Linear and cls._conv_forward is not base._conv_forward)
-    return (_check_own_forward(module) if own else None), own
-
-
-class _Spy(TorchFunctionMode):
-    """Notes the products a forward makes, and with which weights."""
-
-    def __init__(self, target: Any) -> None:
-        super().__init__()
-        self.target = target
-        self.weights: list[Tensor] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is self.target:
-            self.weights.append(args[1] if len(args) > 1 else kwargs["weight"])
-        return func(*args, **kwargs)
-
-
-def _check_own_forward(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> str | None:
-    """Runs the forward of a subclass once on a copy: it must make one product, with its own weight."""
-    trial = copy.deepcopy(module).eval()
-    device = trial.weight.device
-    if not isinstance(trial, nn.Linear):
-        target: Any = F.conv2d if isinstance(trial, nn.Conv2d) else F.conv1d
-        size = [max(16, 2 * d * k) for d, k in zip(trial.dilation, trial.kernel_size, strict=True)]
-        x = torch.zeros(1, trial.in_channels, *size, device=device)
-    else:
-        target = F.linear
-        x = torch.zeros(1, trial.in_features, device=device)
-    spy = _Spy(target)
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), spy:
-            trial(x)
-    except Exception as error:
-        return f"its own forward fails on a plain input ({type(error).__name__}: {error})"
-    name = target.__name__
-    if len(spy.weights) != 1:
-        return f"its own forward calls torch's {name} {len(spy.weights)} times, not once"
-    used, own = spy.weights[0], trial.weight
-    if used is not own and not (used.shape == own.shape and torch.equal(used, own)):
-        return f"its own forward calls {name} with a weight computed from its parameter"
-    return None
+    return (check_own_forward(module) if own else None), own

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from cimq.quantization import exact
 from cimq.quantization.attention import AttentionCore, AttentionForward
-from cimq.quantization.batches import kept_random_state
+from cimq.quantization.batches import kept_random_state, random_state
 from cimq.quantization.call_arguments import without_fixed
 from cimq.quantization.modes import in_mode, unchanged
 from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.symbolic import TruthfulProxy, truthful_isinstance
 
 
 class LeafTracer(fx.Tracer):
@@ -21,9 +23,10 @@ class LeafTracer(fx.Tracer):
     The forward of a quantised subclass is traced too where it can be, around its product.
     """
 
-    def __init__(self, inlined: Container[nn.Module] = ()) -> None:
+    def __init__(self, inlined: Container[nn.Module] = (), containers: Container[str] = ()) -> None:
         super().__init__(param_shapes_constant=True)
         self.inlined = inlined
+        self.containers = containers  # inputs that are no tensors: lists, dicts
         self.calls: dict[str, dict[str, Any]] = {}  # layer name -> stride, padding, ... of its product
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -33,6 +36,16 @@ class LeafTracer(fx.Tracer):
         if isinstance(m, (AttentionCore, AttentionForward)):
             return True
         return super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A symbolic value that answers as what it stands for."""
+        if node.op == "placeholder" and node.target in self.containers:
+            node.meta["no_tensor"] = True
+        return TruthfulProxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        """As PyTorch's, which would take a symbolic value that says it is a tensor for a constant."""
+        return a.node if isinstance(a, fx.Proxy) else super().create_arg(a)
 
     def quantised_product(self, layer: QuantLayer, x: fx.Proxy, call: dict[str, Any]) -> fx.Proxy:
         """The node of a product whose surroundings are being traced."""
@@ -50,7 +63,8 @@ def traceable_subclasses(model: nn.Module) -> list[nn.Module]:
         ):
             holder = nn.Sequential(module)
             try:
-                LeafTracer([module]).trace(holder)
+                with truthful_isinstance():
+                    LeafTracer([module]).trace(holder)
             except Exception:
                 continue
             found.append(module)
@@ -68,15 +82,33 @@ def trace(
 
     Raises:
         Exception: Whatever the model's forward raises on symbolic values; such a model cannot be traced.
+        ValueError: If the forward draws random numbers in evaluation, which the graph would hold as constants, or
+            changes a buffer, which the graph would not.
     """
-    with kept_random_state(model), unchanged(model), in_mode(model, training):
-        if not fixed:
-            return (tracer or LeafTracer()).trace(model)
-        return without_fixed((tracer or LeafTracer()).trace(model, concrete_args=dict(fixed)), model, fixed)
+    with kept_random_state(model), unchanged(model), in_mode(model, training), exact.suspended():
+        before, buffers = random_state(), _buffers(model)
+        tracer = tracer or LeafTracer()
+        with truthful_isinstance():
+            graph = tracer.trace(model, concrete_args=dict(fixed)) if fixed else tracer.trace(model)
+        if not training and random_state() != before:
+            raise ValueError("its forward draws random numbers in evaluation")
+        if not training and _buffers(model) != buffers:
+            raise ValueError("its forward changes a buffer in evaluation")
+        return without_fixed(graph, model, fixed) if fixed else graph
+
+
+def _buffers(model: nn.Module) -> list[tuple[int, int]]:
+    """Which buffers there are, and how often they were written to."""
+    buffers: Any = [buffer for module in model.modules() for buffer in module._buffers.values()]
+    return [(id(buffer), getattr(buffer, "_version", 0)) for buffer in buffers]
 
 
 class ShapeRecorder(fx.Interpreter):
     """Runs a graph and notes the shape of every tensor in `node.meta["shape"]`."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(root, graph=graph)
+        self.extra_traceback = False  # errors are one sentence, without lines about the graph
 
     def run_node(self, n: fx.Node) -> Any:
         """As the interpreter, with the note."""
@@ -96,7 +128,7 @@ def record_shapes(root: nn.Module, graph: fx.Graph, sample_input: Any) -> None:
         inputs = tuple(sample_input) if isinstance(sample_input, (tuple, list)) else (sample_input,)
         given = {**defaults, **dict(zip(names, inputs, strict=False))}
     with torch.no_grad():
-        ShapeRecorder(root, graph=graph).run(*(given[name] for name in names))
+        ShapeRecorder(root, graph).run(*(given[name] for name in names))
 
 
 def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:

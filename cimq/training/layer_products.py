@@ -73,7 +73,7 @@ def layer_products(
     ideal_cells = layer.hardware.replace(cell=Cell())
     if isinstance(layer, QuantLayer):
         operand = isinstance(layer, QuantMatmul)
-        weight, bias = (call["operand"], None) if operand else (layer.weight, layer.bias)
+        weight, bias = (call["operand"], None) if operand else layer.operands()
         scale = layer._weight_scale() if operand else layer.weight_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
         w_hat = layer.integer_weight(weight).float() * scale
         act = layer._float_product(x_hat, weight, bias, call)
@@ -97,7 +97,7 @@ def quantised_output(layer: MeasuredLayer, x: Tensor, call: dict[str, Any], mach
     with _on_machine(layer, machine or layer.hardware):
         if isinstance(layer, CrossbarLayer):
             return layer.output(x, call)
-        weight, bias = (call["operand"], None) if isinstance(layer, QuantMatmul) else (layer.weight, layer.bias)
+        weight, bias = (call["operand"], None) if isinstance(layer, QuantMatmul) else layer.operands()
         return layer._integer_product(x, weight, bias, call, None)
 
 

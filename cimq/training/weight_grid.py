@@ -29,10 +29,10 @@ def dampening_loss(model: nn.Module) -> Tensor:
         True
     """
     terms = []
-    for layer in _layers(model):
-        if layer.weight.requires_grad:
-            target, low, high = _grid(layer)
-            terms.append(((target - layer.weight.clamp(low, high)) ** 2).sum())
+    for layer, weight in _layers(model):
+        if weight.requires_grad:
+            target, low, high = _grid(layer, weight)
+            terms.append(((target - weight.clamp(low, high)) ** 2).sum())
     return torch.stack(terms).sum() if terms else torch.zeros(())
 
 
@@ -60,32 +60,32 @@ def scale_weight_gradients(model: nn.Module, strength: float) -> None:
     """
     if not 0 <= strength <= 2:
         raise ValueError(f"scale_weight_gradients: strength must lie in 0..2, got {strength}")
-    for layer in _layers(model):
-        gradient = layer.weight.grad if isinstance(layer.weight, nn.Parameter) else None
+    for layer, weight in _layers(model):
+        gradient = weight.grad if isinstance(weight, nn.Parameter) else None
         if gradient is None:
             continue
-        target, low, high = _grid(layer)
-        distance = (layer.weight.clamp(low, high) - target) / high
+        target, low, high = _grid(layer, weight)
+        distance = (weight.clamp(low, high) - target) / high
         steps = weight_range(layer.weight_bits)[1]  # from zero to the edge of the range
         gradient.mul_(1 + strength * steps * gradient.sign() * distance)
 
 
-def _layers(model: nn.Module) -> Iterator[QuantLayer]:
-    """Quantised layers with a weight, once per weight."""
-    seen: set[int] = set()
+def _layers(model: nn.Module) -> Iterator[tuple[QuantLayer, Tensor]]:
+    """Quantised layers with the weight of their product, once per weight."""
+    seen: dict[int, Tensor] = {}  # kept, as one that is computed would leave its identity to another
     for module in model.modules():
         if isinstance(module, QuantLayer) and not isinstance(module, QuantMatmul) and not module.left_fp32:
-            weight = module.weight
+            weight = module.operands()[0]
             if id(weight) not in seen:
-                seen.add(id(weight))
-                yield module
+                seen[id(weight)] = weight
+                yield module, weight
 
 
 @torch.no_grad()
-def _grid(layer: QuantLayer) -> tuple[Tensor, Tensor, Tensor]:
+def _grid(layer: QuantLayer, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The grid point of every weight, and the ends of the grid."""
     low, high = weight_range(layer.weight_bits)
     scale = layer.weight_scale
-    target = ops.fake_quantize(layer.weight.float(), scale, low, high, axis=0, binary=layer.weight_bits == 1)
-    column = scale.reshape((-1,) + (1,) * (layer.weight.dim() - 1))
+    target = ops.fake_quantize(weight.float(), scale, low, high, axis=0, binary=layer.weight_bits == 1)
+    column = scale.reshape((-1,) + (1,) * (weight.dim() - 1))
     return target, low * column, high * column

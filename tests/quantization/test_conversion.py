@@ -95,7 +95,8 @@ def test_batch_normalisation_is_in_multiplier_and_bias() -> None:
     shift = (conv.bias.double() - bn.running_mean.double()) * gain + bn.bias.double()
     torch.testing.assert_close(converted.conv2.bias, shift.float(), rtol=1e-6, atol=1e-7)
     assert converted.conv1.weight_q.dtype == torch.int8
-    assert converted.conv1.padding == (1, 1, 1, 1)
+    assert converted.conv1.padding == (1, 1)  # as the layer it was
+    assert converted.conv1.geometry.padding == (1, 1, 1, 1)
     assert converted.fc.layer_name == "fc"
     assert (converted.fc.layer_index, converted.fc.act_signed) == (2, False)
 

@@ -247,10 +247,15 @@ def test_subclasses_keep_their_forward(layer: nn.Module, size: tuple[int, ...]) 
     assert torch.equal(again(x), q(x))
 
 
-class StandardisedConv(nn.Conv2d):
+class DynamicConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        weight = self.weight * (1 + x.mean())
         return F.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class Flipped(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(input[..., :3], self.weight.t())
 
 
 class TwoProducts(nn.Linear):
@@ -266,7 +271,8 @@ class NeedsMore(nn.Linear):
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (StandardisedConv(3, 4, 3), r"odd \(StandardisedConv\).*computed from its parameter"),
+        (DynamicConv(3, 4, 3), r"odd \(DynamicConv\).*a weight or bias that is not the same for every input"),
+        (Flipped(4, 3), r"odd \(Flipped\).*a weight \[4, 3\] of torch.float32, and has one \[3, 4\]"),
         (TwoProducts(4, 4), r"odd \(TwoProducts\).*2 times"),
         (NeedsMore(4, 4), r"odd \(NeedsMore\).*fails on a plain input"),
         (nn.Linear(4, 4).half(), "float16"),

@@ -20,12 +20,13 @@ from cimq.quantization.converted import (
 
 
 def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:
+    stride, padding, dilation, groups = module.geometry
     return {
         "kernel": list(kernel),
-        "stride": list(module.stride),
-        "padding": list(module.padding),
-        "dilation": list(module.dilation),
-        "groups": module.groups,
+        "stride": list(stride),
+        "padding": list(padding),
+        "dilation": list(dilation),
+        "groups": groups,
     }
 
 
@@ -37,7 +38,7 @@ def _crossbar(call: Call) -> list[Node]:
     if conv and len(call.in_shape) != 3:
         raise RefusedError(f"a convolution needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
     weight = as_int8(module.weight_q)
-    groups = module.groups if isinstance(module, CrossbarConv2d) else 1
+    groups = module.geometry.groups if isinstance(module, CrossbarConv2d) else 1
     invocations = 1
     for size in call.shape[1:] if conv else call.in_shape[:-1]:
         invocations *= size

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cimq import ops
 from cimq.bundle.network import Node, window_shape
 from cimq.bundle.operations.registry import UNIT_ROUNDOFF, Call, OnnxWriter, Operand, Operation, RefusedError, pair
-from cimq.quantization.exact import global_avg_pool2d
+from cimq.quantization.exact import adaptive_avg_pool2d, adaptive_kernel, global_avg_pool2d
 
 
 def _max_pool2d(call: Call) -> list[Node]:
@@ -55,12 +55,25 @@ def _avg_pool2d(call: Call) -> list[Node]:
 
 def _global_avg_pool2d(call: Call) -> list[Node]:
     keepdim = bool(call.rest[0]) if call.rest else True
+    if len(call.in_shape) != 3:
+        raise RefusedError(f"a mean needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
     channels, height, width = call.in_shape
     attrs = {"kernel": [height, width], "stride": [height, width], "padding": [0, 0], "count_include_pad": True}
     if keepdim:
         return call.node("avg_pool2d", attrs)
     pooled = Node(f"{call.name}.pooled", "avg_pool2d", call.inputs, (channels, 1, 1), attrs)
     return [pooled, Node(call.name, "flatten", (pooled.name,), call.shape)]
+
+
+def _adaptive_avg_pool2d(call: Call) -> list[Node]:
+    if len(call.in_shape) != 3:
+        raise RefusedError(f"pooling needs [B, C, H, W], got {len(call.in_shape)} dimensions beside the batch")
+    kernel = adaptive_kernel((call.in_shape[1], call.in_shape[2]), call.rest[0])
+    if kernel is None:
+        raise RefusedError(f"adaptive pooling of {list(call.in_shape[1:])} to {call.rest[0]} has windows that differ")
+    return call.node(
+        "avg_pool2d", {"kernel": [*kernel], "stride": [*kernel], "padding": [0, 0], "count_include_pad": True}
+    )
 
 
 def _write_max_pool2d(writer: OnnxWriter, node: Node) -> None:
@@ -93,7 +106,7 @@ ROWS: tuple[Operation, ...] = (
     Operation("max_pool2d", {F.max_pool2d: _max_pool2d}, _write_max_pool2d),
     Operation(
         "avg_pool2d",
-        {ops.avg_pool2d: _avg_pool2d, global_avg_pool2d: _global_avg_pool2d},
+        {ops.avg_pool2d: _avg_pool2d, global_avg_pool2d: _global_avg_pool2d, adaptive_avg_pool2d: _adaptive_avg_pool2d},
         _write_avg_pool2d,
         _avg_pool2d_bound,
     ),
