@@ -25,6 +25,7 @@ from cimq.policy import Policy
 from cimq.quantization import convert, layer_outputs, quant_layers
 from cimq.quantization.converted import CrossbarLayer
 from cimq.quantization.parallel import unwrapped
+from cimq.quantization.refusals import refuse_meta, refuse_meta_values
 
 
 def export(
@@ -91,6 +92,7 @@ def _checked_input(sample_input: Any) -> Tensor:
         raise TypeError(f"export: sample_input must be float32, got {sample_input.dtype}")
     if sample_input.dim() < 2 or sample_input.shape[0] < 1:
         raise ValueError(f"export: sample_input must be [B, ...] with B >= 1, got {[*sample_input.shape]}")
+    refuse_meta_values(sample_input, "export", "sample_input")
     if not bool(torch.isfinite(sample_input).all()):
         raise ValueError("export: sample_input must be finite")
     return sample_input.detach().cpu().contiguous()
@@ -100,6 +102,7 @@ def _converted(model: Any, x: Tensor) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"export: model must be a torch.nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
+    refuse_meta(model, "export")
     if any(value.device.type != "cpu" for value in [*model.parameters(), *model.buffers()]):
         model = copy.deepcopy(model).cpu()
     network: nn.Module = model

@@ -86,5 +86,5 @@ def kept_random_state(model: nn.Module, seed: int | None = None) -> Iterator[Non
 
 def random_state() -> tuple[Any, ...]:
     """The random state of Python, NumPy and torch on the CPU, to be compared with a later one."""
-    numpy_state = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
     return random.getstate(), numpy_state[1].tobytes(), numpy_state[2:], torch.get_rng_state().numpy().tobytes()

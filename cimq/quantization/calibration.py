@@ -19,12 +19,20 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.batches import ForwardFn, default_forward, kept_random_state
 from cimq.quantization.call_arguments import noting_arguments
 from cimq.quantization.fp32_products import Fp32Products
-from cimq.quantization.inspection import all_quant_layers, noting_batch, observing, products_per_sample, quant_layers, some_names
+from cimq.quantization.inspection import (
+    all_quant_layers,
+    noting_batch,
+    observing,
+    products_per_sample,
+    quant_layers,
+    some_names,
+)
 from cimq.quantization.modes import in_evaluation
 from cimq.quantization.offsets import offset_scales
 from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.quantizers import MAX_BITS, act_range, mse_scales
+from cimq.quantization.refusals import refuse_meta, refuse_meta_values
 
 _METHODS = ("mse", "minmax")
 _VALUES_PER_LAYER = 1 << 16
@@ -101,6 +109,7 @@ def calibrate(
     refuse_distributed(model, "calibrate")
     model = unwrapped(model)
     quant_layers(model)  # refuses a model that is not prepared
+    refuse_meta(model, "calibrate")
     layers = all_quant_layers(model)
     samples: dict[int, _Samples] = {}
     operands: dict[int, _Samples] = {}  # what attention writes to crossbars
@@ -128,6 +137,7 @@ def calibrate(
     observed = observing(model, observe, [layer for _, layer in layers])
     with observed, kept_random_state(model), noting_arguments(model), noting_batch(model) as batch_size, calls:
         for batch in itertools.islice(loader, batches):
+            refuse_meta_values(batch, "calibrate", "a batch")
             forward(model, batch)
             used += 1
     if used == 0:
@@ -241,6 +251,7 @@ def _observed_call(function: str, layer: QuantLayer, x: Tensor, call: dict[str, 
     """The arguments to keep of an observed product (of an operand its first sample), if its input is finite."""
     if x.numel() == 0:
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} is empty, {[*x.shape]}")
+    refuse_meta_values(x, function, f"the input of layer {layer.layer_name!r}")
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} holds NaN or infinite values")
     return {**call, "operand": call["operand"][:1].clone()} if isinstance(layer, QuantMatmul) else call

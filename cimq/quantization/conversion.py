@@ -38,6 +38,7 @@ from cimq.quantization.normal_form import normalise
 from cimq.quantization.parallel import innermost
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.recomputed import copied
+from cimq.quantization.refusals import refuse_meta, refuse_meta_values, refuse_parts_outside
 from cimq.quantization.tracing import LeafTracer, followers, is_plain_norm, record_shapes, trace, traceable_subclasses
 
 
@@ -53,16 +54,14 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     Args:
         model: A prepared and calibrated model; it is not changed. Of DistributedDataParallel, of a compiled
             model and of an AveragedModel the model inside.
-        sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it, and
-            adaptive pooling to more than 1x1 becomes plain pooling for inputs of this size.
+        sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it.
 
     Returns:
-        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU). If
-        only a part of `model` was prepared, what lies around that part is computed as if it belonged to it, with the
-        functions of docs/numbers.md.
+        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
 
     Raises:
-        ValueError: If the model is not prepared or not calibrated; or if the results differ on `sample_input`, as they
+        ValueError: If the model is not prepared or not calibrated, or only a part of it was prepared and what is around
+            that computes with other bits (it is named); or if the results differ on `sample_input`, as they
             do for a model that is random in evaluation.
 
     Example:
@@ -74,18 +73,22 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         True
     """
     model = innermost(model)
+    refuse_meta(model, "convert")
+    refuse_meta_values(sample_input, "convert", "sample_input")
     for _, layer in quant_layers(model):
         layer.act_limits()
     work = copied(model).eval()
     pairs = exact.folded_pairs(work)
-    exact.detach(work)
     if isinstance(work, QuantMultiheadAttention):
+        exact.detach(work)
         attention = CrossbarMultiheadAttention(work)
         exact.attach(attention, ())  # its softmax is that of evaluation
         return _checked(attention, model, sample_input)
     fixed = fixed_arguments(work, sample_input)
     if isinstance(work, QuantLayer):  # a graph needs something around its only layer
+        exact.detach(work)
         work, pairs, fixed = nn.Sequential(work), (), {}
+        exact.attach(work, ())
     subclasses = traceable_subclasses(work)
     tracer = LeafTracer(subclasses, container_inputs(work, sample_input))
     try:
@@ -93,6 +96,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         found = followers(work, graph) if pairs is None else pairs
         staying = follow_in_place(work, graph)
     except Exception as error:
+        refuse_parts_outside(work, None)
+        exact.detach(work)
         norms = any(is_plain_norm(module) for module in work.modules())
         unfolded = ", batch normalisation is not folded" if norms and not pairs else ""
         warnings.warn(
@@ -103,6 +108,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         )
         result = _replace_in_place(work, _foldable(work, pairs or ()))
     else:
+        refuse_parts_outside(work, graph)
+        exact.detach(work)
         inputs = remaining_inputs(model, sample_input, fixed)
         result, left = _rewrite(work, graph, staying, _foldable(work, found), tracer.calls, inputs)
         if left:
@@ -258,7 +265,7 @@ def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -
 
 @torch.no_grad()
 def _check(model: nn.Module, converted: nn.Module, sample_input: Any, inputs: Any) -> None:
-    with in_evaluation(model), exact.attached(model):
+    with in_evaluation(model):
         wanted = _tensors(run_sample(model, sample_input))
         got = _tensors(run_sample(converted, inputs))
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):

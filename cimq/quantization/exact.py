@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from cimq import ops
 from cimq.quantization.exact_functions import FUNCTIONS
 from cimq.quantization.exact_functions import is_plain as _plain
+from cimq.quantization.hooks import warn_of_hooks
 
 
 class _State(threading.local):
@@ -43,10 +44,15 @@ def suspended() -> Iterator[None]:
         _state.suspended -= 1
 
 
+def is_defined(target: Any) -> bool:
+    """Whether evaluation has its own bits for a function, or for a method of a tensor by this name."""
+    return (getattr(Tensor, target, None) if isinstance(target, str) else target) in _HANDLERS
+
+
 @contextlib.contextmanager
 def defined_operations() -> Iterator[None]:
     """Calls are answered as in the evaluation of a prepared model, without one."""
-    with ExactEval(nn.Module()):  # type: ignore[no-untyped-call]
+    with ExactEval(nn.Module()):
         yield
 
 
@@ -82,19 +88,6 @@ def detach(root: nn.Module) -> None:
         root.__dict__.pop("_cimq_folded")
 
 
-@contextlib.contextmanager
-def attached(root: nn.Module) -> Iterator[None]:
-    """`root` evaluates exactly, also what lies around a prepared part of it."""
-    if folded_pairs(root) is not None:
-        yield
-        return
-    attach(root, ())
-    try:
-        yield
-    finally:
-        detach(root)
-
-
 def folded_pairs(root: nn.Module) -> tuple[tuple[str, str], ...] | None:
     """The pairs given to `attach`, None if it was not called on this module."""
     return root.__dict__.get("_cimq_folded")
@@ -113,7 +106,9 @@ class ExactEval(TorchFunctionMode):
             # By name at every run: whoever replaces a module (SyncBatchNorm) must not be answered with the old one.
             norm = root.get_submodule(norm_name)
             if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training:
-                self.norms[id(root.get_submodule(layer_name))] = norm
+                layer = root.get_submodule(layer_name)
+                warn_of_hooks(layer, layer_name, norm, norm_name)
+                self.norms[id(layer)] = norm
                 self.folded_means.add(id(norm.running_mean))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

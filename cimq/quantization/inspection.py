@@ -22,17 +22,20 @@ from cimq.quantization.attention import QuantMatmul
 from cimq.quantization.converted import ConvertedObserver, CrossbarLayer
 from cimq.quantization.layers import QuantConv1d, QuantConv2d
 from cimq.quantization.modes import in_evaluation
+from cimq.quantization.numbering import tell_apart
 from cimq.quantization.quant_layer import Observer, QuantLayer
 
 
 def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
     """The quantised layers as (name, module), in module order: the order of a policy. A shared layer counts once.
 
-    Layers that `calibrate` left in fp32 are not among them.
+    Layers that `calibrate` left in fp32 are not among them. Layers that were prepared one by one and share a name or a
+    number get their own, with a `CimqWarning`.
 
     Raises:
         ValueError: If there are none (the model was not prepared).
     """
+    tell_apart(model, stacklevel=3)
     layers = [(name, layer) for name, layer in all_quant_layers(model) if not layer.left_fp32]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")
@@ -117,6 +120,7 @@ def chip_seeds(model: nn.Module) -> dict[QuantLayer | CrossbarLayer, int]:
     Raises:
         ValueError: If there are none.
     """
+    tell_apart(model, stacklevel=4)
     layers = {module: module.chip_seed for module in model.modules() if isinstance(module, (QuantLayer, CrossbarLayer))}
     if not layers:
         raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")

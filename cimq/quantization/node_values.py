@@ -70,7 +70,9 @@ def is_shape(value: Any) -> bool:
 def is_one_size(node: fx.Node) -> bool:
     """Whether it is a single size of a tensor."""
     if node.op == "call_method":
-        return node.target in ("dim", "numel", "nelement", "ndimension") or (node.target == "size" and len(node.args) > 1)
+        return node.target in ("dim", "numel", "nelement", "ndimension") or (
+            node.target == "size" and len(node.args) > 1
+        )
     if node.target is operator.getitem:
         return is_size(node.args[0]) and isinstance(node.args[1], int)
     return node.target is getattr and node.args[1] == "ndim"

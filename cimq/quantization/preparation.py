@@ -22,14 +22,14 @@ from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
 from cimq.quantization.inspection import run_sample, some_names, warn_of_shared_ranges
 from cimq.quantization.layers import quant_class
+from cimq.quantization.numbering import ROOT
 from cimq.quantization.own_forward import check_own_forward
 from cimq.quantization.parallel import refuse_distributed
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.recomputed import copied
+from cimq.quantization.refusals import exported_products, refuse_meta, refuse_no_module
 from cimq.quantization.tracing import followers, trace
 
-# Name in the policy of a layer that is the whole model.
-_ROOT = "model"
 _OTHER_PRODUCTS = (
     nn.Conv3d,
     nn.ConvTranspose1d,
@@ -92,8 +92,9 @@ def prepare(
 
     Raises:
         TypeError: If `model` is no nn.Module.
-        ValueError: If nothing can be quantised, a pattern of `exclude` matches nothing, the model is prepared already
-            or in DistributedDataParallel, or the policy does not fit; names what is wrong.
+        ValueError: If the model is TorchScript or on the meta device, nothing can be quantised, a pattern of `exclude`
+            matches nothing, the model is prepared already or in DistributedDataParallel, or the policy does not fit;
+            names what is wrong.
 
     Example:
         >>> import torch, cimq
@@ -102,9 +103,9 @@ def prepare(
         >>> q[0].weight_bits, type(q[0]).__name__, type(net[0]).__name__
         (4, 'QuantConv2d', 'Conv2d')
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"prepare takes an nn.Module, got {type(model).__name__}")
+    refuse_no_module(model, "prepare")
     refuse_distributed(model, "prepare")
+    refuse_meta(model, "prepare")
     if any(isinstance(module, QuantLayer) for module in model.modules()):
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
     machine = resolve(hardware)
@@ -201,7 +202,7 @@ class _Choice(NamedTuple):
         elif self.attention:
             within = ["in_proj", "qk", "av", "out_proj"]
         prefix = f"{self.module}." if self.module else ""
-        return [prefix + name for name in within] or [self.module or _ROOT]
+        return [prefix + name for name in within] or [self.module or ROOT]
 
     def quantise(self, module: nn.Module) -> list[QuantLayer]:
         """Changes the class of `module`; its layers, not attached yet."""
@@ -244,6 +245,12 @@ def _choose(model: nn.Module, excluded: set[str]) -> tuple[list[_Choice], list[s
                 known[name] = None
         elif isinstance(module, _OTHER_PRODUCTS):
             left_out.append(f"{title}: this kind of layer is not quantised")
+            known[name] = None
+        elif exported := exported_products(module):
+            left_out.append(
+                f"{title}: it is a graph of torch.export, which makes {', '.join(exported)} without layers; prepare "
+                "the module that it was exported from"
+            )
             known[name] = None
         else:
             products, others = find_products(module)

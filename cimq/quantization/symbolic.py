@@ -49,7 +49,8 @@ def truthful_isinstance() -> Iterator[None]:
     def answer(value: Any, kind: Any, /) -> bool:
         if type(value) is TruthfulProxy:
             kinds = kind if type(kind) is tuple else get_args(kind) or (kind,)
-            if torch.Tensor in kinds and is_certainly_tensor(value.tracer.root, value.node):
+            tracer: Any = value.tracer
+            if torch.Tensor in kinds and is_certainly_tensor(tracer.root, value.node):
                 return True
             if int in kinds and is_one_size(value.node):
                 return True

@@ -144,7 +144,7 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(torch.randn(outputs) * 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        size_out = x.size()[:-1] + (self.nf,)
+        size_out = x.size()[:-1] + (self.nf,)  # noqa: RUF005  as it is written there
         x = torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight)
         return x.view(size_out)
 
