@@ -54,6 +54,11 @@ def values_of(model: fx.GraphModule, x: Tensor) -> dict[str, Tensor]:
     return recorder.values
 
 
+# What tells a size or a type of a tensor; numbers of any other kind depend on its values.
+_SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "is_floating_point", "is_complex", "is_contiguous"}
+_SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout"}
+
+
 class _Recorder(fx.Interpreter):
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -106,6 +111,7 @@ class _Reader(fx.Interpreter):
             what = type(self.fetch_attr(str(n.target))).__name__
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
+            self._check_number(n, result)
             return result
         if n in self.constants:  # an operand of what follows
             return result
@@ -115,6 +121,19 @@ class _Reader(fx.Interpreter):
             self.names[n] = n.name
             self.shapes[n.name] = self._shape(n, result)
         return result
+
+    def _check_number(self, n: fx.Node, result: Any) -> None:
+        """Refuses numbers that are computed from values, not from sizes: another input has others."""
+        if n.op not in ("call_method", "call_function") or result is None:
+            return
+        if isinstance(result, (tuple, list)) and all(isinstance(part, Tensor) for part in result):
+            return
+        query = n.target in _SIZE_METHODS or (n.target is getattr and n.args[1] in _SIZE_ATTRIBUTES)
+        if not query and any(source in self.names for source in n.all_input_nodes):
+            what = getattr(n.target, "__name__", str(n.target))
+            raise ValueError(
+                f"export: the operation {what} (node {n.name!r}) makes a number of values, which a bundle cannot hold"
+            )
 
     def _shape(self, n: fx.Node, value: Tensor) -> tuple[int, ...]:
         if value.dim() == 0 or value.shape[0] != self.batch:

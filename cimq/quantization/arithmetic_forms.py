@@ -51,7 +51,7 @@ def freeze_parameters(root: nn.Module, graph: fx.Graph) -> None:
 
 
 def _binary(function: Callable[..., Any]) -> Callable[..., Form | None]:
-    """Of two tensors, or a tensor and a number on either side."""
+    """Of two tensors, or a tensor and a number on either side; of two sizes it is what it was."""
 
     def rule(input: Any, other: Any, *, alpha: Any = 1, rounding_mode: Any = None) -> Form | None:
         operands = (input, other)

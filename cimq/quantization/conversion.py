@@ -57,9 +57,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it.
 
     Returns:
-        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU). If
-        only a part of `model` was prepared, what lies around that part is computed as if it belonged to it, with the
-        functions of docs/numbers.md.
+        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
 
     Raises:
         ValueError: If the model is not prepared or not calibrated, or only a part of it was prepared and what is around
@@ -267,7 +265,7 @@ def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -
 
 @torch.no_grad()
 def _check(model: nn.Module, converted: nn.Module, sample_input: Any, inputs: Any) -> None:
-    with in_evaluation(model), exact.attached(model):
+    with in_evaluation(model):
         wanted = _tensors(run_sample(model, sample_input))
         got = _tensors(run_sample(converted, inputs))
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):

@@ -88,19 +88,6 @@ def detach(root: nn.Module) -> None:
         root.__dict__.pop("_cimq_folded")
 
 
-@contextlib.contextmanager
-def attached(root: nn.Module) -> Iterator[None]:
-    """`root` evaluates exactly, also what lies around a prepared part of it."""
-    if folded_pairs(root) is not None:
-        yield
-        return
-    attach(root, ())
-    try:
-        yield
-    finally:
-        detach(root)
-
-
 def folded_pairs(root: nn.Module) -> tuple[tuple[str, str], ...] | None:
     """The pairs given to `attach`, None if it was not called on this module."""
     return root.__dict__.get("_cimq_folded")

@@ -205,12 +205,6 @@ def _operator_add(a: Any, b: Any) -> Any:
     return arithmetic_forms.add(a, b)
 
 
-def _operator_truediv(a: Any, b: Any) -> Any:
-    if all(isinstance(arg, (int, float)) or _is_size(arg) for arg in (a, b)):
-        return _KEPT
-    return arithmetic_forms.div(a, b)
-
-
 def _activation(kind: str) -> Callable[..., Form]:
     return lambda input, inplace=False: (ops.activation, (input, kind))
 
@@ -295,7 +289,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.mean: _mean,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
-    operator.truediv: _operator_truediv,
+    operator.truediv: arithmetic_forms.div,
     operator.mul: arithmetic_forms.mul,
     operator.imul: arithmetic_forms.mul,
     torch.mul: arithmetic_forms.mul,

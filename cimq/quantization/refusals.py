@@ -13,12 +13,13 @@ from cimq.quantization.quant_layer import QuantLayer
 
 # Plain rearrangement and comparison: the same bits whoever computes them.
 _SAME_BITS = (
-    nn.Identity, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Threshold, nn.MaxPool1d, nn.MaxPool2d,
-    nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.modules.dropout._DropoutNd, nn.PixelShuffle,
-    nn.ChannelShuffle, nn.modules.padding._ConstantPadNd, nn.ModuleList, nn.ModuleDict, nn.Sequential,
+    nn.Identity, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Threshold,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.modules.dropout._DropoutNd,
+    nn.PixelShuffle, nn.ChannelShuffle, nn.modules.padding._ConstantPadNd, nn.ModuleList, nn.ModuleDict, nn.Sequential,
 )  # fmt: skip
 _DEFINED_MODULES = (
-    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Sigmoid, nn.SiLU, nn.Hardsigmoid, nn.Hardswish,
+    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Sigmoid, nn.SiLU, nn.Hardsigmoid, nn.Hardswish, nn.Tanh, nn.GELU, nn.ELU,
+    nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.LayerNorm, nn.GroupNorm,
 )  # fmt: skip
 
 

@@ -126,15 +126,18 @@ def test_autocast_evaluation_keeps_the_integers() -> None:
 
 def test_prepared_model_inside_another() -> None:
     q, x = calibrated()
-    whole = nn.Sequential(nn.Hardtanh(-5, 5), q, nn.Softmin(1))
+    whole = nn.Sequential(nn.Hardtanh(-5, 5), q, nn.Softplus())
     cimq.finetune(whole, [(x, torch.arange(8) % 4)], epochs=1, lr=0.01)
-    with pytest.warns(cimq.CimqWarning, match=r"2 \(Softmin\)"):
+    with pytest.warns(cimq.CimqWarning, match=r"2 \(Softplus\)"):
         converted = cimq.convert(whole)
     assert isinstance(converted.get_submodule("1.conv1"), CrossbarConv2d)
-    head = nn.Sequential(q, nn.Softmax(1))  # computed with the defined softmax, around the prepared part as well
     q.eval()
     with torch.no_grad():
-        assert torch.equal(cimq.convert(head, sample_input=x)(x), cimq.ops.softmax(q(x), 1))
+        whole = nn.Sequential(q, nn.LeakyReLU()).eval()
+        assert torch.equal(cimq.convert(whole, sample_input=x)(x), whole(x))
+    for module in (nn.Softmax(1), nn.Tanh(), nn.LayerNorm(4, elementwise_affine=False)):
+        with pytest.raises(ValueError, match=rf"evaluation of 1 \({type(module).__name__}\)"):
+            cimq.convert(nn.Sequential(q, module))
 
 
 class DepthwiseSeparable(nn.Module):

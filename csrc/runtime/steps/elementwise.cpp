@@ -124,7 +124,7 @@ std::unique_ptr<Step> make_affine(const StepContext& context, const Node& node) 
 /// The function of the operation's name.
 std::unique_ptr<Step> make_activation(const StepContext&, const Node& node) {
   const auto kind = kernels::activation_of(compiler::name_of(node.op));
-  check(kind.has_value(), "node '", node.name, "': no activation function is called ", compiler::name_of(node.op));
+  if (!kind) throw Error(message("node '", node.name, "': no function is called ", compiler::name_of(node.op)));
   return std::make_unique<ActivationStep>(*kind, compiler::elements(node.shape), node.alpha);
 }
 

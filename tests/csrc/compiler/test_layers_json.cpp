@@ -224,3 +224,83 @@ TEST_CASE("a constant has no inputs and meets values of its rank", "[layers]") {
   CHECK_THROWS_WITH(sum({2, 4, 2}, json::array()), Contains("one shape but for dimensions of 1"));
   CHECK_THROWS_WITH(sum({268435456, 2, 1}, json::array()), Contains("elements per sample"));
 }
+
+TEST_CASE("hostile attributes of every operator are refused by name, or fit", "[layers]") {
+  // Each attribute of each row in turn, and missing and unknown keys: what is accepted has the shape that its rule
+  // gives.
+  const std::vector<json> values = {nullptr,
+                                    true,
+                                    "x",
+                                    "",
+                                    0,
+                                    -1,
+                                    1,
+                                    2,
+                                    7,
+                                    65536,
+                                    65537,
+                                    268435456,
+                                    INT64_MAX,
+                                    INT64_MIN,
+                                    UINT64_MAX,
+                                    0.5,
+                                    -0.0,
+                                    1e39,
+                                    -1e300,
+                                    1e-320,
+                                    json::array(),
+                                    json::object(),
+                                    {0},
+                                    {1, 1},
+                                    {1, 1, 1},
+                                    {0, 1, 2},
+                                    {-1, 1},
+                                    {2, 2, 2, 2},
+                                    {65536, 65536},
+                                    {268435456, 268435456, 268435456},
+                                    {INT64_MAX, INT64_MAX},
+                                    {"a", 1}};
+  const std::vector<json> shapes = {json::array(), {1}, {6}, {4, 5}, {4, 5, 6}, {4, 2, 2}, {1, 1, 1, 1}};
+  int accepted = 0;
+  int refusals = 0;
+  for (const auto& row : cimq::compiler::operators()) {
+    json inputs = json::array();
+    for (std::size_t i = 0; i < row.min_inputs; ++i) inputs.push_back("x");
+    const auto try_one = [&](const json& attrs, const json& in, const json& out) {
+      json the_node = node(std::string(row.name).c_str(), attrs, out, inputs);
+      for (const char* role : row.tensors) the_node["tensors"][role] = "t";
+      try {
+        const auto graph = read_layers(single(the_node, in).dump());
+        REQUIRE(cimq::compiler::infer_shape(graph, graph.nodes[0]) == graph.nodes[0].shape);
+        ++accepted;
+      } catch (const cimq::Error& error) {
+        const std::string text = error.what();
+        INFO(row.name << " " << attrs.dump() << ": " << text);
+        REQUIRE(text.find("node 'n'") != std::string::npos);
+        ++refusals;
+      }
+    };
+    json usual = json::object();
+    for (const auto& attribute : row.attributes) usual[attribute.key] = 1;
+    for (const json& in : shapes) {
+      for (const auto& attribute : row.attributes) {
+        for (const json& value : values) {
+          json attrs = usual;
+          attrs[attribute.key] = value;
+          for (const json& out : shapes) try_one(attrs, in, out);
+          for (const auto& other : row.attributes) attrs[other.key] = value;  // all of them alike
+          try_one(attrs, in, in);
+        }
+        json attrs = usual;
+        attrs.erase(attribute.key);
+        try_one(attrs, in, in);
+      }
+      usual["unknown"] = 1;
+      try_one(usual, in, in);
+      usual.erase("unknown");
+      for (const json& out : shapes) try_one(usual, in, out);
+    }
+  }
+  CHECK(accepted > 100);
+  CHECK(refusals > 1000);
+}
