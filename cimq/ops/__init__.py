@@ -10,7 +10,8 @@ from cimq.ops import _fake as _fake  # registers the fake kernels
 from cimq.ops.calibrate import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm
 from cimq.ops.diagnostics import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
-from cimq.ops.layers import activation, avg_pool2d, conv2d_f32, linear_f32
+from cimq.ops.layers import activation, conv2d_f32, linear_f32
+from cimq.ops.pooling import adaptive_avg_pool2d, avg_pool2d, mean, resize2d
 from cimq.ops.quantize import fake_quantize, quantize
 from cimq.ops.training import fake_quantized_conv2d, has_integer_convolutions
 
@@ -18,6 +19,7 @@ __all__ = [
     "AdcDiagnostics",
     "ConversionCounts",
     "activation",
+    "adaptive_avg_pool2d",
     "avg_pool2d",
     "calibrate_adc",
     "conv2d_f32",
@@ -28,5 +30,7 @@ __all__ = [
     "fake_quantized_conv2d",
     "has_integer_convolutions",
     "linear_f32",
+    "mean",
     "quantize",
+    "resize2d",
 ]

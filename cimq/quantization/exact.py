@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq import ops
+from cimq.quantization import window_functions
+from cimq.quantization.window_functions import plain
 
 
 class _State(threading.local):
@@ -121,11 +123,6 @@ def _leave(module: nn.Module, args: Any, output: Any) -> None:
         _state.stack.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
-def _plain(x: Any) -> bool:
-    """The defined operations exist for float32 on the CPU; elsewhere PyTorch's are used."""
-    return isinstance(x, Tensor) and x.dtype == torch.float32 and x.device.type == "cpu"
-
-
 class _ReplaceValue(torch.autograd.Function):
     """Value and type of one tensor, gradient of another."""
 
@@ -173,10 +170,7 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def global_avg_pool2d(x: Tensor, keepdim: bool = True) -> Tensor:
     """Mean over the last two dimensions; of [N, C, H, W] in float32 as `ops.avg_pool2d` defines it."""
-    if x.dim() != 4 or not _plain(x):
-        return x.mean((-2, -1), keepdim)
-    y = ops.avg_pool2d(x, (x.shape[-2], x.shape[-1]))
-    return y if keepdim else y.flatten(1)
+    return window_functions.mean(x, (-2, -1), keepdim)
 
 
 def conv2d_f32(
@@ -189,33 +183,14 @@ def conv2d_f32(
     groups: int,
 ) -> Tensor:
     """`ops.conv2d_f32` where it is defined (float32, CPU), else PyTorch's convolution."""
-    if _plain(x):
+    if plain(x):
         return ops.conv2d_f32(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return F.conv2d(F.pad(x, padding), weight, bias, stride, 0, dilation, groups)
 
 
 def linear_f32(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`ops.linear_f32` where it is defined (float32, CPU), else PyTorch's linear layer."""
-    return ops.linear_f32(x, weight, bias) if _plain(x) else F.linear(x, weight, bias)
-
-
-def is_spatial_mean(x: Any, dim: Any) -> bool:
-    """Whether a mean over `dim` is over height and width of [N, C, H, W]."""
-    if not isinstance(dim, (tuple, list)) or len(dim) != 2 or x.dim() != 4:
-        return False
-    return {int(d) % 4 for d in dim} == {2, 3}
-
-
-def adaptive_kernel(size: tuple[int, int], output_size: Any) -> tuple[int, int] | None:
-    """Kernel of the average pooling that an adaptive one with equal windows is; None where windows differ."""
-    wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
-    kernel = []
-    for have, want in zip(size, wanted, strict=True):
-        want = have if want is None else int(want)
-        if have % want:
-            return None
-        kernel.append(have // want)
-    return kernel[0], kernel[1]
+    return ops.linear_f32(x, weight, bias) if plain(x) else F.linear(x, weight, bias)
 
 
 def _batch_norm(
@@ -236,40 +211,9 @@ def _batch_norm(
     return affine(input, *norm_affine(running_mean, running_var, weight, bias, eps))
 
 
-def _mean(mode: ExactEval, input: Tensor, dim: Any = None, keepdim: bool = False, *rest: Any, **kwargs: Any) -> Any:
-    dim = kwargs.pop("axis", dim)
-    if rest and isinstance(dim, int):  # x.mean(2, 3) is x.mean(dim=2, keepdim=3) in PyTorch: leave it alone
-        return NotImplemented
-    if kwargs or rest or not _plain(input) or not is_spatial_mean(input, dim):
-        return NotImplemented
-    return global_avg_pool2d(input, bool(keepdim))
-
-
-def _adaptive_avg_pool2d(mode: ExactEval, input: Tensor, output_size: Any) -> Any:
-    if not _plain(input) or input.dim() != 4:
-        return NotImplemented
-    kernel = adaptive_kernel((input.shape[-2], input.shape[-1]), output_size)
-    return NotImplemented if kernel is None else ops.avg_pool2d(input, kernel)
-
-
-def _avg_pool2d(
-    mode: ExactEval,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Any:
-    if not _plain(input) or input.dim() != 4 or ceil_mode or divisor_override is not None:
-        return NotImplemented
-    return ops.avg_pool2d(input, kernel_size, stride or None, padding, count_include_pad)
-
-
 def _activation(kind: str, always_inplace: bool = False) -> Callable[..., Any]:
     def handler(mode: ExactEval, input: Tensor, inplace: bool = False) -> Any:
-        if not _plain(input):
+        if not plain(input):
             return NotImplemented
         y = ops.activation(input, kind)
         # With a gradient, PyTorch's own function overwrites the input afterwards.
@@ -321,24 +265,21 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    if not _plain(input) or not _plain(weight) or input.dim() != 4:
+    if not plain(input) or not plain(weight) or input.dim() != 4:
         return NotImplemented
     stride, sides, dilation = conv2d_args(weight.shape[-2:], stride, padding, dilation)
     return conv2d_f32(input, weight, bias, stride, sides, dilation, groups)
 
 
 def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    if not _plain(input) or not _plain(weight) or weight.dim() != 2:
+    if not plain(input) or not plain(weight) or weight.dim() != 2:
         return NotImplemented
     return linear_f32(input, weight, bias)
 
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     F.batch_norm: _batch_norm,
-    torch.mean: _mean,
-    Tensor.mean: _mean,
-    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
-    F.avg_pool2d: _avg_pool2d,
+    **window_functions.HANDLERS,
     F.conv2d: _conv2d,
     F.linear: _linear,
     torch.sigmoid: _activation("sigmoid"),

@@ -10,6 +10,7 @@ After conversion a graph holds these operations (anything else was left as it st
 | call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
 | call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad); global_avg_pool2d(x, keepdim) |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
+| call_function | pooling, resizing and shape operations: cimq/quantization/normal_form_shapes.py |
 | call_function, call_method | what computes shapes: x.size(...), getattr(x, "shape"), arithmetic on these |
 """
 
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq import ops
-from cimq.quantization.exact import adaptive_kernel, global_avg_pool2d
+from cimq.quantization import normal_form_shapes
 
 Form = tuple[Callable[..., Any], tuple[Any, ...]]
 _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
@@ -129,13 +130,10 @@ def _module_form(module: nn.Module, node: fx.Node) -> Any:
         return _clamp(x, m.min_val, m.max_val)
     if kind is nn.MaxPool2d and not m.return_indices:
         return _max_pool2d(x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
-    if kind is nn.AvgPool2d:
-        return _avg_pool2d(x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override)
-    if kind is nn.AdaptiveAvgPool2d:
-        return _adaptive_avg_pool2d(x, m.output_size)
     if kind is nn.Flatten:
         return _flatten(x, m.start_dim, m.end_dim)
-    return None
+    make = normal_form_shapes.MODULES.get(kind)
+    return None if make is None else make(m, x)
 
 
 def _relu(input: Any, inplace: bool = False) -> Form:
@@ -175,36 +173,6 @@ def _max_pool2d(
     if return_indices:
         return None
     return F.max_pool2d, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
-
-
-def _avg_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Form | None:
-    if ceil_mode or divisor_override is not None:
-        return None
-    return ops.avg_pool2d, (input, kernel_size, stride or kernel_size, padding, count_include_pad)
-
-
-def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form | None:
-    sizes = (output_size,) if isinstance(output_size, int) else tuple(output_size)
-    if set(sizes) == {1}:
-        return global_avg_pool2d, (input, True)
-    shape = input.meta.get("shape")
-    kernel = None if shape is None or len(shape) != 4 else adaptive_kernel(shape[-2:], output_size)
-    return None if kernel is None else (ops.avg_pool2d, (input, kernel, kernel, 0, True))
-
-
-def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Form | None:
-    dim = kwargs.pop("axis", dim)
-    if kwargs or not isinstance(keepdim, bool) or not isinstance(dim, (tuple, list)):
-        return None
-    return (global_avg_pool2d, (input, keepdim)) if set(dim) in ({2, 3}, {-1, -2}) else None
 
 
 def _add(input: Any, other: Any, *, alpha: Any = 1) -> Form | None:
@@ -306,9 +274,6 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.clamp_max: _clamp_max,
     F.max_pool2d: _max_pool2d,
     torch.max_pool2d: _max_pool2d,
-    F.avg_pool2d: _avg_pool2d,
-    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
-    torch.mean: _mean,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
     operator.mul: _mul,
@@ -324,6 +289,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.getitem: _getitem,
     F.dropout: _dropout,
     F.dropout2d: _dropout,
+    **normal_form_shapes.FUNCTIONS,
 }
 # Of libraries that need not be installed.
 _FUNCTIONS_BY_NAME: dict[str, Callable[..., Any]] = {
@@ -342,10 +308,10 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "clamp_": _clamp,
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
-    "mean": _mean,
     "add": _add,
     "add_": _add,
     "flatten": _flatten,
     "reshape": _reshape,
     "view": _reshape,
+    **normal_form_shapes.METHODS,
 }
