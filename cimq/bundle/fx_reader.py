@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor, fx, nn
 from cimq.bundle.network import Network, Node
 from cimq.bundle.operations import HANDLERS
 from cimq.bundle.operations.registry import Call, RefusedError
+from cimq.bundle.operations.shape import TAKING_APART, part_of
 from cimq.quantization.converted import CrossbarLayer
 
 
@@ -31,9 +35,13 @@ def read_network(model: nn.Module, sample_input: Tensor) -> Network:
     one = sample_input[:1]
     network = _Reader(model, 1).read(one)
     twice = _Reader(model, 2).read(torch.cat([one, one]))
-    for a, b in zip(network.nodes, twice.nodes, strict=True):
+    for a, b in zip_longest(network.nodes, twice.nodes):
+        if a is None or b is None or (a.name, a.op) != (b.name, b.op):
+            raise ValueError(f"export: the operations depend on the batch size from node {(a or b).name!r} on")
         if a.shape != b.shape:
             raise ValueError(f"export: the shape of node {a.name!r} depends on the batch size")
+        if a.attrs != b.attrs:
+            raise ValueError(f"export: the attributes of node {a.name!r} depend on the batch size")
     return network
 
 
@@ -68,6 +76,7 @@ class _Reader(fx.Interpreter):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.names: dict[fx.Node, str] = {}  # tensor-valued graph nodes -> value name
         self.layers: dict[str, CrossbarLayer] = {}
+        self.taken_apart: dict[fx.Node, list[tuple[int, ...]]] = {}  # nodes with several results -> their shapes
 
     def read(self, x: Tensor) -> Network:
         inputs = [node for node in self.graph_nodes if node.op == "placeholder"]
@@ -94,6 +103,8 @@ class _Reader(fx.Interpreter):
             what = type(self.fetch_attr(str(n.target))).__name__
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
+            if n.target in TAKING_APART:
+                self.taken_apart[n] = [tuple(tensor.shape) for tensor in result]
             return result
         if n.op == "get_attr":
             raise ValueError(f"export: the tensor {n.target!r} is used outside of a layer, which a bundle cannot hold")
@@ -123,6 +134,9 @@ class _Reader(fx.Interpreter):
         if n.op == "call_method" and n.target == "contiguous":
             self.names[n] = sources[0]
             return
+        if n.target is operator.getitem and n.args[0] in self.taken_apart:
+            self._add_part(n, result)
+            return
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         key = type(module) if module is not None else n.target
         handler = HANDLERS.get(key)
@@ -135,10 +149,26 @@ class _Reader(fx.Interpreter):
             self.layers[module.layer_name] = module
         shape = self._shape(n, result)
         call = Call(n.name, tuple(sources), self.shapes[sources[0]], shape, module, args[1:], args)
+        self._keep(n, call, handler)
+
+    def _add_part(self, n: fx.Node, result: Tensor) -> None:
+        """One of several results of a function, e.g. of chunk."""
+        whole: Any = n.args[0]
+        (tensor, *rest), _ = self.fetch_args_kwargs_from_env(whole)
+        source = self.names.get(whole.args[0])
+        if source is None:
+            raise ValueError(f"export: node {whole.name!r} takes apart what a bundle does not hold")
+        dim = int(rest[TAKING_APART[whole.target]]) % tensor.dim()
+        gone = tensor.dim() > result.dim()
+        sizes = [1 if gone else shape[dim] for shape in self.taken_apart[whole]]
+        shape = self._shape(n, result)
+        call = Call(n.name, (source,), self.shapes[source], shape, None, (), ())
+        self._keep(n, call, lambda call: part_of(call, dim, sizes, int(self.fetch_args_kwargs_from_env(n)[0][1])))
+
+    def _keep(self, n: fx.Node, call: Call, handler: Callable[[Call], list[Node]]) -> None:
         try:
-            made = handler(call)
+            self.nodes.extend(handler(call))
         except RefusedError as error:
             raise ValueError(f"export: node {n.name!r}: {error}") from None
-        self.nodes.extend(made)
         self.names[n] = n.name
-        self.shapes[n.name] = shape
+        self.shapes[n.name] = call.shape

@@ -83,10 +83,11 @@ def check(
 
     bounds: dict[str, float] = {network.input_name: 0.0}
     sizes: dict[str, float] = {network.input_name: _size(feeds[network.input_name])}
+    shapes = {network.input_name: network.input_shape} | {node.name: node.shape for node in network.nodes}
     worst = (0.0, 0.0, 0.0)  # share of the bound, deviation, bound
     largest = 0.0
     for node in network.nodes:
-        bounds[node.name] = bound = _bound(node, bounds, sizes)
+        bounds[node.name] = bound = _bound(node, bounds, sizes, shapes)
         sizes[node.name] = _size(results[node.name])
         if node.name not in values:  # a helper node that the converted model computes in one step
             continue
@@ -145,7 +146,7 @@ def _value(network: Network, values: dict[str, Any], name: str) -> Any:
     return before.reshape(len(before), *node.shape)
 
 
-def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float]) -> float:
+def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float], shapes: dict[str, tuple[int, ...]]) -> float:
     """Bound of the difference at a node, given those of its inputs and the largest magnitudes that occur."""
     before = max(bounds[name] for name in node.inputs)
     x = max(sizes[name] for name in node.inputs)
@@ -163,4 +164,4 @@ def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float]) -> flo
         return float(rows_max * before + _U * (weight[0].size + 8) * (rows_max * x + bias_max))
     bound = OPERATIONS[node.op].bound
     assert bound is not None
-    return bound(node, [Operand(sizes[name], bounds[name]) for name in node.inputs])
+    return bound(node, [Operand(sizes[name], bounds[name], shapes[name]) for name in node.inputs])

@@ -10,7 +10,7 @@
 | call_function | window_functions.interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor) |
 | call_function | torch.transpose, permute, movedim; squeeze, unsqueeze, unflatten; channel_shuffle, pixel_shuffle, |
 |  | pixel_unshuffle; chunk, split, tensor_split, unbind (then operator.getitem); select, narrow, stack, flip, roll, |
-|  | tile, broadcast_to: with positional arguments |
+|  | tile, repeat_interleave, broadcast_to: with positional arguments |
 
 None of them depends on the size of an image: the functions look at the input that they get.
 """
@@ -152,8 +152,8 @@ def _listed(function: Callable[..., Any], name: str) -> Callable[..., Form | Non
     return form
 
 
-def _squeeze(input: Any, dim: Any = None) -> Form | None:
-    return None if dim is None else (torch.squeeze, (input, dim))  # without one, it takes away a batch of 1 too
+def _squeeze(input: Any, dim: Any = None) -> Form:
+    return torch.squeeze, (input,) if dim is None else (input, dim)
 
 
 def _unflatten(input: Any, dim: Any, sizes: Any) -> Form:
@@ -199,6 +199,7 @@ _roll = _positional(torch.roll, "shifts", "dims")  # without dims it rolls the f
 _channel_shuffle = _positional(torch.channel_shuffle, "groups")
 _pixel_shuffle = _positional(torch.pixel_shuffle, "upscale_factor")
 _pixel_unshuffle = _positional(torch.pixel_unshuffle, "downscale_factor")
+_repeat_interleave = _positional(torch.repeat_interleave, "repeats", "dim")
 _flip = _listed(torch.flip, "dims")
 _broadcast_to = _listed(torch.broadcast_to, "size")
 
@@ -265,6 +266,7 @@ _BOTH: dict[str, Callable[..., Any]] = {  # functions of torch that are methods 
     "unflatten": _unflatten,
     "roll": _roll,
     "flip": _flip,
+    "repeat_interleave": _repeat_interleave,
     "broadcast_to": _broadcast_to,
 }
 FUNCTIONS: dict[Any, Callable[..., Any]] = {

@@ -14,18 +14,8 @@ struct Pool2d {
   std::int64_t divisor = 0;       ///< average: what is divided by; 0 for the number of elements
 };
 
-/// Windows along one axis, PyTorch's rule: (size + 2 * pad - reach) / stride + 1, reach = dilation * (kernel - 1) + 1,
-/// rounded down; with ceil_mode rounded up, but the last window starts inside the image or its left padding. At most 0
-/// where no window fits. No overflow for arguments up to 2^31.
-constexpr std::int64_t pooled_size(std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t pad,
-                                   std::int64_t dilation, bool ceil_mode) {
-  const std::int64_t room = size + 2 * pad - dilation * (kernel - 1) - 1 + (ceil_mode ? stride - 1 : 0);
-  if (room < 0) return 0;
-  const std::int64_t count = room / stride + 1;
-  return ceil_mode && (count - 1) * stride >= size + pad ? count - 1 : count;
-}
-
-/// x [n, c, h, w] -> y [n, c, out_h, out_w], out = pooled_size(...).
+/// x [n, c, h, w] -> y [n, c, out_h, out_w], out = pooled_size(...)
+/// (common/pooled_size.h).
 /// The sum is taken in float32 over kernel rows, then kernel columns, ascending, over the elements inside the image;
 /// then one division by their number, by that of the window inside the padded image when `count_include_pad`, or by
 /// `divisor`. Throws cimq::Error for impossible sizes and for padding larger than half the kernel.

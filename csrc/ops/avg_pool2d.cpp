@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "common/pooled_size.h"
 #include "kernels/pooling.h"
 #include "ops/planes.h"
 
@@ -37,8 +38,8 @@ at::Tensor avg_pool2d_cpu(const at::Tensor& x, at::IntArrayRef kernel_size, at::
   const kernels::Pool2d pool{kernel_size[0], kernel_size[1],    stride[0],
                              stride[1],      padding[0],        padding[1],
                              ceil_mode,      count_include_pad, divisor_override.value_or(0)};
-  const std::int64_t out_h = kernels::pooled_size(h, pool.kernel_h, pool.stride_h, pool.pad_h, 1, ceil_mode);
-  const std::int64_t out_w = kernels::pooled_size(w, pool.kernel_w, pool.stride_w, pool.pad_w, 1, ceil_mode);
+  const std::int64_t out_h = pooled_size(h, pool.kernel_h, pool.stride_h, pool.pad_h, 1, ceil_mode);
+  const std::int64_t out_w = pooled_size(w, pool.kernel_w, pool.stride_w, pool.pad_w, 1, ceil_mode);
   TORCH_CHECK_VALUE(out_h >= 1 && out_w >= 1, kName, ": the kernel ", kernel_size,
                     " is larger than the padded image, shape ", x.sizes());
   const std::int64_t window = std::min(pool.kernel_h, h) * std::min(pool.kernel_w, w);

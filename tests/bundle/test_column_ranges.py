@@ -22,15 +22,15 @@ LO = torch.tensor([[0, 1, 2], [3, -1, 0]], dtype=torch.int32)
 LSB = torch.tensor([[0.5, 1.0, 1.5], [2.0, 1.25, 0.75]], dtype=torch.float64)
 
 
-def write(folder: Path, hardware: Hardware, lo: Tensor, lsb: Tensor, version: str = "1.2.0") -> Path:
+def write(folder: Path, hardware: Hardware, lo: Tensor, lsb: Tensor, version: str = "1.3.0") -> Path:
     network = handmade_network()
     linear = network.nodes[0]
     linear = dataclasses.replace(linear, tensors=linear.tensors | {"adc_lo": lo, "adc_lsb": lsb})
     network = dataclasses.replace(network, nodes=(linear, network.nodes[1]))
     folder.mkdir()
     text = network.layers_json()
-    assert '"version": "1.2.0"' in text
-    (folder / "layers.json").write_text(text.replace('"version": "1.2.0"', f'"version": "{version}"'))
+    assert '"version": "1.3.0"' in text
+    (folder / "layers.json").write_text(text.replace('"version": "1.3.0"', f'"version": "{version}"'))
     (folder / "hardware.json").write_text(hardware.to_json())
     (folder / "weights.safetensors").write_bytes(network.weights())
     Policy({"fc": (4, 3)}).save(folder / "policy.json")
@@ -47,7 +47,7 @@ def expected(x: Tensor, hardware: Hardware, lo: Tensor, lsb: Tensor) -> Tensor:
     return torch.relu(Y * node.tensors["multiplier"] + node.tensors["bias"])
 
 
-@pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0"])
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.0", "1.3.0"])
 def test_ranges_per_slice_are_read_in_every_version(version: str, tmp_path: Path) -> None:
     x = torch.rand(5, 4) * 4
     for hardware in (SLICES, COLUMNS):  # all columns alike

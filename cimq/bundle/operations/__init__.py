@@ -9,10 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from cimq.bundle.network import Node
-from cimq.bundle.operations import elementwise, layers, pooling, shape
+from cimq.bundle.operations import arrange, elementwise, layers, pooling, resize, shape
 from cimq.bundle.operations.registry import Call, Operation
 
-_ROWS: tuple[Operation, ...] = (*layers.ROWS, *elementwise.ROWS, *pooling.ROWS, *shape.ROWS)
+_ROWS: tuple[Operation, ...] = (
+    *layers.ROWS,
+    *elementwise.ROWS,
+    *pooling.ROWS,
+    *resize.ROWS,
+    *shape.ROWS,
+    *arrange.ROWS,
+)
 
 OPERATIONS: dict[str, Operation] = {row.op: row for row in _ROWS}
 """By name."""

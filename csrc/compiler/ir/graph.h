@@ -32,6 +32,17 @@ enum class OpKind {
   kPad,
   kCat,
   kAffine,
+  kAdaptiveAvgPool2d,
+  kAdaptiveMaxPool2d,
+  kMean,
+  kResizeNearest,
+  kResizeBilinear,
+  kTranspose,
+  kExpand,
+  kFlip,
+  kReflectionPad,
+  kReplicationPad,
+  kCircularPad,
 };
 
 using Shape = std::vector<std::int64_t>;
@@ -42,6 +53,8 @@ struct Window {
   std::int64_t pad_left = 0, pad_right = 0, pad_top = 0, pad_bottom = 0;
   std::int64_t groups = 1;
   bool count_include_pad = true;
+  bool ceil_mode = false;    ///< pooling: a last window that hangs over the image counts too
+  std::int64_t divisor = 0;  ///< average pooling: what is divided by; 0 for the number of elements
 };
 
 /// What a crossbar layer is to the crossbars and to the latency model.
@@ -71,6 +84,10 @@ struct Node {
   Shape pad_before, pad_after;                // pad, one entry per dimension
   float pad_value = 0.0F;                     // pad
   std::int64_t dim = 0;                       // cat
+  Shape dims;                                 // mean, flip: dimensions; transpose: where each one comes from
+  std::array<std::int64_t, 2> size{1, 1};     // adaptive pooling, resize: height and width of the result
+  float row_step = 1.0F, column_step = 1.0F;  // resize: rows and columns of the input per one of the result
+  bool align_corners = false;                 // resize_bilinear
   std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear
 };
 

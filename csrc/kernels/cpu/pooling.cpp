@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/pooled_size.h"
 
 namespace cimq::kernels {
 namespace {

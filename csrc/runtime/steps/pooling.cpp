@@ -27,7 +27,9 @@ class AvgPoolStep final : public Step {
                                .stride_w = window_.stride[1],
                                .pad_h = window_.pad_top,
                                .pad_w = window_.pad_left,
-                               .count_include_pad = window_.count_include_pad};
+                               .ceil_mode = window_.ceil_mode,
+                               .count_include_pad = window_.count_include_pad,
+                               .divisor = window_.divisor};
     kernels::avg_pool2d(inputs[0], batch, in_[0], in_[1], in_[2], pool, out);
   }
 

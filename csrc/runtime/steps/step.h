@@ -62,6 +62,8 @@ std::span<const StepRow> dense_steps();
 std::span<const StepRow> pooling_steps();
 std::span<const StepRow> elementwise_steps();
 std::span<const StepRow> shape_steps();
+std::span<const StepRow> resize_steps();
+std::span<const StepRow> border_steps();
 std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const compiler::Node& node);
 
 /// Values of the tensor in `role`; throws Error unless its shape is `shape` and, for floats, every value is finite.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/pooled_size.h"
 #include "kernels/pooling.h"
 
 namespace cimq::kernels {
