@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from cimq.bundle.network import Network, Node
 from cimq.bundle.operations import HANDLERS
 from cimq.bundle.operations.registry import Call, RefusedError
-from cimq.bundle.operations.shape import TAKING_APART, part_of
+from cimq.bundle.operations.shape import TAKING_APART, Parts, part_of
 from cimq.quantization.converted import CrossbarLayer
 
 
@@ -76,7 +76,7 @@ class _Reader(fx.Interpreter):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.names: dict[fx.Node, str] = {}  # tensor-valued graph nodes -> value name
         self.layers: dict[str, CrossbarLayer] = {}
-        self.taken_apart: dict[fx.Node, list[tuple[int, ...]]] = {}  # nodes with several results -> their shapes
+        self.taken_apart: dict[fx.Node, Parts] = {}  # nodes with several results
 
     def read(self, x: Tensor) -> Network:
         inputs = [node for node in self.graph_nodes if node.op == "placeholder"]
@@ -104,7 +104,7 @@ class _Reader(fx.Interpreter):
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
             if n.target in TAKING_APART:
-                self.taken_apart[n] = [tuple(tensor.shape) for tensor in result]
+                self._take_apart(n, result)
             return result
         if n.op == "get_attr":
             raise ValueError(f"export: the tensor {n.target!r} is used outside of a layer, which a bundle cannot hold")
@@ -147,28 +147,34 @@ class _Reader(fx.Interpreter):
             if module.layer_name in self.layers:
                 raise ValueError(f"export: layer {module.layer_name!r} is used twice; give each use its own layer")
             self.layers[module.layer_name] = module
-        shape = self._shape(n, result)
-        call = Call(n.name, tuple(sources), self.shapes[sources[0]], shape, module, args[1:], args)
-        self._keep(n, call, handler)
+        shape = tuple(int(size) for size in result.shape[1:])
+        self._keep(
+            n, result, Call(n.name, tuple(sources), self.shapes[sources[0]], shape, module, args[1:], args), handler
+        )
+
+    def _take_apart(self, n: fx.Node, results: Sequence[Tensor]) -> None:
+        (tensor, *rest), _ = self.fetch_args_kwargs_from_env(n)
+        source = self.names.get(n.args[0]) if isinstance(n.args[0], fx.Node) else None
+        if source is None:
+            raise ValueError(f"export: node {n.name!r} takes apart what a bundle does not hold")
+        dim = int(rest[TAKING_APART[n.target]]) % tensor.dim()
+        gone = n.target is torch.unbind
+        self.taken_apart[n] = Parts(source, dim, tuple(1 if gone else int(part.shape[dim]) for part in results))
 
     def _add_part(self, n: fx.Node, result: Tensor) -> None:
         """One of several results of a function, e.g. of chunk."""
-        whole: Any = n.args[0]
-        (tensor, *rest), _ = self.fetch_args_kwargs_from_env(whole)
-        source = self.names.get(whole.args[0])
-        if source is None:
-            raise ValueError(f"export: node {whole.name!r} takes apart what a bundle does not hold")
-        dim = int(rest[TAKING_APART[whole.target]]) % tensor.dim()
-        gone = tensor.dim() > result.dim()
-        sizes = [1 if gone else shape[dim] for shape in self.taken_apart[whole]]
-        shape = self._shape(n, result)
-        call = Call(n.name, (source,), self.shapes[source], shape, None, (), ())
-        self._keep(n, call, lambda call: part_of(call, dim, sizes, int(self.fetch_args_kwargs_from_env(n)[0][1])))
+        whole, index = n.args
+        parts = self.taken_apart[whole]  # type: ignore[index]
+        shape = tuple(int(size) for size in result.shape[1:])
+        call = Call(n.name, (parts.source,), self.shapes[parts.source], shape, None, (index,), ())
+        self._keep(n, result, call, lambda call: part_of(call, parts))
 
-    def _keep(self, n: fx.Node, call: Call, handler: Callable[[Call], list[Node]]) -> None:
+    def _keep(self, n: fx.Node, result: Tensor, call: Call, handler: Callable[[Call], list[Node]]) -> None:
         try:
-            self.nodes.extend(handler(call))
+            made = handler(call)
         except RefusedError as error:
             raise ValueError(f"export: node {n.name!r}: {error}") from None
+        self._shape(n, result)
+        self.nodes.extend(made)
         self.names[n] = n.name
         self.shapes[n.name] = call.shape

@@ -157,8 +157,13 @@ def _window_ends(writer: OnnxWriter, node: Node) -> tuple[list[int], list[int]]:
 
 
 def _write_max_pool2d(writer: OnnxWriter, node: Node) -> None:
-    before, after = _window_ends(writer, node)
-    _write_pool(writer, "MaxPool", node, node.inputs[0], node.name, before, after, dilations=node.attrs["dilation"])
+    x, (before, after) = node.inputs[0], _window_ends(writer, node)
+    if any(pad >= kernel for pad, kernel in zip(after, node.attrs["kernel"], strict=True)):
+        # onnxruntime refuses such padding, which windows with gaps may need.
+        inputs = [writer.constant(f"{node.name}.pads", np.array([0, 0, *before, 0, 0, *after], np.int64))]
+        inputs.append(writer.constant(f"{node.name}.lowest", np.float32(-np.inf)))
+        x, before, after = writer.emit("Pad", [x, *inputs], f"{node.name}.padded"), [0, 0], [0, 0]
+    _write_pool(writer, "MaxPool", node, x, node.name, before, after, dilations=node.attrs["dilation"])
 
 
 def _write_avg_pool2d(writer: OnnxWriter, node: Node) -> None:

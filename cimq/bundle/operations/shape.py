@@ -133,22 +133,31 @@ TAKING_APART: dict[Any, int] = {torch.chunk: 1, torch.split: 1, torch.tensor_spl
 """Functions with several results -> which argument after the first names the dimension."""
 
 
-def part_of(call: Call, dim: int, sizes: Sequence[int], index: int) -> list[Node]:
-    """Result `index` of such a function on `call.inputs[0]`.
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The results of such a function.
 
-    Args:
-        call: The indexing of the results.
-        dim: The dimension that was taken apart.
+    Attributes:
+        source: Name of the value that was taken apart.
+        dim: Along which dimension, counted with the batch.
         sizes: Its sizes in the results.
-        index: Which result.
+    """
+
+    source: str
+    dim: int
+    sizes: tuple[int, ...]
+
+
+def part_of(call: Call, parts: Parts) -> list[Node]:
+    """The one of the results that `call.rest` names.
 
     Raises:
         RefusedError: For the batch.
     """
-    place = place_of(dim, len(call.in_shape) + 1, "taking apart")
-    index %= len(sizes)
-    start = sum(sizes[:index])
-    ranges = {place: (start, start + sizes[index], 1)}
+    place = place_of(parts.dim, len(call.in_shape) + 1, "taking apart")
+    index = int(call.rest[0]) % len(parts.sizes)
+    start = sum(parts.sizes[:index])
+    ranges = {place: (start, start + parts.sizes[index], 1)}
     return _then_reshaped(call, cut(f"{call.name}.part", call.inputs[0], call.in_shape, ranges))
 
 
