@@ -34,7 +34,7 @@ def _shuffled(x: Tensor) -> Tensor:
     batch, channels, height, width = x.size()
     x = x.view(batch, 2, channels // 2, height, width)
     x = torch.transpose(x, 1, 2).contiguous()
-    return x.view(batch, -1, height, width)
+    return x.view(batch, channels, height, width)
 
 
 def _halves(x: Tensor) -> Tensor:
