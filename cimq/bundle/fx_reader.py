@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from cimq.bundle.network import Network, Node
-from cimq.bundle.operations import HANDLERS
+from cimq.bundle.operations import HANDLERS, TAKING_CONSTANTS
 from cimq.bundle.operations.registry import Call, RefusedError
 from cimq.bundle.operations.shape import TAKING_APART, Parts, part_of
+from cimq.quantization.arithmetic_forms import constant_nodes
 from cimq.quantization.converted import CrossbarLayer
 
 
@@ -40,9 +41,15 @@ def read_network(model: nn.Module, sample_input: Tensor) -> Network:
             raise ValueError(f"export: the operations depend on the batch size from node {(a or b).name!r} on")
         if a.shape != b.shape:
             raise ValueError(f"export: the shape of node {a.name!r} depends on the batch size")
-        if a.attrs != b.attrs:
-            raise ValueError(f"export: the attributes of node {a.name!r} depend on the batch size")
+        if a.attrs != b.attrs or not _same_tensors(a, b):
+            raise ValueError(f"export: a number in node {a.name!r} depends on the batch size")
     return network
+
+
+def _same_tensors(a: Node, b: Node) -> bool:
+    return a.tensors.keys() == b.tensors.keys() and all(
+        torch.equal(value, b.tensors[role]) for role, value in a.tensors.items()
+    )
 
 
 def values_of(model: fx.GraphModule, x: Tensor) -> dict[str, Tensor]:
@@ -75,6 +82,7 @@ class _Reader(fx.Interpreter):
         self.nodes: list[Node] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.names: dict[fx.Node, str] = {}  # tensor-valued graph nodes -> value name
+        self.constants = constant_nodes(module.graph)
         self.layers: dict[str, CrossbarLayer] = {}
         self.taken_apart: dict[fx.Node, Parts] = {}  # nodes with several results
 
@@ -103,11 +111,11 @@ class _Reader(fx.Interpreter):
             what = type(self.fetch_attr(str(n.target))).__name__
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
-            if n.target in TAKING_APART:
+            if n.target in TAKING_APART and n not in self.constants:
                 self._take_apart(n, result)
             return result
-        if n.op == "get_attr":
-            raise ValueError(f"export: the tensor {n.target!r} is used outside of a layer, which a bundle cannot hold")
+        if n in self.constants:  # an operand of what follows
+            return result
         if n.op != "placeholder":
             self._add(n, result)
         else:
@@ -140,17 +148,32 @@ class _Reader(fx.Interpreter):
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         key = type(module) if module is not None else n.target
         handler = HANDLERS.get(key)
+        what = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
         if handler is None or kwargs or not sources:
-            what = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
+        read = [source for source in n.all_input_nodes if source in self.constants]
+        if read and key not in TAKING_CONSTANTS:
+            raise ValueError(
+                f"export: the operation {what} (node {n.name!r}) reads {_described(read[0])}, which a bundle "
+                "cannot hold"
+            )
         if isinstance(module, CrossbarLayer):
             if module.layer_name in self.layers:
                 raise ValueError(f"export: layer {module.layer_name!r} is used twice; give each use its own layer")
             self.layers[module.layer_name] = module
         shape = tuple(int(size) for size in result.shape[1:])
-        self._keep(
-            n, result, Call(n.name, tuple(sources), self.shapes[sources[0]], shape, module, args[1:], args), handler
+        call = Call(
+            name=n.name,
+            inputs=tuple(sources),
+            in_shape=self.shapes[sources[0]],
+            shape=shape,
+            module=module,
+            rest=args[1:],
+            args=args,
+            operands=tuple(self.names.get(arg) if isinstance(arg, fx.Node) else None for arg in n.args),
+            shapes=tuple(self.shapes[source] for source in sources),
         )
+        self._keep(n, result, call, handler)
 
     def _take_apart(self, n: fx.Node, results: Sequence[Tensor]) -> None:
         (tensor, *rest), _ = self.fetch_args_kwargs_from_env(n)
@@ -166,7 +189,8 @@ class _Reader(fx.Interpreter):
         whole, index = n.args
         parts = self.taken_apart[whole]  # type: ignore[index]
         shape = tuple(int(size) for size in result.shape[1:])
-        call = Call(n.name, (parts.source,), self.shapes[parts.source], shape, None, (index,), ())
+        whole_shape = self.shapes[parts.source]
+        call = Call(n.name, (parts.source,), whole_shape, shape, None, (index,), (), (parts.source,), (whole_shape,))
         self._keep(n, result, call, lambda call: part_of(call, parts))
 
     def _keep(self, n: fx.Node, result: Tensor, call: Call, handler: Callable[[Call], list[Node]]) -> None:
@@ -178,3 +202,7 @@ class _Reader(fx.Interpreter):
         self.nodes.extend(made)
         self.names[n] = n.name
         self.shapes[n.name] = call.shape
+
+
+def _described(constant: fx.Node) -> str:
+    return f"the tensor {constant.target!r}" if constant.op == "get_attr" else f"the constant {constant.name!r}"

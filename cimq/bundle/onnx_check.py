@@ -81,13 +81,13 @@ def check(
     names = [node.name for node in network.nodes]
     results = dict(zip(names, _session(onnx_model.build(network, forced=True)).run(names, feeds), strict=True))
 
+    results[network.input_name] = feeds[network.input_name]
     bounds: dict[str, float] = {network.input_name: 0.0}
     sizes: dict[str, float] = {network.input_name: _size(feeds[network.input_name])}
-    shapes = {network.input_name: network.input_shape} | {node.name: node.shape for node in network.nodes}
     worst = (0.0, 0.0, 0.0)  # share of the bound, deviation, bound
     largest = 0.0
     for node in network.nodes:
-        bounds[node.name] = bound = _bound(node, bounds, sizes, shapes)
+        bounds[node.name] = bound = _bound(node, bounds, sizes, results)
         sizes[node.name] = _size(results[node.name])
         if node.name not in values:  # a helper node that the converted model computes in one step
             continue
@@ -146,10 +146,8 @@ def _value(network: Network, values: dict[str, Any], name: str) -> Any:
     return before.reshape(len(before), *node.shape)
 
 
-def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float], shapes: dict[str, tuple[int, ...]]) -> float:
+def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float], values: dict[str, Any]) -> float:
     """Bound of the difference at a node, given those of its inputs and the largest magnitudes that occur."""
-    before = max(bounds[name] for name in node.inputs)
-    x = max(sizes[name] for name in node.inputs)
     if node.crossbar is not None:
         facts = node.crossbar
         weight, scale = onnx_model.weight_and_scale(node)
@@ -161,7 +159,9 @@ def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float], shapes
         weight = node.tensors["weight"].double().numpy()
         rows_max = float(np.abs(weight).reshape(len(weight), -1).sum(1).max())
         bias_max = float(node.tensors["bias"].abs().max()) if "bias" in node.tensors else 0.0
-        return float(rows_max * before + _U * (weight[0].size + 8) * (rows_max * x + bias_max))
+        (x,) = node.inputs
+        rounding = _U * (weight[0].size + 8) * (rows_max * sizes[x] + bias_max)
+        return float(rows_max * bounds[x] + rounding)
     bound = OPERATIONS[node.op].bound
     assert bound is not None
-    return bound(node, [Operand(sizes[name], bounds[name], shapes[name]) for name in node.inputs])
+    return bound(node, [Operand(sizes[name], bounds[name], values[name]) for name in node.inputs])

@@ -345,7 +345,30 @@ def _mean(x: Tensor, dim: list[int], keepdim: bool = False) -> Tensor:
 
 
 @_register("activation")
-def _activation(x: Tensor, kind: str) -> Tensor:
+def _activation(x: Tensor, kind: str, alpha: float = 1.0) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@_register("softmax")
+def _softmax(x: Tensor, dim: int, logarithm: bool = False) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@_register("layer_norm")
+def _layer_norm(
+    x: Tensor,
+    normalized_shape: list[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+@_register("group_norm")
+def _group_norm(
+    x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
     return x.new_empty(x.shape)
 
 

@@ -8,22 +8,24 @@ from torch import Tensor
 from cimq.ops.crossbar import four_paddings, pair
 
 
-def activation(x: Tensor, kind: str) -> Tensor:
+def activation(x: Tensor, kind: str, alpha: float = 1.0) -> Tensor:
     """An activation function whose bits do not depend on the machine.
 
-    "sigmoid" and "silu" are computed in float64 from additions, multiplications and divisions alone and rounded to
-    float32 once; "hardsigmoid" is min(max(x + 3, 0), 6) / 6 and "hardswish" x * min(max(x + 3, 0), 6) / 6, in float32
-    from left to right.
+    "sigmoid", "silu", "tanh", "gelu" (x times the normal distribution), "gelu_tanh" (its approximation by tanh) and
+    "elu" (alpha * (exp(x) - 1) where x is not positive) are computed in float64 from additions, multiplications and
+    divisions alone and rounded to float32 once; "hardsigmoid" is min(max(x + 3, 0), 6) / 6 and "hardswish"
+    x * min(max(x + 3, 0), 6) / 6, in float32 from left to right.
 
     Args:
         x: Any shape, float32.
-        kind: "sigmoid", "silu", "hardsigmoid" or "hardswish".
+        kind: One of the names above.
+        alpha: Of "elu"; the others have none.
 
     Returns:
         `x`'s shape, float32. Differentiable, as PyTorch's functions are.
 
     Raises:
-        ValueError: For another kind.
+        ValueError: For another kind, or an alpha that is no finite float32.
         TypeError: For another type than float32.
 
     Example:
@@ -31,7 +33,7 @@ def activation(x: Tensor, kind: str) -> Tensor:
         >>> cimq.ops.activation(torch.tensor([-4.0, 0.0, 3.0]), "hardsigmoid")
         tensor([0.0000, 0.5000, 1.0000])
     """
-    out: Tensor = torch.ops.cimq.activation(x, kind)
+    out: Tensor = torch.ops.cimq.activation(x, kind, alpha)
     return out
 
 

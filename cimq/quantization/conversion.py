@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from cimq.errors import CimqWarning
 from cimq.quantization import exact
+from cimq.quantization.arithmetic_forms import freeze_parameters
 from cimq.quantization.attention import AttentionCore, QuantMatmul, QuantMultiheadAttention
 from cimq.quantization.call_arguments import fixed_arguments, remaining_inputs
 from cimq.quantization.converted import (
@@ -53,7 +54,9 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
             adaptive pooling to more than 1x1 becomes plain pooling for inputs of this size.
 
     Returns:
-        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
+        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU). If
+        only a part of `model` was prepared, what lies around that part is computed as if it belonged to it, with the
+        functions of docs/numbers.md.
 
     Raises:
         ValueError: If the model is not prepared or not calibrated; or if the results differ on `sample_input`, as they
@@ -74,7 +77,9 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     pairs = exact.folded_pairs(work)
     exact.detach(work)
     if isinstance(work, QuantMultiheadAttention):
-        return _checked(CrossbarMultiheadAttention(work), model, sample_input)
+        attention = CrossbarMultiheadAttention(work)
+        exact.attach(attention, ())  # its softmax is that of evaluation
+        return _checked(attention, model, sample_input)
     fixed = fixed_arguments(work, sample_input)
     if isinstance(work, QuantLayer):  # a graph needs something around its only layer
         work, pairs, fixed = nn.Sequential(work), (), {}
@@ -159,6 +164,7 @@ def _rewrite(
     replace_functional_norms(root, graph)
     left = normalise(root, graph, staying)
     _erase_unused(graph, staying)
+    freeze_parameters(root, graph)
     for node in graph.nodes:
         if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
             module = root.get_submodule(str(node.target))
@@ -246,7 +252,7 @@ def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -
 
 @torch.no_grad()
 def _check(model: nn.Module, converted: nn.Module, sample_input: Any, inputs: Any) -> None:
-    with in_evaluation(model):
+    with in_evaluation(model), exact.attached(model):
         wanted = _tensors(run_sample(model, sample_input))
         got = _tensors(run_sample(converted, inputs))
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):

@@ -20,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from cimq import ops
 from cimq.quantization import window_functions
-from cimq.quantization.window_functions import plain
+from cimq.quantization.exact_functions import FUNCTIONS
+from cimq.quantization.exact_functions import is_plain as _plain
 
 
 class _State(threading.local):
@@ -73,6 +74,19 @@ def detach(root: nn.Module) -> None:
         root._forward_hooks.pop(after, None)
         root._forward_hooks_always_called.pop(after, None)
         root.__dict__.pop("_cimq_folded")
+
+
+@contextlib.contextmanager
+def attached(root: nn.Module) -> Iterator[None]:
+    """`root` evaluates exactly, also what lies around a prepared part of it."""
+    if folded_pairs(root) is not None:
+        yield
+        return
+    attach(root, ())
+    try:
+        yield
+    finally:
+        detach(root)
 
 
 def folded_pairs(root: nn.Module) -> tuple[tuple[str, str], ...] | None:
@@ -168,9 +182,9 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return x.float() * scale.float().reshape(shape) + shift.float().reshape(shape)
 
 
-def global_avg_pool2d(x: Tensor, keepdim: bool = True) -> Tensor:
-    """Mean over the last two dimensions; of [N, C, H, W] in float32 as `ops.avg_pool2d` defines it."""
-    return window_functions.mean(x, (-2, -1), keepdim)
+def global_avg_pool2d(x: Tensor, keepdim: bool = True, dims: tuple[int, ...] = (-2, -1)) -> Tensor:
+    """Mean over two dimensions, of [N, C, H, W] height and width; in float32 as `ops.avg_pool2d` defines it."""
+    return window_functions.mean(x, dims, keepdim)
 
 
 def conv2d_f32(
@@ -183,14 +197,14 @@ def conv2d_f32(
     groups: int,
 ) -> Tensor:
     """`ops.conv2d_f32` where it is defined (float32, CPU), else PyTorch's convolution."""
-    if plain(x):
+    if _plain(x):
         return ops.conv2d_f32(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return F.conv2d(F.pad(x, padding), weight, bias, stride, 0, dilation, groups)
 
 
 def linear_f32(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`ops.linear_f32` where it is defined (float32, CPU), else PyTorch's linear layer."""
-    return ops.linear_f32(x, weight, bias) if plain(x) else F.linear(x, weight, bias)
+    return ops.linear_f32(x, weight, bias) if _plain(x) else F.linear(x, weight, bias)
 
 
 def _batch_norm(
@@ -209,17 +223,6 @@ def _batch_norm(
     if id(running_mean) in mode.folded_means:
         return _PASS
     return affine(input, *norm_affine(running_mean, running_var, weight, bias, eps))
-
-
-def _activation(kind: str, always_inplace: bool = False) -> Callable[..., Any]:
-    def handler(mode: ExactEval, input: Tensor, inplace: bool = False) -> Any:
-        if not plain(input):
-            return NotImplemented
-        y = ops.activation(input, kind)
-        # With a gradient, PyTorch's own function overwrites the input afterwards.
-        return input.copy_(y) if (inplace or always_inplace) and not mode.with_gradient else y
-
-    return handler
 
 
 def conv2d_args(
@@ -265,14 +268,14 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    if not plain(input) or not plain(weight) or input.dim() != 4:
+    if not _plain(input) or not _plain(weight) or input.dim() != 4:
         return NotImplemented
     stride, sides, dilation = conv2d_args(weight.shape[-2:], stride, padding, dilation)
     return conv2d_f32(input, weight, bias, stride, sides, dilation, groups)
 
 
 def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    if not plain(input) or not plain(weight) or weight.dim() != 2:
+    if not _plain(input) or not _plain(weight) or weight.dim() != 2:
         return NotImplemented
     return linear_f32(input, weight, bias)
 
@@ -282,11 +285,5 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **window_functions.HANDLERS,
     F.conv2d: _conv2d,
     F.linear: _linear,
-    torch.sigmoid: _activation("sigmoid"),
-    Tensor.sigmoid: _activation("sigmoid"),
-    torch.sigmoid_: _activation("sigmoid", always_inplace=True),
-    Tensor.sigmoid_: _activation("sigmoid", always_inplace=True),
-    F.silu: _activation("silu"),
-    F.hardsigmoid: _activation("hardsigmoid"),
-    F.hardswish: _activation("hardswish"),
+    **FUNCTIONS,
 }

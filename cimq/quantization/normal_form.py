@@ -7,8 +7,10 @@ After conversion a graph holds these operations (anything else was left as it st
 | call_module | CrossbarConv2d, CrossbarLinear, Conv2dF32, LinearF32, Affine (cimq.quantization.converted) |
 | call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b), operator.mul(a, b); torch.cat(tensors, dim) |
 | call_function | ops.activation(x, kind) |
+| call_function, get_attr | those of arithmetic_forms.py: operands that are parameters or numbers, normalisations |
 | call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
-| call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad); global_avg_pool2d(x, keepdim) |
+| call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad) |
+| call_function | global_avg_pool2d(x, keepdim, dims) |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
 | call_function | pooling, resizing and shape operations: cimq/quantization/normal_form_shapes.py |
 | call_function, call_method | what computes shapes: x.size(...), getattr(x, "shape"), arithmetic on these |
@@ -25,7 +27,8 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq import ops
-from cimq.quantization import normal_form_shapes
+from cimq.quantization import arithmetic_forms, normal_form_shapes
+from cimq.quantization.exact_functions import FUNCTIONS
 
 Form = tuple[Callable[..., Any], tuple[Any, ...]]
 _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
@@ -39,6 +42,7 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
         What was left as it stood: descriptions of modules and functions.
     """
     left: list[str] = []
+    constant = arithmetic_forms.constant_nodes(graph)
     for node in list(graph.nodes):
         if node in staying:
             left.append(_describe(root, node))
@@ -58,7 +62,7 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
             new.meta.update(node.meta)
             node.replace_all_uses_with(new)
             graph.erase_node(node)
-        elif form is None:
+        elif form is None and not (node in constant and node.target not in FUNCTIONS):
             left.append(_describe(root, node))
     return sorted(set(left))
 
@@ -133,7 +137,7 @@ def _module_form(module: nn.Module, node: fx.Node) -> Any:
     if kind is nn.Flatten:
         return _flatten(x, m.start_dim, m.end_dim)
     make = normal_form_shapes.MODULES.get(kind)
-    return None if make is None else make(m, x)
+    return arithmetic_forms.module_form(module, node) if make is None else make(m, x)
 
 
 def _relu(input: Any, inplace: bool = False) -> Form:
@@ -175,20 +179,16 @@ def _max_pool2d(
     return F.max_pool2d, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
 
 
-def _add(input: Any, other: Any, *, alpha: Any = 1) -> Form | None:
-    tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
-    return (operator.add, (input, other)) if alpha == 1 and tensors else None
-
-
 def _operator_add(a: Any, b: Any) -> Any:
     if all(isinstance(arg, int) or _is_size(arg) for arg in (a, b)):
         return _KEPT
-    return _add(a, b)
+    return arithmetic_forms.add(a, b)
 
 
-def _mul(input: Any, other: Any) -> Form | None:
-    tensors = isinstance(input, fx.Node) and isinstance(other, fx.Node)
-    return (operator.mul, (input, other)) if tensors else None
+def _operator_truediv(a: Any, b: Any) -> Any:
+    if all(isinstance(arg, (int, float)) or _is_size(arg) for arg in (a, b)):
+        return _KEPT
+    return arithmetic_forms.div(a, b)
 
 
 def _activation(kind: str) -> Callable[..., Form]:
@@ -258,6 +258,7 @@ def _dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = 
 
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    **arithmetic_forms.FUNCTIONS,
     F.relu: _relu,
     torch.relu: _relu,
     torch.relu_: _relu,
@@ -276,11 +277,12 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.max_pool2d: _max_pool2d,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
-    operator.mul: _mul,
-    operator.imul: _mul,
-    torch.mul: _mul,
-    torch.multiply: _mul,
-    torch.add: _add,
+    operator.truediv: _operator_truediv,
+    operator.mul: arithmetic_forms.mul,
+    operator.imul: arithmetic_forms.mul,
+    torch.mul: arithmetic_forms.mul,
+    torch.multiply: arithmetic_forms.mul,
+    torch.add: arithmetic_forms.add,
     torch.flatten: _flatten,
     torch.reshape: _reshape,
     torch.cat: _cat,
@@ -298,18 +300,19 @@ _FUNCTIONS_BY_NAME: dict[str, Callable[..., Any]] = {
     ),
 }
 _METHODS: dict[str, Callable[..., Any]] = {
+    **arithmetic_forms.METHODS,
     "relu": _relu,
     "relu_": _relu,
     "sigmoid": _activation("sigmoid"),
     "sigmoid_": _activation("sigmoid"),
-    "mul": _mul,
-    "mul_": _mul,
+    "mul": arithmetic_forms.mul,
+    "mul_": arithmetic_forms.mul,
     "clamp": _clamp,
     "clamp_": _clamp,
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
-    "add": _add,
-    "add_": _add,
+    "add": arithmetic_forms.add,
+    "add_": arithmetic_forms.add,
     "flatten": _flatten,
     "reshape": _reshape,
     "view": _reshape,

@@ -72,9 +72,6 @@ def _max_pool1d(
 
 
 def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form:
-    sizes = (output_size,) if isinstance(output_size, int) else tuple(output_size)
-    if set(sizes) == {1}:
-        return global_avg_pool2d, (input, True)
     return window_functions.adaptive_avg_pool2d, (input, output_size)
 
 
@@ -96,8 +93,8 @@ def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> 
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     if not dims or not all(isinstance(d, int) for d in dims):  # no dimension: over the batch too
         return None
-    if set(dims) == {-1, -2}:
-        return global_avg_pool2d, (input, keepdim)
+    if set(dims) in ({2, 3}, {-1, -2}):  # of images: their pooling; which of them it is, the rank of the input decides
+        return global_avg_pool2d, (input, keepdim, dims)
     return window_functions.mean, (input, dims, keepdim)
 
 

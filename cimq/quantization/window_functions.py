@@ -15,11 +15,7 @@ from torch import Tensor
 
 from cimq import ops
 from cimq.ops.pooling import resize_geometry
-
-
-def plain(x: Any) -> bool:
-    """The defined operations exist for float32 on the CPU; elsewhere PyTorch's are used."""
-    return isinstance(x, Tensor) and x.dtype == torch.float32 and x.device.type == "cpu"
+from cimq.quantization.exact_functions import is_plain as plain
 
 
 def _images(x: Any) -> bool:

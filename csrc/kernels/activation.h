@@ -9,11 +9,11 @@
 
 namespace cimq::kernels {
 
-/// "sigmoid", "silu", "hardsigmoid", "hardswish"; nothing for another name.
+/// "sigmoid", "silu", "hardsigmoid", "hardswish", "tanh", "gelu", "gelu_tanh", "elu"; nothing for another name.
 std::optional<Activation> activation_of(std::string_view name);
 std::string_view name_of(Activation kind);
 
-/// y[i] = activate(kind, x[i]) for i < count. x and y may be the same array.
-void activation(Activation kind, const float* x, std::int64_t count, float* y);
+/// y[i] = activate(kind, x[i], alpha) for i < count. x and y may be the same array.
+void activation(Activation kind, const float* x, std::int64_t count, float* y, float alpha = 1.0F);
 
 }  // namespace cimq::kernels

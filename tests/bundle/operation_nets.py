@@ -105,6 +105,7 @@ OF_ANY_SIZE: dict[str, Operation] = {
     "mean of all but channels": lambda x: x.mean(dim=(-1, 2)),
     "mean of columns": lambda x: torch.mean(x, 3, True),
     "mean of everything": lambda x: x.mean((1, 2, 3), keepdim=True),
+    "mean of five dimensions": lambda x: x.unflatten(1, (2, 4)).mean((2, 3)).unsqueeze(2),
     "index": lambda x: torch.cat([x[:, -1:, 1:-1:2], x[:, 2:3, 1:-1:2]], 1),
     "index of a channel": lambda x: x[:, -3][:, None],
     "select and narrow": lambda x: torch.stack((x.select(1, -2), x.narrow(1, 3, 1).squeeze(1)), 1),

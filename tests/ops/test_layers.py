@@ -84,8 +84,8 @@ def test_activations_are_rounded_once(kind: str) -> None:
 
 
 def test_activation_refusals() -> None:
-    with pytest.raises(ValueError, match="kind must be sigmoid, silu, hardsigmoid or hardswish, got 'gelu'"):
-        activation(torch.zeros(2), "gelu")
+    with pytest.raises(ValueError, match=r"kind must be sigmoid, silu, .* or elu, got 'mish'"):
+        activation(torch.zeros(2), "mish")
     with pytest.raises(TypeError, match="activation: x must be float32"):
         activation(torch.zeros(2, dtype=torch.float64), "silu")
     torch.library.opcheck(

@@ -126,11 +126,15 @@ def test_autocast_evaluation_keeps_the_integers() -> None:
 
 def test_prepared_model_inside_another() -> None:
     q, x = calibrated()
-    whole = nn.Sequential(nn.Hardtanh(-5, 5), q, nn.Softmax(1))
+    whole = nn.Sequential(nn.Hardtanh(-5, 5), q, nn.Softmin(1))
     cimq.finetune(whole, [(x, torch.arange(8) % 4)], epochs=1, lr=0.01)
-    with pytest.warns(cimq.CimqWarning, match=r"2 \(Softmax\)"):
+    with pytest.warns(cimq.CimqWarning, match=r"2 \(Softmin\)"):
         converted = cimq.convert(whole)
     assert isinstance(converted.get_submodule("1.conv1"), CrossbarConv2d)
+    head = nn.Sequential(q, nn.Softmax(1))  # computed with the defined softmax, around the prepared part as well
+    q.eval()
+    with torch.no_grad():
+        assert torch.equal(cimq.convert(head, sample_input=x)(x), cimq.ops.softmax(q(x), 1))
 
 
 class DepthwiseSeparable(nn.Module):

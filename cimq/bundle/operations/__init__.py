@@ -9,17 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cimq.bundle.network import Node
-from cimq.bundle.operations import arrange, elementwise, layers, pooling, resize, shape
+from cimq.bundle.operations import arithmetic, arrange, elementwise, layers, normalization, pooling, resize, shape
 from cimq.bundle.operations.registry import Call, Operation
 
-_ROWS: tuple[Operation, ...] = (
-    *layers.ROWS,
-    *elementwise.ROWS,
-    *pooling.ROWS,
-    *resize.ROWS,
-    *shape.ROWS,
-    *arrange.ROWS,
-)
+_SUBJECTS = (layers, arithmetic, elementwise, normalization, pooling, resize, shape, arrange)
+_ROWS: tuple[Operation, ...] = tuple(row for subject in _SUBJECTS for row in subject.ROWS)
 
 OPERATIONS: dict[str, Operation] = {row.op: row for row in _ROWS}
 """By name."""
@@ -28,3 +22,6 @@ HANDLERS: dict[Any, Callable[[Call], list[Node]]] = {
     target: handler for row in _ROWS for target, handler in row.targets.items()
 }
 """Modules and functions of a converted graph -> what makes their nodes."""
+
+TAKING_CONSTANTS = frozenset(target for row in _ROWS if row.takes_constants for target in row.targets)
+"""Those of them that may have parameters and buffers among their arguments."""

@@ -1,14 +1,12 @@
-"""Operations on single values: comparisons, sums and products, activation functions, scale and shift per channel."""
+"""Operations on single values: comparisons, activation functions, scale and shift per channel."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from cimq import ops
 from cimq.bundle.network import Node
@@ -19,9 +17,11 @@ from cimq.bundle.operations.registry import (
     Operand,
     Operation,
     RefusedError,
+    finite_constant,
     float32,
 )
 from cimq.quantization.converted import Affine
+from cimq.quantization.exact_functions import activation
 
 
 def _affine(call: Call) -> list[Node]:
@@ -41,22 +41,22 @@ def _clamp(call: Call) -> list[Node]:
     return call.node("clamp", {"min": float32(low), "max": float32(high)})
 
 
-def _add(call: Call) -> list[Node]:
-    a, b = call.args
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.shape != b.shape:
-        raise RefusedError("add needs two tensors of one shape")
-    return call.node("add")
-
-
-def _mul(call: Call) -> list[Node]:
-    a, b = call.args
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.dim() != b.dim():
-        raise RefusedError("mul needs two tensors with as many dimensions")
-    return call.node("mul")
-
-
 def _activation(call: Call) -> list[Node]:
-    return call.node(str(call.rest[0]))
+    kind, alpha = (*call.rest, 1.0)[:2]
+    return call.node(str(kind), {"alpha": float32(alpha)} if kind == "elu" else {})
+
+
+def _leaky_relu(call: Call) -> list[Node]:
+    return call.node("leaky_relu", {"slope": float32(call.rest[0])})
+
+
+def _prelu(call: Call) -> list[Node]:
+    weight = call.rest[0]
+    if call.operands[1] is not None:
+        raise RefusedError("the slopes of prelu must be a parameter or buffer")
+    if not call.shape:
+        raise RefusedError("prelu needs [B, C, ...]")
+    return call.node("prelu", tensors={"weight": finite_constant(weight).reshape(-1)})
 
 
 def _write_relu(writer: OnnxWriter, node: Node) -> None:
@@ -69,14 +69,6 @@ def _write_clamp(writer: OnnxWriter, node: Node) -> None:
         for key in ("min", "max")
     ]
     writer.emit("Clip", [node.inputs[0], *bounds], node.name)
-
-
-def _write_add(writer: OnnxWriter, node: Node) -> None:
-    writer.emit("Add", [*node.inputs], node.name)
-
-
-def _write_mul(writer: OnnxWriter, node: Node) -> None:
-    writer.emit("Mul", [*node.inputs], node.name)
 
 
 def _write_sigmoid(writer: OnnxWriter, node: Node) -> None:
@@ -106,8 +98,37 @@ def _write_affine(writer: OnnxWriter, node: Node) -> None:
     writer.emit("Add", [scaled, shift], node.name)
 
 
+def _write_leaky_relu(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("LeakyRelu", [node.inputs[0]], node.name, alpha=node.attrs["slope"])
+
+
+def _write_prelu(writer: OnnxWriter, node: Node) -> None:
+    slopes = node.tensors["weight"].cpu().numpy().reshape(-1, *([1] * (len(node.shape) - 1)))
+    writer.emit("PRelu", [node.inputs[0], writer.constant(f"{node.name}.weight", slopes)], node.name)
+
+
+def _write_elu(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("Elu", [node.inputs[0]], node.name, alpha=node.attrs["alpha"])
+
+
+def _write_tanh(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("Tanh", [node.inputs[0]], node.name)
+
+
+def _write_gelu(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("Gelu", [node.inputs[0]], node.name, approximate="tanh" if node.op == "gelu_tanh" else "none")
+
+
 # Largest slope, and whether the error grows with the argument. onnxruntime approximates the sigmoid to a few 1e-7.
-_ACTIVATIONS = {"sigmoid": (0.25, False), "silu": (1.1, True), "hardsigmoid": (0.17, False), "hardswish": (1.5, True)}
+_ACTIVATIONS = {
+    "sigmoid": (0.25, False),
+    "silu": (1.1, True),
+    "hardsigmoid": (0.17, False),
+    "hardswish": (1.5, True),
+    "tanh": (1.0, False),
+    "gelu": (1.13, True),
+    "gelu_tanh": (1.13, True),
+}
 _ACTIVATION_ERROR = 16 * UNIT_ROUNDOFF
 
 
@@ -116,28 +137,33 @@ def _activation_bound(node: Node, operands: Sequence[Operand]) -> float:
     return slope * operands[0].error + _ACTIVATION_ERROR * (operands[0].size if relative else 1.0)
 
 
+def _leaky_bound(node: Node, operands: Sequence[Operand]) -> float:
+    slope = float(node.tensors["weight"].abs().max()) if "weight" in node.tensors else abs(float(node.attrs["slope"]))
+    return max(1.0, slope) * operands[0].error + 2 * UNIT_ROUNDOFF * slope * operands[0].size
+
+
+def _elu_bound(node: Node, operands: Sequence[Operand]) -> float:
+    alpha = abs(float(node.attrs["alpha"]))
+    return max(1.0, alpha) * operands[0].error + _ACTIVATION_ERROR * alpha
+
+
 def _affine_bound(node: Node, operands: Sequence[Operand]) -> float:
     scale, shift = (float(node.tensors[role].abs().max()) for role in ("scale", "shift"))
     return scale * operands[0].error + 2 * UNIT_ROUNDOFF * (scale * operands[0].size + shift)
 
 
-def _add_bound(node: Node, operands: Sequence[Operand]) -> float:
-    return sum(operand.error + 2 * UNIT_ROUNDOFF * operand.size for operand in operands)
-
-
-def _mul_bound(node: Node, operands: Sequence[Operand]) -> float:
-    a, b = operands
-    return a.size * b.error + b.size * a.error + a.error * b.error + 2 * UNIT_ROUNDOFF * a.size * b.size
-
-
 ROWS: tuple[Operation, ...] = (
     Operation("relu", {F.relu: _relu}, _write_relu),
     Operation("clamp", {torch.clamp: _clamp}, _write_clamp),
-    Operation("add", {operator.add: _add}, _write_add, _add_bound),
-    Operation("mul", {operator.mul: _mul}, _write_mul, _mul_bound),
-    Operation("sigmoid", {ops.activation: _activation}, _write_sigmoid, _activation_bound),
+    Operation("sigmoid", {ops.activation: _activation, activation: _activation}, _write_sigmoid, _activation_bound),
     Operation("silu", {}, _write_silu, _activation_bound),
     Operation("hardsigmoid", {}, _write_hardsigmoid, _activation_bound),
     Operation("hardswish", {}, _write_hardswish, _activation_bound),
+    Operation("leaky_relu", {F.leaky_relu: _leaky_relu}, _write_leaky_relu, _leaky_bound),
+    Operation("prelu", {torch.prelu: _prelu}, _write_prelu, _leaky_bound, takes_constants=True),
+    Operation("elu", {}, _write_elu, _elu_bound),
+    Operation("tanh", {}, _write_tanh, _activation_bound),
+    Operation("gelu", {}, _write_gelu, _activation_bound),
+    Operation("gelu_tanh", {}, _write_gelu, _activation_bound),
     Operation("affine", {Affine: _affine}, _write_affine, _affine_bound),
 )

@@ -29,7 +29,9 @@ class Call:
         shape: Shape of its result, without the batch.
         module: The module it calls, if it calls one.
         rest: Arguments after the first.
-        args: All arguments.
+        args: All arguments; parameters and what is computed from them are tensors among them.
+        operands: For each argument the name of the value it is, None where it is none.
+        shapes: Shapes of `inputs`, without the batch.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Call:
     module: Any
     rest: tuple[Any, ...]
     args: tuple[Any, ...]
+    operands: tuple[str | None, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
     def node(self, op: str, attrs: dict[str, Any] | None = None, **changes: Any) -> list[Node]:
         """The operation as one node."""
@@ -68,12 +72,12 @@ class Operand:
     Attributes:
         size: The largest magnitude that occurs.
         error: The bound of its error.
-        shape: Its shape, without the batch.
+        values: What onnxruntime computed, [B, ...].
     """
 
     size: float
     error: float
-    shape: tuple[int, ...]
+    values: npt.NDArray[Any]
 
 
 def passes_on(node: Node, operands: Sequence[Operand]) -> float:
@@ -91,6 +95,8 @@ class Operation:
             nodes. A handler may make nodes of several operations; it stands in one of their rows.
         write: Writes the ONNX nodes, the last of which has the node's name; None for layers with weights, which
             `onnx_model` writes.
+        takes_constants: Whether its handlers know what to do with a parameter or buffer among the arguments; the reader
+            refuses one anywhere else.
         bound: Bound of the difference between onnxruntime's result and the model's, from that of the inputs; None for
             layers with weights, which `onnx_check` bounds.
     """
@@ -99,6 +105,7 @@ class Operation:
     targets: Mapping[Any, Callable[[Call], list[Node]]] = dataclasses.field(default_factory=dict)
     write: Callable[[OnnxWriter, Node], Any] | None = None
     bound: Callable[[Node, Sequence[Operand]], float] | None = passes_on
+    takes_constants: bool = False
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -121,3 +128,11 @@ def place_of(dim: int, rank: int, what: str) -> int:
 def float32(value: float | None) -> float | None:
     """The float32 number that PyTorch makes of a Python number where it meets float32 values."""
     return None if value is None else float(torch.tensor(float(value), dtype=torch.float32))
+
+
+def finite_constant(value: torch.Tensor) -> torch.Tensor:
+    """A parameter or buffer as a bundle stores it, float32; RefusedError where it is not finite."""
+    stored = value.detach().float()
+    if not bool(torch.isfinite(stored).all()):
+        raise RefusedError("a parameter, buffer or number must be finite")
+    return stored

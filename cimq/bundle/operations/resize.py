@@ -115,7 +115,7 @@ def _write_resize(writer: OnnxWriter, node: Node, transformation: str, **attribu
 
 def _bilinear_bound(node: Node, operands: Sequence[Operand]) -> float:
     # A position is a float32 of up to the size of the image; its error is that of the weights.
-    height, width = operands[0].shape[1:]
+    height, width = operands[0].values.shape[2:]
     return float(operands[0].error + UNIT_ROUNDOFF * (8 * (height + width) + 16) * operands[0].size)
 
 

@@ -34,13 +34,16 @@ void check_size(const Shape& shape, const std::string& where) {
   }
 }
 
-float float_of(ObjectReader& attrs, const Attribute& attribute) {
+double number_of(ObjectReader& attrs, const Attribute& attribute) {
   const double value = attrs.number(attribute.key);
   check(std::abs(value) <= std::numeric_limits<float>::max(), attrs.where(), ": ", attribute.key, " must fit float32");
-  const auto rounded = static_cast<float>(value);
-  check(rounded >= attribute.smallest && rounded <= attribute.largest, attrs.where(), ": ", attribute.key,
-        " must be from ", attribute.smallest, " to ", attribute.largest, ", got ", value);
-  return rounded;
+  check(value >= attribute.smallest && value <= attribute.largest, attrs.where(), ": ", attribute.key, " must be from ",
+        attribute.smallest, " to ", attribute.largest, ", got ", value);
+  return value;
+}
+
+float float_of(ObjectReader& attrs, const Attribute& attribute) {
+  return static_cast<float>(number_of(attrs, attribute));
 }
 
 void read_attribute(Node& node, const Attribute& attribute, ObjectReader& attrs) {
@@ -50,6 +53,7 @@ void read_attribute(Node& node, const Attribute& attribute, ObjectReader& attrs)
   std::visit(Overloaded{
                  [&](bool& (*place)(Node&)) { place(node) = attrs.boolean(key); },
                  [&](float& (*place)(Node&)) { place(node) = float_of(attrs, attribute); },
+                 [&](double& (*place)(Node&)) { place(node) = number_of(attrs, attribute); },
                  [&](std::optional<float>& (*place)(Node&)) { place(node) = float_of(attrs, attribute); },
                  [&](std::int64_t& (*place)(Node&)) { place(node) = attrs.integer(key, lowest, highest); },
                  [&](Shape& (*place)(Node&)) { place(node) = attrs.integers(key, lowest, highest); },

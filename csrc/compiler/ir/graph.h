@@ -32,6 +32,21 @@ enum class OpKind {
   kPad,
   kCat,
   kAffine,
+  kConstant,
+  kSub,
+  kDiv,
+  kMinimum,
+  kMaximum,
+  kLeakyRelu,
+  kPrelu,
+  kElu,
+  kTanh,
+  kGelu,
+  kGeluTanh,
+  kSoftmax,
+  kLogSoftmax,
+  kLayerNorm,
+  kGroupNorm,
   kAdaptiveAvgPool2d,
   kAdaptiveMaxPool2d,
   kMean,
@@ -74,7 +89,7 @@ struct CrossbarLayer {
 struct Node {
   std::string name;
   OpKind op = OpKind::kRelu;
-  std::vector<int> inputs;                     ///< -1 is the graph's input, i >= 0 the result of node i
+  std::vector<int> inputs;                     ///< -1 is the graph's input, i >= 0 the result of node i; may be empty
   Shape shape;                                 ///< of the result, without the batch
   std::map<std::string, std::string> tensors;  ///< role ("weight", "x_scale", ...) -> key in weights.safetensors
 
@@ -83,8 +98,13 @@ struct Node {
   Shape slice_start, slice_stop, slice_step;  // slice, one entry per dimension
   Shape pad_before, pad_after;                // pad, one entry per dimension
   float pad_value = 0.0F;                     // pad
-  std::int64_t dim = 0;                       // cat
-  Shape dims;                                 // mean, flip: dimensions; transpose: where each one comes from
+  std::int64_t dim = 0;                       // cat, softmax, log_softmax
+  float slope = 0.0F;                         // leaky_relu
+  float alpha = 1.0F;                         // elu
+  double eps = 0.0;                           // layer_norm, group_norm
+  std::int64_t dims = 1;                      // layer_norm: the last so many dimensions are normalised together
+  std::int64_t groups = 1;                    // group_norm
+  Shape axes;                                 // mean, flip: dimensions; transpose: where each one comes from
   std::array<std::int64_t, 2> size{1, 1};     // adaptive pooling, resize: height and width of the result
   float row_step = 1.0F, column_step = 1.0F;  // resize: rows and columns of the input per one of the result
   bool align_corners = false;                 // resize_bilinear

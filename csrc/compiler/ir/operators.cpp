@@ -42,13 +42,19 @@ constexpr Attribute kValue{"value", [](Node& n) -> float& { return n.pad_value; 
 constexpr Attribute kMin{"min", [](Node& n) -> std::optional<float>& { return n.clamp_min; }};
 constexpr Attribute kMax{"max", [](Node& n) -> std::optional<float>& { return n.clamp_max; }};
 constexpr Attribute kDim{"dim", [](Node& n) -> std::int64_t& { return n.dim; }, 0, std::int64_t{kMaxRank}};
-constexpr Attribute kDims{"dims", [](Node& n) -> Shape& { return n.dims; }, 0, std::int64_t{kMaxRank}};
-constexpr Attribute kPermutation{"perm", [](Node& n) -> Shape& { return n.dims; }, 0, std::int64_t{kMaxRank}};
+constexpr Attribute kAxes{"dims", [](Node& n) -> Shape& { return n.axes; }, 0, std::int64_t{kMaxRank}};
+constexpr Attribute kPermutation{"perm", [](Node& n) -> Shape& { return n.axes; }, 0, std::int64_t{kMaxRank}};
 constexpr Attribute kSize{"size", [](Node& n) { return pair_of(n.size); }, 1};
 constexpr float kSmallest = std::numeric_limits<float>::min();
 constexpr Attribute kRowStep{"row_step", [](Node& n) -> float& { return n.row_step; }, 0, 0, kSmallest};
 constexpr Attribute kColumnStep{"column_step", [](Node& n) -> float& { return n.column_step; }, 0, 0, kSmallest};
 constexpr Attribute kAlignCorners{"align_corners", [](Node& n) -> bool& { return n.align_corners; }};
+
+constexpr Attribute kSlope{"slope", [](Node& n) -> float& { return n.slope; }};
+constexpr Attribute kAlpha{"alpha", [](Node& n) -> float& { return n.alpha; }};
+constexpr Attribute kEps{"eps", [](Node& n) -> double& { return n.eps; }, 0, 0, 0.0F};
+constexpr Attribute kDims{"dims", [](Node& n) -> std::int64_t& { return n.dims; }, 1, std::int64_t{kMaxRank}};
+constexpr Attribute kNormGroups{"groups", [](Node& n) -> std::int64_t& { return n.groups; }, 1, kMaxElements};
 
 void pad_both_sides(Node& node) {
   node.window.pad_bottom = node.window.pad_top;
@@ -77,7 +83,7 @@ const std::vector<Operator>& table() {
       {OpKind::kClamp, "clamp", 1, 1, rules::same, {kMin, kMax}, {}, {}, check_bounds},
       {OpKind::kMaxPool2d, "max_pool2d", 1, 1, rules::pooling, kMaxPool, {}, {}, pad_both_sides},
       {OpKind::kAvgPool2d, "avg_pool2d", 1, 1, rules::pooling, kAvgPool, {}, {}, pad_both_sides},
-      {OpKind::kAdd, "add", 2, 2, rules::same_of_two},
+      {OpKind::kAdd, "add", 2, 2, rules::broadcast},
       {OpKind::kMul, "mul", 2, 2, rules::broadcast},
       {OpKind::kSigmoid, "sigmoid", 1, 1, rules::same},
       {OpKind::kSilu, "silu", 1, 1, rules::same},
@@ -89,14 +95,29 @@ const std::vector<Operator>& table() {
       {OpKind::kPad, "pad", 1, 1, rules::pad, {kBefore, kAfter, kValue}},
       {OpKind::kCat, "cat", 1, kMaxInputs, rules::cat, {kDim}},
       {OpKind::kAffine, "affine", 1, 1, rules::per_channel, {}, {"scale", "shift"}},
+      {OpKind::kConstant, "constant", 0, 0, rules::stated, {}, {"value"}},
+      {OpKind::kSub, "sub", 2, 2, rules::broadcast},
+      {OpKind::kDiv, "div", 2, 2, rules::broadcast},
+      {OpKind::kMinimum, "minimum", 2, 2, rules::broadcast},
+      {OpKind::kMaximum, "maximum", 2, 2, rules::broadcast},
+      {OpKind::kLeakyRelu, "leaky_relu", 1, 1, rules::same, {kSlope}},
+      {OpKind::kPrelu, "prelu", 1, 1, rules::per_channel, {}, {"weight"}},
+      {OpKind::kElu, "elu", 1, 1, rules::same, {kAlpha}},
+      {OpKind::kTanh, "tanh", 1, 1, rules::same},
+      {OpKind::kGelu, "gelu", 1, 1, rules::same},
+      {OpKind::kGeluTanh, "gelu_tanh", 1, 1, rules::same},
+      {OpKind::kSoftmax, "softmax", 1, 1, rules::along_dim, {kDim}},
+      {OpKind::kLogSoftmax, "log_softmax", 1, 1, rules::along_dim, {kDim}},
+      {OpKind::kLayerNorm, "layer_norm", 1, 1, rules::layer_norm, {kDims, kEps}, {}, {"weight", "bias"}},
+      {OpKind::kGroupNorm, "group_norm", 1, 1, rules::group_norm, {kNormGroups, kEps}, {}, {"weight", "bias"}},
       {OpKind::kAdaptiveAvgPool2d, "adaptive_avg_pool2d", 1, 1, rules::to_size, {kSize}},
       {OpKind::kAdaptiveMaxPool2d, "adaptive_max_pool2d", 1, 1, rules::to_size, {kSize}},
-      {OpKind::kMean, "mean", 1, 1, rules::mean, {kDims}},
+      {OpKind::kMean, "mean", 1, 1, rules::mean, {kAxes}},
       {OpKind::kResizeNearest, "resize_nearest", 1, 1, rules::to_size, kResize},
       {OpKind::kResizeBilinear, "resize_bilinear", 1, 1, rules::to_size, kResizeBilinear},
       {OpKind::kTranspose, "transpose", 1, 1, rules::transpose, {kPermutation}},
       {OpKind::kExpand, "expand", 1, 1, rules::expand},
-      {OpKind::kFlip, "flip", 1, 1, rules::flip, {kDims}},
+      {OpKind::kFlip, "flip", 1, 1, rules::flip, {kAxes}},
       {OpKind::kReflectionPad, "reflection_pad", 1, 1, rules::reflection_pad, {kBefore, kAfter}},
       {OpKind::kReplicationPad, "replication_pad", 1, 1, rules::pad, {kBefore, kAfter}},
       {OpKind::kCircularPad, "circular_pad", 1, 1, rules::circular_pad, {kBefore, kAfter}},

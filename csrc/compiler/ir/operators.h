@@ -15,17 +15,19 @@
 
 namespace cimq::compiler {
 
-/// Where a node keeps an attribute. What it refers to is the attribute's type: a flag, a finite float32, one that may
-/// be null, an integer, a list of integers as long as the file says, a list of fixed length.
-using AttributePlace = std::variant<bool& (*)(Node&), float& (*)(Node&), std::optional<float>& (*)(Node&),
-                                    std::int64_t& (*)(Node&), Shape& (*)(Node&), std::vector<std::int64_t*> (*)(Node&)>;
+/// Where a node keeps an attribute. What it refers to is the attribute's type: a flag, a finite float32 or float64, a
+/// float32 that may be null, an integer, a list of integers as long as the file says, a list of fixed length.
+using AttributePlace =
+    std::variant<bool& (*)(Node&), float& (*)(Node&), double& (*)(Node&), std::optional<float>& (*)(Node&),
+                 std::int64_t& (*)(Node&), Shape& (*)(Node&), std::vector<std::int64_t*> (*)(Node&)>;
 
 /// One key of a node's `attrs` in layers.json.
 struct Attribute {
   const char* key;
   AttributePlace place;
   std::int64_t lowest = 0, highest = kMaxExtent;  ///< of integers, also of each in a list
-  float smallest = -std::numeric_limits<float>::max(), largest = std::numeric_limits<float>::max();  ///< of floats
+  /// of floats; both kinds must fit float32
+  float smallest = -std::numeric_limits<float>::max(), largest = std::numeric_limits<float>::max();
   bool required = true;  ///< else it may be missing and the node keeps its default (formats grow this way)
 };
 

@@ -7,10 +7,10 @@
 namespace cimq::compiler::shape_rules {
 namespace {
 
-/// For each of `rank` dimensions whether node.dims names it; each at most once.
+/// For each of `rank` dimensions whether node.axes names it; each at most once.
 std::vector<bool> named(const Node& node, std::size_t rank, const char* key) {
   std::vector<bool> seen(rank, false);
-  for (const std::int64_t dim : node.dims) {
+  for (const std::int64_t dim : node.axes) {
     const auto at = static_cast<std::size_t>(dim);
     if (at >= rank) refuse(node, message(key, " must be below ", rank, ", got ", dim));
     if (seen[at]) refuse(node, message(key, " must not name a dimension twice, got ", dim));
@@ -43,7 +43,7 @@ Shape to_size(const Graph& graph, const Node& node) {
 Shape mean(const Graph& graph, const Node& node) {
   const Shape& in = graph.shape_of(node.inputs[0]);
   const std::vector<bool> averaged = named(node, in.size(), "dims");
-  if (node.dims.empty()) refuse(node, "dims must name a dimension");
+  if (node.axes.empty()) refuse(node, "dims must name a dimension");
   Shape kept, left_out;
   for (std::size_t i = 0; i < in.size(); ++i) {
     kept.push_back(averaged[i] ? 1 : in[i]);
@@ -54,10 +54,10 @@ Shape mean(const Graph& graph, const Node& node) {
 
 Shape transpose(const Graph& graph, const Node& node) {
   const Shape& in = graph.shape_of(node.inputs[0]);
-  if (node.dims.size() != in.size()) refuse(node, message("perm must have ", in.size(), " entries"));
+  if (node.axes.size() != in.size()) refuse(node, message("perm must have ", in.size(), " entries"));
   named(node, in.size(), "perm");
   Shape out;
-  for (const std::int64_t dim : node.dims) out.push_back(in[static_cast<std::size_t>(dim)]);
+  for (const std::int64_t dim : node.axes) out.push_back(in[static_cast<std::size_t>(dim)]);
   return out;
 }
 

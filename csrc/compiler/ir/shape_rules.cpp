@@ -113,12 +113,7 @@ Shape broadcast(const Graph& graph, const Node& node) {
 
 Shape same(const Graph& graph, const Node& node) { return graph.shape_of(node.inputs[0]); }
 
-Shape same_of_two(const Graph& graph, const Node& node) {
-  const Shape& a = graph.shape_of(node.inputs[0]);
-  const Shape& b = graph.shape_of(node.inputs[1]);
-  if (a != b) refuse(node, "its inputs must have one shape, got " + text_of(a) + " and " + text_of(b));
-  return a;
-}
+Shape stated(const Graph&, const Node& node) { return node.shape; }
 
 Shape per_channel(const Graph& graph, const Node& node) {
   const Shape& in = graph.shape_of(node.inputs[0]);
@@ -141,6 +136,28 @@ Shape reshape(const Graph& graph, const Node& node) {
     refuse(node, "cannot reshape " + text_of(in) + " to " + text_of(node.shape));
   }
   return node.shape;
+}
+
+Shape along_dim(const Graph& graph, const Node& node) {
+  const Shape& in = graph.shape_of(node.inputs[0]);
+  if (node.dim >= static_cast<std::int64_t>(in.size())) {
+    refuse(node, message("dim must be below ", in.size(), ", got ", node.dim));
+  }
+  return in;
+}
+
+Shape layer_norm(const Graph& graph, const Node& node) {
+  const Shape& in = graph.shape_of(node.inputs[0]);
+  if (node.dims > static_cast<std::int64_t>(in.size())) {
+    refuse(node, message("dims must be at most ", in.size(), ", got ", node.dims));
+  }
+  return in;
+}
+
+Shape group_norm(const Graph& graph, const Node& node) {
+  const Shape in = per_channel(graph, node);
+  if (in[0] % node.groups != 0) refuse(node, message("groups must divide the ", in[0], " channels, got ", node.groups));
+  return in;
 }
 
 }  // namespace cimq::compiler::shape_rules

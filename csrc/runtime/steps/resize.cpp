@@ -81,7 +81,7 @@ std::unique_ptr<Step> make_resize(const StepContext& context, const Node& node) 
 }
 
 std::unique_ptr<Step> make_mean(const StepContext& context, const Node& node) {
-  return std::make_unique<MeanStep>(context.graph.shape_of(node.inputs[0]), node.dims);
+  return std::make_unique<MeanStep>(context.graph.shape_of(node.inputs[0]), node.axes);
 }
 
 }  // namespace

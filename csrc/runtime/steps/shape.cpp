@@ -116,7 +116,7 @@ std::unique_ptr<Step> make_transpose(const StepContext& context, const Node& nod
     const Shape strides = box.from_stride;
     box.extent = node.shape;
     for (std::size_t i = 0; i < strides.size(); ++i) {
-      box.from_stride[i] = strides[static_cast<std::size_t>(node.dims[i])];
+      box.from_stride[i] = strides[static_cast<std::size_t>(node.axes[i])];
     }
   });
 }
@@ -132,7 +132,7 @@ std::unique_ptr<Step> make_expand(const StepContext& context, const Node& node) 
 
 std::unique_ptr<Step> make_flip(const StepContext& context, const Node& node) {
   return make_box(context, node, std::nullopt, [&](BoxCopy& box) {
-    for (const std::int64_t dim : node.dims) {
+    for (const std::int64_t dim : node.axes) {
       std::int64_t& stride = box.from_stride[static_cast<std::size_t>(dim)];
       box.from_offset += (box.extent[static_cast<std::size_t>(dim)] - 1) * stride;
       stride = -stride;

@@ -61,6 +61,8 @@ struct StepRow {
 std::span<const StepRow> dense_steps();
 std::span<const StepRow> pooling_steps();
 std::span<const StepRow> elementwise_steps();
+std::span<const StepRow> binary_steps();
+std::span<const StepRow> normalization_steps();
 std::span<const StepRow> shape_steps();
 std::span<const StepRow> resize_steps();
 std::span<const StepRow> border_steps();

@@ -159,3 +159,68 @@ TEST_CASE("A product of values repeats dimensions of 1 and no others", "[layers]
   CHECK(read_layers(product({1, 4, 1})).nodes.size() == 2);
   CHECK_THROWS_WITH(read_layers(product({2, 2, 3})), Contains("one shape but for dimensions of 1"));
 }
+
+TEST_CASE("attributes of arithmetic, softmax and normalisations are bounded", "[layers]") {
+  const auto read = [](const char* op, const json& attrs, const json& shape) {
+    return read_layers(single(node(op, attrs, shape), shape).dump()).nodes[0];
+  };
+  const auto refuses = [&](const char* op, const json& attrs, const json& shape, const char* part) {
+    INFO(op << " " << attrs.dump());
+    CHECK_THROWS_WITH(read(op, attrs, shape), Contains(part) && Contains("node 'n'"));
+  };
+  CHECK(read("leaky_relu", {{"slope", -0.25}}, {3}).slope == -0.25F);
+  CHECK(read("elu", {{"alpha", 2}}, {3}).alpha == 2.0F);
+  CHECK(read("softmax", {{"dim", 1}}, {3, 2}).dim == 1);
+  CHECK(read("layer_norm", {{"dims", 2}, {"eps", 1e-5}}, {3, 2}).eps == 1e-5);  // float64: not rounded
+  CHECK(read("group_norm", {{"groups", 2}, {"eps", 0}}, {4, 5}).groups == 2);
+  for (const json& value : {json("0.1"), json(nullptr), json(true), json({0.1})}) {
+    refuses("leaky_relu", {{"slope", value}}, {3}, "slope must be a finite number");
+    refuses("elu", {{"alpha", value}}, {3}, "alpha must be a finite number");
+    refuses("layer_norm", {{"dims", 1}, {"eps", value}}, {3}, "eps must be a finite number");
+    refuses("softmax", {{"dim", value}}, {3}, "dim must be an integer from 0");
+    refuses("group_norm", {{"groups", value}, {"eps", 0}}, {4}, "groups must be an integer from 1");
+  }
+  refuses("leaky_relu", {{"slope", 1e39}}, {3}, "slope must fit float32");
+  refuses("leaky_relu", json::object(), {3}, "'slope' is missing");
+  refuses("elu", {{"alpha", 1}, {"scale", 1}}, {3}, "unknown key 'scale'");
+  refuses("tanh", {{"approximate", "none"}}, {3}, "unknown key 'approximate'");
+  refuses("softmax", {{"dim", -1}}, {3}, "dim must be an integer from 0");
+  refuses("softmax", {{"dim", 2}}, {3, 4}, "dim must be below 2, got 2");
+  refuses("log_softmax", {{"dim", 0}}, json::array(), "dim must be below 0");
+  refuses("layer_norm", {{"dims", 0}, {"eps", 1e-5}}, {3}, "dims must be an integer from 1");
+  refuses("layer_norm", {{"dims", 2}, {"eps", 1e-5}}, {3}, "dims must be at most 1, got 2");
+  refuses("layer_norm", {{"dims", 1}, {"eps", -1e-30}}, {3}, "eps must be from 0 to");
+  refuses("layer_norm", {{"dims", 1}, {"eps", 1e300}}, {3}, "eps must fit float32");
+  refuses("group_norm", {{"groups", 3}, {"eps", 1e-5}}, {4, 5}, "groups must divide the 4 channels, got 3");
+  refuses("group_norm", {{"groups", 1}, {"eps", 1e-5}}, json::array(), "needs a channel dimension");
+  refuses("group_norm", {{"groups", 0}, {"eps", 1e-5}}, {4}, "groups must be an integer from 1");
+  refuses("prelu", json::object(), {3}, "'weight' is missing");
+  for (const char* op : {"add", "sub", "div", "minimum", "maximum"}) {
+    refuses(op, json::object(), {3}, "takes 2 inputs, got 1");
+  }
+  // Text that no JSON library writes: NaN and infinity.
+  const std::string text = single(node("elu", {{"alpha", 12345}}, {3}), {3}).dump();
+  for (const char* value : {"NaN", "Infinity", "-Infinity", "1e999"}) {
+    std::string changed = text;
+    changed.replace(changed.find("12345"), 5, value);
+    INFO(value);
+    CHECK_THROWS(read_layers(changed));
+  }
+}
+
+TEST_CASE("a constant has no inputs and meets values of its rank", "[layers]") {
+  const auto sum = [](const json& shape, const json& inputs) {
+    json file = single(node("sub", json::object(), {2, 4, 3}, {"x", "c"}), {2, 4, 3});
+    json constant = node("constant", json::object(), shape, inputs);
+    constant["name"] = "c";
+    constant["tensors"] = {{"value", "c.value"}};
+    file["nodes"].insert(file["nodes"].begin(), constant);
+    return read_layers(file.dump());
+  };
+  CHECK(sum({2, 1, 1}, json::array()).nodes[0].inputs.empty());
+  CHECK(sum({1, 1, 1}, json::array()).nodes[1].shape == cimq::compiler::Shape{2, 4, 3});
+  CHECK_THROWS_WITH(sum({2, 1, 1}, {"x"}), Contains("takes 0 inputs, got 1"));
+  CHECK_THROWS_WITH(sum({3}, json::array()), Contains("one shape but for dimensions of 1"));
+  CHECK_THROWS_WITH(sum({2, 4, 2}, json::array()), Contains("one shape but for dimensions of 1"));
+  CHECK_THROWS_WITH(sum({268435456, 2, 1}, json::array()), Contains("elements per sample"));
+}

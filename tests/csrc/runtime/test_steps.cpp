@@ -1,0 +1,129 @@
+// Steps of arithmetic and normalisation by themselves: small graphs, values written down.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+
+#include "common/error.h"
+#include "kernels/activation.h"
+#include "kernels/softmax.h"
+#include "runtime/bundle_fixture.h"
+#include "runtime/steps/step.h"
+
+using Catch::Matchers::Contains;
+using cimq::compiler::Graph;
+using cimq::compiler::Node;
+using cimq::compiler::OpKind;
+using cimq::compiler::Shape;
+
+namespace {
+
+using Values = std::vector<float>;
+
+/// A node of two inputs at most, with shapes, run on a batch.
+struct Bench {
+  Graph graph;
+  Node node;
+  cimq::test::TensorFile tensors;
+
+  Bench(OpKind op, const Shape& shape, const std::vector<Shape>& inputs) {
+    graph.input_name = "x";
+    for (const Shape& in : inputs) {
+      Node value;
+      value.name = "v" + std::to_string(graph.nodes.size());
+      value.shape = in;
+      graph.nodes.push_back(value);
+      node.inputs.push_back(static_cast<int>(graph.nodes.size()) - 1);
+    }
+    node.name = "n";
+    node.op = op;
+    node.shape = shape;
+  }
+
+  void tensor(const char* role, const Shape& shape, const Values& values) {
+    node.tensors[role] = std::string("n.") + role;
+    tensors.add(std::string("n.") + role, "F32", shape, values);
+  }
+
+  Values run(std::int64_t batch, const std::vector<Values>& inputs) const {
+    const cimq::runtime::Safetensors weights(tensors.bytes(), "weights.safetensors");
+    const cimq::Hardware hardware;
+    const auto step = cimq::runtime::make_step({graph, hardware, weights}, node);
+    std::vector<const float*> pointers;
+    pointers.reserve(inputs.size());
+    for (const Values& values : inputs) pointers.push_back(values.data());
+    Values out(static_cast<std::size_t>(batch * cimq::compiler::elements(node.shape)));
+    step->run(batch, pointers, out.data(), nullptr, {});
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("operations of two values repeat dimensions of 1", "[steps]") {
+  const Values a = {1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6};  // two samples of [2, 3]
+  const Values b = {10, 20, -10, -20};                          // two samples of [2, 1]
+  const auto result = [&](OpKind op) { return Bench(op, {2, 3}, {{2, 3}, {2, 1}}).run(2, {a, b}); };
+  CHECK(result(OpKind::kAdd) == Values{11, 12, 13, 24, 25, 26, -11, -12, -13, -24, -25, -26});
+  CHECK(result(OpKind::kSub) == Values{-9, -8, -7, -16, -15, -14, 9, 8, 7, 16, 15, 14});
+  CHECK(result(OpKind::kMul) == Values{10, 20, 30, 80, 100, 120, 10, 20, 30, 80, 100, 120});
+  CHECK(result(OpKind::kDiv)[4] == 0.25F);
+  CHECK(result(OpKind::kMinimum) == Values{1, 2, 3, 4, 5, 6, -10, -10, -10, -20, -20, -20});
+  CHECK(result(OpKind::kMaximum) == Values{10, 10, 10, 20, 20, 20, -1, -2, -3, -4, -5, -6});
+  // Both sides are repeated: [2, 1] and [1, 3].
+  CHECK(Bench(OpKind::kSub, {2, 3}, {{2, 1}, {1, 3}}).run(1, {{10, 20}, {1, 2, 3}}) == Values{9, 8, 7, 19, 18, 17});
+  CHECK(Bench(OpKind::kDiv, {}, {{}, {}}).run(3, {{1, 2, 3}, {2, 2, 2}}) == Values{0.5F, 1, 1.5F});
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const OpKind op : {OpKind::kMinimum, OpKind::kMaximum}) {
+    for (const float value : Bench(op, {2}, {{2}, {2}}).run(1, {{nan, 1}, {1, nan}})) CHECK(std::isnan(value));
+  }
+}
+
+TEST_CASE("a constant is there for every sample", "[steps]") {
+  Bench bench(OpKind::kConstant, {2, 1}, {});
+  bench.tensor("value", {2, 1}, {3, 4});
+  CHECK(bench.run(3, {}) == Values{3, 4, 3, 4, 3, 4});
+  Bench other(OpKind::kConstant, {2, 1}, {});
+  other.tensor("value", {2}, {3, 4});
+  CHECK_THROWS_WITH(other.run(1, {}), Contains("must have shape [2, 1], got [2]"));
+  Bench infinite(OpKind::kConstant, {1}, {});
+  infinite.tensor("value", {1}, {std::numeric_limits<float>::infinity()});
+  CHECK_THROWS_WITH(infinite.run(1, {}), Contains("must be finite"));
+}
+
+TEST_CASE("leaky rectifiers have one slope or one per channel", "[steps]") {
+  Bench leaky(OpKind::kLeakyRelu, {2, 2}, {{2, 2}});
+  leaky.node.slope = 0.5F;
+  CHECK(leaky.run(1, {{-2, 2, 0, -4}}) == Values{-1, 2, 0, -2});
+  Bench one(OpKind::kPrelu, {2, 2}, {{2, 2}});
+  one.tensor("weight", {1}, {-1});
+  CHECK(one.run(1, {{-2, 2, 0, -4}}) == Values{2, 2, 0, 4});
+  Bench each(OpKind::kPrelu, {2, 2}, {{2, 2}});
+  each.tensor("weight", {2}, {2, 3});
+  CHECK(each.run(1, {{-2, 2, 0, -4}}) == Values{-4, 2, 0, -12});
+  Bench wrong(OpKind::kPrelu, {2, 2}, {{2, 2}});
+  wrong.tensor("weight", {4}, {2, 3, 4, 5});
+  CHECK_THROWS_WITH(wrong.run(1, {{-2, 2, 0, -4}}), Contains("must have shape [2], got [4]"));
+}
+
+TEST_CASE("functions and normalisations are those of the kernels", "[steps]") {
+  const Values x = {-1.5F, 0.25F, 3, -0.125F, 2, -7};
+  Bench elu(OpKind::kElu, {6}, {{6}});
+  elu.node.alpha = 0.3F;
+  Values wanted(6);
+  cimq::kernels::activation(cimq::kernels::Activation::kElu, x.data(), 6, wanted.data(), 0.3F);
+  CHECK(elu.run(1, {x}) == wanted);
+  Bench soft(OpKind::kLogSoftmax, {2, 3}, {{2, 3}});
+  soft.node.dim = 0;
+  cimq::kernels::softmax(x.data(), 1, 2, 3, true, wanted.data());
+  CHECK(soft.run(1, {x}) == wanted);
+  Bench layer(OpKind::kLayerNorm, {2, 2}, {{2, 2}});
+  layer.node.dims = 1;
+  layer.tensor("weight", {2}, {2, 1});
+  CHECK(layer.run(2, {{1, 3, 2, 6, 3, 1, 6, 2}}) == Values{-2, 1, -2, 1, 2, -1, 2, -1});
+  layer.node.dims = 2;
+  CHECK_THROWS_WITH(layer.run(1, {{1, 3, 2, 6}}), Contains("must have shape [2, 2], got [2]"));
+  Bench group(OpKind::kGroupNorm, {4, 1}, {{4, 1}});
+  group.node.groups = 2;
+  group.tensor("bias", {4}, {1, 2, 3, 4});
+  CHECK(group.run(1, {{1, 3, 2, 6}}) == Values{0, 3, 2, 5});
+}
