@@ -184,7 +184,7 @@ class Refused(nn.Module):
         super().__init__()
         self.fc = nn.Linear(6, 6)
         self.inner = inner
-        self.register_buffer("table", parameter)
+        self.register_buffer("table", parameter.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(self.fc(x), self.table)

@@ -29,7 +29,7 @@ struct Bench {
     graph.input_name = "x";
     for (const Shape& in : inputs) {
       Node value;
-      value.name = "v" + std::to_string(graph.nodes.size());
+      value.name = cimq::message("v", graph.nodes.size());
       value.shape = in;
       graph.nodes.push_back(value);
       node.inputs.push_back(static_cast<int>(graph.nodes.size()) - 1);
@@ -40,8 +40,8 @@ struct Bench {
   }
 
   void tensor(const char* role, const Shape& shape, const Values& values) {
-    node.tensors[role] = std::string("n.") + role;
-    tensors.add(std::string("n.") + role, "F32", shape, values);
+    node.tensors[role] = cimq::message("n.", role);
+    tensors.add(cimq::message("n.", role), "F32", shape, values);
   }
 
   Values run(std::int64_t batch, const std::vector<Values>& inputs) const {
