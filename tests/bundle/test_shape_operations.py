@@ -92,7 +92,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "shift by the batch": (lambda x: x.roll(x.size(0), 2), "shape of node .* depends on the batch size"),
     "border by the batch": (
         lambda x: F.pad(x, (x.size(0), 2 - x.size(0))),
-        "attributes of node .* depend on the batch size",
+        "a number in node .* depends on the batch size",
     ),
     "as many turns as samples": (
         lambda x: x.roll(x.size(0) - 1, 2),
