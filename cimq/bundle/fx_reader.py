@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor, fx, nn
 from cimq.bundle.network import Network, Node
 from cimq.bundle.operations import HANDLERS, TAKING_CONSTANTS
 from cimq.bundle.operations.registry import Call, RefusedError
+from cimq.bundle.operations.shape import TAKING_APART, Parts, part_of
 from cimq.quantization.arithmetic_forms import constant_nodes
 from cimq.quantization.converted import CrossbarLayer
 
@@ -32,7 +36,9 @@ def read_network(model: nn.Module, sample_input: Tensor) -> Network:
     one = sample_input[:1]
     network = _Reader(model, 1).read(one)
     twice = _Reader(model, 2).read(torch.cat([one, one]))
-    for a, b in zip(network.nodes, twice.nodes, strict=True):
+    for a, b in zip_longest(network.nodes, twice.nodes):
+        if a is None or b is None or (a.name, a.op) != (b.name, b.op):
+            raise ValueError(f"export: the operations depend on the batch size from node {(a or b).name!r} on")
         if a.shape != b.shape:
             raise ValueError(f"export: the shape of node {a.name!r} depends on the batch size")
         if a.attrs != b.attrs or not _same_tensors(a, b):
@@ -85,6 +91,7 @@ class _Reader(fx.Interpreter):
         self.names: dict[fx.Node, str] = {}  # tensor-valued graph nodes -> value name
         self.constants = constant_nodes(module.graph)
         self.layers: dict[str, CrossbarLayer] = {}
+        self.taken_apart: dict[fx.Node, Parts] = {}  # nodes with several results
 
     def read(self, x: Tensor) -> Network:
         inputs = [node for node in self.graph_nodes if node.op == "placeholder"]
@@ -111,6 +118,8 @@ class _Reader(fx.Interpreter):
             what = type(self.fetch_attr(str(n.target))).__name__
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         if n.op == "output" or not isinstance(result, Tensor):
+            if n.target in TAKING_APART and n not in self.constants:
+                self._take_apart(n, result)
             self._check_number(n, result)
             return result
         if n in self.constants:  # an operand of what follows
@@ -154,6 +163,9 @@ class _Reader(fx.Interpreter):
         if n.op == "call_method" and n.target == "contiguous":
             self.names[n] = sources[0]
             return
+        if n.target is operator.getitem and n.args[0] in self.taken_apart:
+            self._add_part(n, result)
+            return
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         key = type(module) if module is not None else n.target
         handler = HANDLERS.get(key)
@@ -170,7 +182,7 @@ class _Reader(fx.Interpreter):
             if module.layer_name in self.layers:
                 raise ValueError(f"export: layer {module.layer_name!r} is used twice; give each use its own layer")
             self.layers[module.layer_name] = module
-        shape = self._shape(n, result)
+        shape = tuple(int(size) for size in result.shape[1:])
         call = Call(
             name=n.name,
             inputs=tuple(sources),
@@ -182,13 +194,35 @@ class _Reader(fx.Interpreter):
             operands=tuple(self.names.get(arg) if isinstance(arg, fx.Node) else None for arg in n.args),
             shapes=tuple(self.shapes[source] for source in sources),
         )
+        self._keep(n, result, call, handler)
+
+    def _take_apart(self, n: fx.Node, results: Sequence[Tensor]) -> None:
+        (tensor, *rest), _ = self.fetch_args_kwargs_from_env(n)
+        source = self.names.get(n.args[0]) if isinstance(n.args[0], fx.Node) else None
+        if source is None:
+            raise ValueError(f"export: node {n.name!r} takes apart what a bundle does not hold")
+        dim = int(rest[TAKING_APART[n.target]]) % tensor.dim()
+        gone = n.target is torch.unbind
+        self.taken_apart[n] = Parts(source, dim, tuple(1 if gone else int(part.shape[dim]) for part in results))
+
+    def _add_part(self, n: fx.Node, result: Tensor) -> None:
+        """One of several results of a function, e.g. of chunk."""
+        whole, index = n.args
+        parts = self.taken_apart[whole]  # type: ignore[index]
+        shape = tuple(int(size) for size in result.shape[1:])
+        whole_shape = self.shapes[parts.source]
+        call = Call(n.name, (parts.source,), whole_shape, shape, None, (index,), (), (parts.source,), (whole_shape,))
+        self._keep(n, result, call, lambda call: part_of(call, parts))
+
+    def _keep(self, n: fx.Node, result: Tensor, call: Call, handler: Callable[[Call], list[Node]]) -> None:
         try:
             made = handler(call)
         except RefusedError as error:
             raise ValueError(f"export: node {n.name!r}: {error}") from None
+        self._shape(n, result)
         self.nodes.extend(made)
         self.names[n] = n.name
-        self.shapes[n.name] = shape
+        self.shapes[n.name] = call.shape
 
 
 def _described(constant: fx.Node) -> str:

@@ -12,8 +12,9 @@ from cimq.ops.caches import clear_caches
 from cimq.ops.calibrate import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm
 from cimq.ops.diagnostics import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
-from cimq.ops.layers import activation, avg_pool2d, conv2d_f32, linear_f32
+from cimq.ops.layers import activation, conv2d_f32, linear_f32
 from cimq.ops.normalization import group_norm, layer_norm, softmax
+from cimq.ops.pooling import adaptive_avg_pool2d, avg_pool2d, mean, resize2d
 from cimq.ops.quantize import fake_quantize, quantize
 from cimq.ops.training import fake_quantized_conv2d, has_integer_convolutions
 
@@ -21,6 +22,7 @@ __all__ = [
     "AdcDiagnostics",
     "ConversionCounts",
     "activation",
+    "adaptive_avg_pool2d",
     "avg_pool2d",
     "calibrate_adc",
     "clear_caches",
@@ -34,6 +36,8 @@ __all__ = [
     "has_integer_convolutions",
     "layer_norm",
     "linear_f32",
+    "mean",
     "quantize",
+    "resize2d",
     "softmax",
 ]

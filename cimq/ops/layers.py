@@ -8,40 +8,6 @@ from torch import Tensor
 from cimq.ops.crossbar import four_paddings, pair
 
 
-def avg_pool2d(
-    x: Tensor,
-    kernel_size: int | tuple[int, int],
-    stride: int | tuple[int, int] | None = None,
-    padding: int | tuple[int, int] = 0,
-    count_include_pad: bool = True,
-) -> Tensor:
-    """Average pooling: the sum in float32 over kernel rows, then columns, ascending; then one division.
-
-    Args:
-        x: `[N, C, H, W]`, float32.
-        kernel_size: One value or (vertical, horizontal).
-        stride: Likewise; None for the kernel size.
-        padding: Zeros on both sides, at most half the kernel.
-        count_include_pad: Divide by the size of the window with its padding.
-
-    Returns:
-        `[N, C, H', W']`, float32. Differentiable.
-
-    Raises:
-        ValueError: For impossible sizes.
-        TypeError: For another type than float32.
-
-    Example:
-        >>> import torch, cimq
-        >>> cimq.ops.avg_pool2d(torch.ones(1, 1, 4, 4), 2).shape
-        torch.Size([1, 1, 2, 2])
-    """
-    kernel = pair(kernel_size, "avg_pool2d: kernel_size")
-    steps = kernel if stride is None else pair(stride, "avg_pool2d: stride")
-    out: Tensor = torch.ops.cimq.avg_pool2d(x, kernel, steps, pair(padding, "avg_pool2d: padding"), count_include_pad)
-    return out
-
-
 def activation(x: Tensor, kind: str, alpha: float = 1.0) -> Tensor:
     """An activation function whose bits do not depend on the machine.
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq import ops
+from cimq.quantization import window_functions
 from cimq.quantization.exact_functions import FUNCTIONS
 from cimq.quantization.exact_functions import is_plain as _plain
 from cimq.quantization.hooks import warn_of_hooks
@@ -183,18 +184,9 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return x.float() * scale.float().reshape(shape) + shift.float().reshape(shape)
 
 
-def global_avg_pool2d(x: Tensor, keepdim: bool = True, dim: tuple[int, ...] = (-2, -1)) -> Tensor:
-    """Mean over `dim`; over height and width of [N, C, H, W] in float32 as `ops.avg_pool2d` defines it."""
-    if not _plain(x) or not is_spatial_mean(x, dim):
-        return x.mean(dim, keepdim)
-    y = ops.avg_pool2d(x, (x.shape[-2], x.shape[-1]))
-    return y if keepdim else y.flatten(1)
-
-
-def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
-    """`F.adaptive_avg_pool2d`; where the windows of [N, C, H, W] are equal, as `ops.avg_pool2d` defines it."""
-    kernel = adaptive_kernel((x.shape[-2], x.shape[-1]), output_size) if _plain(x) and x.dim() == 4 else None
-    return F.adaptive_avg_pool2d(x, output_size) if kernel is None else ops.avg_pool2d(x, kernel)
+def global_avg_pool2d(x: Tensor, keepdim: bool = True, dims: tuple[int, ...] = (-2, -1)) -> Tensor:
+    """Mean over two dimensions, of [N, C, H, W] height and width; in float32 as `ops.avg_pool2d` defines it."""
+    return window_functions.mean(x, dims, keepdim)
 
 
 def conv2d_f32(
@@ -217,25 +209,6 @@ def linear_f32(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return ops.linear_f32(x, weight, bias) if _plain(x) else F.linear(x, weight, bias)
 
 
-def is_spatial_mean(x: Any, dim: Any) -> bool:
-    """Whether a mean over `dim` is over height and width of [N, C, H, W]."""
-    if not isinstance(dim, (tuple, list)) or len(dim) != 2 or x.dim() != 4:
-        return False
-    return {int(d) % 4 for d in dim} == {2, 3}
-
-
-def adaptive_kernel(size: tuple[int, int], output_size: Any) -> tuple[int, int] | None:
-    """Kernel of the average pooling that an adaptive one with equal windows is; None where windows differ."""
-    wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
-    kernel = []
-    for have, want in zip(size, wanted, strict=True):
-        want = have if want is None else int(want)
-        if have % want:
-            return None
-        kernel.append(have // want)
-    return kernel[0], kernel[1]
-
-
 def _batch_norm(
     mode: ExactEval,
     input: Tensor,
@@ -252,37 +225,6 @@ def _batch_norm(
     if id(running_mean) in mode.folded_means:
         return _PASS
     return affine(input, *norm_affine(running_mean, running_var, weight, bias, eps))
-
-
-def _mean(mode: ExactEval, input: Tensor, dim: Any = None, keepdim: bool = False, *rest: Any, **kwargs: Any) -> Any:
-    dim = kwargs.pop("axis", dim)
-    if rest and isinstance(dim, int):  # x.mean(2, 3) is x.mean(dim=2, keepdim=3) in PyTorch: leave it alone
-        return NotImplemented
-    if kwargs or rest or not _plain(input) or not is_spatial_mean(input, dim):
-        return NotImplemented
-    return global_avg_pool2d(input, bool(keepdim))
-
-
-def _adaptive_avg_pool2d(mode: ExactEval, input: Tensor, output_size: Any) -> Any:
-    if not _plain(input) or input.dim() != 4:
-        return NotImplemented
-    kernel = adaptive_kernel((input.shape[-2], input.shape[-1]), output_size)
-    return NotImplemented if kernel is None else ops.avg_pool2d(input, kernel)
-
-
-def _avg_pool2d(
-    mode: ExactEval,
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Any:
-    if not _plain(input) or input.dim() != 4 or ceil_mode or divisor_override is not None:
-        return NotImplemented
-    return ops.avg_pool2d(input, kernel_size, stride or None, padding, count_include_pad)
 
 
 def conv2d_args(
@@ -342,10 +284,7 @@ def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None 
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     F.batch_norm: _batch_norm,
-    torch.mean: _mean,
-    Tensor.mean: _mean,
-    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
-    F.avg_pool2d: _avg_pool2d,
+    **window_functions.HANDLERS,
     F.conv2d: _conv2d,
     F.linear: _linear,
     **FUNCTIONS,

@@ -10,8 +10,9 @@ After conversion a graph holds these operations (anything else was left as it st
 | call_function, get_attr | those of arithmetic_forms.py: operands that are parameters or numbers, normalisations |
 | call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
 | call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad) |
-| call_function | global_avg_pool2d(x, keepdim, dim); adaptive_avg_pool2d(x, output_size) of cimq.quantization.exact |
+| call_function | global_avg_pool2d(x, keepdim, dims) |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
+| call_function | pooling, resizing and shape operations: cimq/quantization/normal_form_shapes.py |
 | call_function, call_method | what computes shapes: x.size(...), getattr(x, "shape"), arithmetic on these |
 """
 
@@ -26,8 +27,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq import ops
-from cimq.quantization import arithmetic_forms
-from cimq.quantization.exact import adaptive_avg_pool2d, global_avg_pool2d
+from cimq.quantization import arithmetic_forms, normal_form_shapes
 from cimq.quantization.exact_functions import FUNCTIONS
 from cimq.quantization.in_place import keeps_type
 from cimq.quantization.node_values import SHAPE_FUNCTIONS as _SHAPE_FUNCTIONS
@@ -121,13 +121,10 @@ def _module_form(module: nn.Module, node: fx.Node) -> Any:
         return _clamp(x, m.min_val, m.max_val)
     if kind is nn.MaxPool2d and not m.return_indices:
         return _max_pool2d(x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
-    if kind is nn.AvgPool2d:
-        return _avg_pool2d(x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override)
-    if kind is nn.AdaptiveAvgPool2d:
-        return _adaptive_avg_pool2d(x, m.output_size)
     if kind is nn.Flatten:
         return _flatten(x, m.start_dim, m.end_dim)
-    return arithmetic_forms.module_form(module, node)
+    make = normal_form_shapes.MODULES.get(kind)
+    return arithmetic_forms.module_form(module, node) if make is None else make(m, x)
 
 
 def _relu(input: Any, inplace: bool = False) -> Form:
@@ -167,36 +164,6 @@ def _max_pool2d(
     if return_indices:
         return None
     return F.max_pool2d, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
-
-
-def _avg_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Form | None:
-    if ceil_mode or divisor_override is not None:
-        return None
-    return ops.avg_pool2d, (input, kernel_size, stride or kernel_size, padding, count_include_pad)
-
-
-def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form | None:
-    sizes = (output_size,) if isinstance(output_size, int) else tuple(output_size)
-    if set(sizes) == {1}:
-        return global_avg_pool2d, (input, True)
-    return adaptive_avg_pool2d, (input, output_size)  # windows follow the size of every input
-
-
-def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Form | None:
-    dim = kwargs.pop("axis", dim)
-    if kwargs or not isinstance(keepdim, bool) or not isinstance(dim, (tuple, list)):
-        return None
-    if set(dim) == {-1, -2}:
-        return global_avg_pool2d, (input, keepdim)
-    return (global_avg_pool2d, (input, keepdim, tuple(dim))) if set(dim) == {2, 3} else None  # of a video: of frames
 
 
 def _operator_add(a: Any, b: Any) -> Any:
@@ -284,9 +251,6 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.clamp_max: _clamp_max,
     F.max_pool2d: _max_pool2d,
     torch.max_pool2d: _max_pool2d,
-    F.avg_pool2d: _avg_pool2d,
-    F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
-    torch.mean: _mean,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
     operator.truediv: arithmetic_forms.div,
@@ -303,6 +267,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.getitem: _getitem,
     F.dropout: _dropout,
     F.dropout2d: _dropout,
+    **normal_form_shapes.FUNCTIONS,
 }
 # Of libraries that need not be installed.
 _FUNCTIONS_BY_NAME: dict[str, Callable[..., Any]] = {
@@ -322,10 +287,10 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "clamp_": _clamp,
     "clamp_min": _clamp_min,
     "clamp_max": _clamp_max,
-    "mean": _mean,
     "add": arithmetic_forms.add,
     "add_": arithmetic_forms.add,
     "flatten": _flatten,
     "reshape": _reshape,
     "view": _reshape,
+    **normal_form_shapes.METHODS,
 }

@@ -192,7 +192,7 @@ class Refused(nn.Module):
 
 
 REFUSALS: dict[str, tuple[Callable[..., Tensor], Tensor, str]] = {
-    "one value per sample": (lambda x, t: x * t, torch.rand(2, 1), "first dimension of node .* must be the batch"),
+    "one value per sample": (lambda x, t: x * t, torch.rand(2, 1), "one value for the whole batch"),
     "not finite": (lambda x, t: x + t, torch.tensor([0.0, float("inf"), 0, 0, 0, 0]), "must be finite"),
     "softmax along the batch": (lambda x, t: x.softmax(0), torch.ones(1), "must not be along the batch"),
     "another dimension": (lambda x, t: x * t, torch.ones(1, 3, 1, 1), "as many dimensions|must be the batch"),

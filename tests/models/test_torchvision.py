@@ -84,6 +84,60 @@ def test_integers_are_equal_from_training_to_the_executor(
     assert cimq.compile(tmp_path / "net.cimq").latency.time_us == cimq.latency(q, sample_input=x).time_us
 
 
+# One of each family that is not above: name -> size of the images, whether onnxruntime checks the bundle too.
+FAMILIES = [
+    pytest.param("squeezenet1_1", 48, True),
+    pytest.param("shufflenet_v2_x0_5", 32, True),
+    pytest.param("mnasnet0_5", 32, True),
+    pytest.param("regnet_x_400mf", 32, True),
+    pytest.param("regnet_y_400mf", 32, True),
+    pytest.param("mobilenet_v3_large", 32, False, marks=slow),
+    pytest.param("densenet121", 32, True, marks=slow),
+    pytest.param("resnext50_32x4d", 32, False, marks=slow),
+    pytest.param("wide_resnet50_2", 32, False, marks=slow),
+    pytest.param("googlenet", 32, True, marks=slow),
+    pytest.param("inception_v3", 80, True, marks=slow),
+    pytest.param("efficientnet_v2_s", 32, False, marks=slow),
+    pytest.param("convnext_tiny", 32, False, marks=slow),
+    pytest.param("alexnet", 64, False, marks=slow),
+    pytest.param("vgg11", 32, False, marks=slow),  # its pooling to 7 x 7 has windows that share pixels
+]
+
+
+@pytest.mark.parametrize(("name", "size", "check"), FAMILIES)
+def test_every_family_runs_in_the_executor(name: str, size: int, check: bool, tmp_path: Path) -> None:
+    x = images(3, size)
+    model = built(name, **({"init_weights": False} if name in ("googlenet", "inception_v3") else {}))
+    cimq.reestimate_bn(model, [x])
+    q = cimq.prepare(model, cimq.Policy.uniform(4, 4), inplace=True)
+    cimq.calibrate(q.eval(), [x])
+    converted = cimq.convert(q)  # without a sample: right for every size of images
+    bundle = cimq.export(converted, tmp_path / "net.cimq", x[:2], check=check)
+    with torch.no_grad():
+        wanted, integers = q(x), layer_outputs(converted, x)
+        assert torch.equal(converted(x), wanted)
+    y, layers = bundle.run_layers(x)
+    assert torch.equal(y, wanted)
+    assert layers.keys() == integers.keys()
+    assert all(torch.equal(layers[layer], value) for layer, value in integers.items())
+    other = images(2, size + 16)
+    with torch.no_grad():
+        assert torch.equal(converted(other), q(other))
+
+
+# Attention has no form in a bundle yet: the products of two activations.
+@pytest.mark.parametrize(("name", "size"), [("swin_t", 32), ("swin_v2_t", 32), ("maxvit_t", 64), ("vit_b_32", 64)])
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::cimq.CimqWarning")
+def test_attention_is_refused_by_name(name: str, size: int, tmp_path: Path) -> None:
+    x = images(2, size)
+    options = {"vit_b_32": {"image_size": size}, "maxvit_t": {"input_size": (size, size)}}.get(name, {})
+    q = cimq.prepare(built(name, **options), cimq.Policy.uniform(4, 4), inplace=True)
+    cimq.calibrate(q.eval(), [x])
+    with pytest.raises(ValueError, match=r"export: .*(has no form in a bundle|has no torch.fx graph|cannot hold)"):
+        cimq.export(q, tmp_path / "net.cimq", x)
+
+
 @pytest.mark.parametrize(("name", "size", "tokens"), [pytest.param("vit_b_32", 64, 5), pytest.param("vit_b_16", 32, 5)])
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:convert. left as they stand.*CrossbarMultiheadAttention:cimq.CimqWarning")

@@ -9,17 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from cimq.bundle.network import Node
-from cimq.bundle.operations import arithmetic, elementwise, layers, normalization, pooling, shape
+from cimq.bundle.operations import arithmetic, arrange, elementwise, layers, normalization, pooling, resize, shape
 from cimq.bundle.operations.registry import Call, Operation
 
-_ROWS: tuple[Operation, ...] = (
-    *layers.ROWS,
-    *arithmetic.ROWS,
-    *elementwise.ROWS,
-    *normalization.ROWS,
-    *pooling.ROWS,
-    *shape.ROWS,
-)
+_SUBJECTS = (layers, arithmetic, elementwise, normalization, pooling, resize, shape, arrange)
+_ROWS: tuple[Operation, ...] = tuple(row for subject in _SUBJECTS for row in subject.ROWS)
 
 OPERATIONS: dict[str, Operation] = {row.op: row for row in _ROWS}
 """By name."""

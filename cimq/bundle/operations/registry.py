@@ -50,7 +50,13 @@ class Call:
 
 
 class OnnxWriter(Protocol):
-    """What a row writes its ONNX nodes with."""
+    """What a row writes its ONNX nodes with.
+
+    Attributes:
+        shapes: Name of a value of the network -> its shape, without the batch.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
 
     def emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Adds an ONNX node with one output; returns the output's name."""
@@ -113,6 +119,17 @@ def pair(value: Any) -> tuple[int, int]:
     """(vertical, horizontal) of one value or two."""
     values = (value, value) if isinstance(value, int) else tuple(int(v) for v in value)
     return (values[0], values[-1])
+
+
+def place_of(dim: int, rank: int, what: str) -> int:
+    """The number of a dimension without the batch; `rank` is the number of dimensions with it.
+
+    Raises:
+        RefusedError: For the batch; names `what`.
+    """
+    if dim % rank == 0:
+        raise RefusedError(f"{what} must leave the batch alone")
+    return dim % rank - 1
 
 
 def float32(value: float | None) -> float | None:

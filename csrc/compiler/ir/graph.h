@@ -47,6 +47,17 @@ enum class OpKind {
   kLogSoftmax,
   kLayerNorm,
   kGroupNorm,
+  kAdaptiveAvgPool2d,
+  kAdaptiveMaxPool2d,
+  kMean,
+  kResizeNearest,
+  kResizeBilinear,
+  kTranspose,
+  kExpand,
+  kFlip,
+  kReflectionPad,
+  kReplicationPad,
+  kCircularPad,
 };
 
 using Shape = std::vector<std::int64_t>;
@@ -57,6 +68,8 @@ struct Window {
   std::int64_t pad_left = 0, pad_right = 0, pad_top = 0, pad_bottom = 0;
   std::int64_t groups = 1;
   bool count_include_pad = true;
+  bool ceil_mode = false;    ///< pooling: a last window that hangs over the image counts too
+  std::int64_t divisor = 0;  ///< average pooling: what is divided by; 0 for the number of elements
 };
 
 /// What a crossbar layer is to the crossbars and to the latency model.
@@ -91,6 +104,10 @@ struct Node {
   double eps = 0.0;                           // layer_norm, group_norm
   std::int64_t dims = 1;                      // layer_norm: the last so many dimensions are normalised together
   std::int64_t groups = 1;                    // group_norm
+  Shape axes;                                 // mean, flip: dimensions; transpose: where each one comes from
+  std::array<std::int64_t, 2> size{1, 1};     // adaptive pooling, resize: height and width of the result
+  float row_step = 1.0F, column_step = 1.0F;  // resize: rows and columns of the input per one of the result
+  bool align_corners = false;                 // resize_bilinear
   std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear
 };
 

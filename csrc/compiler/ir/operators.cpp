@@ -15,6 +15,12 @@ using Places = std::vector<std::int64_t*>;
 
 Places pair_of(std::array<std::int64_t, 2>& values) { return {&values[0], &values[1]}; }  // height, width
 
+/// May be missing: it came with a later version of the format.
+constexpr Attribute optional(Attribute attribute) {
+  attribute.required = false;
+  return attribute;
+}
+
 constexpr Attribute kKernel{"kernel", [](Node& n) { return pair_of(n.window.kernel); }, 1};
 constexpr Attribute kStride{"stride", [](Node& n) { return pair_of(n.window.stride); }, 1};
 constexpr Attribute kDilation{"dilation", [](Node& n) { return pair_of(n.window.dilation); }, 1};
@@ -25,6 +31,8 @@ constexpr Attribute kFourPaddings{"padding", [](Node& n) -> Places {
 constexpr Attribute kTwoPaddings{"padding", [](Node& n) -> Places { return {&n.window.pad_top, &n.window.pad_left}; }};
 constexpr Attribute kGroups{"groups", [](Node& n) -> std::int64_t& { return n.window.groups; }, 1};
 constexpr Attribute kCountIncludePad{"count_include_pad", [](Node& n) -> bool& { return n.window.count_include_pad; }};
+constexpr Attribute kCeilMode = optional({"ceil_mode", [](Node& n) -> bool& { return n.window.ceil_mode; }});
+constexpr Attribute kDivisor = optional({"divisor", [](Node& n) -> std::int64_t& { return n.window.divisor; }, 1});
 constexpr Attribute kBefore{"before", [](Node& n) -> Shape& { return n.pad_before; }};
 constexpr Attribute kAfter{"after", [](Node& n) -> Shape& { return n.pad_after; }};
 constexpr Attribute kStart{"start", [](Node& n) -> Shape& { return n.slice_start; }, 0, kMaxElements};
@@ -34,6 +42,13 @@ constexpr Attribute kValue{"value", [](Node& n) -> float& { return n.pad_value; 
 constexpr Attribute kMin{"min", [](Node& n) -> std::optional<float>& { return n.clamp_min; }};
 constexpr Attribute kMax{"max", [](Node& n) -> std::optional<float>& { return n.clamp_max; }};
 constexpr Attribute kDim{"dim", [](Node& n) -> std::int64_t& { return n.dim; }, 0, std::int64_t{kMaxRank}};
+constexpr Attribute kAxes{"dims", [](Node& n) -> Shape& { return n.axes; }, 0, std::int64_t{kMaxRank}};
+constexpr Attribute kPermutation{"perm", [](Node& n) -> Shape& { return n.axes; }, 0, std::int64_t{kMaxRank}};
+constexpr Attribute kSize{"size", [](Node& n) { return pair_of(n.size); }, 1};
+constexpr float kSmallest = std::numeric_limits<float>::min();
+constexpr Attribute kRowStep{"row_step", [](Node& n) -> float& { return n.row_step; }, 0, 0, kSmallest};
+constexpr Attribute kColumnStep{"column_step", [](Node& n) -> float& { return n.column_step; }, 0, 0, kSmallest};
+constexpr Attribute kAlignCorners{"align_corners", [](Node& n) -> bool& { return n.align_corners; }};
 
 constexpr Attribute kSlope{"slope", [](Node& n) -> float& { return n.slope; }};
 constexpr Attribute kAlpha{"alpha", [](Node& n) -> float& { return n.alpha; }};
@@ -54,8 +69,11 @@ const std::vector<Operator>& table() {
   static const Roles kCrossbar = {"weight", "x_scale", "multiplier", "bias"};
   static const Roles kAdc = {"adc_lo", "adc_lsb"};
   static const std::vector<Attribute> kConvolution = {kKernel, kStride, kDilation, kFourPaddings, kGroups};
-  static const std::vector<Attribute> kMaxPool = {kKernel, kStride, kTwoPaddings, kDilation};
-  static const std::vector<Attribute> kAvgPool = {kKernel, kStride, kTwoPaddings, kCountIncludePad};
+  static const std::vector<Attribute> kMaxPool = {kKernel, kStride, kTwoPaddings, kDilation, kCeilMode};
+  static const std::vector<Attribute> kAvgPool = {kKernel,          kStride,   kTwoPaddings,
+                                                  kCountIncludePad, kCeilMode, kDivisor};
+  static const std::vector<Attribute> kResize = {kSize, kRowStep, kColumnStep};
+  static const std::vector<Attribute> kResizeBilinear = {kSize, kRowStep, kColumnStep, kAlignCorners};
   static const std::vector<Operator> kTable = {
       {OpKind::kCrossbarConv2d, "crossbar_conv2d", 1, 1, rules::convolution, kConvolution, kCrossbar, kAdc},
       {OpKind::kCrossbarLinear, "crossbar_linear", 1, 1, rules::linear, {}, kCrossbar, kAdc},
@@ -92,6 +110,17 @@ const std::vector<Operator>& table() {
       {OpKind::kLogSoftmax, "log_softmax", 1, 1, rules::along_dim, {kDim}},
       {OpKind::kLayerNorm, "layer_norm", 1, 1, rules::layer_norm, {kDims, kEps}, {}, {"weight", "bias"}},
       {OpKind::kGroupNorm, "group_norm", 1, 1, rules::group_norm, {kNormGroups, kEps}, {}, {"weight", "bias"}},
+      {OpKind::kAdaptiveAvgPool2d, "adaptive_avg_pool2d", 1, 1, rules::to_size, {kSize}},
+      {OpKind::kAdaptiveMaxPool2d, "adaptive_max_pool2d", 1, 1, rules::to_size, {kSize}},
+      {OpKind::kMean, "mean", 1, 1, rules::mean, {kAxes}},
+      {OpKind::kResizeNearest, "resize_nearest", 1, 1, rules::to_size, kResize},
+      {OpKind::kResizeBilinear, "resize_bilinear", 1, 1, rules::to_size, kResizeBilinear},
+      {OpKind::kTranspose, "transpose", 1, 1, rules::transpose, {kPermutation}},
+      {OpKind::kExpand, "expand", 1, 1, rules::expand},
+      {OpKind::kFlip, "flip", 1, 1, rules::flip, {kAxes}},
+      {OpKind::kReflectionPad, "reflection_pad", 1, 1, rules::reflection_pad, {kBefore, kAfter}},
+      {OpKind::kReplicationPad, "replication_pad", 1, 1, rules::pad, {kBefore, kAfter}},
+      {OpKind::kCircularPad, "circular_pad", 1, 1, rules::circular_pad, {kBefore, kAfter}},
   };
   return kTable;
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "common/error.h"
+#include "common/pooled_size.h"
 
 namespace cimq::compiler::shape_rules {
 namespace {
@@ -45,7 +46,15 @@ Shape pooling(const Graph& graph, const Node& node) {
   if (window.pad_top * 2 > window.kernel[0] || window.pad_left * 2 > window.kernel[1]) {
     refuse(node, "its padding must be at most half its kernel");
   }
-  return windowed(node, in, in[0]);
+  if (!window.ceil_mode) return windowed(node, in, in[0]);
+  Shape out = {in[0]};
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const std::int64_t pad = axis == 0 ? window.pad_top : window.pad_left;
+    out.push_back(
+        pooled_size(in[axis + 1], window.kernel[axis], window.stride[axis], pad, window.dilation[axis], true));
+    if (out.back() < 1) refuse(node, message("its window does not fit the padded input of ", in[axis + 1] + 2 * pad));
+  }
+  return out;
 }
 
 Shape slice(const Graph& graph, const Node& node) {

@@ -18,9 +18,17 @@ Shape reshape(const Graph& graph, const Node& node);  // node.shape, which must 
 Shape slice(const Graph& graph, const Node& node);
 Shape pad(const Graph& graph, const Node& node);
 Shape cat(const Graph& graph, const Node& node);
+// rules_of_arrangement.cpp
+Shape to_size(const Graph& graph, const Node& node);  // [C, H, W] -> [C, *node.size]
+Shape mean(const Graph& graph, const Node& node);     // node.axes left out, or 1 where node.shape keeps them
+Shape transpose(const Graph& graph, const Node& node);
+Shape expand(const Graph& graph, const Node& node);  // node.shape, in which dimensions of 1 may be larger
+Shape flip(const Graph& graph, const Node& node);
+Shape reflection_pad(const Graph& graph, const Node& node);
+Shape circular_pad(const Graph& graph, const Node& node);
 
 Shape along_dim(const Graph& graph, const Node& node);   // one input that has the dimension node.dim
-Shape layer_norm(const Graph& graph, const Node& node);  // one input with at least node.dims dimensions
+Shape layer_norm(const Graph& graph, const Node& node);  // one input with at least node.axes dimensions
 Shape group_norm(const Graph& graph, const Node& node);  // one input whose channels node.groups divides
 
 }  // namespace cimq::compiler::shape_rules

@@ -21,9 +21,16 @@ class AvgPoolStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::avg_pool2d(inputs[0], batch, in_[0], in_[1], in_[2], window_.kernel[0], window_.kernel[1],
-                        window_.stride[0], window_.stride[1], window_.pad_top, window_.pad_left,
-                        window_.count_include_pad, out);
+    const kernels::Pool2d pool{.kernel_h = window_.kernel[0],
+                               .kernel_w = window_.kernel[1],
+                               .stride_h = window_.stride[0],
+                               .stride_w = window_.stride[1],
+                               .pad_h = window_.pad_top,
+                               .pad_w = window_.pad_left,
+                               .ceil_mode = window_.ceil_mode,
+                               .count_include_pad = window_.count_include_pad,
+                               .divisor = window_.divisor};
+    kernels::avg_pool2d(inputs[0], batch, in_[0], in_[1], in_[2], pool, out);
   }
 
  private:

@@ -1,4 +1,4 @@
-// flatten, reshape, slice, pad, cat: values are moved, never changed.
+// flatten, reshape, slice, pad, cat, transpose, expand, flip: values are moved, never changed.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -111,6 +111,35 @@ std::unique_ptr<Step> make_pad(const StepContext& context, const Node& node) {
                   [&](BoxCopy& box) { box.to_offset = dot(node.pad_before, box.to_stride); });
 }
 
+std::unique_ptr<Step> make_transpose(const StepContext& context, const Node& node) {
+  return make_box(context, node, std::nullopt, [&](BoxCopy& box) {
+    const Shape strides = box.from_stride;
+    box.extent = node.shape;
+    for (std::size_t i = 0; i < strides.size(); ++i) {
+      box.from_stride[i] = strides[static_cast<std::size_t>(node.axes[i])];
+    }
+  });
+}
+
+std::unique_ptr<Step> make_expand(const StepContext& context, const Node& node) {
+  return make_box(context, node, std::nullopt, [&](BoxCopy& box) {
+    for (std::size_t i = 0; i < node.shape.size(); ++i) {
+      if (box.extent[i] == 1) box.from_stride[i] = 0;
+    }
+    box.extent = node.shape;
+  });
+}
+
+std::unique_ptr<Step> make_flip(const StepContext& context, const Node& node) {
+  return make_box(context, node, std::nullopt, [&](BoxCopy& box) {
+    for (const std::int64_t dim : node.axes) {
+      std::int64_t& stride = box.from_stride[static_cast<std::size_t>(dim)];
+      box.from_offset += (box.extent[static_cast<std::size_t>(dim)] - 1) * stride;
+      stride = -stride;
+    }
+  });
+}
+
 std::unique_ptr<Step> make_cat(const StepContext& context, const Node& node) {
   const auto dim = static_cast<std::size_t>(node.dim);
   std::vector<BoxCopy> boxes;
@@ -130,9 +159,11 @@ std::unique_ptr<Step> make_cat(const StepContext& context, const Node& node) {
 }  // namespace
 
 std::span<const StepRow> shape_steps() {
-  static constexpr std::array kSteps = {StepRow{OpKind::kFlatten, make_copy}, StepRow{OpKind::kReshape, make_copy},
-                                        StepRow{OpKind::kSlice, make_slice}, StepRow{OpKind::kPad, make_pad},
-                                        StepRow{OpKind::kCat, make_cat}};
+  static constexpr std::array kSteps = {
+      StepRow{OpKind::kFlatten, make_copy},  StepRow{OpKind::kReshape, make_copy},
+      StepRow{OpKind::kSlice, make_slice},   StepRow{OpKind::kPad, make_pad},
+      StepRow{OpKind::kCat, make_cat},       StepRow{OpKind::kTranspose, make_transpose},
+      StepRow{OpKind::kExpand, make_expand}, StepRow{OpKind::kFlip, make_flip}};
   return kSteps;
 }
 

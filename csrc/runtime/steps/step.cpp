@@ -46,7 +46,7 @@ std::span<const StepRow> crossbar_steps() {
 
 std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node) {
   for (const auto steps : {crossbar_steps(), dense_steps(), pooling_steps(), elementwise_steps(), binary_steps(),
-                           normalization_steps(), shape_steps()}) {
+                           normalization_steps(), shape_steps(), resize_steps(), border_steps()}) {
     const auto found = std::ranges::find(steps, node.op, &StepRow::op);
     if (found != steps.end()) return found->make(context, node);
   }
