@@ -210,9 +210,7 @@ def test_what_a_graph_cannot_hold_keeps_its_forward(how: Callable[[Any, Tensor],
             wanted = q(X)
             torch.manual_seed(0)
             assert torch.equal(converted(X), wanted)
-    with pytest.raises(
-        ValueError, match=r"has no torch\.fx graph: .*cannot trace|convert: the converted model does not give"
-    ):
+    with pytest.raises(ValueError, match=r"no torch\.fx graph: .*cannot trace|converted model does not give"):
         cimq.export(q, tmp_path / "a.cimq", X)
 
 
