@@ -112,10 +112,18 @@ def _converted(model: Any, x: Tensor) -> nn.Module:
     if any(isinstance(module, CrossbarLayer) for module in network.modules()):
         return network
     quant_layers(network)  # refuses a model that is not prepared
-    with warnings.catch_warnings():
-        # What convert warns of (operations that it left alone) the reader refuses by name.
-        warnings.simplefilter("ignore", CimqWarning)
-        return convert(network, sample_input=x)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        converted = convert(network, sample_input=x)
+    reasons = []
+    for warning in said:
+        if issubclass(warning.category, CimqWarning) and str(warning.message).startswith("convert: "):
+            reasons.append(str(warning.message).removeprefix("convert: "))  # what it left alone is refused by name
+        else:
+            warnings.warn(warning.message, stacklevel=3)
+    if not isinstance(converted, fx.GraphModule) and reasons:
+        raise ValueError(f"export: {type(network).__name__} has no torch.fx graph: {'; '.join(reasons)}")
+    return converted
 
 
 def _hardware(converted: nn.Module) -> Hardware:

@@ -120,6 +120,8 @@ def is_certainly_tensor(root: nn.Module, value: Any) -> bool:
         return value.target not in _NO_TENSOR_METHODS
     if value.target is operator.getitem:
         source: Any = value.args[0]
+        if source.op == "call_module" and isinstance(root.get_submodule(str(source.target)), nn.MultiheadAttention):
+            return bool(value.args[1] == 0)  # of (output, weights)
         return is_certainly_tensor(root, source) or (name_of(source) in SEVERAL and isinstance(value.args[1], int))
     if value.target in _ARITHMETIC:
         return any(is_certainly_tensor(root, arg) for arg in value.args)

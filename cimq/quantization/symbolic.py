@@ -38,6 +38,12 @@ class TruthfulProxy(fx.Proxy):
     """
 
 
+def _kinds(kind: Any) -> list[Any]:
+    """The classes that a call of isinstance names: one, a union, or a tuple of such."""
+    parts = kind if type(kind) is tuple else get_args(kind)
+    return [inner for part in parts for inner in _kinds(part)] if parts else [kind]
+
+
 @contextlib.contextmanager
 def truthful_isinstance() -> Iterator[None]:
     """`isinstance(x, torch.Tensor)` is true of symbolic values, as it is of what they stand for; of sizes, int is.
@@ -48,7 +54,7 @@ def truthful_isinstance() -> Iterator[None]:
 
     def answer(value: Any, kind: Any, /) -> bool:
         if type(value) is TruthfulProxy:
-            kinds = kind if type(kind) is tuple else get_args(kind) or (kind,)
+            kinds = _kinds(kind)
             tracer: Any = value.tracer
             if torch.Tensor in kinds and is_certainly_tensor(tracer.root, value.node):
                 return True

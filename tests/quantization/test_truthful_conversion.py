@@ -85,7 +85,8 @@ def test_sums_in_place_are_exportable(tmp_path: Any) -> None:
 
     q = cimq.prepare(nets.randomise(Pair(how)).eval(), example_inputs=X).eval()
     with torch.no_grad():
-        assert torch.equal(torch.as_tensor(cimq.export(q, tmp_path / "a.cimq", X).run(X)), q(X))
+        for name, model in (("a", q), ("b", cimq.convert(q))):  # one that is converted already has no other results
+            assert torch.equal(torch.as_tensor(cimq.export(model, tmp_path / f"{name}.cimq", X).run(X)), q(X))
 
 
 def view_taken_before(m: Any, x: Tensor) -> Tensor:
@@ -198,7 +199,7 @@ def writes_a_parameter(m: Any, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("how", [random_numbers, counts, writes_a_constant, writes_a_parameter])
-def test_what_a_graph_cannot_hold_keeps_its_forward(how: Callable[[Any, Tensor], Tensor]) -> None:
+def test_what_a_graph_cannot_hold_keeps_its_forward(how: Callable[[Any, Tensor], Tensor], tmp_path: Any) -> None:
     """A graph would hold random numbers as constants, count once, and add to the constant of the call before."""
     q = cimq.prepare(nets.randomise(Pair(how)).eval(), example_inputs=X).eval()
     with pytest.warns(cimq.CimqWarning, match="cannot trace Pair .*its forward is kept"), torch.no_grad():
@@ -209,6 +210,8 @@ def test_what_a_graph_cannot_hold_keeps_its_forward(how: Callable[[Any, Tensor],
             wanted = q(X)
             torch.manual_seed(0)
             assert torch.equal(converted(X), wanted)
+    with pytest.raises(ValueError, match=r"no torch\.fx graph: .*cannot trace|converted model does not give"):
+        cimq.export(q, tmp_path / "a.cimq", X)
 
 
 def test_a_list_as_input_is_no_tensor() -> None:
@@ -226,6 +229,21 @@ def test_a_list_as_input_is_no_tensor() -> None:
     with torch.no_grad():
         for converted in (cimq.convert(q), cimq.convert(q, (parts,))):
             assert torch.equal(converted(parts), q.eval()(parts))
+
+
+def test_the_output_of_attention_is_a_tuple() -> None:
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.attention(x, x, x)
+            y = y if isinstance(y, (Tensor | None, str)) else y[0]
+            y += x
+            return y
+
+    check(Attends(), torch.randn(2, 5, 8), others=(torch.randn(3, 4, 8),))
 
 
 def test_types_in_place_are_guarded() -> None:
