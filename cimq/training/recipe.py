@@ -144,7 +144,7 @@ def finetune(
         seed: Of shuffling, dropout and cell variation: the same seed gives the same training, whatever was drawn
             before. It covers Python's, NumPy's and torch's random state and the generators that loaders, samplers and
             data sets hold as attributes; the user's state of all of them is left as it was. (With another number of
-            threads, or on another processor, PyTorch adds in another order: equal up to rounding, not bit for bit.)
+            threads, or on another processor, PyTorch adds floats in another order, and trained weights differ.)
         progress: Shows a bar; None: where standard error is a terminal.
 
     Returns:
@@ -206,7 +206,6 @@ def finetune(
         amp=None if amp is None else AMP_TYPES[amp],
         max_grad_norm=max_grad_norm,
         first_frozen=epochs - frozen_epochs + 1,
-        seed=seed,
         progress=progress if is_first(model) else False,
     )
     if not any(isinstance(module, QuantLayer) for module in model.modules()):

@@ -42,7 +42,6 @@ class Recipe:
     amp: torch.dtype | None
     max_grad_norm: float | None
     first_frozen: int
-    seed: int
     progress: bool | None
 
 
