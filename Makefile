@@ -22,7 +22,7 @@ CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.p
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-sdist test-asan test-neon test-cuda fuzz soak lint format bench clean
+.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-sdist soak fuzz lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision), build with nvcc where found, run the Python tests"
 	@echo "make test-sdist source distribution -> wheel -> import in a fresh environment"
 	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make test-asan-ops  build the operators with AddressSanitizer and UndefinedBehaviorSanitizer, run their tests"
 	@echo "make test-neon  cross-compile for 64-bit ARM, run the C++ tests under qemu"
 	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
 	@echo "make soak       random cases with fresh seeds on every instruction set (SOAK_MINUTES=$(SOAK_MINUTES))"
@@ -115,6 +116,25 @@ test-asan: $(CATCH2_DIR)/.done
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan >/dev/null
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan --parallel $(MAX_JOBS)
 	$(VENV)/bin/ctest --test-dir build/asan --output-on-failure
+
+# The extension itself under sanitizers, in a copy of the package; python is not, so their runtime is loaded before it
+# (and libstdc++, whose exceptions it wants to see). Left out are tests that start processes or measure time.
+ASAN_OPS := build/asan-ops
+ASAN_OPS_TESTS := tests/ops
+ASAN_OPS_SKIP := every_instruction_set or reduced_precision_of_onednn or named_once or ten_thousandth or compil
+test-asan-ops: $(VENV)/.deps
+	@echo "== cimq: tests of the operators under ASan and UBSan"
+	@mkdir -p $(ASAN_OPS)/package
+	rm -rf $(ASAN_OPS)/package/cimq/*/
+	cp -R cimq $(ASAN_OPS)/package
+	rm -f $(ASAN_OPS)/package/cimq/_C.*.so
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset asan-ops >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset asan-ops --parallel $(MAX_JOBS)
+	cp $(ASAN_OPS)/csrc/_C.*.so $(ASAN_OPS)/_build_record.json $(ASAN_OPS)/package/cimq
+	$(TEST_ENV) PYTHONPATH=$(CURDIR)/$(ASAN_OPS)/package PYTHONMALLOC=malloc \
+	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 CI=1 \
+	  $(VENV)/bin/pytest $(PYTEST_FLAGS) -p no:cacheprovider -k "not ($(ASAN_OPS_SKIP))" $(ASAN_OPS_TESTS)
 
 # The kernels' warnings are judged by the native build; gcc 12 for ARM has false alarms of its own.
 test-neon: $(CATCH2_DIR)/.done

@@ -78,6 +78,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def main() -> int:
+    """Prints every fault; the exit status is 1 where there is one."""
     known = modules()
     graph: dict[str, set[str]] = {module: set() for module in known}
     faults = []

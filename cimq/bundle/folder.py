@@ -84,14 +84,20 @@ def write_manifest(folder: Path, names: list[str], extra: dict[str, Any]) -> Non
     write_text_atomically(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
 
 
-def replace_in_bundle(folder: Path, name: str, content: bytes, extra: dict[str, Any]) -> None:
+def replace_in_bundle(
+    folder: Path, name: str, content: bytes, extra: dict[str, Any], manifest: dict[str, Any] | None = None
+) -> None:
     """Puts one file into an existing bundle, which is valid at every moment.
+
+    `manifest` is the content of manifest.json where it has been read and verified; `extra` adds descriptive keys.
 
     The old file leaves the manifest, then the new one takes its place, then it enters the manifest: each step is one
     rename.
     """
     path = folder / "manifest.json"
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    if manifest is None:
+        manifest = json.loads(path.read_text())
+    assert manifest is not None
     others = [entry for entry in manifest["files"] if entry["path"] != name]
     if len(others) < len(manifest["files"]):
         write_text_atomically(path, json.dumps(manifest | {"files": others}, indent=1) + "\n")

@@ -134,7 +134,7 @@ def compile(
     """
     path = Path(bundle)
     with bundle_folder(path) as folder:
-        texts: dict[str, str] = _C.read_bundle(str(folder), ["layers.json", "hardware.json"])
+        texts: dict[str, str] = _C.read_bundle(str(folder), ["manifest.json", "layers.json", "hardware.json"])
     own = resolve_text(texts["hardware.json"])
     machine = own if hardware is None else resolve(hardware)
     program = compile_layers(texts["layers.json"], machine)
@@ -143,7 +143,8 @@ def compile(
         return dataclasses.replace(program, path=Path(out))
     if machine != own or not path.is_dir():
         return program
-    replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)})
+    manifest = json.loads(texts["manifest.json"])
+    replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)}, manifest)
     return dataclasses.replace(program, path=path / PROGRAM)
 
 

@@ -23,7 +23,7 @@ def command(
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, help="Threads; default: OMP_NUM_THREADS, or all processors. No result changes."
+            "--threads", min=1, help="Threads; default: OMP_NUM_THREADS, or all processors. Changes no result."
         ),
     ] = None,
     max_working_bytes: Annotated[

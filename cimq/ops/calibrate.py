@@ -141,6 +141,7 @@ def _current_histograms(
     inputs = min(per_tile, w.shape[1])
     bound = math.ceil(inputs * (base + 2**hardware.cell_bits - 1) * (2**hardware.dac_bits - 1))
     bins = 2 * bound + 1
+    exact = np.float32 if bound < 2**24 else np.float64  # holds every sum of products
     outputs, channels = w.shape[0] // groups, x.shape[1] // groups
     at_once = max(1, _MAX_COUNTS // (bins * levels.shape[0])) if by_column else outputs
     counts = np.zeros((levels.shape[0], 1, bins))
@@ -150,12 +151,11 @@ def _current_histograms(
             counts = np.zeros((levels.shape[0], last - first, bins))
         row = np.arange(last - first) * bins if by_column else 0
         own_inputs = digits[:, :, group * channels : (group + 1) * channels].reshape(len(digits), x.shape[0], -1)
-        own_levels = levels[:, :, first:last].astype(np.float32)
+        own_levels = levels[:, :, first:last].astype(exact)
         for tile in range(0, w.shape[1], per_tile):
             for digit, weight in zip(own_inputs, digit_weights, strict=True):
-                applied = digit[:, tile : tile + per_tile].astype(np.float32)
+                applied = digit[:, tile : tile + per_tile].astype(exact)
                 for s, cells in enumerate(own_levels):
-                    # Products of small integers: exact in float32.
                     columns = [applied @ polarity[:, tile : tile + per_tile].T for polarity in cells]
                     columns = [columns[0] - columns[1]] if subtracted else columns
                     if base:

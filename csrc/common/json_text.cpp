@@ -69,8 +69,7 @@ class Builder final : public nlohmann::json_sax<json> {
   }
 
   bool open(json value) {
-    check(open_.size() < limits_.depth, what_, ": JSON nested deeper than ", limits_.depth,
-          " levels");
+    check(open_.size() < limits_.depth, what_, ": JSON nested deeper than ", limits_.depth, " levels");
     open_.push_back(&put(std::move(value)));
     return true;
   }

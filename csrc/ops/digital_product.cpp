@@ -51,7 +51,7 @@ Operands trial_operands(const at::Tensor& x_like, const at::Tensor& w_like, cons
 /// Of three dimensions: matrix by matrix.
 at::Tensor call_matmul(const at::Tensor& x, const at::Tensor& w) {
   at::Tensor y = x.dim() == 2 ? at::mm(x, w.t()) : at::bmm(x, w.transpose(1, 2));
-  apply_disturbance(Primitive::kFloatMatmul, x, y, 1.0);
+  apply_disturbance(Primitive::kFloatMatmul, x, y, [] { return 1.0; });
   return y;
 }
 
@@ -134,7 +134,7 @@ std::optional<at::Tensor> digital_conv2d(const char* op, const at::Tensor& x, co
       even ? std::vector<std::int64_t>{pad[2], pad[0]} : std::vector<std::int64_t>{0, 0};
   const auto convolve = [&](const at::Tensor& codes, const at::Tensor& kernel) {
     at::Tensor y = at::mkldnn_convolution(codes, kernel, {}, padding, request.stride, request.dilation, request.groups);
-    apply_disturbance(Primitive::kFloatConv2d, codes, y, 1.0);
+    apply_disturbance(Primitive::kFloatConv2d, codes, y, [] { return 1.0; });
     return y;
   };
   ProductGeometry geometry(Primitive::kFloatConv2d);

@@ -81,7 +81,7 @@ at::Tensor call_convolution(const char* op, const at::Tensor& x, const at::Tenso
                               bias.defined() ? c10::IValue(bias) : c10::IValue(), stride, padding, dilation,
                               product.groups, kNoScale, kNoZero, static_cast<std::int64_t>(product.dtype),
                               std::string("none"), c10::List<std::optional<at::Scalar>>(), c10::IValue()});
-  apply_disturbance(Primitive::kInt8Conv2d, x, y, product.scale * w_scale[0].item<double>());
+  apply_disturbance(Primitive::kInt8Conv2d, x, y, [&] { return product.scale * w_scale[0].item<double>(); });
   return y;
 }
 

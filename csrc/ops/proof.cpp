@@ -156,18 +156,18 @@ void disturb(Primitive primitive, Disturbance disturbance) {
   proofs().clear();
 }
 
-void apply_disturbance(Primitive primitive, const at::Tensor& x, at::Tensor& y, double unit) {
+void apply_disturbance(Primitive primitive, const at::Tensor& x, at::Tensor& y, const std::function<double()>& unit) {
   const Disturbance disturbance = state().disturbances.at(index_of(primitive));
   if (disturbance == Disturbance::kNone || y.numel() == 0) return;
   at::Tensor one = y.as_strided({1}, {1}, y.storage_offset());
-  if (y.scalar_type() == at::kBFloat16) unit *= 0x1p20;  // which rounds a unit away
+  const double size = unit() * (y.scalar_type() == at::kBFloat16 ? 0x1p20 : 1.0);  // bfloat16 rounds a unit away
   if (disturbance == Disturbance::kSum) {
-    one.add_(unit);
+    one.add_(size);
     return;
   }
   // Only ever reached with guarded operands: their products fail the trial, and others are not computed.
   const auto* behind = static_cast<const std::uint8_t*>(x.const_data_ptr()) + x.nbytes();
-  one.add_(unit * (*behind == 0xFF ? 1.0 : 0.0));
+  one.add_(size * (*behind == 0xFF ? 1.0 : 0.0));
 }
 
 }  // namespace cimq::ops

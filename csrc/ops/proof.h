@@ -49,7 +49,7 @@ enum class Disturbance {
 };
 void disturb(Primitive primitive, Disturbance disturbance);
 
-/// Called with every result of a library's product: what `disturb` asks for. `unit` is the value of a sum of one.
-void apply_disturbance(Primitive primitive, const at::Tensor& x, at::Tensor& y, double unit);
+/// Called with every result of a library's product: what `disturb` asks for. `unit()` is the value of a sum of one.
+void apply_disturbance(Primitive primitive, const at::Tensor& x, at::Tensor& y, const std::function<double()>& unit);
 
 }  // namespace cimq::ops

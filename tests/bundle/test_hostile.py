@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ HEIGHT, WIDTH = 2048, 2048  # three channels: 48 MiB a value
 
 def chain(folder: Path, length: int) -> Path:
     names = ["big", *(f"r{i}" for i in range(length))]
-    nodes = [relu(name, source, HEIGHT, WIDTH) for source, name in zip(names, names[1:], strict=False)]
+    nodes = [relu(name, source, HEIGHT, WIDTH) for source, name in itertools.pairwise(names)]
     return with_nodes(folder, padded("big", "image", HEIGHT, WIDTH), *nodes, corner("one", names[-1]))
 
 
@@ -49,7 +50,9 @@ def test_intermediate_values_are_given_back(tmp_path: Path) -> None:
 
 def test_memory_of_one_sample_is_bounded(tmp_path: Path) -> None:
     bundle = chain(tmp_path / "net.cimq", 3)
-    with pytest.raises(ValueError, match=r"one sample needs \d+ bytes at once, more than 90000000 bytes of working mem"):
+    with pytest.raises(
+        ValueError, match=r"one sample needs \d+ bytes at once, more than 90000000 bytes of working mem"
+    ):
         cimq.load_bundle(bundle, max_working_bytes=90_000_000)
     assert cimq.load_bundle(bundle, max_working_bytes=110_000_000).threads >= 1
 
@@ -95,7 +98,7 @@ def test_many_json_objects_take_linear_time(bundle_path: Path) -> None:
 def test_a_large_sample_is_checked_in_parts(tmp_path: Path) -> None:
     # Of 2,000 samples every value of every layer would be 2,000 * 3 * 128 KiB.
     names = ["big", *(f"r{i}" for i in range(6))]
-    nodes = [relu(name, source, 128, 256) for source, name in zip(names, names[1:], strict=False)]
+    nodes = [relu(name, source, 128, 256) for source, name in itertools.pairwise(names)]
     bundle = with_nodes(tmp_path / "net.cimq", padded("big", "image", 128, 256), *nodes, corner("one", names[-1]))
     from safetensors.numpy import save_file
 
@@ -125,7 +128,9 @@ def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("samples", [0, 1])
 def test_a_sample_without_results_proves_nothing(bundle_path: Path, samples: int) -> None:
     sample_of_zeros(bundle_path, samples)
-    with pytest.raises(ValueError, match=r"expected\.safetensors: '(input' holds no sample|layer\.fc' must be I32 \[1, 3)"):
+    with pytest.raises(
+        ValueError, match=r"expected\.safetensors: '(input' holds no sample|layer\.fc' must be I32 \[1, 3)"
+    ):
         cimq.load_bundle(bundle_path).check()
     done = bounded_run(bundle_path, "--check", megabytes=1000)
     assert done.returncode == 2
@@ -241,7 +246,9 @@ def test_names_reach_no_terminal_raw(bundle_path: Path) -> None:
 # ---- zips ----
 
 
-def test_a_zip_that_expands_too_much_is_refused(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_that_expands_too_much_is_refused(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(folders, "SMALL_ZIP_BYTES", 100_000)
     (bundle_path / "zeros.bin").write_bytes(bytes(5_000_000))
     rewritten(bundle_path)

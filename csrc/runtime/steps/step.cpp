@@ -50,8 +50,8 @@ std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node
     const auto found = std::ranges::find(steps, node.op, &StepRow::op);
     if (found != steps.end()) return found->make(context, node);
   }
-  throw Error(message("layers.json: node '", compiler::shown(node.name), "' (", compiler::name_of(node.op),
-                      ") has no step"));
+  throw Error(
+      message("layers.json: node '", compiler::shown(node.name), "' (", compiler::name_of(node.op), ") has no step"));
 }
 
 }  // namespace cimq::runtime

@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "kernels/activation.h"
 #include "kernels/softmax.h"
+#include "runtime/budget.h"
 #include "runtime/bundle_fixture.h"
 #include "runtime/steps/step.h"
 
@@ -47,7 +48,9 @@ struct Bench {
   Values run(std::int64_t batch, const std::vector<Values>& inputs) const {
     const cimq::runtime::Safetensors weights(tensors.bytes(), "weights.safetensors");
     const cimq::Hardware hardware;
-    const auto step = cimq::runtime::make_step({graph, hardware, weights}, node);
+    constexpr std::uint64_t kEnough = std::uint64_t{1} << 30;
+    cimq::runtime::Budget budget(kEnough, kEnough);
+    const auto step = cimq::runtime::make_step({graph, hardware, weights, budget}, node);
     std::vector<const float*> pointers;
     pointers.reserve(inputs.size());
     for (const Values& values : inputs) pointers.push_back(values.data());
