@@ -17,9 +17,17 @@ from cimq.hardware import Hardware
 
 MAX_BITS = 8
 CONDUCTANCE_UNIT = 256  # conductances of cells that are not exactly their level are integers in 1/256 of a level step
+# Looked up, as training steps ask for them, also compiled ones: torch.compile cannot look into the binding.
+_WIDTHS = range(1, MAX_BITS + 1)
+_WEIGHT_RANGES = tuple(_C.weight_range(bits) for bits in _WIDTHS)
+_ACT_RANGES = {signed: tuple(_C.activation_range(bits, signed) for bits in _WIDTHS) for signed in (False, True)}
 
 
-@lru_cache(maxsize=MAX_BITS)
+def _check_bits(name: str, bits: int) -> None:
+    if bits not in _WIDTHS:
+        raise ValueError(f"{name} must be an integer from 1 to {MAX_BITS}, got {bits!r}")
+
+
 def weight_range(bits: int) -> tuple[int, int]:
     """Smallest and largest integer of a weight: symmetric, so that both polarities of a pair hold the same.
 
@@ -30,10 +38,10 @@ def weight_range(bits: int) -> tuple[int, int]:
         >>> weight_range(4), weight_range(1)
         ((-7, 7), (-1, 1))
     """
-    return _C.weight_range(bits)
+    _check_bits("weight_bits", bits)
+    return _WEIGHT_RANGES[bits - 1]
 
 
-@lru_cache(maxsize=2 * MAX_BITS)
 def act_range(bits: int, signed: bool) -> tuple[int, int]:
     """Smallest and largest integer of an activation: unsigned, or two's complement.
 
@@ -44,7 +52,8 @@ def act_range(bits: int, signed: bool) -> tuple[int, int]:
         >>> act_range(4, signed=False), act_range(4, signed=True)
         ((0, 15), (-8, 7))
     """
-    return _C.activation_range(bits, signed)
+    _check_bits("act_bits", bits)
+    return _ACT_RANGES[signed][bits - 1]
 
 
 @dataclasses.dataclass(frozen=True)

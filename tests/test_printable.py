@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cimq.cost_model import aligned_table
 from cimq.printable import printable, printable_lines
+from cimq.text_table import aligned_table
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cimq.policy_table import read_policy_table
 
 import cimq
 from cimq.cli.search_config import read_search_config
+from cimq.cost_model.policy_table import read_policy_table
 from cimq.structured_files import read_structured
 
 READERS: list[Callable[[Path], Any]] = [

@@ -313,7 +313,7 @@ def test_exact_evaluation_ends_with_an_error_too() -> None:
 
     x = nets.images()
     q = prepared(nets.randomise(nets.SmallCnn()), x, bits=4).eval()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="x must have 3 channels"):
         q(x[:, :2])
     assert not exact._state.stack
     assert not torch.overrides._get_current_function_mode_stack()
