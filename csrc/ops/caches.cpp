@@ -40,6 +40,7 @@ std::vector<NamedUsage> cache_usage() {
   List& all = list();
   const std::lock_guard<std::mutex> lock(all.mutex);
   std::vector<NamedUsage> found;
+  found.reserve(all.caches.size());
   for (const auto& [name, cache] : all.caches) found.push_back({name, cache.usage()});
   return found;
 }

@@ -73,7 +73,7 @@ class ProgramCache {
     }
     Entry entry{key.bytes(), std::string(key.weights()), nullptr};
     entry.program = make(reinterpret_cast<const std::int8_t*>(entry.weights.data()));  // takes a while: no lock
-    const std::shared_ptr<const Program> program = entry.program;
+    std::shared_ptr<const Program> program = entry.program;
     const std::size_t bytes =
         entry.key.size() + entry.weights.size() + static_cast<std::size_t>(program->packed_bytes()) + kEntryBytes;
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -12,7 +12,7 @@ namespace {
 PyObject* error_type = nullptr;  // CimqError, alive as long as the module
 
 /// Messages quote names from files: what those can do to a terminal, or to Python (text that is no UTF-8), is escaped.
-void translate(std::exception_ptr thrown) {
+void translate(std::exception_ptr thrown) {  // NOLINT(performance-unnecessary-value-param): pybind11 wants this type
   try {
     if (thrown) std::rethrow_exception(thrown);
   } catch (const cimq::Error& error) {

@@ -63,6 +63,12 @@ struct Executor::State {
   std::map<std::string, std::string> texts;
   std::optional<Safetensors> expected;
 
+  /// The stored sample and its results. Throws Error where the bundle has none.
+  const Safetensors& stored() const {
+    if (!expected) throw Error(message("check: the bundle has no ", kExpected));
+    return *expected;
+  }
+
   std::int64_t in_elements() const { return compiler::elements(graph.input_shape); }
   const compiler::Node& output_node() const { return graph.nodes[static_cast<std::size_t>(graph.output)]; }
 
@@ -186,7 +192,7 @@ void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) 
 
 /// The stored sample is one that the network can be run with: at least one, of the right shape.
 void Executor::State::check_sample() const {
-  const TensorView& input = expected->at("input");
+  const TensorView& input = stored().at("input");
   const std::int64_t batch = input.shape.empty() ? 0 : input.shape[0];
   cimq::check(input.dtype == "F32" && input.shape == batched(batch, graph.input_shape), kExpected,
               ": 'input' must be F32 [batch, ...] = ", shape_text(batched(batch, graph.input_shape)), ", got ",
@@ -201,7 +207,7 @@ void Executor::State::check_sample() const {
 std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
   std::vector<Comparison> results;
   const auto add = [&](const std::string& name, const std::string& key, const compiler::Shape& shape, bool exact) {
-    const TensorView& view = expected->at(key);
+    const TensorView& view = stored().at(key);
     const compiler::Shape wanted = batched(batch, shape);
     cimq::check(view.shape == wanted && view.dtype == (exact ? "I32" : "F32"), kExpected, ": '", compiler::shown(key),
                 "' must be ", exact ? "I32 " : "F32 ", shape_text(wanted), ", got ", view.dtype, " ",
@@ -263,11 +269,11 @@ RunResult Executor::run_layers(const Tensor& x) const {
 
 CheckReport Executor::check() const {
   const State& state = *state_;
-  if (!state.expected) throw Error(message("check: the bundle has no ", kExpected));
+  const Safetensors& stored = state.stored();
   cimq::check(!state.options.seed && !state.options.chip,
               "check: the bundle was loaded with another seed or chip than its expected results belong to");
   state.check_sample();
-  const TensorView& input = state.expected->at("input");
+  const TensorView& input = stored.at("input");
   const std::int64_t batch = input.shape[0];
   std::vector<Comparison> results = state.comparisons(batch);
   std::mutex guard;
