@@ -39,7 +39,7 @@ from cimq.quantization.parallel import innermost
 from cimq.quantization.quant_layer import QuantLayer
 from cimq.quantization.recomputed import copied
 from cimq.quantization.refusals import refuse_meta, refuse_meta_values, refuse_parts_outside
-from cimq.quantization.tracing import LeafTracer, followers, is_plain_norm, record_shapes, trace, traceable_subclasses
+from cimq.quantization.tracing import LeafTracer, followers, is_plain_norm, trace, traceable_subclasses
 
 
 def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
@@ -111,7 +111,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         refuse_parts_outside(work, graph)
         exact.detach(work)
         inputs = remaining_inputs(model, sample_input, fixed)
-        result, left = _rewrite(work, graph, staying, _foldable(work, found), tracer.calls, inputs)
+        result, left = _rewrite(work, graph, staying, _foldable(work, found), tracer.calls)
         if left:
             warnings.warn(
                 f"convert: left as they stand, and not exportable: {', '.join(left)}", CimqWarning, stacklevel=2
@@ -146,7 +146,6 @@ def _rewrite(
     staying: Container[fx.Node],
     pairs: dict[str, str],
     calls: dict[str, dict[str, Any]],
-    sample_input: Any,
 ) -> tuple[nn.Module, list[str]]:
     folded = {id(root.get_submodule(layer)): root.get_submodule(norm) for layer, norm in pairs.items()}
     skipped = {id(norm) for norm in folded.values()}
@@ -168,8 +167,6 @@ def _rewrite(
                 made[id(module)] = new
     _erase_unused(graph, staying)  # parameters that the replaced products read
     root = install(root, made, graph)
-    if sample_input is not None:
-        record_shapes(root, graph, sample_input)
     replace_functional_norms(root, graph)
     left = normalise(root, graph, staying)
     _erase_unused(graph, staying)

@@ -18,7 +18,8 @@ _SAME_BITS = (
     nn.PixelShuffle, nn.ChannelShuffle, nn.modules.padding._ConstantPadNd, nn.ModuleList, nn.ModuleDict, nn.Sequential,
 )  # fmt: skip
 _DEFINED_MODULES = (
-    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Sigmoid, nn.SiLU, nn.Hardsigmoid, nn.Hardswish, nn.Tanh, nn.GELU, nn.ELU,
+    nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Upsample, nn.Sigmoid, nn.SiLU,
+    nn.Hardsigmoid, nn.Hardswish, nn.Tanh, nn.GELU, nn.ELU,
     nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.LayerNorm, nn.GroupNorm,
 )  # fmt: skip
 

@@ -103,34 +103,6 @@ def _buffers(model: nn.Module) -> list[tuple[int, int]]:
     return [(id(buffer), getattr(buffer, "_version", 0)) for buffer in buffers]
 
 
-class ShapeRecorder(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor in `node.meta["shape"]`."""
-
-    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
-        super().__init__(root, graph=graph)
-        self.extra_traceback = False  # errors are one sentence, without lines about the graph
-
-    def run_node(self, n: fx.Node) -> Any:
-        """As the interpreter, with the note."""
-        result = super().run_node(n)
-        if isinstance(result, torch.Tensor):
-            n.meta["shape"] = tuple(result.shape)
-        return result
-
-
-def record_shapes(root: nn.Module, graph: fx.Graph, sample_input: Any) -> None:
-    """Notes shapes for one input, a tuple of inputs, or a dict of keyword arguments."""
-    names = [str(node.target) for node in graph.nodes if node.op == "placeholder"]
-    defaults = {str(node.target): node.args[0] for node in graph.nodes if node.op == "placeholder" and node.args}
-    if isinstance(sample_input, dict):
-        given = {**defaults, **sample_input}
-    else:
-        inputs = tuple(sample_input) if isinstance(sample_input, (tuple, list)) else (sample_input,)
-        given = {**defaults, **dict(zip(names, inputs, strict=False))}
-    with torch.no_grad():
-        ShapeRecorder(root, graph).run(*(given[name] for name in names))
-
-
 def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
     """Names of (quantised layer, batch normalisation) where the second is all that happens to the first's output.
 

@@ -24,6 +24,11 @@ def backbone() -> nn.Module:
         (nn.Linear(144, 4), r"1 \(Linear\)"),
         (nn.Sequential(nn.ReLU(), nn.BatchNorm1d(144)), r"1\.1 \(BatchNorm1d\)"),
         (nn.Sigmoid(), r"1 \(Sigmoid\)"),
+        (nn.Sequential(nn.Unflatten(1, (4, 36)), nn.AvgPool1d(2)), r"1\.1 \(AvgPool1d\)"),
+        (
+            nn.Sequential(nn.Unflatten(1, (4, 6, 6)), nn.UpsamplingBilinear2d(scale_factor=2)),
+            r"1\.1 \(UpsamplingBilinear2d\)",
+        ),
     ],
 )
 def test_a_prepared_backbone_with_an_ordinary_head(head: nn.Module, named: str, tmp_path: Path) -> None:
