@@ -15,6 +15,8 @@ import torch
 import cimq
 from cimq.atomic_files import atomic_file, check_writable, write_bytes_atomically, write_text_atomically
 
+FOLDER = Path(__file__).parent  # of child processes: beside the sources they would import those
+
 
 def test_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
@@ -80,9 +82,9 @@ def test_standard_output_is_written_into_wherever_it_leads(tmp_path: Path) -> No
     with (tmp_path / "out.txt").open("ab") as out:
         out.write(b"one ")
         out.flush()
-        subprocess.run([sys.executable, "-c", script], stdout=out, check=True)
+        subprocess.run([sys.executable, "-c", script], cwd=FOLDER, stdout=out, check=True)
     assert (tmp_path / "out.txt").read_text() == "one two "
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"two "
+    assert subprocess.run([sys.executable, "-c", script], cwd=FOLDER, capture_output=True, check=True).stdout == b"two "
     assert os.listdir(tmp_path) == ["out.txt"]
 
 

@@ -31,6 +31,8 @@ _NO_TENSOR_METHODS = _NUMBER_METHODS | SEVERAL | {
     "tolist", "numpy", "max", "min", "sort", "topk", "kthvalue", "median", "mode", "nonzero", "unique", "aminmax",
     "cummax", "cummin", "type", "svd", "qr", "slogdet",
 }  # fmt: skip
+# Functions of other libraries, which need not be installed, whose result is a tensor.
+_TENSOR_FUNCTIONS = {"torchvision.ops.stochastic_depth.stochastic_depth"}
 _NO_TENSOR_MODULES = (
     nn.RNNBase,
     nn.RNNCellBase,
@@ -126,6 +128,8 @@ def is_certainly_tensor(root: nn.Module, value: Any) -> bool:
     if value.target in _ARITHMETIC:
         return any(is_certainly_tensor(root, arg) for arg in value.args)
     module_name = getattr(value.target, "__module__", None) or ""
+    if f"{module_name}.{name_of(value)}" in _TENSOR_FUNCTIONS:
+        return True
     return module_name.split(".")[0] == "torch" and name_of(value) not in _NO_TENSOR_METHODS
 
 

@@ -231,7 +231,11 @@ def test_names_reach_no_terminal_raw(bundle_path: Path) -> None:
     assert done.stdout.splitlines()[0] == f"{shown}: 6 values, equal"
     for arguments in (["run", bundle, "--check"], ["compile", bundle]):
         ran = subprocess.run(
-            [sys.executable, "-m", "cimq", *map(str, arguments)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "cimq", *map(str, arguments)],
+            cwd=bundle_path.parent,  # beside the sources it would import those
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert ran.returncode == 0, ran.stderr
         assert shown in ran.stdout

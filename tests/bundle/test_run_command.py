@@ -16,6 +16,7 @@ from bundle_nets import write_handmade
 
 import cimq
 
+FOLDER = Path(__file__).parent  # of child processes: beside the sources they would import those
 Done = subprocess.CompletedProcess[str]
 
 
@@ -37,6 +38,7 @@ def _run(command: list[str], arguments: tuple[object, ...], environment: dict[st
         text=True,
         check=False,
         timeout=120,
+        cwd=FOLDER,
         env=os.environ | environment,
     )
 
@@ -54,7 +56,7 @@ def threads_of(bundle: Path, prefix: str = "", **environment: str) -> int:
     code = f"import os; {prefix}\nimport cimq; print(cimq.load_bundle({str(bundle)!r}).threads)"
     plain = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain | environment
+        [sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True, env=plain | environment
     )
     return int(done.stdout)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ import cimq
 from cimq import CimqWarning, ops
 from cimq.quantization.products import conv2d_product, linear_product, matmul_product
 
+FOLDER = Path(__file__).parent  # of child processes: beside the sources they would import those
 PAPER = cimq.Hardware.preset("paper")
 X86 = "avx512vnni" in cimq.build_info()["cpu_features"]
 vnni = pytest.mark.skipif(not X86, reason="a CPU without AVX-512 VNNI")
@@ -272,7 +274,11 @@ def test_every_instruction_set_of_onednn_gives_the_same_integers(isa: str) -> No
     if isa:
         environment["ONEDNN_MAX_CPU_ISA"] = isa
     result = subprocess.run(
-        [sys.executable, "-c", RANDOM_SHAPES, str(len(isa)), "40"], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", RANDOM_SHAPES, str(len(isa)), "40"],
+        env=environment,
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.strip() == str(X86 and isa in ("", "AVX512_CORE_VNNI"))
@@ -282,7 +288,7 @@ def test_every_instruction_set_of_onednn_gives_the_same_integers(isa: str) -> No
 def test_reduced_precision_of_onednn_changes_no_integer(mode: str) -> None:
     environment = {**os.environ, "ONEDNN_DEFAULT_FPMATH_MODE": mode}
     result = subprocess.run(
-        [sys.executable, "-c", RANDOM_SHAPES, "7", "25"], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", RANDOM_SHAPES, "7", "25"], env=environment, cwd=FOLDER, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-2000:]
 
@@ -310,6 +316,7 @@ def test_an_instruction_set_that_saturates_is_named_once() -> None:
     result = subprocess.run(
         [sys.executable, "-c", SAID],
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        cwd=FOLDER,
         capture_output=True,
         text=True,
     )
