@@ -33,13 +33,21 @@ class LruEntries {
     return nullptr;
   }
 
-  /// Adds an entry that takes `bytes`; one beyond the limits by itself is not kept.
+  /// Calls visit(entry) with each of this hash, at most kEqualHashes; their order of dropping stays.
+  template <typename Visit>
+  void visit(std::size_t hash, const Visit& visit) const {
+    const auto [begin, end] = index_.equal_range(hash);
+    for (auto at = begin; at != end; ++at) visit(at->second->entry);
+  }
+
+  /// Adds an entry that takes `bytes`; one beyond the limits by itself is not kept, and drops no other.
   void add(std::size_t hash, Entry entry, std::size_t bytes) {
+    if (bytes > limits_.bytes || limits_.entries == 0) return;
     const auto [begin, end] = index_.equal_range(hash);
     if (static_cast<std::size_t>(std::distance(begin, end)) >= kEqualHashes) drop(begin->second);
     nodes_.push_front({hash, bytes, std::move(entry)});
+    bytes_ += bytes;  // before what may throw: a node without an index is never found, and dropped in its turn
     index_.emplace(hash, nodes_.begin());
-    bytes_ += bytes;
     while (bytes_ > limits_.bytes || nodes_.size() > limits_.entries) drop(std::prev(nodes_.end()));
   }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "common/lru_entries.h"
 #include "ops/caches.h"
@@ -67,20 +68,22 @@ class ProgramCache {
   std::shared_ptr<const Program> get(const ProgramKey& key, const Make& make) {
     const auto same = [&](const Entry& entry) { return entry.key == key.bytes() && entry.weights == key.weights(); };
     const std::size_t hash = key.hash();
-    {
+    // Large weights take a while to compare and to program: threads do neither while others wait.
+    for (const Shared& found : with_hash(hash)) {
+      if (!same(*found)) continue;
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (const Entry* entry = entries_.find(hash, same)) return entry->program;
+      entries_.find(hash, [&](const Shared& entry) { return entry == found; });  // now the last to be dropped
+      return found->program;
     }
-    Entry entry{key.bytes(), std::string(key.weights()), nullptr};
-    entry.program = make(reinterpret_cast<const std::int8_t*>(entry.weights.data()));  // takes a while: no lock
-    std::shared_ptr<const Program> program = entry.program;
-    const std::size_t bytes =
-        entry.key.size() + entry.weights.size() + static_cast<std::size_t>(program->packed_bytes()) + kEntryBytes;
+    auto entry = std::make_shared<Entry>(Entry{key.bytes(), std::string(key.weights()), nullptr});
+    entry->program = make(reinterpret_cast<const std::int8_t*>(entry->weights.data()));
+    const std::size_t bytes = entry->key.size() + entry->weights.size() +
+                              static_cast<std::size_t>(entry->program->packed_bytes()) + kEntryBytes;
     const std::lock_guard<std::mutex> lock(mutex_);
     // Another thread may have been quicker.
-    if (const Entry* other = entries_.find(hash, same)) return other->program;
-    entries_.add(hash, std::move(entry), bytes);
-    return program;
+    if (const Shared* other = entries_.find(hash, [&](const Shared& e) { return same(*e); })) return (*other)->program;
+    entries_.add(hash, entry, bytes);
+    return entry->program;
   }
 
   void clear() {
@@ -99,10 +102,18 @@ class ProgramCache {
     std::string weights;
     std::shared_ptr<const Program> program;
   };
+  using Shared = std::shared_ptr<const Entry>;
   static constexpr std::size_t kEntryBytes = 1024;  // of the list, the index and a plan
 
+  std::vector<Shared> with_hash(std::size_t hash) const {
+    std::vector<Shared> found;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    entries_.visit(hash, [&](const Shared& entry) { found.push_back(entry); });
+    return found;
+  }
+
   mutable std::mutex mutex_;
-  LruEntries<Entry> entries_;
+  LruEntries<Shared> entries_;
 };
 
 }  // namespace cimq::ops
