@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -73,7 +74,9 @@ def batch_size(batch: Any) -> int:
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Tensors inside tuples, lists and mappings, in their order."""
+    """Tensors inside tuples, lists, mappings and data classes, in their order."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, (Mapping, type)):
+        value = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):

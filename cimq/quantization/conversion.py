@@ -14,6 +14,7 @@ from cimq.errors import CimqWarning, first_line
 from cimq.quantization import exact
 from cimq.quantization.arithmetic_forms import freeze_parameters
 from cimq.quantization.attention import AttentionCore, QuantMatmul, QuantMultiheadAttention
+from cimq.quantization.batches import tensors_of
 from cimq.quantization.call_arguments import container_inputs, fixed_arguments, remaining_inputs
 from cimq.quantization.converted import (
     Affine,
@@ -263,21 +264,13 @@ def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -
 @torch.no_grad()
 def _check(model: nn.Module, converted: nn.Module, sample_input: Any, inputs: Any) -> None:
     with in_evaluation(model):
-        wanted = _tensors(run_sample(model, sample_input))
-        got = _tensors(run_sample(converted, inputs))
+        wanted = list(tensors_of(run_sample(model, sample_input)))
+        got = list(tensors_of(run_sample(converted, inputs)))
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):
         raise ValueError(
             f"convert: the converted model does not give what {type(model).__name__} gives in evaluation on "
-            "sample_input; does its forward do something random, or keep state?"
+            "sample_input; does its forward do something random, keep state, or change its input?"
         )
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        return [tensor for inner in value.values() for tensor in _tensors(inner)]
-    return [tensor for inner in value for tensor in _tensors(inner)] if isinstance(value, (tuple, list)) else []
 
 
 @torch.no_grad()

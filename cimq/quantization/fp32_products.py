@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cimq.errors import CimqWarning
+from cimq.quantization.batches import tensors_of
 from cimq.quantization.functional import CALLED_PRODUCTS
 
 _RANDOM = {torch.rand, torch.randn, torch.randint, torch.normal, torch.bernoulli, torch.rand_like, torch.randn_like}
@@ -91,13 +92,13 @@ class Fp32Products(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._paused or not self._running:
             return func(*args, **kwargs)
-        given = [value for value in _tensors((args, kwargs)) if id(value) not in self._constants]
+        given = [value for value in tensors_of((args, kwargs)) if id(value) not in self._constants]
         name = CALLED_PRODUCTS.get(func)
         if name is not None and given and not self._known(name):
             self._batch[self.names[id(self._running[-1])], name] += 1
         result = func(*args, **kwargs)
         if not given and func not in _RANDOM:
-            for made in _tensors(result):
+            for made in tensors_of(result):
                 self._constants[id(made)] = made
         elif args and id(args[0]) in self._constants and _writes(func):
             del self._constants[id(args[0])]
@@ -139,14 +140,3 @@ def _writes(func: Any) -> bool:
 
 
 _IN_PLACE = {"__iadd__", "__isub__", "__imul__", "__itruediv__"}
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _tensors(inner)
-    elif isinstance(value, (tuple, list)):
-        for inner in value:
-            yield from _tensors(inner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,8 +79,8 @@ def prepare(
             are a little negative; and one digital addition per output.
         adc_grad: "identity" or "clip": whether gradients pass conversions that a converter's range clips
             (docs/numbers.md, "Gradients"); every layer has it as an attribute.
-        example_inputs: One input (or a tuple of inputs, or a dict of keyword arguments) to calibrate with at once; else
-            call `calibrate`.
+        example_inputs: One input (or a tuple of inputs, or a mapping of keyword arguments) to calibrate with at once;
+            else call `calibrate`.
         memory_format: Order of images between convolutions in training: torch.channels_last, in which CPUs are quicker;
             torch.preserve_format, as nn.Conv2d has it; None: channels-last where torch.fx can trace the model and shows
             that nothing in it depends on the order. Images and outputs of the model may have any order.
@@ -150,7 +150,7 @@ def prepare(
     if example_inputs is not None:
         from cimq.quantization.calibration import calibrate
 
-        inputs = example_inputs if isinstance(example_inputs, (tuple, dict)) else (example_inputs,)
+        inputs = example_inputs if isinstance(example_inputs, (tuple, Mapping)) else (example_inputs,)
         calibrate(result, [inputs], batches=1, forward_fn=run_sample)
     return result
 

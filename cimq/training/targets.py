@@ -60,8 +60,9 @@ class ClassTargets:
 
     @property
     def correct(self) -> int:
-        """Elements whose largest score is that of their class."""
-        return int((self.scores.argmax(dim=1) == self.classes).sum())
+        """Elements whose largest score is that of their class; scores with NaN have none, though argmax finds one."""
+        largest, found = self.scores.max(dim=1)
+        return int(((found == self.classes) & ~largest.isnan()).sum())
 
     def cross_entropy(self, label_smoothing: float = 0.0) -> Tensor:
         """Mean over the elements that are not left out; 0 if all are."""

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import operator
 import pickle
+from collections import UserDict
+from collections.abc import Callable
+from typing import Any
 
 import nets
 import pytest
@@ -301,11 +305,32 @@ class RandomInEvaluation(nn.Module):
         return F.dropout(self.fc(x))
 
 
-@pytest.mark.filterwarnings("ignore:convert. left as they stand:cimq.CimqWarning")
-def test_the_check_finds_models_that_are_random_in_evaluation() -> None:
+@dataclasses.dataclass
+class Scores:
+    logits: Tensor
+
+
+class RandomInside(nn.Module):
+    """Its output is of a kind that holds tensors."""
+
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.inner = RandomInEvaluation()
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(self.inner(x))
+
+
+@pytest.mark.filterwarnings("ignore:convert. :cimq.CimqWarning")
+@pytest.mark.parametrize(
+    "make", [None, lambda y: [y], lambda y: {"y": y}, lambda y: UserDict(y=y), lambda y: (None, Scores(y))]
+)
+def test_the_check_finds_models_that_are_random_in_evaluation(make: Callable[[Tensor], Any] | None) -> None:
     x = torch.rand(16, 4)
+    model = RandomInEvaluation() if make is None else RandomInside(make)
     with pytest.raises(ValueError, match="something random"):
-        cimq.convert(prepared(RandomInEvaluation(), x), sample_input=x)
+        cimq.convert(prepared(model, x), sample_input=x)
 
 
 def test_exact_evaluation_ends_with_an_error_too() -> None:

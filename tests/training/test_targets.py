@@ -54,6 +54,13 @@ def test_the_same_classes_in_every_form(form: str, shape: tuple[int, ...]) -> No
     assert float(loss) == pytest.approx(float(wanted), rel=2e-3 if form == "one-hot half" else 1e-6)
 
 
+def test_scores_that_are_no_numbers_have_no_class() -> None:
+    nothing = torch.full((12, CLASSES), torch.nan)
+    assert cimq.evaluate(nn.Identity(), [(nothing, torch.zeros(12).long())]) == 0.0
+    some = torch.where(torch.arange(12)[:, None] < 3, nothing, SCORES)
+    assert cimq.evaluate(nn.Identity(), [(some, Y)]) == pytest.approx(6 / 12)
+
+
 def test_bool_classes() -> None:
     target = torch.tensor([True, False, True])
     assert cimq.evaluate(nn.Identity(), [(torch.tensor([[0.0, 1.0]] * 3), target)]) == pytest.approx(2 / 3)
@@ -250,7 +257,7 @@ def test_any_mapping_is_a_batch() -> None:
     assert cimq.evaluate(Named(), batches, lambda out, y: (out.argmax(1) == y).float().mean()) == pytest.approx(9 / 12)
     assert [batch_size(batch) for batch in batches] == [11, 1]
     assert batch_size({"scale": torch.tensor(2.0), "inp": SCORES}) == 12
-    q = cimq.prepare(Wrapped(), example_inputs={"inp": torch.rand(8, 6)})
+    q = cimq.prepare(Wrapped(), example_inputs=UserDict(inp=torch.rand(8, 6)))
     data = [UserDict(inp=torch.rand(8, 6), labels=torch.arange(8) % 2)]
     cimq.finetune(q, data, epochs=1, val_loader=data, progress=False)
     cimq.doctor(q, data)
