@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
-from cimq.ops import reference
+from cimq.ops.spec import crossbar_products
 
 BACKENDS = ("auto", "sliced", "reference_cpp", "reference")
 
@@ -79,7 +79,7 @@ def crossbar_mvm(
         tensor([[ 33, -15]], dtype=torch.int32)
     """
     if backend == "reference":
-        return reference.crossbar_mvm(
+        return crossbar_products.crossbar_mvm(
             x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
             chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
             adc_grad=adc_grad,
@@ -153,7 +153,7 @@ def crossbar_conv2d(
     """
     geometry = (pair(stride, "stride"), four_paddings(padding), pair(dilation, "dilation"), groups)
     if backend == "reference":
-        return reference.crossbar_conv2d(
+        return crossbar_products.crossbar_conv2d(
             x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
             stride=geometry[0], padding=geometry[1], dilation=geometry[2], groups=groups, chips=chips, seed=seed,
             layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,

@@ -1,15 +1,12 @@
-"""What the converters of a crossbar see, as plain loops: cells, input digits, currents, converters (docs/numbers.md).
+"""What the converters of a crossbar see, as plain loops: currents and converters (docs/numbers.md).
 
-Part of the specification in `reference`. Written from the equations and not from the kernels: weights are split into
-cells and activations into digits here, and every converter is a line of NumPy float32 arithmetic. The one thing taken
-from the compiled code is what programmed cells conduct, whose statistics have tests of their own; read noise is in
-`reference_read`.
+Written from the equations and not from the kernels: every converter is a line of NumPy float32 arithmetic. The one
+thing taken from the compiled code is what programmed cells conduct, whose statistics have tests of their own.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -20,11 +17,19 @@ from torch import Tensor
 
 from cimq import _C
 from cimq.hardware import Hardware
-from cimq.ops.reference_read import base_level, read_noise
+from cimq.ops.spec.mapping_rules import (
+    LEVEL_UNIT,
+    IntArray,
+    base_level,
+    converts_columns_apart,
+    input_digits,
+    is_signed,
+    tile_inputs,
+    weight_levels,
+)
+from cimq.ops.spec.read_noise import read_noise
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-LEVEL_UNIT = 256  # conductances of cells that are not exactly their level are integers in 1/256 of a level step
 
 
 @dataclass(frozen=True)
@@ -53,75 +58,6 @@ class Converter:
         scaled = (current - self.lo * self.unit).astype(np.float32) * inv_lsb
         codes: IntArray = np.clip(np.rint(scaled), self.lowest, self.highest).astype(np.int64)
         return codes
-
-
-def weight_levels(w_q: IntArray, hardware: Hardware, weight_bits: int) -> tuple[IntArray, list[int]]:
-    """Levels of the cells that hold `w_q`, and what one level of each slice is worth.
-
-    Args:
-        w_q: Weights [m, n].
-        hardware: Machine.
-        weight_bits: Bits of a weight.
-
-    Returns:
-        Levels [slices, polarities, m, n]; polarity 1 is the negative column (or row) of a pair. Worth of each slice.
-    """
-    cell_bits = hardware.cell_bits
-    if hardware.mapping == "offset":
-        stored = (w_q + 2 ** (weight_bits - 1))[None]
-        slices = math.ceil(weight_bits / cell_bits)
-        if weight_bits == 1 and cell_bits == 1:
-            return (stored // 2)[None], [2]  # {0, 2} in a cell of two levels that are worth 2
-    else:
-        stored = np.stack([np.maximum(w_q, 0), np.maximum(-w_q, 0)])
-        magnitude_bits = weight_bits - 1 if hardware.sign_magnitude else weight_bits
-        slices = max(1, math.ceil(magnitude_bits / cell_bits))
-    base = 2**cell_bits
-    return np.stack([stored // base**s % base for s in range(slices)]), [base**s for s in range(slices)]
-
-
-def input_digits(x_q: IntArray, hardware: Hardware, act_bits: int, act_signed: bool) -> tuple[IntArray, list[int], int]:
-    """Digits that the drivers apply, least significant first, their weights, and the shift added to the input.
-
-    Args:
-        x_q: Activations [B, n].
-        hardware: Machine.
-        act_bits: Bits of an activation.
-        act_signed: Two's complement.
-
-    Returns:
-        Digits [count, B, n], weight of each digit, shift.
-    """
-    base = 2**hardware.dac_bits
-    count = math.ceil(act_bits / hardware.dac_bits)
-    weights = [base**i for i in range(count)]
-    shift = 0
-    applied = x_q
-    if act_signed and hardware.dac_bits == 1:
-        applied = x_q % 2**act_bits  # two's complement: the top bit counts negative
-        weights[-1] = -weights[-1]
-    elif act_signed:
-        shift = 2 ** (act_bits - 1)
-        applied = x_q + shift
-    return np.stack([applied // base**i % base for i in range(count)]), weights, shift
-
-
-def tile_inputs(hardware: Hardware) -> int:
-    """Inputs that fit into one crossbar."""
-    return hardware.rows // 2 if hardware.mapping == "differential_row" else hardware.rows
-
-
-def is_signed(hardware: Hardware) -> bool:
-    """Whether a converter sees a quantity of both signs."""
-    if hardware.mapping == "differential_column":
-        return hardware.adc.placement == "differential"
-    return hardware.mapping == "differential_row"
-
-
-def converts_columns_apart(hardware: Hardware) -> bool:
-    """Whether the two columns of a pair have a converter each."""
-    pairs = hardware.mapping == "differential_column" and hardware.adc.bits is not None
-    return pairs and hardware.adc.placement == "per_column"
 
 
 def converters(

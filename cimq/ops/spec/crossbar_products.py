@@ -1,7 +1,6 @@
-"""The crossbar products as plain loops: the specification that every kernel is tested against (docs/numbers.md).
+"""The crossbar products as plain loops: from the codes of the converters to the integers of a product.
 
-From the codes of the converters (`reference_conversions`) to the integers of a product. Slow on purpose; reads best
-from `crossbar_matmul` down.
+Reads best from `crossbar_matmul` down.
 """
 
 from __future__ import annotations
@@ -15,15 +14,8 @@ import torch
 from torch import Tensor
 
 from cimq.hardware import Hardware
-from cimq.ops.reference_conversions import (
-    LEVEL_UNIT,
-    IntArray,
-    conversions,
-    converters,
-    input_digits,
-    tile_inputs,
-    weight_levels,
-)
+from cimq.ops.spec.conversions import conversions, converters
+from cimq.ops.spec.mapping_rules import LEVEL_UNIT, IntArray, input_digits, tile_inputs, weight_levels
 
 
 def crossbar_matmul(
