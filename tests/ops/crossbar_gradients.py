@@ -13,6 +13,7 @@ import torch
 from crossbar_cases import Case
 from torch import Tensor
 
+from cimq.ops.crossbar_call import CrossbarCall
 from cimq.ops.spec import conversions as specified
 from cimq.ops.spec import crossbar_products, mapping_rules
 
@@ -56,10 +57,8 @@ def conversions(
     offset = 2 ** (case.weight_bits - 1) if hardware.mapping == "offset" else 0
     dx -= offset * upstream.sum(axis=1)[:, None]
     dw -= shift * upstream.sum(axis=0)[:, None]
-    for seen in specified.conversions(
-        x, w, hardware, weight_bits=case.weight_bits, act_bits=case.act_bits, act_signed=case.act_signed,
-        seed=case.seed, chip=chip, first_output=first_output,
-    ):  # fmt: skip
+    call = CrossbarCall(x_q, w_q, hardware.to_json(), **case.options())
+    for seen in specified.conversions(x, w, hardware, call, chip=chip, first_output=first_output):
         s, rows, adc = seen.weight_slice, seen.inputs, adcs[seen.weight_slice]
         digit_weight = digit_weights[seen.digit]
         for column, currents in enumerate(seen.columns):

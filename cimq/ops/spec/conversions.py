@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cimq import _C
 from cimq.hardware import Hardware
+from cimq.ops.crossbar_call import CrossbarCall
 from cimq.ops.spec.mapping_rules import (
     LEVEL_UNIT,
     IntArray,
@@ -117,29 +118,18 @@ class Conversion:
 
 
 def conversions(
-    x_q: IntArray,
-    w_q: IntArray,
-    hardware: Hardware,
-    *,
-    weight_bits: int,
-    act_bits: int,
-    act_signed: bool,
-    seed: int = 0,
-    chip: int = 0,
-    layer: int = 0,
-    first_output: int = 0,
-    first_access: int = 0,
+    x_q: IntArray, w_q: IntArray, hardware: Hardware, call: CrossbarCall, *, chip: int = 0, first_output: int = 0
 ) -> Iterator[Conversion]:
     """Every conversion of one chip and matrix, slice by slice; arguments as in `crossbar_matmul`.
 
     Currents count level steps, or 1/256 of them where conductances are fractional.
     """
-    levels, slice_weights = weight_levels(w_q, hardware, weight_bits)
-    digits, _, _ = input_digits(x_q, hardware, act_bits, act_signed)
+    levels, slice_weights = weight_levels(w_q, hardware, call.weight_bits)
+    digits, _, _ = input_digits(x_q, hardware, call.act_bits, call.act_signed)
     conductances = levels
     if hardware.fractional:
         cells = torch.ops.cimq.programmed_levels(
-            torch.from_numpy(w_q), hardware.to_json(), weight_bits, seed, chip, layer, first_output
+            torch.from_numpy(w_q), call.hardware, call.weight_bits, call.seed, chip, call.layer, first_output
         )
         conductances = cells.numpy().astype(np.int64)
         # The reference column carries level 0 in every row and is subtracted before conversion.
@@ -150,12 +140,12 @@ def conversions(
     noise = read_noise(
         hardware,
         tile_inputs=min(per_tile, w_q.shape[1]),
-        largest_digit=2 ** min(hardware.dac_bits, act_bits) - 1,
+        largest_digit=2 ** min(hardware.dac_bits, call.act_bits) - 1,
         cells_per_column=1 if apart else conductances.shape[1],
-        largest_conductance=_C.largest_conductance(hardware.to_json(), weight_bits),
-        seed=seed, chip=chip, layer=layer, first_output=first_output,
+        largest_conductance=_C.largest_conductance(call.hardware, call.weight_bits),
+        seed=call.seed, chip=chip, layer=call.layer, first_output=first_output,
     )  # fmt: skip
-    accesses = first_access + np.arange(x_q.shape[0])
+    accesses = call.first_access + np.arange(x_q.shape[0])
     for s in range(len(slice_weights)):
         for (t, rows), (i, digit) in itertools.product(enumerate(tiles), enumerate(digits)):
             columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]
