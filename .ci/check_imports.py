@@ -1,4 +1,5 @@
-"""Fails where modules of cimq import each other in a circle, or where an import hides in a function to dodge one.
+"""Fails where modules of cimq import each other in a circle, where an import hides in a function to dodge one, or where
+production code imports the specification that it is tested against.
 
     python .ci/check_imports.py
 
@@ -20,6 +21,8 @@ LAZY = {
     "cimq.cli": "a command loads what it needs, so that --help is quick",
     "cimq.cost_model": "its face hands on cimq.latency, which stands above cimq.quantization",
 }
+SPECIFICATION = "cimq.ops.spec"
+SPECIFICATION_READER = "cimq.ops.crossbar"  # backend="reference"
 
 
 def modules() -> dict[str, Path]:
@@ -77,6 +80,12 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
+def borrows_specification(module: str, target: str) -> bool:
+    """Whether a module outside of the specification imports it: an error of the rules would pass its own test."""
+    inside = module == SPECIFICATION or module.startswith(f"{SPECIFICATION}.")
+    return f"{target}.".startswith(f"{SPECIFICATION}.") and not inside and module != SPECIFICATION_READER
+
+
 def main() -> int:
     """Prints every fault; the exit status is 1 where there is one."""
     known = modules()
@@ -87,6 +96,8 @@ def main() -> int:
             where = f"{path.relative_to(PACKAGE.parent)}:{line}"
             if inside and not any(module == lazy or module.startswith(f"{lazy}.") for lazy in LAZY):
                 faults.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
+            if borrows_specification(module, target):
+                faults.append(f"{where}: {target} is the specification, which production code must not import")
             lazy_face = inside and module in LAZY
             # `import cimq` alone is the package's face, which loads modules on first use and imports none of them.
             if target in known and target not in (module, "cimq") and not lazy_face:

@@ -1,7 +1,7 @@
 """How weights and activations become cells, columns, rows and digits: the rules of csrc/common/mapping.h, in Python.
 
 Nothing is derived here; everything comes from the compiled rules, which plan, tiler and latency model share. The
-specification in `cimq.ops` derives them on its own, and tests hold the two together.
+specification in `cimq.ops.spec` derives them on its own, and tests hold the two together.
 """
 
 from __future__ import annotations

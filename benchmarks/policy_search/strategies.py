@@ -18,7 +18,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _common
 
 from cimq.cost_model import LayerShape
-from cimq.policy_search import STRATEGIES, EvaluationLog, Reward, SearchSpace, StrategyOptions, Trials, binomial_noise
+from cimq.policy_search import STRATEGIES, Budget, Reward, SearchSpace, StrategyTask, Trials, binomial_noise
+from cimq.policy_search.space import Pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("CIMQ_DATA", ROOT.parent / "shared" / "data")) / "paper" / "policies.json"
@@ -77,6 +78,19 @@ class Surrogate:
         true = TOP - self.damage(pairs)
         rng = random.Random(f"{self.seed} {pairs}")
         return true + rng.gauss(0, math.sqrt(max(true, 0.0) * (1 - true) / self.samples))
+
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[float]:
+        return map(self.accuracy, policies)
+
+
+class Proxy:
+    """The sensitivities as something that measures policies."""
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        self.surrogate = surrogate
+
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[float]:
+        return map(self.surrogate.proxy, policies)
 
 
 def networks() -> dict[str, list[LayerShape]]:
@@ -130,16 +144,17 @@ def pick(trials: Trials, surrogate: Surrogate) -> tuple[float, bool]:
 
 
 def run(name: str, shapes: list[LayerShape], strategy: str, budget: int, seeds: int) -> dict[str, Any]:
-    speedups, feasible, shares, seconds = [], 0, [], 0.0
+    speedups, feasible, shares, seconds, sensitivities = [], 0, [], 0.0, 0
     space = SearchSpace(shapes, "paper")
     for seed in range(seeds):
         surrogate = Surrogate(len(shapes), seed)
-        trials = Trials(space, surrogate, budget, EvaluationLog(None, {}))
+        trials = Trials(space, surrogate, Budget(budget))
         trials.reward = Reward(TOP, DROP, binomial_noise(TOP, SAMPLES))
-        options = StrategyOptions(seed, 8, surrogate.proxy if strategy == "reinforce" else None)
+        task = StrategyTask(space, trials.budget, seed, 8, Proxy(surrogate) if strategy == "reinforce" else None)
         start = time.perf_counter()
-        STRATEGIES["reinforce" if strategy == "reinforce, cold" else strategy](trials, options)
+        trials.run(STRATEGIES["reinforce" if strategy == "reinforce, cold" else strategy](task), 8)
         seconds += time.perf_counter() - start
+        sensitivities = trials.budget.sensitivities
         speedup, holds = pick(trials, surrogate)
         feasible += holds
         speedups.append(speedup)
@@ -148,6 +163,7 @@ def run(name: str, shapes: list[LayerShape], strategy: str, budget: int, seeds: 
         "network": name,
         "strategy": strategy,
         "evaluations": budget,
+        "sensitivities": sensitivities,
         "speedup": statistics.mean(speedups),
         "worst": min(speedups),
         "of optimum": statistics.mean(shares),

@@ -6,8 +6,8 @@ documentation. The numbers are defined in docs/numbers.md.
 
 from __future__ import annotations
 
-from cimq.ops import _fake as _fake  # registers the fake kernels
 from cimq.ops import _notices as _notices  # turns what operators have to say into warnings
+from cimq.ops import fakes as fakes  # registers the fake kernels
 from cimq.ops.caches import clear_caches
 from cimq.ops.calibrate import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm

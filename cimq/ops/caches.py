@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cimq.ops._fake import clear_gives_integers
+from cimq.ops.fakes.crossbar import clear_gives_integers
 from cimq.ops.training import forget_trial
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
 from cimq.mapping import CONDUCTANCE_UNIT, act_range, applied_digits, mapping_facts, weight_levels, weight_range
-from cimq.ops.crossbar import four_paddings, pair
+from cimq.ops.geometry import four_paddings, pair
 
 _PERCENTILE = 99.9
 _MSE_STEPS = 80

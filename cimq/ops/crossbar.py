@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
-from cimq.ops import reference
-
-BACKENDS = ("auto", "sliced", "reference_cpp", "reference")
+from cimq.ops.crossbar_call import CONV2D, MVM, CrossbarCall
+from cimq.ops.geometry import four_paddings, pair
+from cimq.ops.spec import crossbar_products
 
 
 def crossbar_mvm(
@@ -78,16 +78,12 @@ def crossbar_mvm(
         >>> cimq.ops.crossbar_mvm(x, w, "paper", weight_bits=4, act_bits=4)
         tensor([[ 33, -15]], dtype=torch.int32)
     """
-    if backend == "reference":
-        return reference.crossbar_mvm(
-            x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
-            chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
-            adc_grad=adc_grad,
-        )  # fmt: skip
-    out: Tensor = torch.ops.cimq.crossbar_mvm(
-        x_q, w_q, hardware_json(hardware), weight_bits, act_bits, act_signed, chips, seed, layer, adc_lo, adc_lsb,
-        backend, first_access, adc_grad,
+    call = CrossbarCall(
+        x_q, w_q, hardware_json(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
+        chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, backend=backend,
+        first_access=first_access, adc_grad=adc_grad,
     )  # fmt: skip
+    out: Tensor = crossbar_products.crossbar_mvm(call) if backend == "reference" else MVM(call)
     return out
 
 
@@ -151,18 +147,13 @@ def crossbar_conv2d(
         >>> cimq.ops.crossbar_conv2d(x, w, "paper", weight_bits=2, act_bits=4).unique()
         tensor([-5], dtype=torch.int32)
     """
-    geometry = (pair(stride, "stride"), four_paddings(padding), pair(dilation, "dilation"), groups)
-    if backend == "reference":
-        return reference.crossbar_conv2d(
-            x_q, w_q, resolve(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
-            stride=geometry[0], padding=geometry[1], dilation=geometry[2], groups=groups, chips=chips, seed=seed,
-            layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, first_access=first_access,
-            adc_grad=adc_grad,
-        )  # fmt: skip
-    out: Tensor = torch.ops.cimq.crossbar_conv2d(
-        x_q, w_q, hardware_json(hardware), weight_bits, act_bits, act_signed, *geometry, chips, seed, layer, adc_lo,
-        adc_lsb, backend, first_access, adc_grad,
+    call = CrossbarCall(
+        x_q, w_q, hardware_json(hardware), weight_bits=weight_bits, act_bits=act_bits, act_signed=act_signed,
+        stride=pair(stride, "stride"), padding=four_paddings(padding), dilation=pair(dilation, "dilation"),
+        groups=groups, chips=chips, seed=seed, layer=layer, adc_lo=adc_lo, adc_lsb=adc_lsb, backend=backend,
+        first_access=first_access, adc_grad=adc_grad,
     )  # fmt: skip
+    out: Tensor = crossbar_products.crossbar_conv2d(call) if backend == "reference" else CONV2D(call)
     return out
 
 
@@ -181,21 +172,3 @@ def hardware_json(hardware: Hardware | str | Path) -> str:
     if isinstance(hardware, str) and hardware.startswith("{"):
         return hardware  # checked where it is parsed, once
     return _json_of_name(str(hardware))
-
-
-def pair(value: int | tuple[int, int], name: str) -> tuple[int, int]:
-    """(vertical, horizontal) from one value or two."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2:
-        raise ValueError(f"{name} must be one integer or two, got {value}")
-    return (values[0], values[1])
-
-
-def four_paddings(value: int | tuple[int, int] | tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom) from one value, (vertical, horizontal), or all four."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) == 2:
-        return (values[1], values[1], values[0], values[0])
-    if len(values) != 4:
-        raise ValueError(f"padding must be one integer, two, or four (left, right, top, bottom), got {value}")
-    return (values[0], values[1], values[2], values[3])

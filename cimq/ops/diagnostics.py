@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cimq.hardware import Hardware, resolve
 from cimq.mapping import CONDUCTANCE_UNIT, mapping_facts
-from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm, four_paddings, pair
+from cimq.ops.crossbar_call import CONV2D, CONV2D_CONVERSIONS, GEOMETRY, MVM, MVM_CONVERSIONS, CrossbarCall
+from cimq.ops.geometry import four_paddings, pair
 
 
 @dataclasses.dataclass
@@ -167,48 +168,32 @@ def crossbar_diagnostics(
         (4, [0.0], [[7.0, 14.0]])
     """
     machine = resolve(hardware)
-    x_q, w_q = x_q.detach(), w_q.detach()
-    arguments: dict[str, Any] = {
-        "weight_bits": weight_bits,
-        "act_bits": act_bits,
-        "act_signed": act_signed,
-        "chips": chips,
-        "seed": seed,
-        "layer": layer,
-        "adc_lo": adc_lo,
-        "adc_lsb": None if adc_lsb is None else adc_lsb.detach(),
-        "first_access": first_access,
-    }
-    geometry: dict[str, Any] = {
-        "stride": pair(stride, "stride"),
-        "padding": four_paddings(padding),
-        "dilation": pair(dilation, "dilation"),
-        "groups": groups,
-    }
-    if w_q.dim() == 4:
-        arguments |= geometry
-    elif geometry != {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}:
+    call = CrossbarCall(
+        x_q.detach(), w_q.detach(), machine.to_json(), weight_bits=weight_bits, act_bits=act_bits,
+        act_signed=act_signed, stride=pair(stride, "stride"), padding=four_paddings(padding),
+        dilation=pair(dilation, "dilation"), groups=groups, chips=chips, seed=seed, layer=layer, adc_lo=adc_lo,
+        adc_lsb=None if adc_lsb is None else adc_lsb.detach(), first_access=first_access,
+    )  # fmt: skip
+    if not call.is_convolution and any(getattr(call, name) != getattr(CrossbarCall, name) for name in GEOMETRY):
         raise ValueError(
             "crossbar_diagnostics: stride, padding, dilation and groups belong to a convolution, whose w_q is "
             f"[O, C/groups, kh, kw]; got w_q {list(w_q.shape)}"
         )
-    product: Any = crossbar_conv2d if w_q.dim() == 4 else crossbar_mvm
-    y = product(x_q, w_q, machine, **arguments)
-    counts = count_product(x_q, w_q, machine, arguments, y)
-    return AdcDiagnostics(**vars(counts), y=y, code_min=_code_min(machine))
+    y = _product(call)
+    return AdcDiagnostics(**vars(_counts(call, machine, y)), y=y, code_min=_code_min(machine))
 
 
 def count_product(
     x_q: Tensor, w_q: Tensor, machine: Hardware, arguments: dict[str, Any], y: Tensor
 ) -> ConversionCounts:
     """Counts of a product that was `y` with these arguments of `crossbar_mvm`, or of `crossbar_conv2d` for a kernel."""
-    geometry: dict[str, Any] = {
-        name: arguments[name] for name in ("stride", "padding", "dilation", "groups") if name in arguments
-    }
-    bits = {name: arguments[name] for name in ("weight_bits", "act_bits", "act_signed")}
-    operator = torch.ops.cimq.crossbar_conv2d_conversions if geometry else torch.ops.cimq.crossbar_mvm_conversions
-    histogram, clipped, currents, error = operator(x_q, w_q, machine.to_json(), **arguments)
-    wanted = _digital_value(x_q, w_q, machine, bits, geometry).double()
+    return _counts(CrossbarCall(x_q, w_q, machine.to_json(), **arguments), machine, y)
+
+
+def _counts(call: CrossbarCall, machine: Hardware, y: Tensor) -> ConversionCounts:
+    conversions = CONV2D_CONVERSIONS if call.is_convolution else MVM_CONVERSIONS
+    histogram, clipped, currents, error = conversions(call)
+    wanted = _digital_value(call, machine).double()
     difference = y.double() - wanted
     return ConversionCounts(
         code_histogram=histogram,
@@ -222,15 +207,16 @@ def count_product(
     )
 
 
-def _digital_value(
-    x_q: Tensor, w_q: Tensor, machine: Hardware, bits: dict[str, Any], geometry: dict[str, Any]
-) -> Tensor:
+def _product(call: CrossbarCall) -> Tensor:
+    result: Tensor = CONV2D(call) if call.is_convolution else MVM(call)
+    return result
+
+
+def _digital_value(call: CrossbarCall, machine: Hardware) -> Tensor:
     ideal = Hardware(
         rows=machine.rows, cols=machine.cols, cell_bits=machine.cell_bits, dac_bits=machine.dac_bits
     )  # no converter, nothing varies
-    product: Any = crossbar_conv2d if geometry else crossbar_mvm
-    result: Tensor = product(x_q, w_q, ideal, **bits, **geometry)
-    return result
+    return _product(dataclasses.replace(call, hardware=ideal.to_json(), chips=None, adc_lo=None, adc_lsb=None))
 
 
 def _code_min(machine: Hardware) -> int:

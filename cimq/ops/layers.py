@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cimq.ops.crossbar import four_paddings, pair
+from cimq.ops.geometry import four_paddings, pair
 
 
 def activation(x: Tensor, kind: str, alpha: float = 1.0) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cimq.ops.crossbar import pair
+from cimq.ops.geometry import pair
 
 
 def avg_pool2d(

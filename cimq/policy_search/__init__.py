@@ -1,31 +1,37 @@
 """Search for mixed-precision policies.
 
-`search(model, loader)` is the whole way; its parts can be used apart: `SearchSpace` (what may be chosen), `Trials` (one
-evaluator, budget, cache and log for every strategy), `STRATEGIES`, `Reward`, `SearchResult`.
+`search(model, loader)` is the whole way; its parts can be used apart: `SearchSpace` (what may be chosen), `STRATEGIES`
+(objects that propose policies and observe results), `Trials` (measures for all of them in the same way, within a
+`Budget`, recorded in a `Journal`), `Evaluator`, `Reward`, `SearchResult`.
 """
 
 from __future__ import annotations
 
-from cimq.policy_search.evaluation import Evaluation, pareto_front
-from cimq.policy_search.log import EvaluationLog
-from cimq.policy_search.result import Baseline, SearchResult
+from cimq.policy_search.baselines import Baseline
+from cimq.policy_search.budget import Budget
+from cimq.policy_search.evaluators import Evaluator
+from cimq.policy_search.journal import Journal
+from cimq.policy_search.model_search import search
+from cimq.policy_search.records import Evaluation, pareto_front
+from cimq.policy_search.result import SearchResult
 from cimq.policy_search.reward import Reward, binomial_noise
-from cimq.policy_search.search import search
 from cimq.policy_search.space import SearchSpace
-from cimq.policy_search.strategies import STRATEGIES, StrategyOptions
-from cimq.policy_search.trials import BudgetSpent, Evaluator, Trials
+from cimq.policy_search.strategies import STRATEGIES, Proposal, Strategy, StrategyTask
+from cimq.policy_search.trials import Trials
 
 __all__ = [
     "STRATEGIES",
     "Baseline",
-    "BudgetSpent",
+    "Budget",
     "Evaluation",
-    "EvaluationLog",
     "Evaluator",
+    "Journal",
+    "Proposal",
     "Reward",
     "SearchResult",
     "SearchSpace",
-    "StrategyOptions",
+    "Strategy",
+    "StrategyTask",
     "Trials",
     "binomial_noise",
     "pareto_front",

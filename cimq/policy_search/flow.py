@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cimq.policy_search.evaluation import Evaluation, pareto_front
+from cimq.policy_search.records import Evaluation, pareto_front
 from cimq.policy_search.reward import Reward, binomial_noise
 from cimq.policy_search.space import Pairs
-from cimq.policy_search.strategies import STRATEGIES, StrategyOptions
-from cimq.policy_search.trials import BudgetSpent, Trials
+from cimq.policy_search.strategies import Proposal, Strategy
+from cimq.policy_search.trials import Trials
 
 _REFERENCE_BITS = 8
 _SMALLEST_BASELINE = 4
@@ -60,8 +60,8 @@ def run_flow(
     trials: Trials,
     train: Train,
     *,
-    strategy: str,
-    options: StrategyOptions,
+    strategy: Strategy,
+    batch: int,
     max_accuracy_drop: float,
     finalists: int,
 ) -> Outcome:
@@ -72,10 +72,10 @@ def run_flow(
     drop before training is still harmless, and the search may go as far as that.
 
     Args:
-        trials: Space, evaluator, budget, log.
+        trials: Space, evaluator, budget, journal.
         train: Trains a policy; returns its accuracy on the confirmation set, and the model.
-        strategy: A key of `STRATEGIES`.
-        options: For the strategy.
+        strategy: Proposes candidates.
+        batch: How many it proposes at a time.
         max_accuracy_drop: As a fraction.
         finalists: How many candidates are trained at most, besides the uniform policies.
     """
@@ -107,19 +107,16 @@ def run_flow(
             break
     incumbent = anchor if satisfies(anchor) else reference
 
-    before = trials.measure(reference_pairs)
-    noise = binomial_noise(before, trials.evaluator.samples)
+    before = trials.accuracy(reference_pairs)
+    noise = binomial_noise(before, trials.samples)
     tolerance = _tolerance(
-        max_accuracy_drop, before - trials.measure(incumbent.policy), reference.accuracy - incumbent.accuracy
+        max_accuracy_drop, before - trials.accuracy(incumbent.policy), reference.accuracy - incumbent.accuracy
     )
     trials.reward = Reward(before, tolerance, noise)
-    baselines: dict[int, Evaluation] = {}
-    try:
-        for width in (_REFERENCE_BITS, *sorted(set(uniform) - {_REFERENCE_BITS})):
-            baselines[width] = trials.evaluate(uniform[width], "baseline")
-        STRATEGIES[strategy](trials, options)
-    except BudgetSpent:
-        pass
+    widths = (_REFERENCE_BITS, *sorted(set(uniform) - {_REFERENCE_BITS}))
+    measured = trials.evaluate([Proposal(uniform[width], "baseline") for width in widths])
+    baselines = dict(zip(widths, measured, strict=False))
+    trials.run(strategy, batch)
 
     front = pareto_front(trials.evaluations)
     chosen = incumbent

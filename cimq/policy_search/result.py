@@ -5,38 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+import cimq
 from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.policy import Policy
-from cimq.policy_search.evaluation import Evaluation
-
-
-@dataclasses.dataclass(frozen=True)
-class Baseline:
-    """A network that the found policy is compared with.
-
-    Attributes:
-        name: "fp32", "uniform 8-bit", ...
-        policy: Its bits; None for fp32.
-        accuracy: After the same training as the found policy, on the confirmation set; None if it was not trained.
-        search_accuracy: Before training, on the search-validation set; None if it was not measured.
-        time_us: Closed-form latency; None for fp32, which crossbars cannot run.
-        speedup: Against 8 bits everywhere; None for fp32.
-    """
-
-    name: str
-    policy: Policy | None
-    accuracy: float | None
-    search_accuracy: float | None
-    time_us: float | None
-    speedup: float | None
+from cimq.policy_search.baselines import Baseline
+from cimq.policy_search.records import Evaluation
+from cimq.report import write_report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +106,6 @@ class SearchResult:
         path = Path(path)
         folder = path.parent if path.suffix == ".html" else path
         self.save(folder)
-        write_report: Any = import_module("cimq.report").write_report
         page = path if path.suffix == ".html" else folder / "report.html"
         write_report(folder, page)
         return page
@@ -162,6 +142,4 @@ def _row(baseline: Baseline) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    import cimq
-
     return {"cimq": cimq.__version__, "torch": torch.__version__, "python": platform.python_version()}

@@ -81,7 +81,7 @@ class SearchSpace:
         self.shapes = tuple(shapes)
         self.hardware = resolve(hardware)
         self.names = tuple(shape.name for shape in shapes)
-        low, high = _checked_bits(bits, first_last_bits)
+        low, high = check_bits(bits, first_last_bits)
         self.bits = (low, high)
         self.first_last_bits = first_last_bits
         widths = range(MIN_BITS, MAX_BITS + 1)
@@ -272,7 +272,12 @@ def _most_bits(pair: tuple[int, int], time_ps: Mapping[tuple[int, int], int]) ->
     return max(better, key=lambda other: (other[0] + other[1], other[0]))
 
 
-def _checked_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int, int]:
+def check_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int, int]:
+    """The smallest and the largest width.
+
+    Raises:
+        ValueError: For an impossible range or width.
+    """
     if len(tuple(bits)) != 2 or not all(isinstance(bit, int) and not isinstance(bit, bool) for bit in bits):
         raise ValueError(f"search: bits must be a pair (smallest, largest), got {bits!r}")
     low, high = bits

@@ -1,71 +1,55 @@
-"""The one way to measure a policy: cache, budget, reward, log. All strategies go through it."""
+"""Measures what strategies propose: all of them with one evaluator, one budget, one cache and one journal."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Any, Protocol
 
-from cimq.policy_search.evaluation import Evaluation
-from cimq.policy_search.log import EvaluationLog
+from cimq.policy_search.budget import Budget
+from cimq.policy_search.cache import Measurement, MeasurementCache
+from cimq.policy_search.evaluators import Evaluator
+from cimq.policy_search.journal import Journal
+from cimq.policy_search.progress import Progress
+from cimq.policy_search.records import Evaluation
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.space import Pairs, SearchSpace
-
-
-class Evaluator(Protocol):
-    """Measures accuracy. `samples` is the size of the set that it measures on."""
-
-    samples: int
-
-    def accuracy(self, pairs: Pairs) -> float:
-        """Accuracy of a policy; the same value whenever it is asked."""
-        ...
-
-
-class BudgetSpent(Exception):  # noqa: N818 - it ends a loop, it is no error
-    """Raised where one more evaluation would exceed the budget."""
+from cimq.policy_search.strategies import Proposal, Strategy
 
 
 class Trials:
     """Evaluates policies within a budget.
 
-    Args:
+    Attributes:
         space: Gives time and speed-up.
-        evaluator: Gives the accuracy.
-        budget: Evaluations allowed in all.
-        log: Where they are recorded; what it holds already is not measured again.
-        progress: Has `update(n)` and `set_postfix(...)`, e.g. a tqdm bar; None shows nothing.
+        samples: Size of the set that accuracies are measured on.
+        budget: Evaluations allowed and made.
+        evaluations: All of them, in order.
 
-    Raises:
-        ValueError: If the budget is below 1.
+    Args:
+        space: The search space.
+        evaluator: Gives the accuracy.
+        budget: What may be measured.
+        journal: Where it is recorded; what it holds already is not measured again.
+        progress: Shows what happens; None shows nothing.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         evaluator: Evaluator,
-        budget: int,
-        log: EvaluationLog | None = None,
-        progress: Any = None,
+        budget: Budget,
+        journal: Journal | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-            raise ValueError(f"search: evaluations must be an integer of at least 1, got {budget!r}")
         self.space = space
-        self.evaluator = evaluator
+        self.samples = evaluator.samples
         self.budget = budget
         self.evaluations: list[Evaluation] = []
-        self._log = log or EvaluationLog(None, {})
-        self._progress = progress
+        self._journal = journal or Journal(None, {})
+        self._progress = progress or Progress(budget.limit, shown=False)
         self._reward: Reward | None = None
-        self._cache: dict[Pairs, Evaluation] = {}
-        self._measured: dict[Pairs, tuple[float, float]] = {
-            entry.policy: (entry.accuracy, entry.seconds) for entry in self._log.recorded
-        }
-
-    @property
-    def left(self) -> int:
-        """Evaluations that the budget still allows."""
-        return self.budget - len(self.evaluations)
+        self._evaluated: dict[Pairs, Evaluation] = {}
+        recorded = {entry.policy: Measurement(entry.accuracy, entry.seconds) for entry in self._journal.recorded}
+        self._cache = MeasurementCache(evaluator, recorded)
 
     @property
     def reward(self) -> Reward:
@@ -82,74 +66,65 @@ class Trials:
     def reward(self, reward: Reward) -> None:
         self._reward = reward
 
-    @property
-    def best(self) -> Evaluation | None:
-        """The evaluation with the largest reward so far, the first of equals."""
-        return max(self.evaluations, key=lambda e: e.reward, default=None)
-
-    def seen(self, pairs: Sequence[tuple[int, int]]) -> bool:
-        """Whether evaluating this policy costs nothing."""
-        return tuple(pairs) in self._cache
-
-    def measure(self, pairs: Pairs) -> float:
+    def accuracy(self, policy: Pairs) -> float:
         """Accuracy alone, kept for `evaluate`: for what must be known before the reward is."""
-        if pairs not in self._measured:
-            start = time.perf_counter()
-            accuracy = float(self.evaluator.accuracy(pairs))
-            if accuracy != accuracy:
-                raise ValueError(f"search: the accuracy of {list(pairs)} is not a number")
-            self._measured[pairs] = (accuracy, time.perf_counter() - start)
-        return self._measured[pairs][0]
+        return next(self._cache.measure([policy])).accuracy
 
-    def evaluate(self, pairs: Sequence[tuple[int, int]], strategy: str, episode: int | None = None) -> Evaluation:
-        """Measures a policy, or returns what is known of it.
+    def evaluate(self, proposals: Sequence[Proposal]) -> list[Evaluation]:
+        """Measures proposals, or gives what is known of them, which costs nothing.
 
-        Args:
-            pairs: (weight bits, activation bits) per layer.
-            strategy: Recorded as the proposer.
-            episode: Recorded with it.
+        Returns:
+            The evaluations in the order of the proposals, up to the first that the budget does not allow.
 
         Raises:
-            BudgetSpent: If it is new and the budget is spent.
-            ValueError: If the log that is resumed continues differently.
+            ValueError: If the journal that is resumed continues differently.
         """
-        key: Pairs = tuple((int(weight), int(act)) for weight, act in pairs)
-        if key in self._cache:
-            return self._cache[key]
-        if self.left <= 0:
-            raise BudgetSpent
-        index = len(self.evaluations)
-        recorded = self._log.recorded[index] if index < len(self._log.recorded) else None
-        if recorded is not None and recorded.policy != key:
-            raise ValueError(
-                f"search: the log's evaluation {index} is of another policy than the search now asks for; it was "
-                "made by another version or on another machine and cannot be resumed"
-            )
-        accuracy = self.measure(key)
-        speedup = self.space.speedup(key)
-        evaluation = Evaluation(
-            index,
-            key,
-            strategy,
-            accuracy,
-            self.space.time_us(key),
-            speedup,
-            self.reward(accuracy, speedup),
-            self.reward.feasible(accuracy),
-            self._measured[key][1],
-            episode,
-        )
-        self._cache[key] = evaluation
-        self.evaluations.append(evaluation)
-        if recorded is None:
-            self._log.append(evaluation)
-        self._show(evaluation)
-        return evaluation
+        allowed, new = self._allowed(proposals)
+        self._journal.expect(len(self.evaluations), new)
+        measurements = self._cache.measure(new)
+        results = []
+        for proposal in allowed:
+            if proposal.policy not in self._evaluated:
+                self._enter(proposal, next(measurements))
+            results.append(self._evaluated[proposal.policy])
+        return results
 
-    def _show(self, evaluation: Evaluation) -> None:
-        if self._progress is None:
-            return
-        self._progress.update(1)
-        feasible = [e.speedup for e in self.evaluations if e.feasible]
-        if feasible:
-            self._progress.set_postfix(fastest_feasible=f"{max(feasible):.3f}x", refresh=False)
+    def run(self, strategy: Strategy, count: int) -> None:
+        """Lets a strategy propose, `count` policies at a time, until the budget is spent or it has nothing left."""
+        strategy.observe(self.evaluations)
+        while self.budget.left > 0:
+            proposals = strategy.propose(count)
+            if not proposals:
+                return
+            strategy.observe(self.evaluate(proposals))
+
+    def _allowed(self, proposals: Sequence[Proposal]) -> tuple[list[Proposal], list[Pairs]]:
+        """The proposals that the budget allows, and those of their policies that are new."""
+        new: dict[Pairs, None] = {}
+        for number, proposal in enumerate(proposals):
+            if proposal.policy in self._evaluated or proposal.policy in new:
+                continue
+            if len(new) == self.budget.left:
+                return list(proposals[:number]), list(new)
+            new[proposal.policy] = None
+        return list(proposals), list(new)
+
+    def _enter(self, proposal: Proposal, measured: Measurement) -> None:
+        speedup = self.space.speedup(proposal.policy)
+        evaluation = Evaluation(
+            len(self.evaluations),
+            proposal.policy,
+            proposal.strategy,
+            measured.accuracy,
+            self.space.time_us(proposal.policy),
+            speedup,
+            self.reward(measured.accuracy, speedup),
+            self.reward.feasible(measured.accuracy),
+            measured.seconds,
+            proposal.episode,
+        )
+        self._evaluated[proposal.policy] = evaluation
+        self.evaluations.append(evaluation)
+        self.budget.evaluations += 1
+        self._journal.record(evaluation)
+        self._progress.evaluated(evaluation)

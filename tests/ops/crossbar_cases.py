@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cimq import Hardware
-from cimq.ops import reference_conversions
+from cimq.ops.spec.mapping_rules import is_signed
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Case:
         generator = torch.Generator().manual_seed(self.seed + 2)
         shape = (len(self.adc_lsb), outputs)
         lo = torch.randint(-20, 20, shape, generator=generator, dtype=torch.int32)
-        signed = reference_conversions.is_signed(self.hardware)
+        signed = is_signed(self.hardware)
         lsb = self.adc_lsb[:, None] * (0.2 + 2 * torch.rand(shape, generator=generator))
         lo = torch.zeros_like(lo) if signed else lo
         exact = {0: outputs, 1: (outputs + 1) // 2}.get(self.seed % 8, 0)  # all, the first half, or none
@@ -147,7 +147,7 @@ def cases(draw: st.DrawFn, noise: bool | None = None, adc: bool = False) -> Case
         lsb = draw(st.lists(st.floats(0.25, 40.0, width=32), min_size=slices, max_size=slices))
         lo = draw(st.lists(st.integers(-20, 20), min_size=slices, max_size=slices))
         case.adc_lsb = torch.tensor(lsb)
-        case.adc_lo = torch.tensor([0] * slices if reference_conversions.is_signed(case.hardware) else lo)
+        case.adc_lo = torch.tensor([0] * slices if is_signed(case.hardware) else lo)
     # A sum that could overflow is refused, which has a test of its own.
     assume((bits or 1) + case.act_bits + case.weight_bits <= 27)
     return case

@@ -1,6 +1,6 @@
 """Gradients and conversion counts of the crossbar products, written out: one loop per index, nothing shared.
 
-Everything is worked out from the currents of `cimq.ops.reference_conversions`, which know nothing of the kernels.
+Everything is worked out from the currents of `cimq.ops.spec.conversions`, which know nothing of the kernels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 from crossbar_cases import Case
 from torch import Tensor
 
-from cimq.ops import reference, reference_conversions
+from cimq.ops.crossbar_call import CrossbarCall
+from cimq.ops.spec import conversions as specified
+from cimq.ops.spec import crossbar_products, mapping_rules
 
 
 @dataclass
@@ -37,12 +39,12 @@ def conversions(
     """x_q [B, n], w_q [m, n] integers, dy [B, m]: every conversion in turn, with adc_grad "clip"."""
     hardware = case.hardware
     x, w = x_q.numpy().astype(np.int64), w_q.numpy().astype(np.int64)
-    nominal, worths = reference_conversions.weight_levels(w, hardware, case.weight_bits)
-    _, digit_weights, shift = reference_conversions.input_digits(x, hardware, case.act_bits, case.act_signed)
+    nominal, worths = mapping_rules.weight_levels(w, hardware, case.weight_bits)
+    _, digit_weights, shift = mapping_rules.input_digits(x, hardware, case.act_bits, case.act_signed)
     unit = 256 if hardware.fractional else 1
-    adcs = reference_conversions.converters(hardware, len(worths), case.adc_lo, case.adc_lsb, unit)
+    adcs = specified.converters(hardware, len(worths), case.adc_lo, case.adc_lsb, unit)
     assert adcs is not None
-    apart = reference_conversions.converts_columns_apart(hardware)
+    apart = mapping_rules.converts_columns_apart(hardware)
     all_digits, all_slices = sum(abs(v) for v in digit_weights), sum(worths)
     by_column = case.adc_lsb is not None and case.adc_lsb.dim() == 2
     dx, dw, dlsb = np.zeros(x.shape), np.zeros(w.shape), np.zeros((len(worths), len(w)))
@@ -55,10 +57,8 @@ def conversions(
     offset = 2 ** (case.weight_bits - 1) if hardware.mapping == "offset" else 0
     dx -= offset * upstream.sum(axis=1)[:, None]
     dw -= shift * upstream.sum(axis=0)[:, None]
-    for seen in reference_conversions.conversions(
-        x, w, hardware, weight_bits=case.weight_bits, act_bits=case.act_bits, act_signed=case.act_signed,
-        seed=case.seed, chip=chip, first_output=first_output,
-    ):  # fmt: skip
+    call = CrossbarCall(x_q, w_q, hardware.to_json(), **case.options())
+    for seen in specified.conversions(x, w, hardware, call, chip=chip, first_output=first_output):
         s, rows, adc = seen.weight_slice, seen.inputs, adcs[seen.weight_slice]
         digit_weight = digit_weights[seen.digit]
         for column, currents in enumerate(seen.columns):
@@ -105,7 +105,7 @@ def conv_conversions(
     for group in range(groups):
         own = x_q[:, group * channels : (group + 1) * channels]
         padded = torch.nn.functional.pad(own, geometry["padding"])
-        patches, out_h, out_w = reference.patches_of(padded, kernel, geometry["stride"], geometry["dilation"])
+        patches, out_h, out_w = crossbar_products.patches_of(padded, kernel, geometry["stride"], geometry["dilation"])
         own_dy = dy[:, group * outputs : (group + 1) * outputs].permute(0, 2, 3, 1).reshape(-1, outputs)
         own_w = w_q[group * outputs : (group + 1) * outputs]
         found = conversions(

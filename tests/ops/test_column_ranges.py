@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cimq import Hardware
-from cimq.ops import calibrate, calibrate_adc, crossbar_conv2d, crossbar_mvm, reference_conversions
+from cimq.ops import calibrate, calibrate_adc, crossbar_conv2d, crossbar_mvm
+from cimq.ops.spec.conversions import Converter
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crossbar_cases import Case, activations, cases, weights
@@ -253,5 +254,5 @@ def test_the_specification_refuses_ranges_that_do_not_fit() -> None:
 
 
 def test_a_converter_of_the_specification_takes_columns() -> None:
-    adc = reference_conversions.Converter(0, 3, np.array([0, 2]), np.array([1.0, 4.0]), 1)
+    adc = Converter(0, 3, np.array([0, 2]), np.array([1.0, 4.0]), 1)
     assert adc.codes(np.array([[2, 2], [9, 9]])).tolist() == [[2, 0], [3, 2]]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cimq import Hardware
-from cimq.ops import reference_conversions
+from cimq.ops.spec.mapping_rules import weight_levels
 
 
 def noisy(sigma: float, **fields: object) -> Hardware:
@@ -66,7 +66,7 @@ def test_without_variation_the_levels_are_the_specified_ones(mapping: str, bits:
     top = max(1, 2 ** (bits - 1) - 1)
     w = torch.arange(-top, top + 1)[None]
     w = w[w != 0][None] if bits == 1 else w
-    specified, worth = reference_conversions.weight_levels(w.numpy(), hardware, bits)
+    specified, worth = weight_levels(w.numpy(), hardware, bits)
     assert torch.equal(levels(w, hardware, bits).long(), 256 * torch.from_numpy(specified))
     values = sum(worth[s] * specified[s] for s in range(len(worth)))
     signed = values[0] - values[1] if len(values) == 2 else values[0] - 2 ** (bits - 1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from cimq.cost_model import LayerShape
 from cimq.policy_search import SearchSpace
+from cimq.policy_search.space import Pairs
 
 TOP = 0.93
 SHAPES = [
@@ -36,6 +37,11 @@ class Surrogate:
         self.calls = 0
         self.interrupt_at = interrupt_at
 
+    @property
+    def distance(self) -> Distance:
+        """The damage as something that measures policies."""
+        return Distance(self)
+
     def damage(self, pairs: Sequence[tuple[int, int]]) -> float:
         lost = before = 0.0
         for index, (weight, act) in enumerate(pairs):
@@ -49,6 +55,19 @@ class Surrogate:
             raise KeyboardInterrupt
         self.calls += 1
         return TOP - self.damage(pairs)
+
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[float]:
+        return map(self.accuracy, policies)
+
+
+class Distance:
+    """Measures the damage of policies."""
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        self.surrogate = surrogate
+
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[float]:
+        return map(self.surrogate.damage, policies)
 
 
 @pytest.fixture

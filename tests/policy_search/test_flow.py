@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cimq.policy_search import SearchSpace, StrategyOptions, Trials
+from cimq.policy_search import STRATEGIES, Budget, SearchSpace, StrategyTask, Trials
 from cimq.policy_search.flow import Outcome, run_flow
 
 
@@ -26,9 +26,11 @@ def flow(
     def train(pairs: Any) -> tuple[float, Any]:
         return 0.94 - (1 - repaired) * evaluator.damage(pairs), ("model", pairs)
 
-    trials = Trials(space, evaluator, budget)
-    options = StrategyOptions(seed=0, batch=8, damage=evaluator.damage)
-    outcome = run_flow(trials, train, strategy=strategy, options=options, max_accuracy_drop=drop, finalists=finalists)
+    trials = Trials(space, evaluator, Budget(budget))
+    task = StrategyTask(space, trials.budget, seed=0, batch=8, damage=evaluator.distance)
+    outcome = run_flow(
+        trials, train, strategy=STRATEGIES[strategy](task), batch=8, max_accuracy_drop=drop, finalists=finalists
+    )
     return outcome, trials
 
 
@@ -83,11 +85,9 @@ def test_the_number_of_finalists_is_kept(space: SearchSpace, surrogate: Callable
 
     evaluator = surrogate()
     for finalists in (0, 1, 3):
-        trials = Trials(space, evaluator, 60)
-        options = StrategyOptions(seed=0, batch=8, damage=evaluator.damage)
-        outcome = run_flow(
-            trials, fail, strategy="reinforce", options=options, max_accuracy_drop=0.05, finalists=finalists
-        )
+        trials = Trials(space, evaluator, Budget(60))
+        strategy = STRATEGIES["reinforce"](StrategyTask(space, trials.budget, damage=evaluator.distance))
+        outcome = run_flow(trials, fail, strategy=strategy, batch=8, max_accuracy_drop=0.05, finalists=finalists)
         assert 2 + min(1, finalists) <= len(outcome.trained) <= 2 + finalists
         assert outcome.chosen.policy == space.uniform(4, 4)
 

@@ -13,7 +13,9 @@ from torch import nn
 import cimq
 from cimq.policy_search import SearchResult
 from cimq.policy_search.data import HeldBatches
-from cimq.policy_search.evaluator import ModelEvaluator
+from cimq.policy_search.evaluators.candidate_model import CandidateModel
+from cimq.policy_search.evaluators.output_distance import OutputDistance
+from cimq.policy_search.evaluators.untrained import UntrainedAccuracy
 
 NOISY = cimq.Hardware.preset("rram-wan2022").replace(rows=32, cols=32)
 
@@ -76,13 +78,14 @@ def test_a_measurement_is_a_function_of_the_policy(net: nn.Module) -> None:
     def measure(network: nn.Module, batches: Any) -> float:
         return cimq.evaluate(network, batches, lambda out, y: out.double().square().mean())
 
-    evaluator = ModelEvaluator(q, HeldBatches(data(2)), 50, HeldBatches(data(2)), measure)
+    candidate = CandidateModel(q, HeldBatches(data(2)), HeldBatches(data(2)))
     widest = ((8, 8),) * 4
     policies = [widest, ((4, 4),) * 4, ((2, 3), (3, 2), (4, 4), (8, 8))]
-    first = [evaluator.accuracy(pairs) for pairs in policies]
-    evaluator.damage(policies[1], widest)
-    assert [evaluator.accuracy(pairs) for pairs in reversed(policies)] == first[::-1]
-    assert len(set(first)) == 3
+    for evaluator in (UntrainedAccuracy(candidate, 50, measure), OutputDistance(candidate, widest)):
+        first = list(evaluator.measure(policies))
+        list(UntrainedAccuracy(candidate, 50, measure).measure(policies[1:2]))
+        assert list(evaluator.measure(policies[::-1])) == first[::-1]
+        assert len(set(first)) == 3
 
 
 def test_batch_statistics_are_a_function_of_model_and_batches(net: nn.Module) -> None:

@@ -110,19 +110,20 @@ def test_the_same_seed_gives_the_same_search_and_an_interrupted_one_continues(
     assert whole.policy == again.policy
     assert whole.accuracy == again.accuracy
 
-    from cimq.policy_search.evaluator import ModelEvaluator
+    from cimq.policy_search.evaluators.untrained import UntrainedAccuracy
 
     measured = []
-    original = ModelEvaluator.accuracy
+    original = UntrainedAccuracy.measure
 
-    def interrupted(self: ModelEvaluator, pairs: Any) -> float:
-        if len(measured) == 9:
-            raise KeyboardInterrupt
-        measured.append(pairs)
-        return original(self, pairs)
+    def interrupted(self: UntrainedAccuracy, policies: Any) -> Any:
+        for policy, accuracy in zip(policies, original(self, policies), strict=True):
+            if len(measured) == 9:
+                raise KeyboardInterrupt
+            measured.append(policy)
+            yield accuracy
 
     with monkeypatch.context() as patch:
-        patch.setattr(ModelEvaluator, "accuracy", interrupted)
+        patch.setattr(UntrainedAccuracy, "measure", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(model, out=tmp_path / "cut")
     assert 0 < len(records(tmp_path / "cut")) < 16
@@ -188,12 +189,24 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
         ({"bits": (2, 9)}, "bits must satisfy"),
         ({"finalists": -1}, "finalists must be at least 0"),
         ({"finetune_epochs": -1}, "finetune_epochs must be at least 0"),
+        ({"seed": -1}, "seed must be in 0..2^64-1"),
+        ({"calibration_batches": 0}, "calibration_batches must be at least 1"),
     ],
 )
 def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         search(model, **options)
     assert words in str(caught.value)
+
+
+def test_settings_are_checked_before_data_is_read(model: nn.Module) -> None:
+    class Data(list[Any]):
+        def __iter__(self) -> Any:
+            pytest.fail("data were read")
+
+    for wrong in ({"evaluations": 0}, {"bits": (2, 9)}, {"hardware": "papper"}, {"first_last_bits": 9}):
+        with pytest.raises(ValueError, match=r"search:|papper"):
+            cimq.search(model, Data(), val_loader=Data(), **wrong)
 
 
 def test_a_stream_asks_for_val_loader(model: nn.Module) -> None:

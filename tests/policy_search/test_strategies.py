@@ -12,30 +12,31 @@ import pytest
 
 from cimq.policy_search import (
     STRATEGIES,
+    Budget,
     Evaluation,
-    EvaluationLog,
+    Journal,
     Reward,
     SearchSpace,
-    StrategyOptions,
+    StrategyTask,
     Trials,
     pareto_front,
 )
-from cimq.policy_search.warm_start import Sensitivity, knapsack_path, measure_sensitivity
+from cimq.policy_search.knapsack import Sensitivity, knapsack_path, measure_sensitivity
 
 SETTINGS = {"seed": 0, "strategy": "reinforce", "bits": [2, 8]}
 
 
-def make_trials(space: SearchSpace, evaluator: Any, budget: int, log: EvaluationLog | None = None) -> Trials:
-    trials = Trials(space, evaluator, budget, log)
-    reference = trials.measure(((8, 8),) * len(space.shapes))
+def make_trials(space: SearchSpace, evaluator: Any, budget: int, log: Journal | None = None) -> Trials:
+    trials = Trials(space, evaluator, Budget(budget), log)
+    reference = trials.accuracy(((8, 8),) * len(space.shapes))
     trials.reward = Reward(reference, 0.01, 0.002)
     return trials
 
 
-def run(space: SearchSpace, evaluator: Any, budget: int, strategy: str, log: EvaluationLog | None = None) -> Trials:
+def run(space: SearchSpace, evaluator: Any, budget: int, strategy: str, log: Journal | None = None) -> Trials:
     trials = make_trials(space, evaluator, budget, log)
-    damage = evaluator.damage if strategy == "reinforce" else None
-    STRATEGIES[strategy](trials, StrategyOptions(seed=3, batch=8, damage=damage))
+    damage = evaluator.distance if strategy == "reinforce" else None
+    trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, seed=3, batch=8, damage=damage)), 8)
     return trials
 
 
@@ -77,7 +78,7 @@ def test_reinforce_comes_close_to_the_optimum_and_beats_the_others(
 
 def test_cold_reinforce_improves_on_its_start(surrogate: Callable[..., Any], space: SearchSpace) -> None:
     trials = make_trials(space, surrogate(), 400)
-    STRATEGIES["reinforce"](trials, StrategyOptions(seed=1, batch=8))
+    trials.run(STRATEGIES["reinforce"](StrategyTask(space, trials.budget, seed=1, batch=8)), 8)
     rewards = [e.reward for e in trials.evaluations]
     assert sum(rewards[-50:]) / 50 > sum(rewards[:50]) / 50 + 0.2
 
@@ -114,11 +115,14 @@ def test_knapsack_path_holds_the_exact_optimum_of_an_additive_model(space: Searc
 def test_sensitivities_are_measured_one_layer_at_a_time(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
     asked: list[Any] = []
 
-    def damage(pairs: Any) -> float:
-        asked.append(pairs)
-        return float(sum(4.0 ** -min(pair) for pair in pairs))
+    class Damage:
+        def measure(self, policies: Any) -> list[float]:
+            asked.extend(policies)
+            return [float(sum(4.0 ** -min(pair) for pair in pairs)) for pairs in policies]
 
-    sensitivity = measure_sensitivity(space, damage)
+    budget = Budget(10)
+    sensitivity = measure_sensitivity(space, Damage(), budget)
+    assert (budget.sensitivities, budget.left) == (len(asked), 10)
     assert all(sum(p != q for p, q in zip(pairs, space.widest, strict=True)) == 1 for pairs in asked)
     for table in sensitivity.act:
         widths = sorted(table)
@@ -140,10 +144,10 @@ def test_an_interrupted_search_continues_as_if_it_had_not_been(
     tmp_path: Path, space: SearchSpace, surrogate: Callable[..., Any], strategy: str, interrupt_at: int
 ) -> None:
     for name in ("whole", "again"):
-        run(space, surrogate(), 40, strategy, EvaluationLog(tmp_path / name, SETTINGS))
+        run(space, surrogate(), 40, strategy, Journal(tmp_path / name, SETTINGS))
     assert records(tmp_path / "whole") == records(tmp_path / "again")
 
-    log = EvaluationLog(tmp_path / "cut", SETTINGS)
+    log = Journal(tmp_path / "cut", SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         run(space, surrogate(interrupt_at), 40, strategy, log)
     log.close()
@@ -152,24 +156,24 @@ def test_an_interrupted_search_continues_as_if_it_had_not_been(
     with (tmp_path / "cut" / "evaluations.jsonl").open("a") as file:
         file.write('{"index": 7, "poli')  # the power went out
     evaluator = surrogate()
-    run(space, evaluator, 40, strategy, EvaluationLog(tmp_path / "cut", SETTINGS, resume=True))
+    run(space, evaluator, 40, strategy, Journal(tmp_path / "cut", SETTINGS, resume=True))
     assert records(tmp_path / "cut") == records(tmp_path / "whole")
     assert evaluator.calls <= 40 - done + 1
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
-    EvaluationLog(tmp_path, SETTINGS).append(evaluation(0))
+    Journal(tmp_path, SETTINGS).record(evaluation(0))
     with pytest.raises(ValueError, match=r"pass resume=True or another folder"):
-        EvaluationLog(tmp_path, SETTINGS)
+        Journal(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match=r"other settings: bits was \[2, 8\], is \[3, 8\]; seed was 0, is 1"):
-        EvaluationLog(tmp_path, {**SETTINGS, "seed": 1, "bits": [3, 8]}, resume=True)
-    assert len(EvaluationLog(tmp_path, SETTINGS, resume=True).recorded) == 1
+        Journal(tmp_path, {**SETTINGS, "seed": 1, "bits": [3, 8]}, resume=True)
+    assert len(Journal(tmp_path, SETTINGS, resume=True).recorded) == 1
 
 
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
-    log = EvaluationLog(tmp_path, SETTINGS)
+    log = Journal(tmp_path, SETTINGS)
     for index in range(3):
-        log.append(evaluation(index))
+        log.record(evaluation(index))
     log.close()
     path = tmp_path / "evaluations.jsonl"
     lines = path.read_text().splitlines()
@@ -182,26 +186,26 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     ):
         path.write_text("\n".join([lines[0], text, lines[2]]) + "\n")
         with pytest.raises(ValueError, match=words):
-            EvaluationLog(tmp_path, SETTINGS, resume=True)
+            Journal(tmp_path, SETTINGS, resume=True)
     path.write_text(lines[0] + "\n")
     (tmp_path / "search.json").unlink()
     with pytest.raises(ValueError, match="is missing"):
-        EvaluationLog(tmp_path, SETTINGS, resume=True)
+        Journal(tmp_path, SETTINGS, resume=True)
 
 
 def test_a_log_of_another_path_is_refused(tmp_path: Path, space: SearchSpace, surrogate: Callable[..., Any]) -> None:
-    run(space, surrogate(), 10, "random", EvaluationLog(tmp_path, SETTINGS))
+    run(space, surrogate(), 10, "random", Journal(tmp_path, SETTINGS))
     with pytest.raises(ValueError, match="evaluation 0 is of another policy"):
-        run(space, surrogate(), 10, "uniform", EvaluationLog(tmp_path, SETTINGS, resume=True))
+        run(space, surrogate(), 10, "uniform", Journal(tmp_path, SETTINGS, resume=True))
 
 
 def test_an_accuracy_that_is_no_number_is_refused(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
     evaluator = surrogate()
-    evaluator.accuracy = lambda pairs: float("nan")
+    evaluator.measure = lambda policies: [float("nan")] * len(policies)
     with pytest.raises(ValueError, match="not a number"):
         make_trials(space, evaluator, 5)
     with pytest.raises(ValueError, match="evaluations must be an integer of at least 1"):
-        Trials(space, evaluator, 0)
+        Budget(0)
 
 
 def evaluation(index: int, accuracy: float = 0.9, time_us: float = 1.0) -> Evaluation:

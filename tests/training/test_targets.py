@@ -180,7 +180,9 @@ def test_search_refuses_before_it_prepares(given: dict[str, Any], monkeypatch: p
     data = [(torch.rand(_N, 6), torch.rand(_N, 1))] * 4
     missing = {"loss_fn", "metric_fn"} - set(given)
     with monkeypatch.context() as patch:
-        patch.setattr(import_module("cimq.policy_search.search"), "prepare", lambda *_, **__: pytest.fail("prepared"))
+        patch.setattr(
+            import_module("cimq.policy_search.workbench"), "prepare", lambda *_, **__: pytest.fail("prepared")
+        )
         with pytest.raises(ValueError, match="|".join(missing)):
             cimq.search(Head(1), data, val_loader=data, progress=False, **given)
 

@@ -1,20 +1,18 @@
-"""Strategies propose policies; `Trials` measures them, with one evaluator and one budget for all.
-
-A strategy is a function `run(trials, options)` that returns when the budget is spent or it knows nothing new.
-"""
+"""Strategies propose policies and observe what was measured of them; `Trials` measures, for all in the same way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from cimq.policy_search.strategies import random, reinforce, uniform
-from cimq.policy_search.strategies.options import StrategyOptions
-from cimq.policy_search.trials import Trials
+from cimq.policy_search.strategies.random import Random
+from cimq.policy_search.strategies.reinforce import Reinforce
+from cimq.policy_search.strategies.strategy import Proposal, Strategy, StrategyTask
+from cimq.policy_search.strategies.uniform import Uniform
 
-STRATEGIES: dict[str, Callable[[Trials, StrategyOptions], None]] = {
-    "reinforce": reinforce.run,
-    "random": random.run,
-    "uniform": uniform.run,
+STRATEGIES: dict[str, Callable[[StrategyTask], Strategy]] = {
+    "reinforce": Reinforce,
+    "random": Random,
+    "uniform": Uniform,
 }
 
-__all__ = ["STRATEGIES", "StrategyOptions"]
+__all__ = ["STRATEGIES", "Proposal", "Strategy", "StrategyTask"]

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from cimq._C import Reinforce
-from cimq.policy_search.strategies.options import StrategyOptions
-from cimq.policy_search.trials import Trials
+from collections.abc import Sequence
+
+from cimq._C import Reinforce as Sampler
+from cimq.policy_search.records import Evaluation
+from cimq.policy_search.space import Pairs
+from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
 
 _STALE_DRAWS = 1000
 
 
-def run(trials: Trials, options: StrategyOptions) -> None:
-    """Every head draws uniformly from its allowed choices, without learning."""
-    sampler = Reinforce(trials.space.masks, seed=options.seed)
-    stale = 0
-    while trials.left > 0 and stale < _STALE_DRAWS:
-        episode = sampler.episode
-        pairs = trials.space.decode(sampler.sample(1)[0])
-        stale = stale + 1 if trials.seen(pairs) else 0
-        trials.evaluate(pairs, "random", episode)
+class Random:
+    """Every head draws uniformly from its allowed choices; what is known already is drawn over."""
+
+    def __init__(self, task: StrategyTask) -> None:
+        self._space = task.space
+        self._sampler = Sampler(task.space.masks, seed=task.seed)
+        self._known: set[Pairs] = set()
+        self._stale = 0
+
+    def propose(self, count: int) -> list[Proposal]:
+        """New policies; none after many draws in a row without one."""
+        proposals: list[Proposal] = []
+        while len(proposals) < count and self._stale < _STALE_DRAWS:
+            episode = self._sampler.episode
+            policy = self._space.decode(self._sampler.sample(1)[0])
+            if policy in self._known:
+                self._stale += 1
+                continue
+            self._stale = 0
+            self._known.add(policy)
+            proposals.append(Proposal(policy, "random", episode))
+        return proposals
+
+    def observe(self, results: Sequence[Evaluation]) -> None:
+        """Learns nothing but what is known."""
+        self._known.update(result.policy for result in results)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from cimq._C import Reinforce
-from cimq.policy_search.strategies.options import StrategyOptions
-from cimq.policy_search.trials import BudgetSpent, Trials
-from cimq.policy_search.warm_start import knapsack_path, measure_sensitivity, walk_path
+from cimq._C import Reinforce as Agent
+from cimq.policy_search.knapsack import knapsack_path, measure_sensitivity
+from cimq.policy_search.records import Evaluation
+from cimq.policy_search.space import Pairs
+from cimq.policy_search.strategies.knapsack_walk import KnapsackWalk
+from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
 
 _WARM_EVALUATIONS = 12
 _WARM_RATE = 0.1
@@ -21,40 +24,74 @@ _STIRRING = 0.08
 _STALE_BEFORE_STOPPING = 60
 
 
-def run(trials: Trials, options: StrategyOptions) -> None:
-    """Samples batches, measures them, updates; known policies teach but cost no budget."""
-    logits = _warm_start(trials, options)
-    agent = Reinforce(
-        trials.space.masks,
-        seed=options.seed,
-        learning_rate=_COLD_RATE if logits is None else _WARM_RATE,
-        entropy_updates=max(1, math.ceil(trials.left / options.batch)),
-        logits=logits,
-    )
-    stale = 0
-    while trials.left > 0 and stale < _STALE_BEFORE_STOPPING:
-        agent.exploration = _STIRRING if stale >= _STALE_BEFORE_STIRRING else 0.0
-        first, before = agent.episode, trials.left
-        actions = agent.sample(options.batch)
-        try:
-            rewards = [
-                trials.evaluate(trials.space.decode(row), "reinforce", first + number).reward
-                for number, row in enumerate(actions)
-            ]
-        except BudgetSpent:
+class Reinforce:
+    """Samples batches and learns from what was measured of them; known policies teach too, but cost no budget."""
+
+    def __init__(self, task: StrategyTask) -> None:
+        self._task = task
+        self._known: dict[Pairs, Evaluation] = {}
+        self._walk: KnapsackWalk | None = None
+        self._agent: Agent | None = None
+        self._actions: list[list[int]] = []  # of the batch that is being measured
+        self._rewards: list[float] = []
+        self._learned = False  # something that was not known, in this batch
+        self._stale = 0  # batches in a row without
+
+    def propose(self, count: int) -> list[Proposal]:
+        """Policies of the warm start, then samples; not beyond the batch after which the agent learns."""
+        if self._agent is None:
+            proposals = self._warm_start(count)
+            if proposals:
+                return proposals
+            self._agent = self._start_agent()
+        if self._stale >= _STALE_BEFORE_STOPPING:
+            return []
+        self._agent.exploration = _STIRRING if self._stale >= _STALE_BEFORE_STIRRING else 0.0
+        first = self._agent.episode
+        actions = self._agent.sample(min(count, self._task.batch - len(self._actions)))
+        self._actions += actions
+        decode = self._task.space.decode
+        return [Proposal(decode(row), "reinforce", first + number) for number, row in enumerate(actions)]
+
+    def observe(self, results: Sequence[Evaluation]) -> None:
+        """Learns when a batch is complete."""
+        self._learned |= any(result.policy not in self._known for result in results)
+        self._known.update((result.policy, result) for result in results)
+        if self._walk is not None:
+            self._walk.observe(results)
+        if self._agent is None:
             return
-        agent.update(actions, rewards)
-        stale = stale + 1 if trials.left == before else 0
+        self._rewards += [result.reward for result in results]
+        if len(self._rewards) == self._task.batch:
+            self._agent.update(self._actions, self._rewards)
+            self._stale = 0 if self._learned else self._stale + 1
+            self._actions, self._rewards, self._learned = [], [], False
 
+    def _warm_start(self, count: int) -> list[Proposal]:
+        task = self._task
+        if task.damage is None:
+            return []
+        if self._walk is None:
+            path = knapsack_path(task.space, measure_sensitivity(task.space, task.damage, task.budget))
+            self._walk = KnapsackWalk(path, min(_WARM_EVALUATIONS, max(1, task.budget.left // 2)))
+            self._walk.observe(list(self._known.values()))
+        return self._walk.propose(count)
 
-def _warm_start(trials: Trials, options: StrategyOptions) -> list[list[float]] | None:
-    if options.damage is None:
-        return None
-    path = knapsack_path(trials.space, measure_sensitivity(trials.space, options.damage))
-    start = walk_path(trials, path, min(_WARM_EVALUATIONS, max(1, trials.left // 2)))
-    if start is None:
-        return None
-    # A baseline may be better than the path: start from the best that the agent can express.
-    known = [e for e in trials.evaluations if trials.space.contains(e.policy)]
-    best = max([start, *known], key=lambda e: e.reward)
-    return trials.space.logits_near(trials.space.canonical(best.policy), _WEIGHT_SLOPE, _ACT_SLOPE)
+    def _start_agent(self) -> Agent:
+        task, space = self._task, self._task.space
+        self._learned = False
+        logits = None
+        start = None if self._walk is None else self._walk.best
+        self._walk = None
+        if start is not None:
+            # A baseline may be better than the path: start from the best that the agent can express.
+            known = [evaluation for evaluation in self._known.values() if space.contains(evaluation.policy)]
+            best = max([start, *known], key=lambda e: e.reward)
+            logits = space.logits_near(space.canonical(best.policy), _WEIGHT_SLOPE, _ACT_SLOPE)
+        return Agent(
+            space.masks,
+            seed=task.seed,
+            learning_rate=_COLD_RATE if logits is None else _WARM_RATE,
+            entropy_updates=max(1, math.ceil(task.budget.left / task.batch)),
+            logits=logits,
+        )

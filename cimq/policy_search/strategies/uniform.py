@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from cimq.policy_search.strategies.options import StrategyOptions
-from cimq.policy_search.trials import BudgetSpent, Trials
+from collections.abc import Sequence
+
+from cimq.policy_search.records import Evaluation
+from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
 
 
-def run(trials: Trials, options: StrategyOptions) -> None:
+class Uniform:
     """The grid of W x A, the most accurate first, as far as the budget goes."""
-    space = trials.space
-    grid = [(w, a) for w in space.weight_widths for a in space.act_widths]
-    for weight, act in sorted(grid, key=lambda pair: (-sum(pair), -pair[0])):
-        try:
-            trials.evaluate(space.uniform(weight, act), "uniform")
-        except BudgetSpent:
-            return
+
+    def __init__(self, task: StrategyTask) -> None:
+        space = task.space
+        grid = [(w, a) for w in space.weight_widths for a in space.act_widths]
+        ordered = sorted(grid, key=lambda pair: (-sum(pair), -pair[0]))
+        self._rest = [Proposal(space.uniform(weight, act), "uniform") for weight, act in ordered]
+
+    def propose(self, count: int) -> list[Proposal]:
+        """The next of the grid."""
+        proposals, self._rest = self._rest[:count], self._rest[count:]
+        return proposals
+
+    def observe(self, results: Sequence[Evaluation]) -> None:
+        """Learns nothing."""

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from cimq.hardware import Hardware
-
-IntArray = npt.NDArray[np.int64]
+from cimq.ops.spec.mapping_rules import LEVEL_UNIT, IntArray, level_window
 
 _ROOT_BITS = 8
 _MAX_SAMPLE_BITS = 30
@@ -127,9 +125,9 @@ def read_noise(
         unit = float(read.sigma_ratio or 0.0) * math.sqrt(2.0**shift)
     elif read.sigma_microsiemens is not None:
         step = level_window(hardware)[1]
-        unit = read.sigma_microsiemens / step * 256
+        unit = read.sigma_microsiemens / step * LEVEL_UNIT
     else:
-        unit = read.sigma_levels * 256
+        unit = read.sigma_levels * LEVEL_UNIT
     if unit == 0.0:
         return None
     bits = 0
@@ -137,24 +135,6 @@ def read_noise(
         bits += 1
     nodes = gaussian_nodes(unit * 2.0**bits)
     return ReadNoise(read.model == "proportional", shift, bits, nodes, seed, chip, layer, first_output)
-
-
-def level_window(hardware: Hardware) -> tuple[float, float]:
-    """Conductance of level 0 and of one level step in microsiemens; (0, 0) without a window."""
-    cell = hardware.cell
-    if cell.g_min_microsiemens is not None and cell.g_max_microsiemens is not None:
-        low, high = cell.g_min_microsiemens, cell.g_max_microsiemens
-    elif cell.hrs_ohm is not None and cell.lrs_ohm is not None:
-        low, high = 1e6 / cell.hrs_ohm, 1e6 / cell.lrs_ohm
-    else:
-        return 0.0, 0.0
-    return low, (high - low) / (2**hardware.cell_bits - 1)
-
-
-def base_level(hardware: Hardware) -> int:
-    """What level 0 conducts, in 1/256 level."""
-    low, step = level_window(hardware)
-    return round(low / step * 256) if step else 0
 
 
 def gaussian_nodes(sigma: float) -> IntArray:

@@ -1,20 +1,20 @@
-"""Where the agent starts: an additive model of the sensitivities and the latency table, solved exactly.
+"""An additive model of the sensitivities and the latency table, solved exactly: where the agent starts.
 
 Quantisation noise of layers adds up to first order, and the latency is a sum over layers, so that the best policy under
 the model is a multiple-choice knapsack. Its Lagrangian separates per layer: for every price of sensitivity each layer
 takes its own best pair. Sweeping the price gives a path of policies from accurate to fast; a few evaluations along it
-find where the accuracy target lies. The agent then looks for what the additive model misses.
+find where the accuracy target lies (`strategies.knapsack_walk`). The agent then looks for what the model misses.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from cimq.policy_search.evaluation import Evaluation
+from cimq.policy_search.budget import Budget
+from cimq.policy_search.evaluators import Measure
 from cimq.policy_search.space import Pairs, SearchSpace, Slot
-from cimq.policy_search.trials import BudgetSpent, Trials
 
 _PRICES = 400
 _MEASURED_WIDTHS = 3
@@ -37,8 +37,8 @@ class Sensitivity:
         return self.weight[index][pair[0]] + self.act[index][pair[1]]
 
 
-def measure_sensitivity(space: SearchSpace, damage: Callable[[Pairs], float]) -> Sensitivity:
-    """Sensitivities from `damage(policy)`, one layer (or group) quantised at a time, the rest at its most bits.
+def measure_sensitivity(space: SearchSpace, damage: Measure, budget: Budget) -> Sensitivity:
+    """Sensitivities from the damage of policies, one layer (or group) quantised at a time, the rest at its most bits.
 
     A few widths per slot are measured, the others interpolated: the power of quantisation noise falls by 4 per bit, so
     that its logarithm is close to linear in the bits.
@@ -46,22 +46,26 @@ def measure_sensitivity(space: SearchSpace, damage: Callable[[Pairs], float]) ->
     Args:
         space: The search space.
         damage: Some distance between the outputs under a policy and those at the most bits; 0 or more.
+        budget: Counts what is measured.
     """
-    widest = space.widest
-    weights: list[dict[int, float]] = []
-    acts: list[dict[int, float]] = []
-    for slot in space.slots:
-        top = widest[slot.layers[0]]
-        for choices, tables, position in ((slot.weight_choices, weights, 0), (slot.act_choices, acts, 1)):
-            measured: dict[int, float] = {}
-            for width in _some(choices):
-                pair = (width, top[1]) if position == 0 else (top[0], width)
-                rows = list(widest)
-                for layer in slot.layers:
-                    rows[layer] = pair
-                measured[width] = 0.0 if width == choices[-1] else max(0.0, damage(tuple(rows)))
-            tables.append(_interpolated(measured, choices))
-    return Sensitivity(weights, acts)
+    heads = [head for slot in space.slots for head in ((slot, slot.weight_choices, 0), (slot, slot.act_choices, 1))]
+    policies = [
+        _alone(space, slot, position, width) for slot, choices, position in heads for width in _some(choices)[:-1]
+    ]
+    budget.sensitivities += len(policies)
+    found = iter(damage.measure(policies))
+    tables = []
+    for _, choices, _ in heads:
+        measured = {width: max(0.0, next(found)) for width in _some(choices)[:-1]}
+        tables.append(_interpolated({**measured, choices[-1]: 0.0}, choices))
+    return Sensitivity(tables[0::2], tables[1::2])
+
+
+def _alone(space: SearchSpace, slot: Slot, position: int, width: int) -> Pairs:
+    """The most bits everywhere but in a slot's weights (position 0) or activations (1)."""
+    top = space.widest[slot.layers[0]]
+    pair = (width, top[1]) if position == 0 else (top[0], width)
+    return tuple(pair if layer in slot.layers else bits for layer, bits in enumerate(space.widest))
 
 
 def knapsack_path(space: SearchSpace, sensitivity: Sensitivity) -> list[Pairs]:
@@ -87,48 +91,13 @@ def knapsack_path(space: SearchSpace, sensitivity: Sensitivity) -> list[Pairs]:
     return path
 
 
-def walk_path(trials: Trials, path: Sequence[Pairs], evaluations: int) -> Evaluation | None:
-    """Bisects a path for its fastest policy within the target, then looks at its neighbours.
-
-    Args:
-        trials: Where policies are measured.
-        path: From the most accurate to the fastest.
-        evaluations: How many may be spent.
-
-    Returns:
-        The evaluation with the largest reward; None if the budget did not allow any.
-    """
-    seen: list[Evaluation] = []
-
-    def look(index: int) -> Evaluation | None:
-        fresh = not trials.seen(path[index])
-        if fresh and sum(e.strategy == "warm start" for e in trials.evaluations) >= evaluations:
-            return None
-        try:
-            seen.append(trials.evaluate(path[index], "warm start"))
-        except BudgetSpent:
-            return None
-        return seen[-1]
-
-    low, high = 0, len(path)  # path[low] is taken as feasible, path[high] as not
-    while high - low > 1:
-        found = look((low + high) // 2)
-        if found is None:
-            break
-        low, high = ((low + high) // 2, high) if found.feasible else (low, (low + high) // 2)
-    for index in (low, low + 1, low - 1, low + 2, low - 2, low + 3):
-        if 0 <= index < len(path):
-            look(index)
-    return max(seen, key=lambda e: e.reward, default=None)
-
-
 def _pairs(slot: Slot) -> list[tuple[int, int]]:
     """Pairs worth taking, most bits first."""
     return sorted(set(slot.canonical.values()), reverse=True)
 
 
 def _some(choices: Sequence[int]) -> list[int]:
-    """At most a few widths besides the largest, among them the smallest."""
+    """The largest width last, before it at most a few others, among them the smallest."""
     if len(choices) <= _MEASURED_WIDTHS:
         return list(choices)
     below = list(choices[:-1])

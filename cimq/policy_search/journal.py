@@ -1,20 +1,22 @@
-"""The log of a search: one JSON object per line and evaluation, appended and flushed as they happen."""
+"""The journal of a search: one JSON object per line and evaluation, appended and flushed as they happen."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from cimq.atomic_files import write_text_atomically
-from cimq.policy_search.evaluation import Evaluation
+from cimq.policy_search.records import Evaluation
+from cimq.policy_search.space import Pairs
 
-LOG_NAME = "evaluations.jsonl"
-SETTINGS_NAME = "search.json"
+_LOG_NAME = "evaluations.jsonl"
+_SETTINGS_NAME = "search.json"
 
 
-class EvaluationLog:
+class Journal:
     """Append-only log in a folder, and the settings that it belongs to.
 
     Without a folder it keeps nothing. A search is resumed by running it again: the log answers what was measured
@@ -36,26 +38,39 @@ class EvaluationLog:
         if folder is None:
             return
         folder = Path(folder)
-        self.path = folder / LOG_NAME
+        self.path = folder / _LOG_NAME
         settings = json.loads(json.dumps(settings))
         present = self.path.exists() and self.path.stat().st_size > 0
         if present and not resume:
             raise ValueError(f"search: {self.path} holds a search already; pass resume=True or another folder as out")
         folder.mkdir(parents=True, exist_ok=True)
         if present:
-            _check_settings(folder / SETTINGS_NAME, settings)
+            _check_settings(folder / _SETTINGS_NAME, settings)
             self.recorded = self._read()
         else:
-            write_text_atomically(folder / SETTINGS_NAME, json.dumps(settings, indent=1) + "\n")
+            write_text_atomically(folder / _SETTINGS_NAME, json.dumps(settings, indent=1) + "\n")
         self._file = self.path.open("a", encoding="utf-8")
 
-    def append(self, evaluation: Evaluation) -> None:
-        """Writes one line and flushes it.
+    def expect(self, index: int, policies: Sequence[Pairs]) -> None:
+        """Refuses evaluations, from `index` on, of other policies than the journal holds.
+
+        Raises:
+            ValueError: For the first that differs.
+        """
+        for number, (recorded, policy) in enumerate(zip(self.recorded[index:], policies, strict=False), start=index):
+            if recorded.policy != policy:
+                raise ValueError(
+                    f"search: the log's evaluation {number} is of another policy than the search now asks for; it was "
+                    "made by another version or on another machine and cannot be resumed"
+                )
+
+    def record(self, evaluation: Evaluation) -> None:
+        """Writes one line and flushes it, unless the journal that is resumed has it already.
 
         Raises:
             OSError: If that fails; names the file. The search can be resumed once there is space.
         """
-        if self._file is not None:
+        if self._file is not None and evaluation.index >= len(self.recorded):
             try:
                 self._file.write(json.dumps(evaluation.to_dict()) + "\n")
                 self._file.flush()
@@ -67,7 +82,7 @@ class EvaluationLog:
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a line that could not be written was reported by `append`
+            with contextlib.suppress(OSError):  # a line that could not be written was reported by `record`
                 self._file.close()
             self._file = None
 

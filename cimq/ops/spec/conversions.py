@@ -1,15 +1,12 @@
-"""What the converters of a crossbar see, as plain loops: cells, input digits, currents, converters (docs/numbers.md).
+"""What the converters of a crossbar see, as plain loops: currents and converters (docs/numbers.md).
 
-Part of the specification in `reference`. Written from the equations and not from the kernels: weights are split into
-cells and activations into digits here, and every converter is a line of NumPy float32 arithmetic. The one thing taken
-from the compiled code is what programmed cells conduct, whose statistics have tests of their own; read noise is in
-`reference_read`.
+Written from the equations and not from the kernels: every converter is a line of NumPy float32 arithmetic. The one
+thing taken from the compiled code is what programmed cells conduct, whose statistics have tests of their own.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -20,11 +17,20 @@ from torch import Tensor
 
 from cimq import _C
 from cimq.hardware import Hardware
-from cimq.ops.reference_read import base_level, read_noise
+from cimq.ops.crossbar_call import CrossbarCall
+from cimq.ops.spec.mapping_rules import (
+    LEVEL_UNIT,
+    IntArray,
+    base_level,
+    converts_columns_apart,
+    input_digits,
+    is_signed,
+    tile_inputs,
+    weight_levels,
+)
+from cimq.ops.spec.read_noise import read_noise
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-LEVEL_UNIT = 256  # conductances of cells that are not exactly their level are integers in 1/256 of a level step
 
 
 @dataclass(frozen=True)
@@ -53,75 +59,6 @@ class Converter:
         scaled = (current - self.lo * self.unit).astype(np.float32) * inv_lsb
         codes: IntArray = np.clip(np.rint(scaled), self.lowest, self.highest).astype(np.int64)
         return codes
-
-
-def weight_levels(w_q: IntArray, hardware: Hardware, weight_bits: int) -> tuple[IntArray, list[int]]:
-    """Levels of the cells that hold `w_q`, and what one level of each slice is worth.
-
-    Args:
-        w_q: Weights [m, n].
-        hardware: Machine.
-        weight_bits: Bits of a weight.
-
-    Returns:
-        Levels [slices, polarities, m, n]; polarity 1 is the negative column (or row) of a pair. Worth of each slice.
-    """
-    cell_bits = hardware.cell_bits
-    if hardware.mapping == "offset":
-        stored = (w_q + 2 ** (weight_bits - 1))[None]
-        slices = math.ceil(weight_bits / cell_bits)
-        if weight_bits == 1 and cell_bits == 1:
-            return (stored // 2)[None], [2]  # {0, 2} in a cell of two levels that are worth 2
-    else:
-        stored = np.stack([np.maximum(w_q, 0), np.maximum(-w_q, 0)])
-        magnitude_bits = weight_bits - 1 if hardware.sign_magnitude else weight_bits
-        slices = max(1, math.ceil(magnitude_bits / cell_bits))
-    base = 2**cell_bits
-    return np.stack([stored // base**s % base for s in range(slices)]), [base**s for s in range(slices)]
-
-
-def input_digits(x_q: IntArray, hardware: Hardware, act_bits: int, act_signed: bool) -> tuple[IntArray, list[int], int]:
-    """Digits that the drivers apply, least significant first, their weights, and the shift added to the input.
-
-    Args:
-        x_q: Activations [B, n].
-        hardware: Machine.
-        act_bits: Bits of an activation.
-        act_signed: Two's complement.
-
-    Returns:
-        Digits [count, B, n], weight of each digit, shift.
-    """
-    base = 2**hardware.dac_bits
-    count = math.ceil(act_bits / hardware.dac_bits)
-    weights = [base**i for i in range(count)]
-    shift = 0
-    applied = x_q
-    if act_signed and hardware.dac_bits == 1:
-        applied = x_q % 2**act_bits  # two's complement: the top bit counts negative
-        weights[-1] = -weights[-1]
-    elif act_signed:
-        shift = 2 ** (act_bits - 1)
-        applied = x_q + shift
-    return np.stack([applied // base**i % base for i in range(count)]), weights, shift
-
-
-def tile_inputs(hardware: Hardware) -> int:
-    """Inputs that fit into one crossbar."""
-    return hardware.rows // 2 if hardware.mapping == "differential_row" else hardware.rows
-
-
-def is_signed(hardware: Hardware) -> bool:
-    """Whether a converter sees a quantity of both signs."""
-    if hardware.mapping == "differential_column":
-        return hardware.adc.placement == "differential"
-    return hardware.mapping == "differential_row"
-
-
-def converts_columns_apart(hardware: Hardware) -> bool:
-    """Whether the two columns of a pair have a converter each."""
-    pairs = hardware.mapping == "differential_column" and hardware.adc.bits is not None
-    return pairs and hardware.adc.placement == "per_column"
 
 
 def converters(
@@ -181,29 +118,18 @@ class Conversion:
 
 
 def conversions(
-    x_q: IntArray,
-    w_q: IntArray,
-    hardware: Hardware,
-    *,
-    weight_bits: int,
-    act_bits: int,
-    act_signed: bool,
-    seed: int = 0,
-    chip: int = 0,
-    layer: int = 0,
-    first_output: int = 0,
-    first_access: int = 0,
+    x_q: IntArray, w_q: IntArray, hardware: Hardware, call: CrossbarCall, *, chip: int = 0, first_output: int = 0
 ) -> Iterator[Conversion]:
     """Every conversion of one chip and matrix, slice by slice; arguments as in `crossbar_matmul`.
 
     Currents count level steps, or 1/256 of them where conductances are fractional.
     """
-    levels, slice_weights = weight_levels(w_q, hardware, weight_bits)
-    digits, _, _ = input_digits(x_q, hardware, act_bits, act_signed)
+    levels, slice_weights = weight_levels(w_q, hardware, call.weight_bits)
+    digits, _, _ = input_digits(x_q, hardware, call.act_bits, call.act_signed)
     conductances = levels
     if hardware.fractional:
         cells = torch.ops.cimq.programmed_levels(
-            torch.from_numpy(w_q), hardware.to_json(), weight_bits, seed, chip, layer, first_output
+            torch.from_numpy(w_q), call.hardware, call.weight_bits, call.seed, chip, call.layer, first_output
         )
         conductances = cells.numpy().astype(np.int64)
         # The reference column carries level 0 in every row and is subtracted before conversion.
@@ -214,12 +140,12 @@ def conversions(
     noise = read_noise(
         hardware,
         tile_inputs=min(per_tile, w_q.shape[1]),
-        largest_digit=2 ** min(hardware.dac_bits, act_bits) - 1,
+        largest_digit=2 ** min(hardware.dac_bits, call.act_bits) - 1,
         cells_per_column=1 if apart else conductances.shape[1],
-        largest_conductance=_C.largest_conductance(hardware.to_json(), weight_bits),
-        seed=seed, chip=chip, layer=layer, first_output=first_output,
+        largest_conductance=_C.largest_conductance(call.hardware, call.weight_bits),
+        seed=call.seed, chip=chip, layer=call.layer, first_output=first_output,
     )  # fmt: skip
-    accesses = first_access + np.arange(x_q.shape[0])
+    accesses = call.first_access + np.arange(x_q.shape[0])
     for s in range(len(slice_weights)):
         for (t, rows), (i, digit) in itertools.product(enumerate(tiles), enumerate(digits)):
             columns = [digit[:, rows] @ polarity[:, rows].T for polarity in levels[s]]

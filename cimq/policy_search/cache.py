@@ -1,0 +1,46 @@
+"""What is measured once is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from cimq.policy_search.evaluators import Evaluator
+from cimq.policy_search.space import Pairs
+
+
+class Measurement(NamedTuple):
+    """Accuracy of a policy, and what it took to measure it in seconds."""
+
+    accuracy: float
+    seconds: float
+
+
+class MeasurementCache:
+    """Accuracies that are known, and the evaluator for all others.
+
+    Args:
+        evaluator: Measures accuracy.
+        known: What need not be measured, e.g. from a journal.
+    """
+
+    def __init__(self, evaluator: Evaluator, known: Mapping[Pairs, Measurement]) -> None:
+        self._evaluator = evaluator
+        self._known = dict(known)
+
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[Measurement]:
+        """One measurement for each, in order and as soon as it is known.
+
+        Raises:
+            ValueError: If an accuracy is not a number.
+        """
+        found = iter(self._evaluator.measure([p for p in dict.fromkeys(policies) if p not in self._known]))
+        for policy in policies:
+            if policy not in self._known:
+                start = time.perf_counter()
+                accuracy = float(next(found))
+                if accuracy != accuracy:
+                    raise ValueError(f"search: the accuracy of {list(policy)} is not a number")
+                self._known[policy] = Measurement(accuracy, time.perf_counter() - start)
+            yield self._known[policy]

@@ -1,0 +1,70 @@
+"""Accuracy of the last few candidates: after a short training, on data that the search never saw."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from cimq.policy import Policy
+from cimq.policy_search.data import HeldBatches, Splits
+from cimq.policy_search.functions import UserFunctions
+from cimq.policy_search.settings import SearchSettings
+from cimq.policy_search.space import Pairs
+from cimq.quantization import reestimate_bn, set_policy
+from cimq.quantization.batches import kept_random_state
+from cimq.training import finetune
+
+
+class ShortTraining:
+    """Trains copies of a prepared model.
+
+    Args:
+        prepared: Prepared and calibrated; is not changed.
+        teacher: The fp32 model.
+        splits: Train and confirmation set.
+        statistics: Training batches for batch statistics, where nothing is trained.
+        settings: Epochs (0 trains nothing), learning rate, seed.
+        functions: Loss, metric and forward pass.
+    """
+
+    def __init__(
+        self,
+        prepared: nn.Module,
+        teacher: nn.Module,
+        splits: Splits,
+        statistics: HeldBatches,
+        settings: SearchSettings,
+        functions: UserFunctions,
+    ) -> None:
+        self._prepared = prepared
+        self._splits = splits
+        self._statistics = statistics
+        self._functions = functions
+        self._seed = settings.seed
+        self._options: dict[str, Any] = {
+            "epochs": settings.finetune_epochs,
+            "lr": settings.finetune_lr,
+            "seed": settings.seed,
+            # What the default loss trains on are class scores, so the fp32 model can teach; a loss of the user's may
+            # want other outputs.
+            "teacher": teacher if functions.loss is None else None,
+            "loss_fn": functions.loss,
+            "forward_fn": functions.forward,
+            "progress": False,
+        }
+
+    def train(self, policy: Pairs) -> tuple[float, nn.Module]:
+        """Accuracy of a policy on the confirmation set after training, and the trained model."""
+        train: Iterable[Any] = self._splits.train
+        network = copy.deepcopy(self._prepared)
+        set_policy(network, Policy.from_pairs(policy))
+        with kept_random_state(network, self._seed, [train]):
+            if self._options["epochs"] > 0:
+                finetune(network, train, **self._options)
+            else:
+                reestimate_bn(network, self._statistics, forward_fn=self._functions.forward)
+            network.eval()
+            return self._functions.accuracy(network, self._splits.confirm), network

@@ -1,0 +1,185 @@
+"""`search`: from a trained model to a mixed-precision one."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cimq.cost_model.sources import latency
+from cimq.hardware import Hardware, resolve
+from cimq.policy_search.baselines import baselines_of, finalists_of
+from cimq.policy_search.budget import Budget
+from cimq.policy_search.data import split_loaders
+from cimq.policy_search.flow import run_flow
+from cimq.policy_search.functions import UserFunctions
+from cimq.policy_search.journal import Journal
+from cimq.policy_search.progress import Progress
+from cimq.policy_search.result import SearchResult
+from cimq.policy_search.settings import SearchSettings
+from cimq.policy_search.space import Pairs
+from cimq.policy_search.strategies import STRATEGIES, StrategyTask
+from cimq.policy_search.trials import Trials
+from cimq.policy_search.workbench import Workbench
+from cimq.quantization.batches import ForwardFn, kept_random_state
+
+
+def search(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    val_loader: Iterable[Any] | None = None,
+    hardware: Hardware | str | Path = "paper",
+    max_accuracy_drop: float = 0.01,
+    strategy: str = "reinforce",
+    evaluations: int = 200,
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    loss_fn: Any = None,
+    metric_fn: Any = None,
+    forward_fn: ForwardFn | None = None,
+    finetune_epochs: int = 1,
+    finetune_lr: float = 0.01,
+    finalists: int = 4,
+    batch: int = 8,
+    bits: tuple[int, int] = (2, 8),
+    first_last_bits: int | None = 8,
+    weight_multiple_of_cell: bool = False,
+    groups: Sequence[Sequence[str]] = (),
+    exclude: Iterable[str] | str = (),
+    calibration_batches: int = 8,
+    bn_batches: int = 4,
+    search_samples: int = 2000,
+    progress: bool = True,
+) -> SearchResult:
+    """Finds bits per layer that make a model fast on a crossbar machine, and trains it with them.
+
+    It prepares and calibrates a copy of the model, trains the uniform policies that it must beat, searches, trains the
+    best candidates shortly and returns the fastest that satisfies
+
+        accuracy >= accuracy of 8 bits everywhere after the same training - max_accuracy_drop
+
+    on data that the search never saw. `model` and the random state of Python, NumPy and torch (and of the loaders' own
+    generators) stay as they are. The same seed gives the same result, interrupted or not, with the same number of
+    threads on the same kind of processor: PyTorch adds floats in an order that depends on both, and trained weights
+    then differ in their last bits. docs/search.md has the method.
+
+    Args:
+        model: A trained fp32 model.
+        loader: Training data: a DataLoader or batches `(x, target)`, lists or dicts.
+        val_loader: Data that the model was not trained on; one half measures candidates, the other the final pick.
+            None: 10 % + 10 % of the data set of `loader` are held out, with a warning.
+        hardware: The crossbar machine: a Hardware, a preset's name or a file.
+        max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`).
+        strategy: "reinforce", "random" or "uniform".
+        evaluations: Policies measured without training, baselines included.
+        seed: Of the split, the agent and training.
+        out: Folder for `evaluations.jsonl`, `result.json`, `policy.json`. None writes nothing.
+        resume: Continue the search in `out`; its settings must be the same. What was measured is not measured again.
+        workers: None or 1.
+        loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher, for the
+            outputs and targets that `finetune` names.
+        metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy, for the same.
+        forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
+        finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
+        finetune_lr: Its learning rate.
+        finalists: How many candidates are trained at most.
+        batch: Policies per update of the agent.
+        bits: Smallest and largest width.
+        first_last_bits: Width of the first and the last layer; None leaves them free.
+        weight_multiple_of_cell: Only weight widths that fill whole cells.
+        groups: Lists of layer names (or glob patterns) that share their bits.
+        exclude: Glob patterns of layers that stay fp32.
+        calibration_batches: Training batches that activation scales are taken from.
+        bn_batches: Training batches that batch statistics are re-estimated on for every candidate.
+        search_samples: Largest size of the search-validation set that is split off.
+        progress: Show a progress bar.
+
+    Returns:
+        The result; `.policy`, `.model`, `.pareto`, `.evaluations`, `.baselines`, `.save`, `.report`.
+
+    Raises:
+        TypeError: For arguments of another type; also as below.
+        ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
+            cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
+            `metric_fn` are then needed.
+        KeyboardInterrupt: As usual; the log in `out` can be resumed.
+
+    Example:
+        >>> result = cimq.search(model, loader, out="runs/mine")  # doctest: +SKIP
+        >>> cimq.export(result.model, "runs/mine/model.cimq", sample_input=x)  # doctest: +SKIP
+    """
+    start = time.perf_counter()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
+    settings = SearchSettings(
+        hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
+        seed=seed, out=out, resume=resume, workers=workers, finetune_epochs=finetune_epochs, finetune_lr=finetune_lr,
+        finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
+        weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
+        calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,
+        progress=progress,
+    )  # fmt: skip
+    functions = UserFunctions(loss_fn, metric_fn, forward_fn)
+    splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
+    # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
+    functions.check(model, splits.search, trains=finetune_epochs > 0)
+
+    bench = Workbench(model, splits, settings, functions)
+    space = bench.space
+    space.check_choice()
+    fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model))
+    with closing(Journal(out, fields, resume=resume)) as journal, closing(Progress(evaluations, progress)) as shown:
+        trials = Trials(space, bench.accuracy, Budget(evaluations), journal, shown)
+        task = StrategyTask(space, trials.budget, seed, batch, bench.distance)
+
+        def train(policy: Pairs) -> tuple[float, nn.Module]:
+            with shown.training(policy):
+                return bench.training.train(policy)
+
+        outcome = run_flow(
+            trials, train, strategy=STRATEGIES[strategy](task), batch=batch, max_accuracy_drop=max_accuracy_drop,
+            finalists=finalists,
+        )  # fmt: skip
+        with kept_random_state(model, seed, [splits.confirm]):
+            fp32 = functions.accuracy(model, splits.confirm)
+
+    policy = space.policy(outcome.chosen.policy)
+    result = SearchResult(
+        policy=policy,
+        model=outcome.chosen.artefact,
+        accuracy=outcome.chosen.accuracy,
+        reference_accuracy=outcome.reference.accuracy,
+        max_accuracy_drop=max_accuracy_drop,
+        latency=latency(bench.shapes, policy, settings.hardware),
+        pareto=outcome.pareto,
+        evaluations=trials.evaluations,
+        baselines=baselines_of(space, outcome, fp32),
+        finalists=finalists_of(space, outcome),
+        search_tolerance=outcome.tolerance,
+        strategy=strategy,
+        seed=seed,
+        model_name=type(model).__name__,
+        seconds=time.perf_counter() - start,
+        shapes=bench.shapes,
+    )
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """Class and weights of a model."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

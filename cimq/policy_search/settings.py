@@ -1,0 +1,97 @@
+"""The settings of a search: plain values that determine it, checked before anything is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cimq
+from cimq.cost_model import LayerShape
+from cimq.hardware import Hardware
+from cimq.policy_search.budget import Budget
+from cimq.policy_search.space import check_bits
+from cimq.policy_search.strategies import STRATEGIES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """What `cimq.search` was asked for, besides model, data and functions; see there.
+
+    Raises:
+        ValueError: For values out of range.
+    """
+
+    hardware: Hardware
+    max_accuracy_drop: float
+    strategy: str
+    evaluations: int
+    seed: int
+    out: str | Path | None
+    resume: bool
+    workers: int | None
+    finetune_epochs: int
+    finetune_lr: float
+    finalists: int
+    batch: int
+    bits: tuple[int, int]
+    first_last_bits: int | None
+    weight_multiple_of_cell: bool
+    groups: Sequence[Sequence[str]]
+    exclude: Iterable[str] | str
+    calibration_batches: int
+    bn_batches: int
+    search_samples: int
+    progress: bool
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"search: strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
+        if self.workers not in (None, 1):
+            raise ValueError(
+                f"search: workers must be None or 1, evaluation is in this process only; got {self.workers!r}"
+            )
+        if not (math.isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
+            raise ValueError(
+                f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
+            )
+        Budget(self.evaluations)
+        for name, least in (("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"search: {name} must be at least {least}, got {getattr(self, name)!r}")
+        if self.batch < 2:
+            raise ValueError(f"search: batch must be at least 2 policies per update, got {self.batch!r}")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"search: seed must be in 0..2^64-1, got {self.seed!r}")
+        check_bits(self.bits, self.first_last_bits)
+
+    def journal_fields(self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str) -> dict[str, Any]:
+        """What must be the same for a search to be resumed.
+
+        Args:
+            shapes: Layers in module order.
+            samples: Sizes of the held-out sets.
+            model: Fingerprint of the model.
+        """
+        return {
+            "model": model,
+            "layers": [[s.name, s.outputs, s.inputs, s.invocations, s.repeats] for s in shapes],
+            "hardware": self.hardware.to_dict(),
+            "samples": list(samples),
+            "strategy": self.strategy,
+            "max_accuracy_drop": self.max_accuracy_drop,
+            "evaluations": self.evaluations,
+            "seed": self.seed,
+            "finetune_epochs": self.finetune_epochs,
+            "finetune_lr": self.finetune_lr,
+            "batch": self.batch,
+            "bits": list(self.bits),
+            "first_last_bits": self.first_last_bits,
+            "weight_multiple_of_cell": self.weight_multiple_of_cell,
+            "groups": [list(group) for group in self.groups],
+            "calibration_batches": self.calibration_batches,
+            "bn_batches": self.bn_batches,
+            "version": cimq.__version__,
+        }
