@@ -1,6 +1,6 @@
 """Fails where modules of cimq import each other in a circle, or where an import hides in a function to dodge one.
 
-    python .ci/check_imports.py
+    python .ci/check_imports.py [package folder]
 
 Every import counts, whether it is made at the top, in a function, or for type checkers alone: a circle of names is a
 circle for whoever reads. Functions may import what is not of cimq (an optional library), and so may commands of the
@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "cimq"
 # Modules whose functions may import cimq's own modules, and why.
 LAZY = {
     "cimq.cli": "a command loads what it needs, so that --help is quick",
@@ -22,27 +21,27 @@ LAZY = {
 }
 
 
-def modules() -> dict[str, Path]:
+def modules(package: Path) -> dict[str, Path]:
     """Every module by its dotted name."""
     found = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
+def imports(path: Path, package: str, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
     """(module, line, whether inside a function) of every import of the package."""
 
     def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, int, bool]]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == "cimq":
+            if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == package:
                 for name in child.names:
                     full = f"{child.module}.{name.name}"
                     yield (full if full in known else child.module), child.lineno, inside
             elif isinstance(child, ast.Import):
                 for name in child.names:
-                    if name.name.split(".")[0] == "cimq":
+                    if name.name.split(".")[0] == package:
                         yield name.name, child.lineno, inside
             yield from walk(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
 
@@ -77,24 +76,31 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-def main() -> int:
-    """Prints every fault; the exit status is 1 where there is one."""
-    known = modules()
+def faults(package: Path) -> list[str]:
+    """Hidden imports and circles of a package, one sentence each."""
+    known = modules(package)
     graph: dict[str, set[str]] = {module: set() for module in known}
-    faults = []
+    found = []
     for module, path in known.items():
-        for target, line, inside in imports(path, known):
-            where = f"{path.relative_to(PACKAGE.parent)}:{line}"
+        for target, line, inside in imports(path, package.name, known):
+            where = f"{path.relative_to(package.parent)}:{line}"
             if inside and not any(module == lazy or module.startswith(f"{lazy}.") for lazy in LAZY):
-                faults.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
+                found.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
             lazy_face = inside and module in LAZY
             # `import cimq` alone is the package's face, which loads modules on first use and imports none of them.
-            if target in known and target not in (module, "cimq") and not lazy_face:
+            if target in known and target not in (module, package.name) and not lazy_face:
                 graph[module].add(target)
-    faults += [f"circle of imports: {' <-> '.join(group)}" for group in circles(graph)]
-    for fault in faults:
+    return list(dict.fromkeys(found)) + [f"circle of imports: {' <-> '.join(group)}" for group in circles(graph)]
+
+
+def main() -> int:
+    """Prints every fault; the exit status is 1 where there is one."""
+    default = Path(__file__).resolve().parent.parent / "cimq"
+    package = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else default
+    found = faults(package)
+    for fault in found:
         print(fault)
-    return len(faults) and 1
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ from importlib import import_module
 from typing import Any
 
 from cimq import _load
+from cimq.version import __version__
 
 _load.load()
-
-__version__ = "0.1.0"
 
 # Public name -> module that defines it. Imported on first use, so that `import cimq` stays quick.
 _PUBLIC = {

@@ -16,6 +16,7 @@ from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.policy import Policy
 from cimq.policy_search.evaluation import Evaluation
+from cimq.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +163,4 @@ def _row(baseline: Baseline) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    import cimq
-
-    return {"cimq": cimq.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"cimq": __version__, "torch": torch.__version__, "python": platform.python_version()}

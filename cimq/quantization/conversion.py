@@ -41,6 +41,9 @@ from cimq.quantization.recomputed import copied
 from cimq.quantization.refusals import refuse_meta, refuse_meta_values, refuse_parts_outside
 from cimq.quantization.tracing import LeafTracer, followers, is_plain_norm, trace, traceable_subclasses
 
+# What a converted model is made of beside modules of PyTorch that have no form.
+_FINISHED = (CrossbarLayer, Affine, Conv2dF32, LinearF32)
+
 
 def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     """Makes the inference model: integer crossbar products, batch normalisation folded into multiplier and bias.
@@ -168,13 +171,13 @@ def _rewrite(
     _erase_unused(graph, staying)  # parameters that the replaced products read
     root = install(root, made, graph)
     replace_functional_norms(root, graph)
-    left = normalise(root, graph, staying)
+    left = normalise(root, graph, _FINISHED, staying)
     _erase_unused(graph, staying)
     freeze_parameters(root, graph)
     for node in graph.nodes:
         if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
             module = root.get_submodule(str(node.target))
-            if not isinstance(module, (CrossbarLayer, Affine, Conv2dF32, LinearF32)):
+            if not isinstance(module, _FINISHED):
                 if not isinstance(module, QuantLayer):
                     _replace_in_place(module)
                 exact.attach(module, ())

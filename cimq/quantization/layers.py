@@ -275,9 +275,14 @@ def quant_class(cls: type[nn.Module]) -> type[nn.Module]:
     if cls in _CLASSES:
         return base
     if cls not in _derived:
-        _derived[cls] = type(
-            f"Quant{cls.__name__}", (base, cls), {"__module__": cls.__module__, "_quantised_class": cls}
-        )
+
+        def reduced(self: Any, protocol: Any) -> Any:
+            # The class has no importable name: it is made again from the one that it was.
+            own = type(self) is _derived[cls]
+            return (new_instance, (cls,), self.__getstate__()) if own else base.__reduce_ex__(self, protocol)
+
+        members = {"__module__": cls.__module__, "__reduce_ex__": reduced}
+        _derived[cls] = type(f"Quant{cls.__name__}", (base, cls), members)
     return _derived[cls]
 
 

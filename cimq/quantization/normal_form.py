@@ -39,8 +39,16 @@ Form = tuple[Callable[..., Any], tuple[Any, ...]]
 _SHAPE_METHODS = {"size", "dim", "numel", "contiguous"}
 
 
-def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()) -> list[str]:
+def normalise(
+    root: nn.Module, graph: fx.Graph, finished: tuple[type[nn.Module], ...], staying: Container[fx.Node] = ()
+) -> list[str]:
     """Rewrites nodes in place, all but those that are `staying`.
+
+    Args:
+        root: What the graph is of.
+        graph: Is changed.
+        finished: Modules that are a form by themselves: those that a converted model is made of.
+        staying: Nodes to leave.
 
     Returns:
         What was left as it stood: descriptions of modules and functions.
@@ -56,7 +64,7 @@ def normalise(root: nn.Module, graph: fx.Graph, staying: Container[fx.Node] = ()
         if node.op not in ("call_module", "call_function", "call_method"):
             continue
         try:
-            form = _form(root, node)
+            form = _form(root, node, finished)
         except (TypeError, IndexError, KeyError):  # arguments that the forms below do not have
             form = None
         if form is _REMOVED:
@@ -77,9 +85,10 @@ _REMOVED = object()
 _KEPT = object()
 
 
-def _form(root: nn.Module, node: fx.Node) -> Any:
+def _form(root: nn.Module, node: fx.Node, finished: tuple[type[nn.Module], ...]) -> Any:
     if node.op == "call_module":
-        return _module_form(root.get_submodule(str(node.target)), node)
+        module = root.get_submodule(str(node.target))
+        return _KEPT if isinstance(module, finished) else _module_form(module, node)
     if node.op == "call_method":
         if node.target in _SHAPE_METHODS:
             return _KEPT
@@ -102,11 +111,7 @@ def _describe(root: nn.Module, node: fx.Node) -> str:
 
 
 def _module_form(module: nn.Module, node: fx.Node) -> Any:
-    from cimq.quantization.converted import Affine, Conv2dF32, CrossbarLayer, LinearF32
-
     x = node.args[0]
-    if isinstance(module, (CrossbarLayer, Affine, Conv2dF32, LinearF32)):
-        return _KEPT
     kind = type(module)
     m: Any = module
     if kind in (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout):

@@ -17,6 +17,7 @@ from cimq.policy import Policy
 from cimq.quantization import exact, image_order
 from cimq.quantization.adc_ranges import check_adc_grad
 from cimq.quantization.attention import quantise_attention, why_not
+from cimq.quantization.calibration import calibrate
 from cimq.quantization.call_arguments import default_arguments
 from cimq.quantization.fp32_products import note_known
 from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
@@ -148,8 +149,6 @@ def prepare(
         image_order.choose(result, memory_format)
     warn_of_shared_ranges(result, stacklevel=3)
     if example_inputs is not None:
-        from cimq.quantization.calibration import calibrate
-
         inputs = example_inputs if isinstance(example_inputs, (tuple, dict)) else (example_inputs,)
         calibrate(result, [inputs], batches=1, forward_fn=run_sample)
     return result

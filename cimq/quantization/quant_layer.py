@@ -264,16 +264,12 @@ class QuantLayer(LayerScales):
         return f"{super().extra_repr()}, weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # Classes made for subclasses of nn.Conv2d and nn.Linear have no importable name: rebuild them from their base.
-        from cimq.quantization.layers import new_instance
-
         if is_parametrized(self):
             raise RuntimeError(
                 f"layer {self.layer_name!r} has parametrizations, with which PyTorch does not pickle modules: save its "
                 "state_dict, or call torch.nn.utils.parametrize.remove_parametrizations before"
             )
-        base = type(self).__dict__.get("_quantised_class")
-        return super().__reduce_ex__(protocol) if base is None else (new_instance, (base,), self.__getstate__())
+        return super().__reduce_ex__(protocol)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_observer": None, "_probe": None}

@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 from cimq.training.chips import ChipStatistics, chip_statistics, evaluate_chips
+from cimq.training.doctor_row import DoctorRow
 from cimq.training.evaluation import evaluate
 from cimq.training.features import FeaturePairs
-from cimq.training.layer_errors import Diagnosis, DoctorRow, doctor
+from cimq.training.layer_errors import Diagnosis, doctor
 from cimq.training.losses import distillation_loss
 from cimq.training.mixing import Mixed, mix
 from cimq.training.norms import frozen_norms

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cimq.cell import Cell, Wires
 from cimq.hardware import Hardware
-
-if TYPE_CHECKING:
-    from cimq.quantization import AdcRow
-    from cimq.training.layer_errors import DoctorRow
+from cimq.quantization import AdcRow
+from cimq.training.doctor_row import DoctorRow
 
 # Below this a layer's error is worth a word: networks of 2-bit layers that were trained for it lie about there.
 _POOR_DB = 12.0

@@ -11,7 +11,7 @@ from torch import nn
 import cimq
 from cimq.quantization import AdcRow
 from cimq.training.advice import findings, lines_of
-from cimq.training.layer_errors import DoctorRow
+from cimq.training.doctor_row import DoctorRow
 
 PAPER = cimq.Hardware.preset("paper")
 
