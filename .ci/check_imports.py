@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Modules whose functions may import cimq's own modules, and why.
-LAZY = {
-    "cimq.cli": "a command loads what it needs, so that --help is quick",
-    "cimq.cost_model": "its face hands on cimq.latency, which stands above cimq.quantization",
+# Commands of the command line load what they need, so that --help is quick.
+COMMANDS = "cimq.cli"
+# Faces of packages that hand on a name on demand, and why. What they hand on stands above them.
+FACES = {
+    "cimq.cost_model": "cimq.latency takes models and bundles, and stands above cimq.quantization",
+    "cimq.quantization": "adc_diagnostics is part of cimq.diagnosis, which stands above it",
 }
 
 
@@ -84,11 +86,11 @@ def faults(package: Path) -> list[str]:
     for module, path in known.items():
         for target, line, inside in imports(path, package.name, known):
             where = f"{path.relative_to(package.parent)}:{line}"
-            if inside and not any(module == lazy or module.startswith(f"{lazy}.") for lazy in LAZY):
+            if inside and module not in FACES and not f"{module}.".startswith(f"{COMMANDS}."):
                 found.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
-            lazy_face = inside and module in LAZY
+            on_demand = inside and module in FACES
             # `import cimq` alone is the package's face, which loads modules on first use and imports none of them.
-            if target in known and target not in (module, package.name) and not lazy_face:
+            if target in known and target not in (module, package.name) and not on_demand:
                 graph[module].add(target)
     return list(dict.fromkeys(found)) + [f"circle of imports: {' <-> '.join(group)}" for group in circles(graph)]
 

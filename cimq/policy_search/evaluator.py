@@ -13,8 +13,8 @@ from cimq.policy import Policy
 from cimq.policy_search.data import HeldBatches
 from cimq.policy_search.space import Pairs
 from cimq.quantization import quant_layers, reestimate_bn, set_policy
-from cimq.quantization.batches import ForwardFn, kept_random_state, split_batch
-from cimq.quantization.forward import default_forward
+from cimq.torch_tools.batches import ForwardFn, kept_random_state, split_batch
+from cimq.torch_tools.forward import default_forward
 from cimq.training.targets import is_class_scores
 
 Measure = Callable[[nn.Module, Iterable[Any]], float]

@@ -28,7 +28,7 @@ from cimq.policy_search.space import Pairs, SearchSpace
 from cimq.policy_search.strategies import STRATEGIES, StrategyOptions
 from cimq.policy_search.trials import Trials
 from cimq.quantization import calibrate, layer_shapes, prepare, reestimate_bn, set_policy
-from cimq.quantization.batches import ForwardFn, kept_random_state, split_batch
+from cimq.torch_tools.batches import ForwardFn, kept_random_state, split_batch
 from cimq.training.targets import Use, check_first_batch
 
 

@@ -1,0 +1,99 @@
+"""Quantised layers whose weight belongs to another module: products of function calls, projections of an attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.quantization.layers.weighted import QuantConv2d, QuantLinear
+
+
+class _Borrowed(QuantLayer):
+    """A layer whose weight and bias belong to another module, whose state_dict they stay in."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for key in ("weight", "bias", "matrix"):
+            destination.pop(prefix + key, None)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        missing: list[str] = []
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
+        missing_keys.extend(key for key in missing if key.removeprefix(prefix) not in ("weight", "bias", "matrix"))
+
+
+class BorrowedLinear(_Borrowed, QuantLinear):
+    """The product of a call F.linear(x, weight, bias), or of the projections of an attention."""
+
+    @classmethod
+    def of(cls, weight: nn.Parameter, bias: nn.Parameter | None) -> BorrowedLinear:
+        """A layer with these parameters, not attached yet."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer.out_features, layer.in_features = weight.shape
+        layer.weight = weight
+        layer.register_parameter("bias", bias)
+        return layer
+
+
+class BorrowedTransposed(BorrowedLinear):
+    """The product of a call torch.addmm(bias, x, matrix): `matrix` [in, out] is the transposed weight.
+
+    So are the layers of GPT-2 written (transformers.pytorch_utils.Conv1D).
+    """
+
+    matrix: nn.Parameter
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """As that of a linear layer, [out, in]."""
+        return self.matrix.t().contiguous()
+
+    @classmethod
+    def of(cls, weight: nn.Parameter, bias: nn.Parameter | None) -> BorrowedTransposed:
+        """A layer with these parameters, not attached yet; `weight` is [in, out]."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        layer.in_features, layer.out_features = weight.shape
+        layer.matrix = weight
+        layer.register_parameter("bias", bias)
+        return layer
+
+
+class BorrowedConv2d(_Borrowed, QuantConv2d):
+    """The product of a call F.conv2d(x, weight, bias, ...)."""
+
+    @classmethod
+    def of(
+        cls,
+        weight: nn.Parameter,
+        bias: nn.Parameter | None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> BorrowedConv2d:
+        """A layer with these parameters and this geometry, not attached yet."""
+        layer = cls.__new__(cls)
+        nn.Module.__init__(layer)
+        size = (int(weight.shape[2]), int(weight.shape[3]))
+        shape = nn.Conv2d(
+            weight.shape[1] * groups, weight.shape[0], size, stride, padding, dilation, groups, device="meta"
+        )
+        for key in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups"):
+            setattr(layer, key, getattr(shape, key))
+        layer.padding_mode, layer.transposed, layer.output_padding = "zeros", False, (0, 0)
+        layer.weight = weight
+        layer.register_parameter("bias", bias)
+        return layer
