@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch._prims_common import suggest_memory_format
 
 from cimq import _C
 from cimq.hardware import Hardware
 from cimq.mapping import mapping_facts
+from cimq.torch_tools.private_names import suggest_memory_format
 
 _Fake = TypeVar("_Fake", bound=Callable[..., object])
 

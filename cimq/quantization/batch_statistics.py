@@ -16,6 +16,7 @@ from cimq.torch_tools.batches import ForwardFn, kept_random_state
 from cimq.torch_tools.forward import default_forward
 from cimq.torch_tools.modes import in_evaluation
 from cimq.torch_tools.parallel import is_distributed, sums_over_processes, unwrapped
+from cimq.torch_tools.private_names import AnyBatchNorm
 
 
 @torch.no_grad()
@@ -41,9 +42,7 @@ def reestimate_bn(
     """
     shared, model = model, unwrapped(model)
     norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
+        module for module in model.modules() if isinstance(module, AnyBatchNorm) and module.running_mean is not None
     ]
     if not norms:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -25,6 +24,7 @@ from cimq.quantization.layers.quant_layer import Observer, QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d
 from cimq.torch_tools.forward import noting_batch, run_sample
 from cimq.torch_tools.modes import in_evaluation
+from cimq.torch_tools.private_names import compiler_is_loaded
 
 
 def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
@@ -187,7 +187,7 @@ def _observed(model: nn.Module, layers: Sequence[Any], observer: Any) -> Iterato
 
 def _uncompiled() -> AbstractContextManager[Any]:
     """Compiled modules run as they were written; the compiler is not imported (for seconds) where it is not in use."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    return torch.compiler.set_stance("force_eager") if compiler_is_loaded() else nullcontext()
 
 
 def converted_layers(model: nn.Module) -> list[tuple[str, CrossbarLayer]]:

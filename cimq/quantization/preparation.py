@@ -31,6 +31,7 @@ from cimq.quantization.quantisers.adc_ranges import check_adc_grad
 from cimq.torch_tools.call_arguments import default_arguments
 from cimq.torch_tools.forward import run_sample
 from cimq.torch_tools.parallel import refuse_distributed
+from cimq.torch_tools.private_names import convolves_by_itself
 from cimq.torch_tools.recomputed import copied
 
 _OTHER_PRODUCTS = (
@@ -281,5 +282,5 @@ def _check_layer(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> tuple[str | None,
     if not bool(torch.isfinite(module.weight).all()):
         return "its weight holds NaN or infinite values", False
     cls: Any = type(module)
-    own = cls.forward is not base.forward or (base is not nn.Linear and cls._conv_forward is not base._conv_forward)
+    own = cls.forward is not base.forward or (base is not nn.Linear and convolves_by_itself(cls, base))
     return (check_own_forward(module) if own else None), own

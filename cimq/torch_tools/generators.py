@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from cimq.torch_tools.private_names import drop_workers
+
 # Attributes of a loader (and of what is in them) whose objects may hold generators.
 _PARTS = ("sampler", "batch_sampler", "dataset", "datasets", "source", "loader")
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
@@ -28,7 +30,7 @@ def seed_generators(loaders: Iterable[Any], seed: int) -> None:
                 generator.seed(seed % 2**32)
         for part in _parts(loader):
             if isinstance(part, DataLoader) and part.persistent_workers:
-                part._iterator = None
+                drop_workers(part)
 
 
 def start_epoch(loaders: Iterable[Any], seed: int, epoch: int) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from cimq.torch_tools.private_names import buffers_of, is_traced_constant
+
 
 @contextlib.contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
@@ -34,7 +36,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """
     with torch.no_grad():
         saved = [
-            (module, dict(module.__dict__), dict(module._buffers), [b.clone() for b in _tensors(module)])
+            (module, dict(module.__dict__), dict(buffers_of(module)), [b.clone() for b in _tensors(module)])
             for module in model.modules()
             if not isinstance(module, torch.jit.ScriptModule)  # opaque to tracing
         ]
@@ -42,11 +44,11 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, attributes, buffers, values in saved:
-            constants = {name: value for name, value in module.__dict__.items() if name.startswith("_tensor_constant")}
+            constants = {name: value for name, value in module.__dict__.items() if is_traced_constant(name)}
             module.__dict__.clear()
             module.__dict__.update(attributes | constants)
-            module._buffers.clear()
-            module._buffers.update(buffers)
+            buffers_of(module).clear()
+            buffers_of(module).update(buffers)
             with torch.no_grad():
                 for buffer, value in zip(_tensors(module), values, strict=True):
                     if not torch.equal(buffer, value):
@@ -54,4 +56,4 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [b for b in module._buffers.values() if b is not None and not torch.nn.parameter.is_lazy(b)]
+    return [b for b in buffers_of(module).values() if b is not None and not torch.nn.parameter.is_lazy(b)]

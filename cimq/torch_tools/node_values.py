@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from cimq.torch_tools.private_names import ASSERTION, AnyAdaptiveMaxPool, AnyMaxPool
+
 SHAPE_FUNCTIONS = {getattr, operator.mul, operator.floordiv, operator.sub, operator.eq, operator.ne, operator.mod}
 _ARITHMETIC = {
     operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow,
@@ -38,8 +40,8 @@ _NO_TENSOR_MODULES = (
     nn.RNNCellBase,
     nn.MultiheadAttention,
     nn.AdaptiveLogSoftmaxWithLoss,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
+    AnyMaxPool,
+    AnyAdaptiveMaxPool,
 )
 
 
@@ -89,7 +91,7 @@ def makes_tensor(node: fx.Node) -> bool:
 
 def is_check_of_sizes(node: fx.Node) -> bool:
     """Whether it is an assertion about sizes, which a graph keeps although nothing reads its result."""
-    return node.op == "call_function" and node.target is torch._assert and is_number(node.args[0])
+    return node.op == "call_function" and node.target is ASSERTION and is_number(node.args[0])
 
 
 def is_number(value: Any) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from cimq.torch_tools.private_names import AnyBatchNorm
+
 
 @contextlib.contextmanager
 def frozen_norms(model: nn.Module, frozen: bool = True) -> Iterator[None]:
@@ -26,7 +28,7 @@ def frozen_norms(model: nn.Module, frozen: bool = True) -> Iterator[None]:
         >>> net.training, float(net.running_mean.sum())
         (True, 0.0)
     """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    norms = [m for m in model.modules() if isinstance(m, AnyBatchNorm) and m.training]
     for norm in norms if frozen else ():
         norm.eval()
     try:
@@ -44,7 +46,7 @@ def norms_without_data(model: nn.Module) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, AnyBatchNorm)
         and isinstance(module.running_mean, Tensor)
         and isinstance(module.running_var, Tensor)
         and module.num_batches_tracked is not None
@@ -57,7 +59,7 @@ def norms_without_data(model: nn.Module) -> list[str]:
 def is_plain_norm(module: nn.Module) -> bool:
     """Whether it is a batch normalisation with fixed statistics and nothing else: subclasses may have an activation."""
     return (
-        isinstance(module, nn.modules.batchnorm._BatchNorm)
+        isinstance(module, AnyBatchNorm)
         and type(module).forward in (nn.BatchNorm2d.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward)
         and isinstance(module.running_mean, Tensor)
     )

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cimq.torch_tools.batches import device_of
+from cimq.torch_tools.private_names import uncompiled
 
 _WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel)
 
@@ -25,7 +26,7 @@ def innermost(model: nn.Module) -> nn.Module:
         inner = unwrapped(model)
         if isinstance(inner, torch.optim.swa_utils.AveragedModel):
             inner = inner.module
-        inner = getattr(inner, "_orig_mod", inner)  # of torch.compile
+        inner = uncompiled(inner)
         if inner is model:
             return model
         model = inner

@@ -15,12 +15,14 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from cimq.torch_tools.private_names import forward_pre_hooks
+
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
 def recompute(module: nn.Module) -> None:
     """Brings the weight of one module up to date."""
-    for hook in module._forward_pre_hooks.values():
+    for hook in forward_pre_hooks(module):
         if isinstance(hook, (BasePruningMethod, WeightNorm, SpectralNorm)):
             training, module.training = module.training, False  # spectral_norm would take a step of its iteration
             with torch.enable_grad():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq.quantization.exact import exact_mode
+from cimq.torch_tools.private_names import buffers_of, parameters_of
 
 
 class _Reference(NamedTuple):
@@ -43,7 +44,7 @@ class ConvertedModel(fx.GraphModule):
             for node in self.graph.nodes
         ]
         # Children hold what the graph calls; loose parameters are reached by get_attr nodes.
-        loose = {**self._parameters, **self._buffers}
+        loose = {**parameters_of(self), **buffers_of(self)}
         is_exact = exact_mode.folded_pairs(self) is not None
         return _rebuild, (type(self).__name__, nodes, (dict(self.named_children()), loose), self.training, is_exact)
 

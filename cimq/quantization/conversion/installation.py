@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from cimq.torch_tools.private_names import children_of
+
 # Values of Python that a model may look up on a layer, and what `prepare` adds to them.
 _PLAIN = (int, float, bool, str, type(None))
 _OF_TRAINING = {"adc_grad", "left_fp32", "training_hardware", "channels_last", "act_offsets", "noise_step"}
@@ -49,7 +51,7 @@ def install(root: nn.Module, made: Mapping[int, nn.Module], graph: fx.Graph | No
         holder, _, leaf = name.rpartition(".")
         if not name:
             root = made[id(old)]
-        elif leaf in _module_at(root, holder)._modules:  # else inside of a replaced one, and not read any more
+        elif leaf in children_of(_module_at(root, holder)):  # else inside of a replaced one, and not read any more
             root.set_submodule(name, made[id(old)])
     return root
 
@@ -64,8 +66,8 @@ def _module_at(root: nn.Module, name: str) -> nn.Module:
 def _keep(new: nn.Module, old: nn.Module, path: str) -> str:
     """Keeps what is at `path` inside of `old` in `new`; the path there."""
     first, dot, rest = path.partition(".")
-    if first in old._modules:
-        new._modules.setdefault(first, old._modules[first])
+    if first in children_of(old):
+        children_of(new).setdefault(first, children_of(old)[first])
         return path
     value: Any = getattr(old, first)
     name = first

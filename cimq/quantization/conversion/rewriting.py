@@ -42,6 +42,7 @@ from cimq.torch_tools.modes import in_evaluation
 from cimq.torch_tools.node_values import is_check_of_sizes
 from cimq.torch_tools.norms import is_plain_norm
 from cimq.torch_tools.parallel import innermost
+from cimq.torch_tools.private_names import AnyBatchNorm
 from cimq.torch_tools.recomputed import copied
 
 # What a converted model is made of beside modules of PyTorch that have no form.
@@ -257,7 +258,7 @@ def _replace_in_place(root: nn.Module, pairs: Mapping[str, str] | None = None) -
     for _, module in root.named_modules():
         if id(module) in replaced:
             continue
-        if isinstance(module, (QuantLayer, QuantMultiheadAttention, AttentionCore, nn.modules.batchnorm._BatchNorm)):
+        if isinstance(module, (QuantLayer, QuantMultiheadAttention, AttentionCore, AnyBatchNorm)):
             new = _replacement(module, folded.get(id(module)), None)
             if new is not None:
                 replaced[id(module)] = new

@@ -23,6 +23,7 @@ from cimq.quantization.exact.functions import FUNCTIONS
 from cimq.quantization.exact.functions import is_plain as _plain
 from cimq.quantization.exact.hooks import warn_of_hooks
 from cimq.quantization.exact.operations import affine, conv2d_args, conv2d_f32, linear_f32, norm_affine
+from cimq.torch_tools.private_names import AnyBatchNorm, remove_hooks
 
 
 class _State(threading.local):
@@ -83,9 +84,7 @@ def detach(root: nn.Module) -> None:
     """Takes back `attach`."""
     before, after = root.__dict__.pop("_cimq_hooks", (None, None))
     if before is not None:
-        root._forward_pre_hooks.pop(before, None)
-        root._forward_hooks.pop(after, None)
-        root._forward_hooks_always_called.pop(after, None)
+        remove_hooks(root, before, after)
         root.__dict__.pop("_cimq_folded")
 
 
@@ -106,7 +105,7 @@ class ExactEval(TorchFunctionMode):
         for layer_name, norm_name in folded_pairs(root) or ():
             # By name at every run: whoever replaces a module (SyncBatchNorm) must not be answered with the old one.
             norm = root.get_submodule(norm_name)
-            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not norm.training:
+            if isinstance(norm, AnyBatchNorm) and not norm.training:
                 layer = root.get_submodule(layer_name)
                 warn_of_hooks(layer, layer_name, norm, norm_name)
                 self.norms[id(layer)] = norm

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cimq import ops
+from cimq.torch_tools.private_names import IGNORED_ARGUMENTS
 
 Handler = Callable[..., Any]
 
@@ -107,10 +108,9 @@ def _gelu(mode: Any, input: Tensor, *, approximate: str = "none") -> Any:
 
 def _softmax(logarithm: bool) -> Handler:
     def handler(mode: Any, input: Tensor, dim: Any = None, *rest: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        # F.softmax has _stacklevel between dim and dtype, the others have dtype there.
+        # F.softmax has one that changes nothing between dim and dtype, the others have dtype there.
         types = [value for value in (*rest, dtype) if isinstance(value, torch.dtype)]
-        kwargs.pop("_stacklevel", None)
-        if not isinstance(dim, int) or not is_plain(input) or input.dim() == 0 or kwargs:
+        if not isinstance(dim, int) or not is_plain(input) or input.dim() == 0 or not set(kwargs) <= IGNORED_ARGUMENTS:
             return NotImplemented
         return NotImplemented if types not in ([], [torch.float32]) else ops.softmax(input, dim, logarithm)
 

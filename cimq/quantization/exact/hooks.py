@@ -7,13 +7,12 @@ import warnings
 from torch import nn
 
 from cimq.errors import CimqWarning
+from cimq.torch_tools.private_names import forward_hooks, forward_pre_hooks
 
 
 def warn_of_hooks(layer: nn.Module, layer_name: str, norm: nn.Module, norm_name: str) -> None:
     """Says once that a hook on the layer's output, or before the normalisation, sees normalised values."""
-    if not layer._forward_hooks and not norm._forward_pre_hooks:
-        return
-    hooks = (*layer._forward_hooks.values(), *norm._forward_pre_hooks.values())
+    hooks = (*forward_hooks(layer), *forward_pre_hooks(norm))
     users = [hook for hook in hooks if not (getattr(hook, "__module__", None) or "").startswith("cimq.")]
     if users and not layer.__dict__.get("_cimq_said_hooks"):
         layer.__dict__["_cimq_said_hooks"] = True

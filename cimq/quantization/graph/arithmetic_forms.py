@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cimq.quantization.exact.functions import activation, gelu_kind, group_norm, layer_norm, softmax
+from cimq.torch_tools.private_names import IGNORED_ARGUMENTS
 
 Form = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -108,9 +109,10 @@ def _gelu(input: Any, *, approximate: str = "none") -> Form | None:
 
 
 def _softmax(logarithm: bool) -> Callable[..., Form | None]:
-    def rule(input: Any, dim: Any = None, *rest: Any, dtype: Any = None, _stacklevel: int = 3) -> Form | None:
+    def rule(input: Any, dim: Any = None, *rest: Any, dtype: Any = None, **ignored: Any) -> Form | None:
         others = [value for value in (*rest, dtype) if isinstance(value, torch.dtype)]  # as in exact/functions.py
-        return (softmax, (input, dim, logarithm)) if isinstance(dim, int) and not others else None
+        known = isinstance(dim, int) and not others and set(ignored) <= IGNORED_ARGUMENTS
+        return (softmax, (input, dim, logarithm)) if known else None
 
     return rule
 

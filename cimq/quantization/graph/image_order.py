@@ -13,17 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from cimq.quantization.graph.tracing import trace
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv2d
 from cimq.torch_tools.call_arguments import default_arguments
+from cimq.torch_tools.private_names import FUNCTION_LIBRARIES, UNSAFE_VIEW, tree_leaves, tree_map
 
-_LIBRARIES = ("torch", "torch.nn.functional", "torch._C._nn", "_operator", "builtins", "math")
 # What shows the order of a tensor in memory, or needs a certain one.
 _ORDERED = {
-    "view", "view_as", "_unsafe_view", "as_strided", "as_strided_", "stride", "is_contiguous", "storage", "data_ptr",
+    "view", "view_as", UNSAFE_VIEW, "as_strided", "as_strided_", "stride", "is_contiguous", "storage", "data_ptr",
     "untyped_storage", "storage_offset", "set_", "resize_", "resize_as_", "numpy", "view_as_real", "view_as_complex",
 }  # fmt: skip
 
@@ -75,7 +74,7 @@ def _is_free_node(root: nn.Module, node: fx.Node) -> bool:
             return not module._intercepts  # a forward of its own
         return type(module).__module__.startswith("torch.nn.modules")
     if node.op == "call_function":
-        known = getattr(node.target, "__module__", None) in _LIBRARIES
+        known = getattr(node.target, "__module__", None) in FUNCTION_LIBRARIES
         return known and getattr(node.target, "__name__", "") not in _ORDERED and not _names_order(node)
     if node.op == "call_method":
         return node.target not in _ORDERED or (node.target == "view" and _has_one_order(root, node.args[0]))
@@ -110,9 +109,9 @@ def _is_one(size: Any) -> bool:
 
 
 def _restore_order(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    if any(_is_channels_last(value) for value in pytree.tree_leaves((args, kwargs))):
+    if any(_is_channels_last(value) for value in tree_leaves((args, kwargs))):
         return output
-    return pytree.tree_map(lambda value: value.contiguous() if _is_reordered(value) else value, output)
+    return tree_map(lambda value: value.contiguous() if _is_reordered(value) else value, output)
 
 
 def _is_channels_last(value: Any) -> bool:

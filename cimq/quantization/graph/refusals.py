@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from cimq.quantization.exact import exact_mode
 from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.torch_tools.private_names import AnyConstantPad, AnyDropout, AtenOverload, tree_leaves
 
 # Plain rearrangement and comparison: the same bits whoever computes them.
 _SAME_BITS = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.Hardtanh, nn.Threshold,
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.modules.dropout._DropoutNd,
-    nn.PixelShuffle, nn.ChannelShuffle, nn.modules.padding._ConstantPadNd, nn.ModuleList, nn.ModuleDict, nn.Sequential,
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, AnyDropout,
+    nn.PixelShuffle, nn.ChannelShuffle, AnyConstantPad, nn.ModuleList, nn.ModuleDict, nn.Sequential,
 )  # fmt: skip
 _DEFINED_MODULES = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.Upsample, nn.Sigmoid, nn.SiLU,
@@ -44,7 +44,7 @@ def refuse_meta_values(values: Any, caller: str, what: str) -> None:
     Raises:
         ValueError: For a tensor on the meta device.
     """
-    if any(isinstance(value, Tensor) and value.device.type == "meta" for value in pytree.tree_leaves(values)):
+    if any(isinstance(value, Tensor) and value.device.type == "meta" for value in tree_leaves(values)):
         raise ValueError(f"{caller}: {what} is on the meta device and has no values; pass real data")
 
 
@@ -74,7 +74,7 @@ def exported_products(module: nn.Module) -> list[str]:
     """Products that a graph of torch.export makes by operations of ATen; empty for any other module."""
     if not isinstance(module, fx.GraphModule):
         return []
-    targets = [node.target for node in module.graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+    targets = [node.target for node in module.graph.nodes if isinstance(node.target, AtenOverload)]
     names = {str(target.overloadpacket.__name__) for target in targets if target.namespace == "aten"}
     return sorted(name for name in names if name in _ATEN_PRODUCTS)
 

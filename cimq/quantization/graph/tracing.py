@@ -14,6 +14,7 @@ from cimq.torch_tools.batches import kept_random_state, random_state
 from cimq.torch_tools.call_arguments import without_fixed
 from cimq.torch_tools.modes import in_mode, unchanged
 from cimq.torch_tools.norms import is_plain_norm
+from cimq.torch_tools.private_names import buffers_of, writes_to
 from cimq.torch_tools.symbolic import TruthfulProxy, truthful_isinstance
 
 
@@ -99,8 +100,8 @@ def trace(
 
 def _buffers(model: nn.Module) -> list[tuple[int, int]]:
     """Which buffers there are, and how often they were written to."""
-    buffers: Any = [buffer for module in model.modules() for buffer in module._buffers.values()]
-    return [(id(buffer), getattr(buffer, "_version", 0)) for buffer in buffers]
+    buffers: Any = [buffer for module in model.modules() for buffer in buffers_of(module).values()]
+    return [(id(buffer), writes_to(buffer)) for buffer in buffers]
 
 
 def followers(model: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ weights) the inputs. An attention block has four entries in a policy, in this or
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from cimq.quantization.layers.borrowed import BorrowedLinear
 from cimq.quantization.layers.matmul import QuantMatmul
 from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.torch_tools.private_names import StateDictModule, children_of
 
 
 class AttentionCore(nn.Module):
@@ -178,11 +180,11 @@ class AttentionForward(nn.Module):
         return total
 
 
-class QuantMultiheadAttention(AttentionForward, nn.MultiheadAttention):
+class QuantMultiheadAttention(AttentionForward, StateDictModule, nn.MultiheadAttention):
     """A quantised `nn.MultiheadAttention`: the same parameters, `crossbar_products` beside them."""
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+    def was_read(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Weights without scales are other weights."""
         forget_unknown(self, state_dict, prefix)
 
 
@@ -205,7 +207,8 @@ def quantise_attention(module: nn.MultiheadAttention) -> list[QuantLayer]:
     core = AttentionCore(QuantMatmul(module.in_proj_weight), QuantMatmul(module.in_proj_weight))
     module.__class__ = QuantMultiheadAttention
     module.add_module("crossbar_products", nn.ModuleDict({"in_proj": in_proj, "core": core}))
-    module._modules["out_proj"] = module._modules.pop("out_proj")  # the order of a policy is that of modules
+    children = children_of(module)
+    children["out_proj"] = children.pop("out_proj")  # the order of a policy is that of modules
     layers: Any = [in_proj, core.qk, core.av, module.out_proj]
     return list(layers)
 
@@ -214,7 +217,7 @@ def why_not(module: nn.MultiheadAttention) -> str | None:
     """Why an attention module cannot be quantised, None if it can."""
     if type(module) is not nn.MultiheadAttention:
         return "it is a subclass of nn.MultiheadAttention"
-    if not module._qkv_same_embed_dim:
+    if not module.kdim == module.vdim == module.embed_dim:
         return "its keys or values have another width than its queries (kdim, vdim)"
     if module.in_proj_weight.dtype != torch.float32:
         return f"its weight is {str(module.in_proj_weight.dtype).removeprefix('torch.')}, not float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,28 +10,21 @@ from torch import Tensor, nn
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv2d, QuantLinear
 
+_LENT = ("weight", "bias", "matrix")
+
 
 class _Borrowed(QuantLayer):
     """A layer whose weight and bias belong to another module, whose state_dict they stay in."""
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        for key in ("weight", "bias", "matrix"):
+    def written(self, destination: MutableMapping[str, Any], prefix: str) -> None:
+        """Leaves out what is in the state of the other module."""
+        super().written(destination, prefix)
+        for key in _LENT:
             destination.pop(prefix + key, None)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        missing: list[str] = []
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
-        missing_keys.extend(key for key in missing if key.removeprefix(prefix) not in ("weight", "bias", "matrix"))
+    def missed(self, missing: list[str], state_dict: Mapping[str, Any], prefix: str) -> list[str]:
+        """All but what is in the state of the other module."""
+        return [key for key in super().missed(missing, state_dict, prefix) if key.removeprefix(prefix) not in _LENT]
 
 
 class BorrowedLinear(_Borrowed, QuantLinear):

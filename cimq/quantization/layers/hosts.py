@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import kept_random_state
 from cimq.torch_tools.call_arguments import default_arguments, without_fixed
 from cimq.torch_tools.modes import unchanged
+from cimq.torch_tools.private_names import StateDictModule, children_of, parameters_of, set_children
 
 ATTENTION = "attention"
 _WEIGHTED: dict[Any, str] = {F.linear: "linear", F.conv2d: "conv2d", torch.conv2d: "conv2d"}
@@ -159,10 +161,10 @@ def _parameter(value: Any, parameters: dict[str, nn.Parameter]) -> nn.Parameter 
 def _parameter_of(module: nn.Module, name: str) -> Any:
     """A parameter by name; not by getattr, which gives a proxy while torch.fx traces."""
     path, _, leaf = name.rpartition(".")
-    return module.get_submodule(path)._parameters.get(leaf)
+    return parameters_of(module.get_submodule(path)).get(leaf)
 
 
-class ProductHost(nn.Module):
+class ProductHost(StateDictModule):
     """What hosts have in common; the class of a host is derived from this and from what it was."""
 
     crossbar_products: nn.ModuleDict
@@ -181,8 +183,8 @@ class ProductHost(nn.Module):
                 return self.crossbar_products[key]
         return None
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+    def was_read(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Weights without scales are other weights."""
         forget_unknown(self, state_dict, prefix)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -265,5 +267,5 @@ def quantise_host(module: nn.Module, products: list[Product]) -> list[QuantLayer
     host: Any = module
     host._product_weights = {product.key: product.weight for product in products if product.weight}
     # First among the children: the order of a policy is that of modules.
-    module._modules = {"crossbar_products": made, **module._modules}
+    set_children(module, {"crossbar_products": made, **children_of(module)})
     return layers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from cimq.quantization.quantisers.adc_ranges import (
 from cimq.quantization.quantisers.cell_moments import weight_moments
 from cimq.quantization.quantisers.lsq_offset import quantize_offset, zero_point
 from cimq.quantization.quantisers.scale_search import SMALLEST_SCALE, mse_scales
+from cimq.torch_tools.private_names import StateDictModule
 from cimq.torch_tools.recomputed import recompute
 
 # What a quantised layer adds to the state_dict (some of it only on some machines).
@@ -36,7 +38,7 @@ _STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc
 _UNKNOWN, _LEFT_FP32 = 2, 3
 
 
-class LayerScales(nn.Module):
+class LayerScales(StateDictModule):
     """What a quantised layer knows beside its weight; `QuantLayer` describes the attributes and computes with them."""
 
     weight: Tensor
@@ -234,31 +236,25 @@ class LayerScales(nn.Module):
             )
         return act_range(self.act_bits, self.act_signed)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Any,
-        prefix: str,
-        local_metadata: Any,
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def missed(self, missing: list[str], state_dict: Mapping[str, Any], prefix: str) -> list[str]:
+        """A state without any scales is that of an fp32 model, which has all that it should."""
         own = [prefix + key for key in _STATE]
-        given = [key for key in own if key in state_dict]
-        missing: list[str] = []
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
-        missing_keys.extend(key for key in missing if key not in own or given)
-        with torch.no_grad():
-            if given:
-                state = int(self.act_signed_state)
-                self.act_signed = bool(state) if state < _UNKNOWN else None
-                self.left_fp32 = state == _LEFT_FP32
-                self._scaled_widths.clear()
-                self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all()))
-            elif any(key.startswith(prefix) and "weight" in key for key in state_dict):
-                self.forget_scales()
-            self.ensure_weight_scale(self.weight_bits)
+        given = any(key in state_dict for key in own)
+        return [key for key in super().missed(missing, state_dict, prefix) if key not in own or given]
+
+    @torch.no_grad()
+    def was_read(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Takes up what the scales say, or forgets them where there are other weights without any."""
+        super().was_read(state_dict, prefix)
+        if any(prefix + key in state_dict for key in _STATE):
+            state = int(self.act_signed_state)
+            self.act_signed = bool(state) if state < _UNKNOWN else None
+            self.left_fp32 = state == _LEFT_FP32
+            self._scaled_widths.clear()
+            self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all()))
+        elif any(key.startswith(prefix) and "weight" in key for key in state_dict):
+            self.forget_scales()
+        self.ensure_weight_scale(self.weight_bits)
 
     @torch.no_grad()
     def forget_scales(self) -> None:

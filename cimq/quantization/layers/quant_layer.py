@@ -29,6 +29,7 @@ from cimq.quantization.quantisers.adc_ranges import (
     trained_step,
 )
 from cimq.quantization.quantisers.lsq_offset import fake_quantize_offset, zero_correction
+from cimq.torch_tools.private_names import in_backward, without_modes
 
 # Called instead of the quantised product: (layer, input, geometry, function of the fp32 product) -> output.
 Observer = Callable[["QuantLayer", Tensor, dict[str, Any], Callable[[], Tensor]], Tensor]
@@ -113,7 +114,7 @@ class QuantLayer(LayerScales):
             y = self._integer_product(x, weight, bias, call, norm)
         if not torch.is_grad_enabled():
             return y
-        with torch._C.DisableTorchFunction():
+        with without_modes():
             return exact_mode.with_gradient_of(y, self._training_product, x, weight, bias, call, limits, norm)
 
     def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
@@ -228,7 +229,8 @@ class QuantLayer(LayerScales):
                 )
         if self.training and machine.varies:
             # A fresh chip in every step, never one of those that evaluation counts from 0.
-            if not _in_backward():
+            # A backward pass computes a checkpointed forward again, which must meet the same chip.
+            if not in_backward():
                 self.noise_step += 1
             seed = _TRAINING_CHIPS + int(self.noise_step) - 1
         options = {
@@ -274,8 +276,3 @@ class QuantLayer(LayerScales):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_observer": None, "_probe": None}
-
-
-def _in_backward() -> bool:
-    """Whether a backward pass is running: it computes a checkpointed forward again, which must meet the same chip."""
-    return bool(torch._C._current_graph_task_id() != -1)

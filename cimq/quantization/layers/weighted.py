@@ -16,6 +16,7 @@ from cimq.quantization.layers.own_forward import used_operands
 from cimq.quantization.layers.products import act_grad_scale, can_multiply_integers, conv2d_product, linear_product
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.quantisers.adc_ranges import AdcSample
+from cimq.torch_tools.private_names import padding_of
 
 
 class _QuantConv(QuantLayer):
@@ -29,7 +30,6 @@ class _QuantConv(QuantLayer):
     dilation: Any
     groups: int
     padding_mode: Any
-    _reversed_padding_repeated_twice: Any
 
     def forward(self, input: Tensor) -> Tensor:
         """As nn.Conv2d ([N, C, H, W] or [C, H, W]) or nn.Conv1d ([N, C, L] or [C, L])."""
@@ -38,7 +38,7 @@ class _QuantConv(QuantLayer):
                 result: Tensor = super().forward(input)
                 return result
         if self.padding_mode != "zeros":
-            x = F.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode)
+            x = F.pad(input, padding_of(self), mode=self.padding_mode)
             return self._call(x, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
         return self._call(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
