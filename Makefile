@@ -34,7 +34,7 @@ help:
 	@echo "make test-neon  cross-compile for 64-bit ARM, run the C++ tests under qemu"
 	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
 	@echo "make soak       random cases with fresh seeds on every instruction set (SOAK_MINUTES=$(SOAK_MINUTES))"
-	@echo "make lint       ruff, mypy, clang-format, clang-tidy"
+	@echo "make lint       ruff, mypy, circles of imports, clang-format, clang-tidy"
 	@echo "make format     rewrite sources with ruff and clang-format"
 	@echo "make clean      remove build products and virtual environments"
 
@@ -163,6 +163,7 @@ lint: $(VENV)/.built-tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/python .ci/check_imports.py
 	find csrc tests/csrc benchmarks -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format --dry-run -Werror
 	find csrc -name '*.cpp' ! -path '*/cuda/*' | xargs -P $(MAX_JOBS) -n 4 $(VENV)/bin/clang-tidy -p $(BUILD) --quiet --warnings-as-errors='*'
 	@echo "== cimq: lint is clean"

@@ -1,7 +1,7 @@
 """Fails where modules of cimq import each other in a circle, where an import hides in a function to dodge one, or where
 production code imports the specification that it is tested against.
 
-    python .ci/check_imports.py
+    python .ci/check_imports.py [package folder]
 
 Every import counts, whether it is made at the top, in a function, or for type checkers alone: a circle of names is a
 circle for whoever reads. Functions may import what is not of cimq (an optional library), and so may commands of the
@@ -15,37 +15,38 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent / "cimq"
-# Modules whose functions may import cimq's own modules, and why.
-LAZY = {
-    "cimq.cli": "a command loads what it needs, so that --help is quick",
-    "cimq.cost_model": "its face hands on cimq.latency, which stands above cimq.quantization",
+# Commands of the command line load what they need, so that --help is quick.
+COMMANDS = "cimq.cli"
+# Faces of packages that hand on a name on demand, and why. What they hand on stands above them.
+FACES = {
+    "cimq.cost_model": "cimq.latency takes models and bundles, and stands above cimq.quantization",
+    "cimq.quantization": "adc_diagnostics is part of cimq.diagnosis, which stands above it",
 }
 SPECIFICATION = "cimq.ops.spec"
 SPECIFICATION_READER = "cimq.ops.crossbar"  # backend="reference"
 
 
-def modules() -> dict[str, Path]:
+def modules(package: Path) -> dict[str, Path]:
     """Every module by its dotted name."""
     found = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
         found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
-def imports(path: Path, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
+def imports(path: Path, package: str, known: dict[str, Path]) -> Iterator[tuple[str, int, bool]]:
     """(module, line, whether inside a function) of every import of the package."""
 
     def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, int, bool]]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == "cimq":
+            if isinstance(child, ast.ImportFrom) and child.module and child.module.split(".")[0] == package:
                 for name in child.names:
                     full = f"{child.module}.{name.name}"
                     yield (full if full in known else child.module), child.lineno, inside
             elif isinstance(child, ast.Import):
                 for name in child.names:
-                    if name.name.split(".")[0] == "cimq":
+                    if name.name.split(".")[0] == package:
                         yield name.name, child.lineno, inside
             yield from walk(child, inside or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
 
@@ -86,26 +87,33 @@ def borrows_specification(module: str, target: str) -> bool:
     return f"{target}.".startswith(f"{SPECIFICATION}.") and not inside and module != SPECIFICATION_READER
 
 
+def faults(package: Path) -> list[str]:
+    """Hidden imports and circles of a package, one sentence each."""
+    known = modules(package)
+    graph: dict[str, set[str]] = {module: set() for module in known}
+    found = []
+    for module, path in known.items():
+        for target, line, inside in imports(path, package.name, known):
+            where = f"{path.relative_to(package.parent)}:{line}"
+            if inside and module not in FACES and not f"{module}.".startswith(f"{COMMANDS}."):
+                found.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
+            if borrows_specification(module, target):
+                found.append(f"{where}: {target} is the specification, which production code must not import")
+            on_demand = inside and module in FACES
+            # `import cimq` alone is the package's face, which loads modules on first use and imports none of them.
+            if target in known and target not in (module, package.name) and not on_demand:
+                graph[module].add(target)
+    return list(dict.fromkeys(found)) + [f"circle of imports: {' <-> '.join(group)}" for group in circles(graph)]
+
+
 def main() -> int:
     """Prints every fault; the exit status is 1 where there is one."""
-    known = modules()
-    graph: dict[str, set[str]] = {module: set() for module in known}
-    faults = []
-    for module, path in known.items():
-        for target, line, inside in imports(path, known):
-            where = f"{path.relative_to(PACKAGE.parent)}:{line}"
-            if inside and not any(module == lazy or module.startswith(f"{lazy}.") for lazy in LAZY):
-                faults.append(f"{where}: {target} is imported inside a function; move what ties the two modules")
-            if borrows_specification(module, target):
-                faults.append(f"{where}: {target} is the specification, which production code must not import")
-            lazy_face = inside and module in LAZY
-            # `import cimq` alone is the package's face, which loads modules on first use and imports none of them.
-            if target in known and target not in (module, "cimq") and not lazy_face:
-                graph[module].add(target)
-    faults += [f"circle of imports: {' <-> '.join(group)}" for group in circles(graph)]
-    for fault in faults:
+    default = Path(__file__).resolve().parent.parent / "cimq"
+    package = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else default
+    found = faults(package)
+    for fault in found:
         print(fault)
-    return len(faults) and 1
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ from importlib import import_module
 from typing import Any
 
 from cimq import _load
+from cimq.version import __version__
 
 _load.load()
-
-__version__ = "0.1.0"
 
 # Public name -> module that defines it. Imported on first use, so that `import cimq` stays quick.
 _PUBLIC = {
@@ -28,7 +27,7 @@ _PUBLIC = {
     "evaluate": "cimq.training",
     "evaluate_chips": "cimq.training",
     "chip_statistics": "cimq.training",
-    "doctor": "cimq.training",
+    "doctor": "cimq.diagnosis",
     "search": "cimq.policy_search",
     "SearchResult": "cimq.policy_search",
     "export": "cimq.bundle",
@@ -42,6 +41,7 @@ _MODULES = (
     "bundle",
     "cell",
     "cost_model",
+    "diagnosis",
     "hardware",
     "policy",
     "policy_search",

@@ -23,9 +23,9 @@ from cimq.errors import CimqWarning
 from cimq.hardware import Cell, Hardware, Wires
 from cimq.policy import Policy
 from cimq.quantization import convert, layer_outputs, quant_layers
-from cimq.quantization.converted import CrossbarLayer
-from cimq.quantization.parallel import unwrapped
-from cimq.quantization.refusals import refuse_meta, refuse_meta_values
+from cimq.quantization.conversion.converted import CrossbarLayer
+from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
+from cimq.torch_tools.parallel import unwrapped
 
 # The bounds are for bundles of others; this one comes from a model that has just run here.
 _UNBOUNDED = {"max_working_bytes": 2**64 - 1, "max_operations": 2**64 - 1}

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from cimq.atomic_files import write_bytes_atomically, write_text_atomically
+from cimq.version import __version__
 
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -58,11 +59,9 @@ def producer() -> dict[str, str]:
     """What made a bundle: cimq and the libraries that its content depends on."""
     import onnx
 
-    import cimq
-
     return {
         "name": "cimq",
-        "version": cimq.__version__,
+        "version": __version__,
         "torch": torch.__version__,
         "onnx": str(onnx.__version__),
         "python": platform.python_version(),

@@ -16,8 +16,8 @@ from cimq.bundle.network import Network, Node
 from cimq.bundle.operations import HANDLERS, TAKING_CONSTANTS
 from cimq.bundle.operations.registry import Call, RefusedError
 from cimq.bundle.operations.shape import TAKING_APART, Parts, part_of
-from cimq.quantization.arithmetic_forms import constant_nodes
-from cimq.quantization.converted import CrossbarLayer
+from cimq.quantization.conversion.converted import CrossbarLayer
+from cimq.quantization.graph.arithmetic_forms import constant_nodes
 
 
 def read_network(model: nn.Module, sample_input: Tensor) -> Network:

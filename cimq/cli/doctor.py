@@ -38,7 +38,7 @@ def command(
     import cimq
     from cimq.cli.search_config import named_function
     from cimq.quantization import QuantLayer
-    from cimq.quantization.converted import CrossbarLayer
+    from cimq.quantization.conversion.converted import CrossbarLayer
 
     network: Any = named_function(model, "--model", Path.cwd())()
     batches_of_data: Any = list(named_function(data, "--data", Path.cwd())())

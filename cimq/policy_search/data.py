@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, Subset
 
 from cimq.errors import CimqWarning
-from cimq.quantization.batches import batch_size, tensors_of
+from cimq.torch_tools.batches import batch_size, tensors_of
 from cimq.training.progress import length_of
 
 _SHARE = 0.1  # of the data, for each of the two held-out sets

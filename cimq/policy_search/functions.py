@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from cimq.quantization.batches import ForwardFn
+from cimq.torch_tools.batches import ForwardFn
 from cimq.training import evaluate
 from cimq.training.targets import Use, check_first_batch
 

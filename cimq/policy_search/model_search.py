@@ -27,7 +27,7 @@ from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies import STRATEGIES, StrategyTask
 from cimq.policy_search.trials import Trials
 from cimq.policy_search.workbench import Workbench
-from cimq.quantization.batches import ForwardFn, kept_random_state
+from cimq.torch_tools.batches import ForwardFn, kept_random_state
 
 
 def search(

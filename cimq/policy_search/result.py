@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-import cimq
 from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.policy import Policy
 from cimq.policy_search.baselines import Baseline
 from cimq.policy_search.records import Evaluation
 from cimq.report import write_report
+from cimq.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,4 +142,4 @@ def _row(baseline: Baseline) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    return {"cimq": cimq.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"cimq": __version__, "torch": torch.__version__, "python": platform.python_version()}

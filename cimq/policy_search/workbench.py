@@ -17,7 +17,7 @@ from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
 from cimq.quantization import calibrate, layer_shapes, prepare
-from cimq.quantization.batches import kept_random_state, split_batch
+from cimq.torch_tools.batches import kept_random_state, split_batch
 
 
 class Workbench:

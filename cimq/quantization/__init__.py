@@ -10,11 +10,11 @@ The way through, each step usable on its own:
     cimq.reestimate_bn(q, loader)                    # batch statistics of the trained network
     integer_model = cimq.convert(q, sample_input=x)  # batch normalisation folded, integer products
 
-What is where: `quantizers` has ranges and the scale search, `offsets` zero points, `layer_scales` the scales of a
-layer, `quant_layer` its computation, `layers` the quantised layers, `attention` the products of two activations,
-`functional` products made by function calls, `products` the integer products, `preparation` the replacement,
-`calibration` scales from data, `inspection` what can be asked of a prepared model and switched in it, `diagnostics`
-what its converters do with data, `exact` the operations whose order of additions is fixed.
+What is where, each knowing only those before it: `quantisers` (scales, zero points, ranges of converters), `exact` (the
+operations whose order of additions is fixed), `layers` (the quantised layers and their integer products), `graph` (what
+torch.fx reads of a model, and its one form), `conversion` (the integer model); then `inspection` (what can be asked of
+a prepared model and switched in it), `calibration` (scales from data), `batch_statistics` and `preparation` (the
+replacement). What converters do with data is in `cimq.diagnosis`, and handed on here.
 
 A prepared model in evaluation gives what `convert` gives, bit for bit (float32 on the CPU, called through its root, not
 compiled). In evaluation it needs no gradient; run it under `torch.no_grad()`, or it computes a second, differentiable
@@ -23,12 +23,13 @@ product for each layer.
 
 from __future__ import annotations
 
-from cimq.quantization.attention import QuantMatmul, QuantMultiheadAttention
-from cimq.quantization.calibration import calibrate, calibrate_converters, reestimate_bn
-from cimq.quantization.conversion import convert, layer_outputs
-from cimq.quantization.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLinear
-from cimq.quantization.converted_attention import CrossbarMatmul, CrossbarMultiheadAttention
-from cimq.quantization.diagnostics import AdcRow, adc_diagnostics
+from typing import TYPE_CHECKING, Any
+
+from cimq.quantization.batch_statistics import reestimate_bn
+from cimq.quantization.calibration import calibrate, calibrate_converters
+from cimq.quantization.conversion.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLinear
+from cimq.quantization.conversion.converted_attention import CrossbarMatmul, CrossbarMultiheadAttention
+from cimq.quantization.conversion.rewriting import convert, layer_outputs
 from cimq.quantization.inspection import (
     get_policy,
     layer_shapes,
@@ -38,9 +39,15 @@ from cimq.quantization.inspection import (
     set_hardware,
     set_policy,
 )
-from cimq.quantization.layers import QuantConv1d, QuantConv2d, QuantLinear
+from cimq.quantization.layers.attention import QuantMultiheadAttention
+from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.preparation import prepare
-from cimq.quantization.quant_layer import QuantLayer
+
+if TYPE_CHECKING:
+    from cimq.diagnosis.converters import AdcRow as AdcRow
+    from cimq.diagnosis.converters import adc_diagnostics as adc_diagnostics
 
 __all__ = [
     "AdcRow",
@@ -70,3 +77,11 @@ __all__ = [
     "set_hardware",
     "set_policy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("AdcRow", "adc_diagnostics"):  # on demand: diagnosis stands above this package
+        from cimq.diagnosis import converters
+
+        return getattr(converters, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import warnings
 from collections.abc import Callable, Iterable
@@ -11,30 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cimq.errors import CimqWarning
+from cimq.errors import CimqWarning, some_names
 from cimq.mapping import MAX_BITS, act_range
-from cimq.quantization import exact
-from cimq.quantization.adc_ranges import METHODS as ADC_METHODS
-from cimq.quantization.adc_ranges import needs_ranges, take_sample
-from cimq.quantization.attention import QuantMatmul
-from cimq.quantization.batches import ForwardFn, kept_random_state
-from cimq.quantization.call_arguments import noting_arguments
-from cimq.quantization.forward import default_forward
-from cimq.quantization.fp32_products import Fp32Products
-from cimq.quantization.inspection import (
-    all_quant_layers,
-    noting_batch,
-    observing,
-    products_per_sample,
-    quant_layers,
-    some_names,
-)
-from cimq.quantization.modes import in_evaluation
-from cimq.quantization.offsets import offset_scales
-from cimq.quantization.parallel import is_distributed, refuse_distributed, sums_over_processes, unwrapped
-from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.quantizers import mse_scales
-from cimq.quantization.refusals import refuse_meta, refuse_meta_values
+from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
+from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers
+from cimq.quantization.layers.fp32_products import Fp32Products
+from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.quantization.quantisers.adc_ranges import METHODS as ADC_METHODS
+from cimq.quantization.quantisers.adc_ranges import needs_ranges, take_sample
+from cimq.quantization.quantisers.lsq_offset import offset_scales
+from cimq.quantization.quantisers.scale_search import mse_scales
+from cimq.torch_tools.batches import ForwardFn, kept_random_state
+from cimq.torch_tools.call_arguments import noting_arguments
+from cimq.torch_tools.forward import default_forward, noting_batch
+from cimq.torch_tools.parallel import refuse_distributed, unwrapped
 
 _METHODS = ("mse", "minmax")
 _VALUES_PER_LAYER = 1 << 16
@@ -271,79 +261,3 @@ def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:
             largest = max(seen.high / high if high else 0.0, seen.low / low if low else 0.0)
             scales.append(torch.tensor(largest if largest > 0 else 1.0, device=values.device))
     return torch.stack(scales)
-
-
-@torch.no_grad()
-def reestimate_bn(
-    model: nn.Module, loader: Iterable[Any], batches: int = 50, *, forward_fn: ForwardFn | None = None
-) -> None:
-    """Measures the statistics of batch normalisation anew, as the plain mean over batches.
-
-    Low-bit weights jump between values in training, which leaves moving averages off (Nagel et al., 2022,
-    "Overcoming oscillations in quantization-aware training"). Weights, scales and modes stay as they are, and so does
-    the count of chips that training has drawn: the statistics are a function of the model and the batches.
-
-    Args:
-        model: Any model; in DistributedDataParallel every process must call this, each with its part of the data, and
-            all get the mean over all batches. Batch normalisations in it that are frozen
-            (`track_running_stats=False`) are left alone.
-        loader: Batches; see `calibrate`.
-        batches: How many to use at most (of each process).
-        forward_fn: See `calibrate`.
-
-    Raises:
-        ValueError: If the loader is empty.
-    """
-    shared, model = model, unwrapped(model)
-    norms = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-    ]
-    if not norms:
-        return
-    steps = [(layer, layer.noise_step.clone()) for layer in _varying(model)]
-    before = [(norm.momentum, copy.deepcopy(dict(norm.named_buffers()))) for norm in norms]
-    forward = forward_fn or default_forward
-    used = 0
-    try:
-        with in_evaluation(model), exact.suspended(), kept_random_state(model, loaders=[loader]):
-            # The statistics must come from the network as it will run: all modules in training would switch dropout on.
-            for module in model.modules():
-                if isinstance(module, QuantLayer):
-                    module.training = True  # the fake-quantised product, without folding
-            for norm in norms:
-                norm.training = True
-            for batch in itertools.islice(loader, batches):
-                if used == 0:
-                    for norm in norms:
-                        norm.reset_running_stats()
-                        norm.momentum = None  # cumulative average
-                forward(model, batch)
-                used += 1
-    finally:
-        for layer, step in steps:
-            layer.noise_step.copy_(step)
-        for norm, (momentum, statistics) in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            if norm.num_batches_tracked is not None and int(norm.num_batches_tracked) == 0:  # not called in evaluation
-                for key, value in statistics.items():
-                    norm.get_buffer(key).copy_(value)
-    if used == 0:
-        raise ValueError("reestimate_bn: the loader is empty")
-    if is_distributed(shared):
-        (total,) = sums_over_processes(shared, used)
-        for norm in norms:
-            _mean_over_processes(shared, norm, used, total)
-
-
-def _varying(model: nn.Module) -> list[QuantLayer]:
-    """Layers that draw a chip in every step of training."""
-    return [m for m in model.modules() if isinstance(m, QuantLayer) and getattr(m, "noise_step", None) is not None]
-
-
-def _mean_over_processes(model: nn.Module, norm: Any, used: int, total: float) -> None:
-    for statistics in (norm.running_mean, norm.running_var):
-        sums = sums_over_processes(model, *(used * statistics.double()).tolist())
-        statistics.copy_(torch.tensor(sums, dtype=torch.float64) / total)
-    norm.num_batches_tracked.fill_(int(total))

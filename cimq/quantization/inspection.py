@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from cimq.cost_model.shapes import LayerShape
-from cimq.errors import CimqWarning
+from cimq.errors import CimqWarning, some_names
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
-from cimq.quantization import exact
-from cimq.quantization.attention import QuantMatmul
-from cimq.quantization.converted import ConvertedObserver, CrossbarLayer
-from cimq.quantization.layers import QuantConv1d, QuantConv2d
-from cimq.quantization.modes import in_evaluation
-from cimq.quantization.numbering import tell_apart
-from cimq.quantization.quant_layer import Observer, QuantLayer
+from cimq.quantization.conversion.converted import ConvertedObserver, CrossbarLayer
+from cimq.quantization.exact import exact_mode
+from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.numbering import tell_apart
+from cimq.quantization.layers.quant_layer import Observer, QuantLayer
+from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d
+from cimq.torch_tools.forward import noting_batch, run_sample
+from cimq.torch_tools.modes import in_evaluation
+from cimq.torch_tools.private_names import compiler_is_loaded
 
 
 def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
@@ -167,7 +168,7 @@ def observing(model: nn.Module, observer: Observer, layers: Sequence[QuantLayer]
     """
     if layers is None:
         layers = [layer for _, layer in quant_layers(model)]
-    with _observed(model, layers, observer), exact.suspended():
+    with _observed(model, layers, observer), exact_mode.suspended():
         yield
 
 
@@ -186,14 +187,7 @@ def _observed(model: nn.Module, layers: Sequence[Any], observer: Any) -> Iterato
 
 def _uncompiled() -> AbstractContextManager[Any]:
     """Compiled modules run as they were written; the compiler is not imported (for seconds) where it is not in use."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-
-
-def run_sample(model: nn.Module, sample_input: Any) -> Any:
-    """Calls a model with one input, a tuple of inputs, or a dict of keyword arguments."""
-    if isinstance(sample_input, Mapping):
-        return model(**sample_input)
-    return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
+    return torch.compiler.set_stance("force_eager") if compiler_is_loaded() else nullcontext()
 
 
 def converted_layers(model: nn.Module) -> list[tuple[str, CrossbarLayer]]:
@@ -207,29 +201,6 @@ def observing_converted(model: nn.Module, observer: ConvertedObserver) -> Iterat
     """`observing` of a converted model: what `observer` gets for the fp32 product has the quantised weight."""
     with _observed(model, [layer for _, layer in converted_layers(model)], observer):
         yield
-
-
-def norms_without_data(model: nn.Module) -> list[str]:
-    """Names of batch normalisations whose statistics are still those that PyTorch starts with.
-
-    No batch counted, every mean 0 and every variance 1: the trained weights were not loaded, or nothing was trained.
-    """
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-        and isinstance(module.running_mean, Tensor)
-        and isinstance(module.running_var, Tensor)
-        and module.num_batches_tracked is not None
-        and int(module.num_batches_tracked) == 0
-        and not bool(module.running_mean.any())
-        and bool((module.running_var == 1).all())
-    ]
-
-
-def some_names(names: list[str], most: int = 20) -> str:
-    """The first names, and how many there are in all."""
-    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor, batch: int = 0) -> int:
@@ -247,22 +218,6 @@ def products_per_sample(layer: QuantLayer, x: Tensor, y: Tensor, batch: int = 0)
         return math.prod(y.shape[2:]) * parts
     products = math.prod(y.shape[:-1]) // x.shape[0] * parts
     return products // x.shape[1] if isinstance(layer, QuantMatmul) else products  # per matrix: head
-
-
-@contextmanager
-def noting_batch(model: nn.Module) -> Iterator[list[int]]:
-    """A list whose only entry is the first dimension of the first tensor that the model got last, 0 before."""
-    noted = [0]
-
-    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() > 0]
-        noted[0] = tensors[0].shape[0] if tensors else 0
-
-    hook = model.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield noted
-    finally:
-        hook.remove()
 
 
 def layer_shapes(model: nn.Module, sample_input: Any = None) -> list[LayerShape]:

@@ -11,24 +11,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from cimq.errors import CimqWarning
+from cimq.errors import CimqWarning, some_names
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
-from cimq.quantization import exact, image_order
-from cimq.quantization.adc_ranges import check_adc_grad
-from cimq.quantization.attention import quantise_attention, why_not
-from cimq.quantization.call_arguments import default_arguments
-from cimq.quantization.fp32_products import note_known
-from cimq.quantization.functional import Product, find_products, layer_names, quantise_host
-from cimq.quantization.inspection import run_sample, some_names, warn_of_shared_ranges
-from cimq.quantization.layers import quant_class
-from cimq.quantization.numbering import ROOT
-from cimq.quantization.own_forward import check_own_forward
-from cimq.quantization.parallel import refuse_distributed
-from cimq.quantization.quant_layer import QuantLayer
-from cimq.quantization.recomputed import copied
-from cimq.quantization.refusals import exported_products, refuse_meta, refuse_no_module
-from cimq.quantization.tracing import followers, trace
+from cimq.quantization.calibration import calibrate
+from cimq.quantization.exact import exact_mode
+from cimq.quantization.graph import image_order
+from cimq.quantization.graph.refusals import exported_products, refuse_meta, refuse_no_module
+from cimq.quantization.graph.tracing import followers, trace
+from cimq.quantization.inspection import warn_of_shared_ranges
+from cimq.quantization.layers.attention import quantise_attention, why_not
+from cimq.quantization.layers.fp32_products import note_known
+from cimq.quantization.layers.hosts import Product, find_products, layer_names, quantise_host
+from cimq.quantization.layers.numbering import ROOT
+from cimq.quantization.layers.own_forward import check_own_forward
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.quantization.layers.weighted import quant_class
+from cimq.quantization.quantisers.adc_ranges import check_adc_grad
+from cimq.torch_tools.call_arguments import default_arguments
+from cimq.torch_tools.forward import run_sample
+from cimq.torch_tools.parallel import refuse_distributed
+from cimq.torch_tools.private_names import convolves_by_itself
+from cimq.torch_tools.recomputed import copied
 
 _OTHER_PRODUCTS = (
     nn.Conv3d,
@@ -143,13 +147,11 @@ def prepare(
         note_known(result.get_submodule(name), calls)
     for module in result.modules():
         _leave_fused_path(module)
-    exact.attach(result, _folded(result))
-    with exact.suspended():
+    exact_mode.attach(result, _folded(result))
+    with exact_mode.suspended():
         image_order.choose(result, memory_format)
     warn_of_shared_ranges(result, stacklevel=3)
     if example_inputs is not None:
-        from cimq.quantization.calibration import calibrate
-
         inputs = example_inputs if isinstance(example_inputs, (tuple, Mapping)) else (example_inputs,)
         calibrate(result, [inputs], batches=1, forward_fn=run_sample)
     return result
@@ -160,7 +162,7 @@ def _folded(model: nn.Module) -> list[tuple[str, str]]:
 
     They must be pairs with all arguments of the forward given and, where that can be traced, with none of the optional.
     """
-    with exact.suspended():
+    with exact_mode.suspended():
         try:
             pairs = followers(model, trace(model))
         except Exception:
@@ -280,5 +282,5 @@ def _check_layer(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> tuple[str | None,
     if not bool(torch.isfinite(module.weight).all()):
         return "its weight holds NaN or infinite values", False
     cls: Any = type(module)
-    own = cls.forward is not base.forward or (base is not nn.Linear and cls._conv_forward is not base._conv_forward)
+    own = cls.forward is not base.forward or (base is not nn.Linear and convolves_by_itself(cls, base))
     return (check_own_forward(module) if own else None), own

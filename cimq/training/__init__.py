@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
+from cimq.diagnosis.layer_errors import doctor
+from cimq.diagnosis.rows import DoctorRow
+from cimq.diagnosis.summary import Diagnosis
+from cimq.torch_tools.norms import frozen_norms
 from cimq.training.chips import ChipStatistics, chip_statistics, evaluate_chips
-from cimq.training.evaluation import evaluate
 from cimq.training.features import FeaturePairs
-from cimq.training.layer_errors import Diagnosis, DoctorRow, doctor
 from cimq.training.losses import distillation_loss
+from cimq.training.measuring import evaluate
 from cimq.training.mixing import Mixed, mix
-from cimq.training.norms import frozen_norms
 from cimq.training.recipe import Epoch, finetune
 from cimq.training.weight_grid import dampening_loss, scale_weight_gradients
 

@@ -9,9 +9,9 @@ from statistics import NormalDist, fmean, stdev
 
 from torch import nn
 
-from cimq.quantization.batches import ForwardFn
 from cimq.quantization.inspection import chip_seeds, set_chip
-from cimq.training.evaluation import MetricFn, evaluate
+from cimq.torch_tools.batches import ForwardFn
+from cimq.training.measuring import MetricFn, evaluate
 
 _MANY = 10_000
 

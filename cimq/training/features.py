@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cimq.quantization.parallel import unwrapped
+from cimq.torch_tools.parallel import unwrapped
 
 
 class FeaturePairs:

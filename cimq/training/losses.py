@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from cimq.training.targets import logits_of
+from cimq.torch_tools.forward import logits_of
 
 # Where models give something else: a loss_fn alone would still have this loss added to it.
 _REMEDY = "pass distill_weight=0 (distill_features can still be matched), or no teacher"

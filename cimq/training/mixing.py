@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cimq.quantization.batches import split_batch
+from cimq.torch_tools.batches import split_batch
 
 
 class Mixed(NamedTuple):

@@ -14,18 +14,18 @@ import torch
 from torch import nn
 
 from cimq.errors import CimqWarning
-from cimq.quantization.batches import ForwardFn, batch_size, device_of, kept_random_state
-from cimq.quantization.calibration import reestimate_bn
-from cimq.quantization.forward import default_forward
-from cimq.quantization.generators import start_epoch
+from cimq.quantization.batch_statistics import reestimate_bn
 from cimq.quantization.inspection import param_groups
-from cimq.quantization.modes import in_evaluation
-from cimq.quantization.parallel import is_first, sums_over_processes, unwrapped
-from cimq.quantization.quant_layer import QuantLayer
-from cimq.training.diagnosis import first_non_finite
-from cimq.training.evaluation import MetricFn, mean_of, measure
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.torch_tools.batches import ForwardFn, batch_size, device_of, kept_random_state
+from cimq.torch_tools.forward import default_forward
+from cimq.torch_tools.generators import start_epoch
+from cimq.torch_tools.modes import in_evaluation
+from cimq.torch_tools.non_finite import first_non_finite
+from cimq.torch_tools.norms import frozen_norms
+from cimq.torch_tools.parallel import is_first, sums_over_processes, unwrapped
 from cimq.training.features import FeaturePairs
-from cimq.training.norms import frozen_norms
+from cimq.training.measuring import MetricFn, mean_of, measure
 from cimq.training.progress import length_of, progress_bar
 from cimq.training.recipe_checks import (
     AMP_TYPES,

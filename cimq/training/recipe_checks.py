@@ -14,7 +14,7 @@ from torch import nn
 
 from cimq.atomic_files import check_writable
 from cimq.errors import CimqWarning
-from cimq.quantization.converted import CrossbarLayer
+from cimq.quantization.conversion.converted import CrossbarLayer
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Name -> (smallest value, whether that itself is allowed, largest value).

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from cimq.atomic_files import atomic_file
-from cimq.quantization.batches import device_of
-from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.torch_tools.batches import device_of
 
 
 def save_state(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cimq.quantization.batches import ForwardFn, batch_size, device_of, split_batch, to_device
+from cimq.torch_tools.batches import ForwardFn, batch_size, device_of, split_batch, to_device
 from cimq.training.features import FeaturePairs
 from cimq.training.losses import distillation_loss
 from cimq.training.mixing import mix

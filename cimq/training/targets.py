@@ -14,7 +14,7 @@ probabilities or values.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cimq.quantization.accesses import counted_accesses
-from cimq.quantization.batches import ForwardFn, device_of, kept_random_state, split_batch, to_device
-from cimq.quantization.forward import default_forward
-from cimq.quantization.modes import in_evaluation
-from cimq.quantization.parallel import unwrapped
+from cimq.quantization.layers.accesses import counted_accesses
+from cimq.torch_tools.batches import ForwardFn, device_of, kept_random_state, split_batch, to_device
+from cimq.torch_tools.forward import default_forward, logits_of
+from cimq.torch_tools.modes import in_evaluation
+from cimq.torch_tools.parallel import unwrapped
 
 Use = Literal["loss", "metric"]
 IGNORED = -100
@@ -72,23 +72,6 @@ class ClassTargets:
         if self.counted == 0:
             return scores.sum() * 0.0
         return F.cross_entropy(scores, self.classes, ignore_index=IGNORED, label_smoothing=label_smoothing)
-
-
-def logits_of(output: Any, remedy: str = "pass loss_fn / metric_fn") -> Tensor:
-    """The scores in a model's output: the output itself, its `logits`, or the first of a tuple.
-
-    Raises:
-        TypeError: If there are none.
-    """
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    elif isinstance(output, Mapping):
-        output = output.get("logits", output.get("out", output))
-    elif not isinstance(output, Tensor):
-        output = getattr(output, "logits", output)
-    if not isinstance(output, Tensor):
-        raise TypeError(f"cannot find scores in an output of type {type(output).__name__}; {remedy}")
-    return output
 
 
 def class_targets(output: Any, target: Any, use: Use) -> ClassTargets:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cimq import ops
 from cimq.mapping import weight_range
-from cimq.quantization.attention import QuantMatmul
-from cimq.quantization.quant_layer import QuantLayer
+from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.quant_layer import QuantLayer
 
 
 def dampening_loss(model: nn.Module) -> Tensor:

@@ -1,5 +1,5 @@
 // cimq::digital_conv2d and cimq::digital_matmul: layers of the evaluation on machines that lose nothing, as one product
-// of their integers. Called where gradients are off; cimq.quantization.products decides.
+// of their integers. Called where gradients are off; cimq.quantization.layers.products decides.
 #include <torch/library.h>
 
 #include <vector>

@@ -231,7 +231,7 @@ def test_gradients_in_evaluation_are_those_of_pytorch() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_types_keep_the_functions_of_pytorch(dtype: torch.dtype) -> None:
-    from cimq.quantization import exact_functions as functions
+    from cimq.quantization.exact import functions as functions
 
     x = torch.randn(3, 4, 5).to(dtype)
     for kind, reference in (("silu", F.silu), ("gelu", F.gelu), ("tanh", torch.tanh), ("elu", F.elu)):

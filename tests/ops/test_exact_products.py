@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import cimq
 from cimq import CimqWarning, ops
-from cimq.quantization.products import conv2d_product, linear_product, matmul_product
+from cimq.quantization.layers.products import conv2d_product, linear_product, matmul_product
 
 FOLDER = Path(__file__).parent  # of child processes: beside the sources they would import those
 PAPER = cimq.Hardware.preset("paper")

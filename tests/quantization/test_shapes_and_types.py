@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cimq
-from cimq.quantization.exact import folded_pairs
+from cimq.quantization.exact.exact_mode import folded_pairs
 
 
 @pytest.mark.parametrize("tokens", [3, 5])

@@ -13,7 +13,7 @@ from torch import nn
 
 import cimq
 from cimq.quantization import layer_outputs, quant_layers, set_hardware
-from cimq.quantization.adc_ranges import SMALLEST_STEP, step_factors
+from cimq.quantization.quantisers.adc_ranges import SMALLEST_STEP, step_factors
 
 BASE = cimq.Hardware.preset("paper").replace(rows=64, cell_bits=2)
 MACHINES = {

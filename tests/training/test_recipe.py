@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import cimq
 from cimq.quantization import set_hardware
-from cimq.training.diagnosis import first_non_finite
+from cimq.torch_tools.non_finite import first_non_finite
 from cimq.training.losses import distillation_loss
 
 

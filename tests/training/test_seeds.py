@@ -16,8 +16,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from torch.utils.data.distributed import DistributedSampler
 
 import cimq
-from cimq.quantization.batches import kept_random_state
-from cimq.quantization.generators import start_epoch
+from cimq.torch_tools.batches import kept_random_state
+from cimq.torch_tools.generators import start_epoch
 
 X, Y = torch.rand(96, 6, generator=torch.Generator().manual_seed(0)), torch.arange(96) % 3
 DATA = TensorDataset(X, Y)

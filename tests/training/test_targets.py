@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cimq
-from cimq.quantization.batches import batch_size, split_batch, to_device
+from cimq.torch_tools.batches import batch_size, split_batch, to_device
 from cimq.training.targets import class_targets, is_class_scores
 
 CLASSES = 4

@@ -10,7 +10,7 @@ import torch
 
 from cimq.bundle.network import Node
 from cimq.bundle.operations.registry import Call, OnnxWriter, Operation, RefusedError, place_of
-from cimq.quantization import shape_functions
+from cimq.quantization.graph import shape_functions
 
 # ---- dimensions exchanged ----
 

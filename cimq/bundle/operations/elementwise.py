@@ -20,8 +20,8 @@ from cimq.bundle.operations.registry import (
     finite_constant,
     float32,
 )
-from cimq.quantization.converted import Affine
-from cimq.quantization.exact_functions import activation
+from cimq.quantization.conversion.converted import Affine
+from cimq.quantization.exact.functions import activation
 
 
 def _affine(call: Call) -> list[Node]:

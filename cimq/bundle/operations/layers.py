@@ -9,7 +9,7 @@ import torch
 
 from cimq.bundle.network import CrossbarFacts, Node, as_int8
 from cimq.bundle.operations.registry import Call, Operation, RefusedError, pair
-from cimq.quantization.converted import (
+from cimq.quantization.conversion.converted import (
     Conv2dF32,
     CrossbarConv1d,
     CrossbarConv2d,

@@ -19,7 +19,7 @@ from cimq.bundle.operations.registry import (
     RefusedError,
     finite_constant,
 )
-from cimq.quantization.exact_functions import group_norm, layer_norm, softmax
+from cimq.quantization.exact.functions import group_norm, layer_norm, softmax
 
 
 def _softmax(call: Call) -> list[Node]:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from cimq import ops
 from cimq.bundle.network import Node
 from cimq.bundle.operations.registry import UNIT_ROUNDOFF, Call, OnnxWriter, Operand, Operation, RefusedError, pair
-from cimq.quantization import window_functions
-from cimq.quantization.exact import global_avg_pool2d
+from cimq.quantization.exact import windows
+from cimq.quantization.exact.operations import global_avg_pool2d
 
 
 def check_images(call: Call) -> None:
@@ -275,8 +275,8 @@ ROWS: tuple[Operation, ...] = (
         "avg_pool2d",
         {
             ops.avg_pool2d: _ops_avg_pool2d,
-            window_functions.avg_pool2d: _avg_pool2d,
-            window_functions.avg_pool1d: _avg_pool1d,
+            windows.avg_pool2d: _avg_pool2d,
+            windows.avg_pool1d: _avg_pool1d,
             global_avg_pool2d: _global_avg_pool2d,
         },
         _write_avg_pool2d,
@@ -285,8 +285,8 @@ ROWS: tuple[Operation, ...] = (
     Operation(
         "adaptive_avg_pool2d",
         {
-            window_functions.adaptive_avg_pool2d: _adaptive("adaptive_avg_pool2d"),
-            window_functions.adaptive_avg_pool1d: _adaptive_row("adaptive_avg_pool2d"),
+            windows.adaptive_avg_pool2d: _adaptive("adaptive_avg_pool2d"),
+            windows.adaptive_avg_pool1d: _adaptive_row("adaptive_avg_pool2d"),
         },
         _write_adaptive_avg_pool2d,
         _adaptive_bound,
@@ -299,5 +299,5 @@ ROWS: tuple[Operation, ...] = (
         },
         _write_adaptive_max_pool2d,
     ),
-    Operation("mean", {window_functions.mean: _mean}, _write_mean, _mean_bound),
+    Operation("mean", {windows.mean: _mean}, _write_mean, _mean_bound),
 )

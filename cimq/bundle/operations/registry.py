@@ -91,7 +91,7 @@ class Operation:
 
     Attributes:
         op: Its name.
-        targets: Modules and functions of a converted graph (cimq/quantization/normal_form.py) -> what makes their
+        targets: Modules and functions of a converted graph (cimq/quantization/graph/normal_form.py) -> what makes their
             nodes. A handler may make nodes of several operations; it stands in one of their rows.
         write: Writes the ONNX nodes, the last of which has the node's name; None for layers with weights, which
             `onnx_model` writes.

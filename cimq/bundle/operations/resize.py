@@ -12,7 +12,7 @@ from cimq.bundle.network import Node
 from cimq.bundle.operations.pooling import check_images, one_row
 from cimq.bundle.operations.registry import UNIT_ROUNDOFF, Call, OnnxWriter, Operand, Operation, RefusedError
 from cimq.ops.pooling import resize_geometry
-from cimq.quantization import window_functions
+from cimq.quantization.exact import windows
 
 
 def _interpolate(call: Call) -> list[Node]:
@@ -120,6 +120,6 @@ def _bilinear_bound(node: Node, operands: Sequence[Operand]) -> float:
 
 
 ROWS: tuple[Operation, ...] = (
-    Operation("resize_nearest", {window_functions.interpolate: _interpolate}, _write_nearest),
+    Operation("resize_nearest", {windows.interpolate: _interpolate}, _write_nearest),
     Operation("resize_bilinear", {}, _write_bilinear, _bilinear_bound),
 )

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from cimq.bundle.network import Node
 from cimq.bundle.operations.registry import Call, OnnxWriter, Operation, RefusedError, float32, place_of
-from cimq.quantization import shape_functions
+from cimq.quantization.graph import shape_functions
 
 
 def _reshape(call: Call) -> list[Node]:

@@ -13,7 +13,7 @@ from cimq.policy import Policy
 from cimq.policy_search.data import HeldBatches
 from cimq.policy_search.space import Pairs
 from cimq.quantization import quant_layers, set_policy
-from cimq.quantization.batches import ForwardFn, kept_random_state
+from cimq.torch_tools.batches import ForwardFn, kept_random_state
 
 # What a measurement changes in a model: batch statistics, and the count of chips that were drawn to re-estimate them.
 _CHANGED_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "noise_step")

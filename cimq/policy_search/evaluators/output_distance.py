@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.space import Pairs
-from cimq.quantization.batches import split_batch
-from cimq.quantization.forward import default_forward
-from cimq.quantization.modes import in_evaluation
+from cimq.torch_tools.batches import split_batch
+from cimq.torch_tools.forward import default_forward
+from cimq.torch_tools.modes import in_evaluation
 from cimq.training.targets import is_class_scores
 
 

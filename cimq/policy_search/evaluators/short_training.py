@@ -14,7 +14,7 @@ from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import Pairs
 from cimq.quantization import reestimate_bn, set_policy
-from cimq.quantization.batches import kept_random_state
+from cimq.torch_tools.batches import kept_random_state
 from cimq.training import finetune
 
 

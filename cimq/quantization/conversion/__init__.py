@@ -1,0 +1,1 @@
+"""From a prepared model to one of integers."""

@@ -1,0 +1,342 @@
+"""Layers of a converted model: integer products with one float32 multiplier and bias per output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cimq.hardware import Hardware
+from cimq.mapping import act_range
+from cimq.quantization.conversion.installation import show_attributes
+from cimq.quantization.exact import operations
+from cimq.quantization.layers.products import conv2d_product, fold, linear_product, quantize_act
+from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
+from cimq.quantization.quantisers.adc_ranges import needs_ranges
+from cimq.quantization.quantisers.lsq_offset import quantize_offset, zero_correction
+
+Tap = Callable[["CrossbarLayer", Tensor], None]
+# Called instead of the quantised product: (layer, input, other arguments, function of the fp32 output) -> output.
+ConvertedObserver = Callable[["CrossbarLayer", Tensor, dict[str, Any], Callable[[], Tensor]], Tensor]
+# Sees every crossbar product: (layer, input, weight, machine, other arguments of the operator, result).
+ConvertedProbe = Callable[["CrossbarLayer", Tensor, Tensor, Hardware, dict[str, Any], Tensor], None]
+
+
+class Geometry(NamedTuple):
+    """What a convolution computes with, whatever its attributes were when it was called.
+
+    Attributes:
+        stride: Vertical, horizontal.
+        padding: Left, right, top, bottom.
+        dilation: Vertical, horizontal.
+        groups: Parts of the channels.
+    """
+
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+class CrossbarLayer(nn.Module):
+    """What converted layers have in common: y = float32(Y) * multiplier[o] + bias[o], each operation rounded once.
+
+    Y is the crossbar product of `weight_q` and the integers clamp(rint(x / x_scale)). Inference only. Plain attributes
+    of the layer that it was (channels, kernel_size, stride, ..., and those of its own class) are there too.
+
+    Attributes:
+        weight_q: int8, in the layout of the layer it came from.
+        x_scale: float32 [].
+        w_scale: float32 [O]: scale of the weight; the integers of the result do not need it.
+        multiplier: float32 [O]: s_x * s_w[o], times gamma / sqrt(var + eps) of a folded batch normalisation.
+        bias: float32 [O], always there.
+        adc_lo: Lowest current per weight slice (and output, with `adc.granularity` column), or None; see
+            `ops.crossbar_mvm`.
+        adc_lsb: Converter step likewise, or None.
+        act_zero: Zero point z of the input: x = x_scale * (q + z), q unsigned; 0 without an offset.
+        correction: int32 [O], z * sum of the weights of an output, added to Y; None without an offset.
+        weight_bits: 1 to 8.
+        act_bits: 1 to 8.
+        act_signed: Input integers are two's complement.
+        hardware: The machine.
+        layer_name: Name in the prepared model: the key in a policy.
+        layer_index: Position in the policy order.
+        chip_seed: Seed of the cell variation.
+    """
+
+    weight_q: Tensor
+    x_scale: Tensor
+    w_scale: Tensor
+    multiplier: Tensor
+    bias: Tensor
+    adc_lo: Tensor | None
+    adc_lsb: Tensor | None
+    correction: Tensor | None
+
+    def __init__(self, layer: QuantLayer, norm: nn.Module | None) -> None:
+        super().__init__()
+        layer.act_limits()  # refuses a layer that was not calibrated
+        with torch.no_grad():
+            weight, layer_bias = layer.operands()
+            multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer_bias, norm)
+            self.register_buffer("weight_q", layer.integer_weight(weight))
+            self.register_buffer("x_scale", layer.act_scale.detach().clone())
+            self.register_buffer("w_scale", layer.weight_scale.detach().clone())
+            self.register_buffer("multiplier", multiplier)
+            self.register_buffer("bias", bias)
+            zero = layer.act_zero
+            self.act_zero = 0 if zero is None else int(zero)
+            self.register_buffer("correction", None if zero is None else zero_correction(self.weight_q, zero))
+        self._take_facts(layer)
+
+    def _take_facts(self, layer: QuantLayer) -> None:
+        options = layer._mvm_options()
+        self.register_buffer("adc_lo", options["adc_lo"])
+        self.register_buffer("adc_lsb", options["adc_lsb"])
+        self.weight_bits = layer.weight_bits
+        self.act_bits = layer.act_bits
+        self.act_signed = bool(layer.act_signed)
+        self.hardware = layer.hardware
+        self.layer_name = layer.layer_name
+        self.layer_index = layer.layer_index
+        self.chip_seed = layer.chip_seed
+        self._tap: Tap | None = None
+        self._observer: ConvertedObserver | None = None
+        self._probe: ConvertedProbe | None = None
+        show_attributes(self, layer)
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that the integers stand for, float32: for models that look at a layer's weight, or at its type."""
+        return self.weight_q.float() * self.w_scale.reshape((-1,) + (1,) * (self.weight_q.dim() - 1))
+
+    def _quantised(self, x: Tensor) -> Tensor:
+        """The integers that the crossbar gets."""
+        try:
+            if self.correction is not None:
+                return quantize_offset(x, self.x_scale, torch.tensor(self.act_zero, device=x.device), self.act_bits)
+            else:
+                return quantize_act(x, self.x_scale, *act_range(self.act_bits, self.act_signed))
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}: {error}") from None
+
+    def _compute(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The output for a batch; `call` has what a product of two activations gets beside its input."""
+        if self._observer is not None:
+            return self._observer(self, x, call, partial(self.float_output, x, call))
+        return self.output(x, call)
+
+    @torch.no_grad()
+    def output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The output for a batch, from integers."""
+        return self._finish(self._product(self._quantised(x)))
+
+    @torch.no_grad()
+    def float_output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
+        """The output for a batch whose input is not quantised: the weight is, converters and cells are ideal."""
+        y = self._float_product(x.float() / self.x_scale, self.weight_q.float())
+        return y * self._per_output(self.multiplier) + self._per_output(self.bias)
+
+    def _product(self, x_q: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _per_output(self, values: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        ranged = needs_ranges(self.hardware)
+        options = {
+            "hardware": self.hardware,
+            "weight_bits": self.weight_bits,
+            "act_bits": self.act_bits,
+            "act_signed": self.act_signed,
+            "seed": self.chip_seed,
+            "layer": self.layer_index,
+            "zero": self.act_zero,
+            "adc_lo": self.adc_lo if ranged else None,
+            "adc_lsb": self.adc_lsb if ranged else None,
+        }
+        return options if self._probe is None else options | {"probe": partial(self._probe, self)}
+
+    def _note(self, Y: Tensor) -> None:
+        if self._tap is not None:
+            self._tap(self, Y.to(torch.int32) if self.hardware.lossless else Y.clone())
+
+    def _finish(self, Y: Tensor) -> Tensor:
+        self._note(Y)
+        if self.correction is not None:
+            Y = Y + self._per_output(self.correction.to(Y.dtype))
+        return Y.float() * self._per_output(self.multiplier) + self._per_output(self.bias)
+
+    def _describe(self) -> str:
+        sign = "signed" if self.act_signed else f"unsigned, zero at {-self.act_zero}" if self.act_zero else "unsigned"
+        return f"weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
+
+
+class CrossbarConv2d(CrossbarLayer):
+    """A converted convolution, with the attributes of the layer that it was.
+
+    Attributes:
+        geometry: What it computes with.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    groups: int
+
+    def __init__(self, layer: QuantConv2d | QuantConv1d, norm: nn.Module | None, geometry: Geometry) -> None:
+        super().__init__(layer, norm)
+        self.geometry = geometry
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] or [C, H, W]."""
+        if x.dim() == 3:
+            y: Tensor = self(x.unsqueeze(0)).squeeze(0)
+            return y
+        return self._compute(x, {})
+
+    def _product(self, x_q: Tensor) -> Tensor:
+        return conv2d_product(x_q, self.weight_q, **self.geometry._asdict(), **self._options())
+
+    def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        stride, padding, dilation, groups = self.geometry
+        return F.conv2d(F.pad(x, padding), weight, None, stride, 0, dilation, groups)
+
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values.reshape(-1, 1, 1)
+
+    def extra_repr(self) -> str:
+        """Shape, geometry and bits."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, {self._describe()}"
+        )
+
+
+class CrossbarConv1d(CrossbarConv2d):
+    """A converted 1-D convolution: the 2-D one of an image with one row; `weight_q` is [O, C/groups, 1, k]."""
+
+    def __init__(self, layer: QuantConv1d, norm: nn.Module | None, geometry: Geometry) -> None:
+        super().__init__(layer, norm, geometry)
+        self.weight_q = self.weight_q.unsqueeze(-2)
+
+    @property
+    def weight(self) -> Tensor:
+        """As that of other layers, [O, C/groups, k]."""
+        return super().weight.squeeze(-2)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, L] or [C, L]."""
+        return super().forward(x.unsqueeze(-2)).squeeze(-2)
+
+
+class CrossbarLinear(CrossbarLayer):
+    """A converted linear layer."""
+
+    in_features: int
+    out_features: int
+
+    def __init__(self, layer: QuantLinear, norm: nn.Module | None) -> None:
+        super().__init__(layer, norm)
+        self._folds_norm = norm is not None
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features]; [N, in_features] with a batch normalisation folded in.
+
+        Raises:
+            ValueError: For another shape in that case: the channels of the normalisation would not be the outputs.
+        """
+        if self._folds_norm and x.dim() != 2:
+            raise ValueError(
+                f"layer {self.layer_name!r} has a batch normalisation folded into it, for inputs [N, "
+                f"{self.in_features}], and got {[*x.shape]}; calibrate with inputs of this shape before convert"
+            )
+        if x.dim() == 1:
+            y: Tensor = self(x.unsqueeze(0)).squeeze(0)
+            return y
+        return self._compute(x, {})
+
+    def _product(self, x_q: Tensor) -> Tensor:
+        return linear_product(x_q, self.weight_q, **self._options())
+
+    def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight)
+
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values
+
+    def extra_repr(self) -> str:
+        """Shape and bits."""
+        return f"{self.in_features}, {self.out_features}, {self._describe()}"
+
+
+class Affine(nn.Module):
+    """x * scale[c] + shift[c], two float32 roundings: a batch normalisation that could not be folded."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        scale, shift = operations.affine_of(norm)
+        self.register_buffer("scale", scale.detach().float())
+        self.register_buffer("shift", shift.detach().float())
+        show_attributes(self, norm)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, ...]."""
+        return operations.affine(x, self.scale, self.shift)
+
+
+class Conv2dF32(nn.Module):
+    """A convolution left in fp32, with the order of additions defined (`ops.conv2d_f32`)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer("weight", layer.weight.detach().clone())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        args = operations.conv2d_args(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        self.geometry = Geometry(*args, layer.groups)
+        show_attributes(self, layer)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W]."""
+        return operations.conv2d_f32(x, self.weight, self.bias, *self.geometry)
+
+
+class LinearF32(nn.Module):
+    """A linear layer left in fp32, with the order of additions defined (`ops.linear_f32`)."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("weight", layer.weight.detach().clone())
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        show_attributes(self, layer)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in_features]."""
+        return operations.linear_f32(x, self.weight, self.bias)

@@ -1,0 +1,285 @@
+"""Scales, bits, signs and converter ranges of a quantised layer: made, loaded, forgotten; and its integers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cimq import ops
+from cimq.hardware import Hardware
+from cimq.mapping import MAX_BITS, act_range, weight_range
+from cimq.quantization.layers.products import quantize_act
+from cimq.quantization.quantisers.adc_ranges import (
+    AdcSample,
+    check_same_ranges,
+    empty_ranges,
+    empty_steps,
+    find_range,
+    learns_steps,
+    needs_ranges,
+    range_shape,
+)
+from cimq.quantization.quantisers.cell_moments import weight_moments
+from cimq.quantization.quantisers.lsq_offset import quantize_offset, zero_point
+from cimq.quantization.quantisers.scale_search import SMALLEST_SCALE, mse_scales
+from cimq.torch_tools.private_names import StateDictModule
+from cimq.torch_tools.recomputed import recompute
+
+# What a quantised layer adds to the state_dict (some of it only on some machines).
+_STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_lsb", "adc_ranges", "noise_step")
+
+
+# Values of act_signed_state beside 0 and 1.
+_UNKNOWN, _LEFT_FP32 = 2, 3
+
+
+class LayerScales(StateDictModule):
+    """What a quantised layer knows beside its weight; `QuantLayer` describes the attributes and computes with them."""
+
+    weight: Tensor
+    bias: Any
+    layer_name: str
+    weight_bits: int
+    act_bits: int
+    act_signed: bool | None
+    hardware: Hardware
+    training_hardware: Hardware | None
+    weight_scales: nn.Parameter
+    act_scales: nn.Parameter
+    act_offsets: nn.Parameter | None
+    left_fp32: bool
+    act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown, 3 left in fp32; in the state_dict
+    adc_lsb: nn.Parameter | None
+    adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter's range comes from data
+    noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
+    _adc_sample: AdcSample | None
+    _scaled_widths: set[int]  # changed in place: layers with a tied weight share it
+
+    @property
+    def weight_scale(self) -> Tensor:
+        """Scale of every output channel at the present weight bits, [O]."""
+        return self._weight_scale().expand(self.weight.shape[0])
+
+    @property
+    def act_scale(self) -> Tensor:
+        """Scale of the input at the present activation bits, []."""
+        return _scale_row(self.act_scales, self.act_bits)
+
+    def _weight_scale(self) -> Tensor:
+        """[O], or [1] per tensor."""
+        return _scale_row(self.weight_scales, self.weight_bits)
+
+    def operands(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the product: of a layer with a forward of its own those that this computes."""
+        bias: Tensor | None = self.bias
+        return self.weight, bias
+
+    def _make_scales(self, per_channel: bool, act_offset: bool) -> None:
+        """Adds scales of all widths, none of them known yet."""
+        self.act_signed = None
+        self.left_fp32 = False
+        self._adc_sample = None
+        self._scaled_widths = set()
+        rows, device, trained = self._weight_facts()
+        zeros = functools.partial(torch.zeros, device=device, dtype=torch.float32)  # whatever the default dtype
+        self.weight_scales = nn.Parameter(zeros(MAX_BITS, rows if per_channel else 1), trained)
+        self.act_scales = nn.Parameter(zeros(MAX_BITS), trained)
+        offsets = nn.Parameter(zeros(MAX_BITS), trained) if act_offset else None
+        self.register_parameter("act_offsets", offsets)
+        self.register_buffer("act_signed_state", torch.tensor(2, dtype=torch.uint8, device=device))
+
+    def _weight_facts(self) -> tuple[int, torch.device, bool]:
+        """Outputs, device, and whether it is trained."""
+        weight = self.weight
+        trained = weight.requires_grad
+        if not isinstance(weight, nn.Parameter):  # computed from others: pruning masks, parametrizations
+            trained = any(p.requires_grad for name, p in self.named_parameters() if name != "bias")
+        return weight.shape[0], weight.device, trained
+
+    def _range_outputs(self) -> int | None:
+        """Outputs whose columns can have converter ranges of their own."""
+        return self.weight.shape[0]
+
+    def share_weight_scales(self, other: LayerScales) -> None:
+        """Takes the scales of `other`, whose weight this layer has: one weight has one set of integers."""
+        self.weight_scales = other.weight_scales
+        self._scaled_widths = other._scaled_widths
+
+    def set_hardware(self, hardware: Hardware, training_hardware: Hardware | None = None) -> None:
+        """Moves the layer to another machine; converter ranges that come from data are worked out anew.
+
+        Raises:
+            ValueError: For a training machine whose converter's range comes from data and differs.
+        """
+        if training_hardware is not None:
+            check_same_ranges(hardware, training_hardware)
+        self.hardware = hardware
+        self.training_hardware = training_hardware
+        device, trained = self.act_scales.device, self.act_scales.requires_grad
+        shape = range_shape(hardware, self._range_outputs())
+        ranges = empty_ranges(device, shape) if needs_ranges(hardware) else None
+        varies = any(machine is not None and machine.varies for machine in (hardware, training_hardware))
+        noise_step = torch.zeros((), dtype=torch.int64, device=device) if varies else None
+        steps = nn.Parameter(empty_steps(device, shape), trained) if learns_steps(hardware) else None
+        self.register_parameter("adc_lsb", steps)
+        self.register_buffer("adc_ranges", ranges)
+        self.register_buffer("noise_step", noise_step)
+        if hasattr(self, "weight_bits"):
+            self.ensure_adc_range()
+
+    def set_bits(self, weight_bits: int, act_bits: int) -> None:
+        """Switches to other bits; the weight scale of a width that is new to this layer is searched now."""
+        self.ensure_weight_scale(weight_bits)
+        self.weight_bits = weight_bits
+        self.act_bits = act_bits
+        self.ensure_adc_range()
+
+    @torch.no_grad()
+    def ensure_adc_range(self) -> None:
+        """Finds the converter's range for the present bits, where it comes from data and the data are there."""
+        if not needs_ranges(self.hardware) or self._adc_sample is None or self.act_signed is None:
+            return
+        entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
+        if float(entry[1].flatten()[0]) > 0:
+            return
+        bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
+        x_q, w_q, call = self._range_operands(self._adc_sample)
+        method = self._adc_sample.method
+        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call, method, tuple(entry.shape[1:])))
+        if self.adc_lsb is not None:
+            self.adc_lsb[self.weight_bits - 1, self.act_bits - 1].copy_(entry[1])
+
+    @torch.no_grad()
+    def forget_adc_ranges(self) -> None:
+        """Marks all converter ranges as not calibrated."""
+        if needs_ranges(self.hardware):
+            self.adc_ranges.zero_()
+
+    def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Integers of a sample, those of the weight, and the geometry, as `ops.calibrate_adc` takes them."""
+        x_q, call, zero = self.quantize_input(sample.x.to(self.act_scales.device)), sample.call, self.act_zero
+        if zero is not None and "padding" in call:  # the number 0 is the integer -zero
+            left_right = call["padding"][: 2 * (x_q.dim() - 2)]
+            x_q, call = F.pad(x_q, left_right, value=-int(zero)), {**call, "padding": (0, 0, 0, 0)}
+        return x_q, self.integer_weight(), call
+
+    @torch.no_grad()
+    def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
+        """Searches the best weight scale for the machine's cells, unless this width has one (or `again`)."""
+        if bits in self._scaled_widths and not again:
+            return
+        recompute(self)
+        rows = self.weight_scales.shape[1]
+        moments = weight_moments(self.training_hardware or self.hardware, bits)
+        found = mse_scales(self.operands()[0].reshape(rows, -1), *weight_range(bits), binary=bits == 1, moments=moments)
+        self.weight_scales[bits - 1].copy_(found)
+        self._scaled_widths.add(bits)
+
+    @torch.no_grad()
+    def set_act_scales(self, scales: Tensor, signed: bool, offsets: Tensor | None = None) -> None:
+        """Scales of all widths, float [8], whether the input has a sign, and zero points [8] where it has those."""
+        self.act_scales.copy_(scales.reshape(MAX_BITS))
+        if self.act_offsets is not None and offsets is not None:
+            self.act_offsets.copy_(offsets.reshape(MAX_BITS))
+        self._set_act_signed(signed)
+
+    def _set_act_signed(self, signed: bool | None) -> None:
+        self.act_signed = signed
+        self.left_fp32 = False
+        self.act_signed_state.fill_(_UNKNOWN if signed is None else int(signed))
+
+    def leave_fp32(self) -> None:
+        """The layer computes in fp32, and is none of the quantised layers, until it is calibrated."""
+        self.act_signed = None
+        self.left_fp32 = True
+        self.act_signed_state.fill_(_LEFT_FP32)
+
+    @property
+    def act_zero(self) -> Tensor | None:
+        """Zero point z of the input at the present bits, int32 []; None for a layer without offsets."""
+        return None if self.act_offsets is None else zero_point(self.act_offsets[self.act_bits - 1], self.act_bits)
+
+    @torch.no_grad()
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """The integers that the crossbar gets, uint8 or int8.
+
+        Raises:
+            ValueError: Before calibration, and for values that are not finite; names the layer.
+        """
+        limits, zero = self.act_limits(), self.act_zero
+        try:
+            if zero is not None:
+                return quantize_offset(x, self.act_scale, zero, self.act_bits)
+            return quantize_act(x, self.act_scale, *limits)
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}: {error}") from None
+
+    def act_limits(self) -> tuple[int, int]:
+        """Smallest and largest integer that the crossbar gets.
+
+        Raises:
+            ValueError: Before calibration, and for scales that are not float32.
+        """
+        if self.act_scales.dtype != torch.float32:
+            raise ValueError(
+                f"layer {self.layer_name!r} has scales in {self.act_scales.dtype}; a prepared model stays float32: "
+                "instead of half(), double() or to(dtype) use torch.autocast, or finetune(..., amp=...)"
+            )
+        if self.act_signed is None:
+            raise ValueError(
+                f"layer {self.layer_name!r} has no activation scale yet; call cimq.calibrate(model, loader) first"
+            )
+        return act_range(self.act_bits, self.act_signed)
+
+    def missed(self, missing: list[str], state_dict: Mapping[str, Any], prefix: str) -> list[str]:
+        """A state without any scales is that of an fp32 model, which has all that it should."""
+        own = [prefix + key for key in _STATE]
+        given = any(key in state_dict for key in own)
+        return [key for key in super().missed(missing, state_dict, prefix) if key not in own or given]
+
+    @torch.no_grad()
+    def was_read(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Takes up what the scales say, or forgets them where there are other weights without any."""
+        super().was_read(state_dict, prefix)
+        if any(prefix + key in state_dict for key in _STATE):
+            state = int(self.act_signed_state)
+            self.act_signed = bool(state) if state < _UNKNOWN else None
+            self.left_fp32 = state == _LEFT_FP32
+            self._scaled_widths.clear()
+            self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all()))
+        elif any(key.startswith(prefix) and "weight" in key for key in state_dict):
+            self.forget_scales()
+        self.ensure_weight_scale(self.weight_bits)
+
+    @torch.no_grad()
+    def forget_scales(self) -> None:
+        """For other weights about whose scales nothing is known: they are searched anew, calibration is asked for."""
+        self._scaled_widths.clear()
+        self.weight_scales.zero_()
+        self.act_scales.zero_()
+        if self.act_offsets is not None:
+            self.act_offsets.zero_()
+        self._set_act_signed(None)
+        self._adc_sample = None
+        self.forget_adc_ranges()
+
+    @torch.no_grad()
+    def integer_weight(self, weight: Tensor | None = None) -> Tensor:
+        """The weight as int8, in the layout of `weight`."""
+        weight = self.operands()[0] if weight is None else weight
+        low, high = weight_range(self.weight_bits)
+        try:
+            return ops.quantize(weight.float(), self.weight_scale, low, high, axis=0, binary=self.weight_bits == 1)
+        except ValueError as error:
+            raise ValueError(f"layer {self.layer_name!r}, weight: {error}") from None
+
+
+def _scale_row(scales: Tensor, bits: int) -> Tensor:
+    """max(scales[bits - 1], smallest) with the gradient of the row alone: what training drove to zero can come back."""
+    row: Tensor = torch.ops.cimq.scale_row(scales, bits - 1, SMALLEST_SCALE)
+    return row

@@ -1,0 +1,48 @@
+"""Names and numbers of layers that were prepared one by one, when they come together in one model."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+from torch import nn
+
+from cimq.errors import CimqWarning
+from cimq.quantization.exact import exact_mode
+from cimq.quantization.layers.quant_layer import QuantLayer
+
+ROOT = "model"  # name in the policy of a layer that is the whole model
+
+
+def tell_apart(model: nn.Module, stacklevel: int) -> None:
+    """Gives every quantised layer of `model` a name and a number of its own, and says so if that changes any.
+
+    `m[i] = cimq.prepare(m[i])` prepares models of one layer, each named "model" and numbered 0: a policy cannot name
+    them, and one number is one and the same noise. Layers of one `prepare` keep what they have.
+    """
+    layers = [module for module in model.modules() if isinstance(module, QuantLayer)]
+    names = Counter(layer.layer_name for layer in layers)
+    numbers = Counter(layer.layer_index for layer in layers)
+    if len(names) == len(numbers) == len(layers):
+        return
+    shared = sorted(name for name, count in names.items() if count > 1)
+    if shared:
+        places: dict[int, str] = {}
+        for path, part in model.named_modules():
+            if exact_mode.folded_pairs(part) is not None:  # what prepare returned; the innermost part counts
+                places.update((id(inner), path) for inner in part.modules())
+        for layer in layers:
+            place = places.get(id(layer), "")
+            if place:
+                layer.layer_name = place if layer.layer_name == ROOT else f"{place}.{layer.layer_name}"
+    for index, layer in enumerate(layers):
+        layer.layer_index = index
+    what = f"the name {', '.join(map(repr, shared[:4]))} and noise" if shared else "noise"
+    now = ", ".join(layer.layer_name for layer in layers[:8]) + (", ..." if len(layers) > 8 else "")
+    warnings.warn(
+        f"layers of {type(model).__name__} were prepared one by one and shared {what}; from now on they are numbered, "
+        f"and named {now}: policies and noise from before do not apply. cimq.prepare on the whole model does so at "
+        "once",
+        CimqWarning,
+        stacklevel=stacklevel + 1,
+    )
