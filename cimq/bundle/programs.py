@@ -133,10 +133,7 @@ def compile(
         (123.2, 2)
     """
     path = Path(bundle)
-    with bundle_folder(path) as folder:
-        texts: dict[str, str] = _C.read_bundle(str(folder), ["manifest.json", "layers.json", "hardware.json"])
-    own = resolve_text(texts["hardware.json"])
-    machine = own if hardware is None else resolve(hardware)
+    texts, own, machine = _texts_and_machines(path, hardware)
     program = compile_layers(texts["layers.json"], machine)
     if out is not None:
         write_text_atomically(out, program.text)
@@ -146,6 +143,33 @@ def compile(
     manifest = json.loads(texts["manifest.json"])
     replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)}, manifest)
     return dataclasses.replace(program, path=path / PROGRAM)
+
+
+def dump_after(bundle: str | Path, pass_name: str, hardware: Hardware | str | Path | None = None) -> str:
+    """The network as a pass of the compiler leaves it: JSON lines, one for a node, a tiling, a placement, an instruction.
+
+    Args:
+        bundle: Bundle folder, or a zip. Nothing is written.
+        pass_name: Name of the pass (docs/isa.md, "Pipelines and passes").
+        hardware: As for `compile`.
+
+    Raises:
+        ValueError: If there is no such pass; the message names those that there are.
+    """
+    texts, _, machine = _texts_and_machines(Path(bundle), hardware)
+    compiled: dict[str, Any] = _C.compile_program(texts["layers.json"], machine.to_json(), pass_name)
+    dump: str = compiled["dump"]
+    return dump
+
+
+def _texts_and_machines(
+    path: Path, hardware: Hardware | str | Path | None
+) -> tuple[dict[str, str], Hardware, Hardware]:
+    """Verified files of a bundle, its own machine, and the machine to compile for."""
+    with bundle_folder(path) as folder:
+        texts: dict[str, str] = _C.read_bundle(str(folder), ["manifest.json", "layers.json", "hardware.json"])
+    own = resolve_text(texts["hardware.json"])
+    return texts, own, own if hardware is None else resolve(hardware)
 
 
 def latency_entry(program: CompiledProgram) -> dict[str, Any]:

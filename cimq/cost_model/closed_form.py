@@ -7,7 +7,7 @@ doi 10.23919/date69613.2026.11539262):
     writes = R * T        mvms = R * I * T * ceil(a / d)
     time = writes * write_time + mvms * mvm_time
 
-Counts are integers and time is added up in whole picoseconds, in C++ (csrc/compiler/latency).
+Counts are integers and time is added up in whole picoseconds, in C++ (csrc/compiler/cost).
 """
 
 from __future__ import annotations

@@ -1,34 +1,38 @@
 // cimq._C.compile_program and verify_program: layers.json and hardware in, program and tile map out.
 #include <pybind11/stl.h>
 
+#include "compiler/cost/network.h"
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
-#include "compiler/passes/lower.h"
-#include "compiler/passes/verify.h"
+#include "compiler/passes/pipeline.h"
+#include "compiler/verify/program.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
 namespace {
 
 namespace py = pybind11;
-using compiler::CompiledLayer;
-
-py::dict layer_dict(const CompiledLayer& layer) {
+py::dict layer_dict(const compiler::Module& module, std::size_t number) {
+  const compiler::TiledLayer& layer = (*module.tiles)[number];
+  const compiler::Node& node = module.graph.nodes[layer.node];
+  const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
   py::list tiles;
-  for (const compiler::Tile& tile : layer.tiling.tiles) {
-    tiles.append(py::make_tuple(tile.row_begin, tile.row_end, tile.column_begin, tile.column_end, tile.crossbar));
+  for (std::int64_t t = 0; t < layer.tiling.tiles(); ++t) {
+    const compiler::isa::Region cells = layer.tiling.region(t);
+    const std::int64_t crossbar = (*module.placement)[number].crossbars[static_cast<std::size_t>(t)];
+    tiles.append(py::make_tuple(cells.row_begin, cells.row_end, cells.column_begin, cells.column_end, crossbar));
   }
   py::dict result;
-  result["name"] = layer.name;
-  result["node"] = layer.node;
-  result["op"] = std::string(compiler::name_of(layer.op));
-  result["outputs"] = layer.facts.outputs;
-  result["inputs"] = layer.facts.inputs_per_output;
-  result["invocations"] = layer.facts.invocations;
-  result["repeats"] = layer.facts.repeats;
-  result["weight_bits"] = layer.facts.weight_bits;
-  result["act_bits"] = layer.facts.act_bits;
+  result["name"] = facts.layer_name;
+  result["node"] = node.name;
+  result["op"] = std::string(compiler::name_of(node.op));
+  result["outputs"] = facts.outputs;
+  result["inputs"] = facts.inputs_per_output;
+  result["invocations"] = facts.invocations;
+  result["repeats"] = facts.repeats;
+  result["weight_bits"] = facts.weight_bits;
+  result["act_bits"] = facts.act_bits;
   result["slices"] = layer.tiling.slices;
   result["digits"] = layer.tiling.digits;
   result["rows"] = layer.tiling.rows;
@@ -39,23 +43,29 @@ py::dict layer_dict(const CompiledLayer& layer) {
   return result;
 }
 
-py::dict compile_program(const std::string& layers_json, const std::string& hardware_json) {
-  compiler::CompiledProgram compiled;
+py::dict compile_program(const std::string& layers_json, const std::string& hardware_json,
+                         const std::string& dump_after) {
+  compiler::Module module;
+  compiler::Context context;
+  compiler::NetworkCost cost;
   std::string text;
   {
     const py::gil_scoped_release unlocked;
-    const compiler::Graph graph = compiler::read_layers(layers_json);
-    compiled = compiler::compile_graph(graph, Hardware::from_json(hardware_json));
-    text = compiler::write_program(compiled.program);
+    const Hardware hardware = Hardware::from_json(hardware_json);
+    context.dump_after = dump_after;
+    module = compiler::compile_graph(compiler::read_layers(layers_json), hardware, context);
+    cost = compiler::closed_form(module.graph, hardware);
+    text = compiler::write_program(*module.program);
   }
   py::list layers;
-  for (const CompiledLayer& layer : compiled.layers) layers.append(layer_dict(layer));
+  for (std::size_t i = 0; i < module.tiles->size(); ++i) layers.append(layer_dict(module, i));
   py::dict result;
   result["text"] = py::str(text);
   result["layers"] = layers;
-  result["writes"] = compiled.program.writes;
-  result["mvms"] = compiled.program.mvms;
-  result["time_us"] = compiler::microseconds(compiled.time_ps);
+  result["writes"] = module.program->counts.writes;
+  result["mvms"] = module.program->counts.mvms;
+  result["time_us"] = compiler::microseconds(cost.time_ps);
+  result["dump"] = py::str(context.dump);
   return result;
 }
 
@@ -69,7 +79,9 @@ std::pair<std::int64_t, std::int64_t> verify_program(const std::string& program,
 
 void bind_compiler(py::module_& m) {
   m.def("compile_program", &compile_program, py::arg("layers_json"), py::arg("hardware_json"),
-        "Compiles a network: the text of program.jsonl, its totals, and the tiles of every layer.");
+        py::arg("dump_after") = "",
+        "Compiles a network: the text of program.jsonl, its totals, the tiles of every layer, and the network as it is "
+        "after the pass that is named.");
   m.def("verify_program", &verify_program, py::arg("program"), py::arg("layers_json"),
         "(writes, MVMs) of a program.jsonl that fits the network; CimqError naming the line otherwise.");
 }

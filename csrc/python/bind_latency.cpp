@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/hardware.h"
-#include "compiler/latency/tier1.h"
+#include "compiler/cost/tier1.h"
 #include "python/bindings.h"
 
 namespace cimq::python {

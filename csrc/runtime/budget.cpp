@@ -3,6 +3,7 @@
 #include "common/error.h"
 #include "common/printable.h"
 #include "common/saturating.h"
+#include "compiler/ir/operators.h"
 
 namespace cimq::runtime {
 namespace {
@@ -39,18 +40,14 @@ void Budget::check_working(const compiler::Node& node, std::uint64_t bytes) cons
 }
 
 std::uint64_t operations_of(const compiler::Graph& graph, const compiler::Node& node) {
-  using compiler::OpKind;
   const auto results = static_cast<std::uint64_t>(compiler::elements(node.shape));
   const std::uint64_t window = saturating_product(1, node.window.kernel[0], node.window.kernel[1]);
-  switch (node.op) {
-    case OpKind::kCrossbarConv2d:
-    case OpKind::kConv2dF32:
-      return saturating_product(results, graph.shape_of(node.inputs[0])[0] / node.window.groups, window);
-    case OpKind::kCrossbarLinear:
-    case OpKind::kLinearF32:
-      return saturating_product(results, graph.shape_of(node.inputs[0]).back());
-    default:
-      break;
+  const compiler::Product product = compiler::operator_of(node.op).product;
+  if (product == compiler::Product::kConvolution) {
+    return saturating_product(results, graph.shape_of(node.inputs[0])[0] / node.window.groups, window);
+  }
+  if (product == compiler::Product::kLinear) {
+    return saturating_product(results, graph.shape_of(node.inputs[0]).back());
   }
   std::uint64_t operations = saturating_product(results, window);
   for (const int input : node.inputs) {

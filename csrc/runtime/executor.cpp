@@ -14,7 +14,7 @@
 #include "compiler/frontends/policy_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/frontends/strict_json.h"
-#include "compiler/passes/verify.h"
+#include "compiler/verify/program.h"
 #include "runtime/budget.h"
 #include "runtime/layer_sinks.h"
 #include "runtime/live_values.h"

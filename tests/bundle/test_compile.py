@@ -14,7 +14,7 @@ from torch import nn
 import cimq
 from cimq import Hardware, Policy
 from cimq.bundle.network import CrossbarFacts, Network, Node
-from cimq.bundle.programs import compile_layers
+from cimq.bundle.programs import compile_layers, dump_after
 from cimq.cost_model import LayerShape
 
 
@@ -91,6 +91,21 @@ def test_missing_or_damaged_bundles(bundle_path: Path) -> None:
     (bundle_path / "layers.json").write_text("{}")
     with pytest.raises(ValueError, match=r"layers\.json: has 2 bytes"):
         cimq.compile(bundle_path)
+
+
+def test_every_pass_can_be_looked_at(bundle_path: Path) -> None:
+    before = sorted(path.name for path in bundle_path.iterdir())
+    parts = {
+        name: [json.loads(line) for line in dump_after(bundle_path, name).splitlines()]
+        for name in ("tile", "place", "lower", "verify", "closed_form")
+    }
+    assert {line["part"] for line in parts["tile"]} == {"graph", "tiles"}
+    assert {line["part"] for line in parts["place"]} == {"graph", "tiles", "placement"}
+    assert [line["op"] for line in parts["lower"] if "part" not in line][0] == "PROGRAM"
+    assert parts["lower"] == parts["verify"] == parts["closed_form"]
+    assert sorted(path.name for path in bundle_path.iterdir()) == before
+    with pytest.raises(ValueError, match="there is no pass 'fuse'; the passes are tile, place, lower"):
+        dump_after(bundle_path, "fuse")
 
 
 def test_too_many_tiles_are_refused() -> None:

@@ -7,24 +7,37 @@ namespace {
 
 using Line = nlohmann::ordered_json;
 
-void put_loops(Line& line, const std::string& at, const std::string& repeat) {
-  if (!at.empty()) line["at"] = at;
-  if (!repeat.empty()) line["repeat"] = repeat;
+/// 5, "p", or [5, ["p", 32], ["q", 1]] for 5 + 32 * p + q.
+Line index_of(const isa::Index& index) {
+  if (index.constant()) return index.base;
+  if (index.base == 0 && index.terms.size() == 1 && index.terms[0].stride == 1) return index.terms[0].variable;
+  Line terms = Line::array({index.base});
+  for (const isa::Term& term : index.terms) terms.push_back(Line::array({term.variable, term.stride}));
+  return terms;
+}
+
+/// 0 is what a missing index means.
+void put_index(Line& line, const char* key, const isa::Index& index) {
+  if (index != isa::Index{}) line[key] = index_of(index);
+}
+
+void put_index(Line& line, const char* key, const std::optional<isa::Index>& index) {
+  if (index) line[key] = index_of(*index);
 }
 
 struct Writer {
   Line operator()(const isa::Configure& i) const {
     return {{"op", "CFG"},
             {"layer", i.layer},
-            {"name", i.facts.layer_name},
+            {"name", i.name},
             {"node", i.node},
-            {"weight_bits", i.facts.weight_bits},
-            {"act_bits", i.facts.act_bits},
-            {"act_signed", i.facts.act_signed},
-            {"outputs", i.facts.outputs},
-            {"inputs", i.facts.inputs_per_output},
-            {"invocations", i.facts.invocations},
-            {"repeats", i.facts.repeats},
+            {"weight_bits", i.weight_bits},
+            {"act_bits", i.act_bits},
+            {"act_signed", i.act_signed},
+            {"outputs", i.outputs},
+            {"inputs", i.inputs},
+            {"invocations", i.invocations},
+            {"repeats", i.repeats},
             {"slices", i.slices},
             {"digits", i.digits},
             {"row_tiles", i.row_tiles},
@@ -38,36 +51,40 @@ struct Writer {
   }
   Line operator()(const isa::Loop& i) const { return {{"op", "LOOP"}, {"var", i.variable}, {"count", i.count}}; }
   Line operator()(const isa::End&) const { return {{"op", "END"}}; }
+  Line operator()(const isa::Ready&) const { return {{"op", "READY"}}; }
   Line operator()(const isa::Write& i) const {
-    Line line = {{"op", "WRITE"},
-                 {"layer", i.layer},
-                 {"tile", i.tile.number},
-                 {"crossbar", i.tile.crossbar},
-                 {"rows", {i.tile.row_begin, i.tile.row_end}},
-                 {"columns", {i.tile.column_begin, i.tile.column_end}},
-                 {"weight", i.weight}};
-    put_loops(line, "", i.repeat);
+    Line line = {{"op", "WRITE"}, {"layer", i.layer}};
+    line["tile"] = index_of(i.tile);
+    line["crossbar"] = index_of(i.crossbar);
+    if (i.region) {
+      line["rows"] = {i.region->row_begin, i.region->row_end};
+      line["columns"] = {i.region->column_begin, i.region->column_end};
+    }
+    line["weight"] = i.weight;
+    put_index(line, "repeat", i.repeat);
     return line;
   }
   Line operator()(const isa::Gather& i) const {
     Line line = {{"op", "IM2COL"}, {"layer", i.layer}, {"src", i.src}, {"dst", i.dst}};
-    put_loops(line, i.at, i.repeat);
+    put_index(line, "at", i.at);
+    put_index(line, "repeat", i.repeat);
     return line;
   }
   Line operator()(const isa::Mvm& i) const {
-    Line line = {{"op", "MVM"},
-                 {"layer", i.layer},
-                 {"tile", i.tile},
-                 {"crossbar", i.crossbar},
-                 {"src", i.src},
-                 {"acc", i.acc},
-                 {"digits", {i.digit_begin, i.digit_end}}};
-    put_loops(line, i.at, i.repeat);
+    Line line = {{"op", "MVM"}, {"layer", i.layer}};
+    line["tile"] = index_of(i.tile);
+    line["crossbar"] = index_of(i.crossbar);
+    line["src"] = i.src;
+    line["acc"] = i.acc;
+    line["digits"] = {i.digit_begin, i.digit_end};
+    put_index(line, "at", i.at);
+    put_index(line, "repeat", i.repeat);
     return line;
   }
   Line operator()(const isa::ShiftAdd& i) const {
     Line line = {{"op", "SHADD"}, {"layer", i.layer}, {"acc", i.acc}, {"dst", i.dst}, {"shifts", i.shifts}};
-    put_loops(line, "", i.repeat);
+    put_index(line, "at", i.at);
+    put_index(line, "repeat", i.repeat);
     return line;
   }
   Line operator()(const isa::Requantize& i) const {
@@ -85,10 +102,15 @@ struct Writer {
 }  // namespace
 
 std::string write_program(const Program& program) {
-  const Line header = {{"op", "PROGRAM"},          {"isa", kIsaName},
-                       {"version", kIsaVersion},   {"input", program.input},
-                       {"output", program.output}, {"writes", program.writes},
-                       {"mvms", program.mvms},     {"hardware", Line::parse(program.hardware.to_json())}};
+  Line header = {{"op", "PROGRAM"},
+                 {"isa", kIsaName},
+                 {"version", version_of(program)},
+                 {"input", program.input},
+                 {"output", program.output},
+                 {"writes", program.counts.writes},
+                 {"mvms", program.counts.mvms}};
+  if (program.counts.setup_writes != 0) header["setup_writes"] = program.counts.setup_writes;
+  header["hardware"] = Line::parse(program.hardware.to_json());
   std::string text = header.dump() + "\n";
   for (const isa::Instruction& instruction : program.code) text += std::visit(Writer{}, instruction).dump() + "\n";
   return text;

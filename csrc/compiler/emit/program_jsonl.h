@@ -7,7 +7,8 @@
 
 namespace cimq::compiler {
 
-/// One JSON object per line; the first line is the header with the ISA's version, the hardware and the totals.
+/// One JSON object per line; the first line is the header with the version of the instruction set, the hardware and the
+/// totals.
 std::string write_program(const Program& program);
 
 }  // namespace cimq::compiler

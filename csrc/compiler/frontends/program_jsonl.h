@@ -1,4 +1,4 @@
-// program.jsonl -> Program. Checks the form of every line; what the lines mean together is for passes/verify.h.
+// program.jsonl -> Program. Checks the form of every line; what the lines mean together is for verify/program.h.
 #pragma once
 
 #include <string_view>

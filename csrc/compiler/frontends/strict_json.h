@@ -31,6 +31,9 @@ class ObjectReader {
   /// Present and not null.
   bool given(const char* key) const { return has(key) && !object_.at(key).is_null(); }
 
+  bool is_text(const char* key) const { return has(key) && object_.at(key).is_string(); }
+  bool is_array(const char* key) const { return has(key) && object_.at(key).is_array(); }
+
   std::string text(const char* key, std::size_t max_length = 1024);
   std::int64_t integer(const char* key, std::int64_t lo, std::int64_t hi);
   double number(const char* key);

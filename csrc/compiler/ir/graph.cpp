@@ -17,14 +17,14 @@ void refuse(const Node& node, const std::string& reason) {
 
 std::string_view name_of(OpKind op) { return operator_of(op).name; }
 
-bool is_crossbar(OpKind op) { return op == OpKind::kCrossbarConv2d || op == OpKind::kCrossbarLinear; }
+bool is_crossbar(OpKind op) { return operator_of(op).on_crossbars; }
 
 const CrossbarLayer& crossbar_of(const Node& node) {
   if (!node.crossbar) throw Error(message("node '", node.name, "' is no crossbar layer"));
   return *node.crossbar;
 }
 
-bool is_conv(OpKind op) { return op == OpKind::kCrossbarConv2d || op == OpKind::kConv2dF32; }
+bool is_conv(OpKind op) { return operator_of(op).product == Product::kConvolution; }
 
 std::int64_t elements(const Shape& shape) {
   std::int64_t count = 1;

@@ -11,5 +11,6 @@ inline constexpr std::size_t kMaxNodes = 1 << 16;
 inline constexpr std::int64_t kMaxExtent = std::int64_t{1} << 16;  // of a kernel, stride, padding, group count
 inline constexpr std::size_t kMaxInputs = 256;                     // of a node
 inline constexpr std::size_t kMaxRank = 8;                         // dimensions of a value, without the batch
+inline constexpr std::int64_t kMaxTiles = std::int64_t{1} << 20;   // of a network: a program may list each of them
 
 }  // namespace cimq::compiler

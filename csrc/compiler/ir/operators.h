@@ -31,6 +31,9 @@ struct Attribute {
   bool required = true;  ///< else it may be missing and the node keeps its default (formats grow this way)
 };
 
+/// What of a node is a product with a matrix of weights, and which of its dimensions are the inputs of an output.
+enum class Product { kNone, kConvolution, kLinear };
+
 struct Operator {
   OpKind kind;
   std::string_view name;  ///< `op` in layers.json
@@ -42,6 +45,8 @@ struct Operator {
   std::vector<const char*> optional_tensors = {};  ///< roles that may be there
   /// Called when the attributes are read: what they must fulfil together, and what follows from them. May be null.
   void (*complete)(Node&) = nullptr;
+  Product product = Product::kNone;
+  bool on_crossbars = false;  ///< the product is made by crossbars: the node has a CrossbarLayer
 };
 
 /// All operators.

@@ -1,26 +1,55 @@
 // The program of a network: what is written to the crossbars, what they compute, and what happens in between.
-// One instruction per line of program.jsonl; docs/bundle.md has the list with an example.
+// One instruction per line of program.jsonl; docs/isa.md says what each means and what a program must fulfil. The
+// instruction set knows nothing of networks or passes: both look at it.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
-#include "compiler/passes/tiling.h"
+#include "common/hardware.h"
 
 namespace cimq::compiler {
 
-inline constexpr const char* kIsaName = "cimq-isa";
-inline constexpr const char* kIsaVersion = "1.1.0";
+inline constexpr std::string_view kIsaName = "cimq-isa";
 
 namespace isa {
 
-/// CFG: precision and shape of the crossbar layer that follows. `layer` counts crossbar layers from 0.
+/// A whole number that follows the loops around an instruction: base + sum of stride * variable.
+struct Term {
+  std::string variable;
+  std::int64_t stride = 1;
+  friend bool operator==(const Term&, const Term&) = default;
+};
+struct Index {
+  std::int64_t base = 0;
+  std::vector<Term> terms;
+
+  bool constant() const { return terms.empty(); }
+  friend bool operator==(const Index&, const Index&) = default;
+};
+
+/// The index that is a loop variable itself.
+inline Index counted(const std::string& variable) { return {0, {{variable, 1}}}; }
+
+/// Cell rows [row_begin, row_end) and cell columns [column_begin, column_end) of a layer's matrix.
+struct Region {
+  std::int64_t row_begin = 0, row_end = 0;
+  std::int64_t column_begin = 0, column_end = 0;
+  friend bool operator==(const Region&, const Region&) = default;
+};
+
+/// CFG: precision and shape of a crossbar layer. `layer` counts crossbar layers from 0, in the order of their CFG.
 struct Configure {
   std::int64_t layer = 0;
   std::string node;
-  CrossbarLayer facts;
+  std::string name;  ///< of the layer
+  int weight_bits = 8, act_bits = 8;
+  bool act_signed = false;
+  std::int64_t outputs = 0, inputs = 0, invocations = 0, repeats = 0;  ///< as in CrossbarLayer (ir/graph.h)
   std::int64_t slices = 0, digits = 0, row_tiles = 0, column_tiles = 0;
 };
 
@@ -39,31 +68,43 @@ struct Loop {
 };
 struct End {};
 
-/// WRITE: programs the cells of `tile` into its crossbar. `repeat` names the loop variable that selects the group.
+/// READY: what stands above it happens once, when the network is loaded; what follows, for every sample.
+struct Ready {};
+
+/// WRITE: programs the cells of `tile` of the group `repeat` into `crossbar`. `region` may be left out: it follows from
+/// the tile.
 struct Write {
   std::int64_t layer = 0;
-  Tile tile;
-  std::string weight, repeat;
+  Index tile, crossbar;
+  std::optional<Region> region;
+  std::string weight;
+  Index repeat;
 };
 
-/// IM2COL: dst = the input vector that loop variable `at` (and group `repeat`) selects from src.
+/// IM2COL: dst = input vector `at` of group `repeat`, from src.
 struct Gather {
   std::int64_t layer = 0;
-  std::string src, dst, at, repeat;
+  std::string src, dst;
+  Index at, repeat;
 };
 
-/// MVM: for digits [digit_begin, digit_end): acc[at, column] += 2^(d*i) * code of the column, for the tile's columns.
+/// MVM: for digits [digit_begin, digit_end): acc[repeat, at, column] += 2^(d*i) * code of the column, for the columns
+/// of the tile.
 struct Mvm {
-  std::int64_t layer = 0, tile = 0, crossbar = 0;
-  std::string src, acc, at, repeat;
+  std::int64_t layer = 0;
+  Index tile, crossbar;
+  std::string src, acc;
+  Index at, repeat;
   std::int64_t digit_begin = 0, digit_end = 0;
 };
 
 /// SHADD: dst = sum over slices of 2^shift * scale * acc, pairs subtracted, the corrections of a shifted input and of
-/// the offset mapping added: the crossbar product Y of the integers that were applied.
+/// the offset mapping added: the crossbar product Y of the integers that were applied. Of one input vector (`at`) or of
+/// all, of one group (`repeat`) or of all.
 struct ShiftAdd {
   std::int64_t layer = 0;
-  std::string acc, dst, repeat;
+  std::string acc, dst;
+  std::optional<Index> at, repeat;
   std::vector<std::int64_t> shifts;  ///< one per slice, low to high
 };
 
@@ -82,15 +123,34 @@ struct Vector {
   std::string dst;
 };
 
-using Instruction = std::variant<Configure, Quantize, Loop, End, Write, Gather, Mvm, ShiftAdd, Requantize, Vector>;
+using Instruction =
+    std::variant<Configure, Quantize, Loop, End, Ready, Write, Gather, Mvm, ShiftAdd, Requantize, Vector>;
 
 }  // namespace isa
+
+/// Of one sample; what happens before READY is counted apart.
+struct ProgramCounts {
+  std::int64_t writes = 0, mvms = 0;
+  std::int64_t setup_writes = 0;
+  friend bool operator==(const ProgramCounts&, const ProgramCounts&) = default;
+};
 
 struct Program {
   Hardware hardware;
   std::string input, output;  ///< value names
-  std::int64_t writes = 0, mvms = 0;
+  ProgramCounts counts;       ///< as the header states them
   std::vector<isa::Instruction> code;
 };
+
+/// Lowest version of the instruction set that has everything that the program uses: 1.1.0, or 1.2.0 for READY, indices
+/// other than a loop variable, writes without a region and sums of one input vector.
+std::string_view version_of(const Program& program);
+
+/// For every LOOP the index of its END; 0 for other instructions. Throws Error naming the line of a LOOP without END,
+/// or an END without LOOP.
+std::vector<std::size_t> loop_ends(const Program& program);
+
+/// "program.jsonl: line 7": where an instruction stands.
+std::string line_of(std::size_t instruction);
 
 }  // namespace cimq::compiler

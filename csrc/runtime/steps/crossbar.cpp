@@ -1,110 +1,27 @@
 // crossbar_conv2d, crossbar_linear: quantise, multiply on the crossbars, re-scale.
-//   x_q = clamp(rint(x / x_scale)); Y = crossbar(x_q); y = float32(Y) * multiplier[o] + bias[o], each op rounded once.
-// With a zero point z: x_q = clamp(rint(x / x_scale) - z), and z * sum(weights of o) is added to Y; the layer's raw
-// result is Y without it, as docs/bundle.md says.
+// The layer's raw result is Y without the correction of a zero point, as docs/bundle.md says.
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <utility>
 
 #include "common/error.h"
-#include "common/rounding.h"
 #include "common/saturating.h"
 #include "compiler/frontends/strict_json.h"
 #include "kernels/crossbar_conv2d.h"
 #include "kernels/crossbar_mvm.h"
 #include "runtime/parallel.h"
+#include "runtime/steps/crossbar_tensors.h"
 #include "runtime/steps/geometry.h"
+#include "runtime/steps/quantizer.h"
+#include "runtime/steps/rescale.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {
 namespace {
 
-using compiler::CrossbarLayer;
 using compiler::Node;
 using compiler::Shape;
-
-/// Activations as the kernels take them: raw bits of an unsigned value or of an int8.
-class Quantizer {
- public:
-  Quantizer(const std::string& name, float scale, const CrossbarLayer& layer)
-      : name_(compiler::shown(name)), scale_(scale) {
-    const int magnitude_bits = layer.act_signed ? layer.act_bits - 1 : layer.act_bits;
-    lo_ = layer.act_signed ? -std::ldexp(1.0F, magnitude_bits) : 0.0F;
-    hi_ = std::ldexp(1.0F, magnitude_bits) - 1.0F;
-    zero_ = layer.act_zero;
-    lo_ += static_cast<float>(zero_);
-    hi_ += static_cast<float>(zero_);
-  }
-
-  std::vector<std::uint8_t> operator()(const float* x, std::int64_t count) const {
-    std::vector<std::uint8_t> result(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i) {
-      check(std::isfinite(x[i]), "node '", name_, "': its input must be finite, got ", x[i], " at element ", i);
-      const auto value = static_cast<std::int32_t>(quantize_value(x[i], scale_, lo_, hi_)) - zero_;
-      result[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(value & 0xff);
-    }
-    return result;
-  }
-
- private:
-  std::string name_;
-  float scale_, lo_, hi_;
-  std::int32_t zero_ = 0;
-};
-
-/// One range per weight slice, or since version 1.2 one per slice and output; the kernels compare the number of slices.
-void check_ranges(const StepContext& context, const Node& node, const Shape& shape) {
-  const std::int64_t outputs = compiler::is_conv(node.op) ? node.shape[0] : node.shape.back();
-  const bool columns = shape.size() == 2;
-  check(shape.size() == 1 || (columns && shape[1] == outputs), "weights.safetensors: adc_lsb of node '",
-        compiler::shown(node.name), "' must be [slices] or [slices, ", outputs, "]");
-  check(node.tensors.contains("adc_lo") && context.weights.at(node.tensors.at("adc_lo")).shape == shape,
-        "weights.safetensors: adc_lo of node '", compiler::shown(node.name), "' must have the shape of adc_lsb");
-}
-
-kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
-  const CrossbarLayer& layer = compiler::crossbar_of(node);
-  kernels::MvmOptions options;
-  options.weight_bits = layer.weight_bits;
-  options.act_bits = layer.act_bits;
-  options.act_signed = layer.act_signed;
-  options.seed = context.graph.seed;
-  options.chip = context.graph.chip;
-  options.layer = layer.layer_index;
-  if (node.tensors.contains("adc_lo")) {
-    const Shape& shape = context.weights.at(node.tensors.at("adc_lo")).shape;
-    options.adc_lo = tensor_of<std::int32_t>(context, node, "adc_lo", shape);
-  }
-  if (node.tensors.contains("adc_lsb")) {
-    const Shape& shape = context.weights.at(node.tensors.at("adc_lsb")).shape;
-    options.adc_lsb = tensor_of<double>(context, node, "adc_lsb", shape);
-    check_ranges(context, node, shape);
-    if (shape.size() == 2) options.adc_columns = shape[1];
-  }
-  return options;
-}
-
-/// z * sum of the weights of every output; empty without a zero point.
-std::vector<std::int32_t> corrections_of(const Node& node, const std::vector<std::int8_t>& weight) {
-  const std::int64_t zero = compiler::crossbar_of(node).act_zero;
-  if (zero == 0) return {};
-  const bool conv = compiler::is_conv(node.op);
-  std::vector<std::int32_t> corrections;
-  const auto outputs = static_cast<std::size_t>(conv ? node.shape[0] : node.shape.back());
-  const std::size_t inputs = weight.size() / outputs;
-  corrections.reserve(outputs);
-  for (std::size_t o = 0; o < outputs; ++o) {
-    std::int64_t sum = 0;
-    for (std::size_t k = 0; k < inputs; ++k) sum += weight[o * inputs + k];
-    const std::int64_t correction = zero * sum;
-    check(correction >= INT32_MIN && correction <= INT32_MAX, "act_zero times the sum of the weights of output ", o,
-          " must fit int32, but is ", correction);
-    corrections.push_back(static_cast<std::int32_t>(correction));
-  }
-  return corrections;
-}
 
 /// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes over
 /// them where a product is not one multiplication.
@@ -121,14 +38,11 @@ void count_layer(const StepContext& context, const Node& node, const kernels::Mv
 template <typename Kernel>
 class CrossbarStep final : public Step {
  public:
-  CrossbarStep(Kernel kernel, Quantizer quantizer, std::vector<float> multiplier, std::vector<float> bias,
-               std::vector<std::int32_t> corrections, std::int64_t in_elements, std::int64_t out_elements,
+  CrossbarStep(Kernel kernel, Quantizer quantizer, Rescale rescale, std::int64_t in_elements, std::int64_t out_elements,
                std::int64_t inner)
       : kernel_(std::move(kernel)),
         quantizer_(std::move(quantizer)),
-        corrections_(std::move(corrections)),
-        multiplier_(std::move(multiplier)),
-        bias_(std::move(bias)),
+        rescale_(std::move(rescale)),
         in_elements_(in_elements),
         out_elements_(out_elements),
         inner_(inner) {}
@@ -168,29 +82,12 @@ class CrossbarStep final : public Step {
   template <typename T>
   void run_as(const std::vector<std::uint8_t>& x, std::int64_t batch, float* out, T* y, const StepRun& run) const {
     kernel_.run(x.data(), batch, y, run);
-    const auto channels = static_cast<std::int64_t>(multiplier_.size());
-    for (std::int64_t row = 0; row < batch * out_elements_ / (channels * inner_); ++row) {
-      for (std::size_t o = 0; o < multiplier_.size(); ++o) {
-        for (std::int64_t i = 0; i < inner_; ++i) {
-          const float scaled = static_cast<float>(corrected(*y++, o)) * multiplier_[o];
-          *out++ = scaled + bias_[o];
-        }
-      }
-    }
-  }
-
-  /// Y and the correction fit int32, codes of a lossy converter and the correction need not.
-  std::int64_t corrected(std::int32_t y, std::size_t o) const {
-    return corrections_.empty() ? y : std::int64_t{y} + corrections_[o];
-  }
-  float corrected(float y, std::size_t o) const {
-    return corrections_.empty() ? y : y + static_cast<float>(corrections_[o]);
+    rescale_(y, batch * out_elements_ / (rescale_.outputs() * inner_), inner_, out);
   }
 
   Kernel kernel_;
   Quantizer quantizer_;
-  std::vector<std::int32_t> corrections_;
-  std::vector<float> multiplier_, bias_;
+  Rescale rescale_;
   std::int64_t in_elements_, out_elements_;
   std::int64_t inner_;  // values per channel: OH * OW, or 1
 };
@@ -277,50 +174,40 @@ struct ConvKernel {
 std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node& node) {
   const Shape& in = context.graph.shape_of(node.inputs[0]);
   const bool conv = compiler::is_conv(node.op);
-  const std::int64_t outputs = conv ? node.shape[0] : node.shape.back();
   const compiler::Window& w = node.window;
-  const Shape weight_shape =
-      conv ? Shape{outputs, in[0] / w.groups, w.kernel[0], w.kernel[1]} : Shape{outputs, in.back()};
-
-  const auto weight = tensor_of<std::int8_t>(context, node, "weight", weight_shape);
-  const float scale = tensor_of<float>(context, node, "x_scale", {})[0];
-  check(scale > 0.0F, "weights.safetensors: x_scale of node '", compiler::shown(node.name), "' must be positive, got ",
-        scale);
-  auto multiplier = tensor_of<float>(context, node, "multiplier", {outputs});
-  auto bias = tensor_of<float>(context, node, "bias", {outputs});
-  const kernels::MvmOptions options = options_of(context, node);
-  Quantizer quantizer(node.name, scale, compiler::crossbar_of(node));
+  CrossbarTensors tensors = read_crossbar_tensors(context, node);
+  const kernels::MvmOptions& options = tensors.options;
+  Quantizer quantizer(node.name, tensors.x_scale, compiler::crossbar_of(node));
   const std::int64_t in_elements = compiler::elements(in);
   const std::int64_t out_elements = compiler::elements(node.shape);
   const std::int64_t groups = conv ? w.groups : 1;
   try {
     // Bounds first: this plan is that of the first group, and what the others need is the same.
     count_layer(context, node,
-                kernels::make_mvm_plan(context.hardware, outputs / groups,
+                kernels::make_mvm_plan(context.hardware, tensors.outputs / groups,
                                        compiler::crossbar_of(node).inputs_per_output, options),
                 groups);
-    auto corrections = corrections_of(node, weight);
+    const int zero = compiler::crossbar_of(node).act_zero;
+    Rescale rescale(zero, tensors.weight, std::move(tensors.multiplier), std::move(tensors.bias));
     if (conv) {
       kernels::Conv2dGeometry geometry = geometry_of(node, in[0]);
       std::optional<Border> border;
       std::int64_t height = in[1];
       std::int64_t width = in[2];
-      if (!corrections.empty()) {
-        const int zero = compiler::crossbar_of(node).act_zero;
+      if (zero != 0) {
         border = Border{w.pad_top, w.pad_bottom, w.pad_left, w.pad_right, static_cast<std::uint8_t>(-zero)};
         height += w.pad_top + w.pad_bottom;
         width += w.pad_left + w.pad_right;
         geometry.pad_top = geometry.pad_bottom = geometry.pad_left = geometry.pad_right = 0;
       }
-      ConvKernel kernel{{context.hardware, weight.data(), geometry, options}, height, width, border};
-      return std::make_unique<CrossbarStep<ConvKernel>>(std::move(kernel), std::move(quantizer), std::move(multiplier),
-                                                        std::move(bias), std::move(corrections), in_elements,
-                                                        out_elements, node.shape[1] * node.shape[2]);
+      ConvKernel kernel{{context.hardware, tensors.weight.data(), geometry, options}, height, width, border};
+      return std::make_unique<CrossbarStep<ConvKernel>>(std::move(kernel), std::move(quantizer), std::move(rescale),
+                                                        in_elements, out_elements, node.shape[1] * node.shape[2]);
     }
-    LinearKernel kernel{{context.hardware, weight.data(), outputs, in.back(), options}, in_elements / in.back()};
-    return std::make_unique<CrossbarStep<LinearKernel>>(std::move(kernel), std::move(quantizer), std::move(multiplier),
-                                                        std::move(bias), std::move(corrections), in_elements,
-                                                        out_elements, 1);
+    LinearKernel kernel{{context.hardware, tensors.weight.data(), tensors.outputs, in.back(), options},
+                        in_elements / in.back()};
+    return std::make_unique<CrossbarStep<LinearKernel>>(std::move(kernel), std::move(quantizer), std::move(rescale),
+                                                        in_elements, out_elements, 1);
   } catch (const Error& error) {
     throw Error(message("node '", compiler::shown(node.name), "': ", error.what()));
   }

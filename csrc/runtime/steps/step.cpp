@@ -42,16 +42,25 @@ std::span<const StepRow> crossbar_steps() {
   return kSteps;
 }
 
-}  // namespace
-
-std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node) {
+/// Null for an operation without a step.
+StepMaker maker_of(compiler::OpKind op) {
   for (const auto steps : {crossbar_steps(), dense_steps(), pooling_steps(), elementwise_steps(), binary_steps(),
                            normalization_steps(), shape_steps(), resize_steps(), border_steps()}) {
-    const auto found = std::ranges::find(steps, node.op, &StepRow::op);
-    if (found != steps.end()) return found->make(context, node);
+    const auto found = std::ranges::find(steps, op, &StepRow::op);
+    if (found != steps.end()) return found->make;
   }
-  throw Error(
-      message("layers.json: node '", compiler::shown(node.name), "' (", compiler::name_of(node.op), ") has no step"));
+  return nullptr;
+}
+
+}  // namespace
+
+bool has_step(compiler::OpKind op) { return maker_of(op) != nullptr; }
+
+std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node) {
+  const StepMaker make = maker_of(node.op);
+  check(make != nullptr, "layers.json: node '", compiler::shown(node.name), "' (", compiler::name_of(node.op),
+        ") has no step");
+  return make(context, node);
 }
 
 }  // namespace cimq::runtime

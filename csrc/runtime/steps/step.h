@@ -58,6 +58,9 @@ struct StepContext {
 /// Builds the step of `node`; throws Error naming the node where tensors are missing or do not fit.
 std::unique_ptr<Step> make_step(const StepContext& context, const compiler::Node& node);
 
+/// Whether there is a step for an operation: there must be one for every row of the operator table.
+bool has_step(compiler::OpKind op);
+
 /// Makes the step of one operation; throws Error naming the node where tensors are missing or do not fit.
 using StepMaker = std::unique_ptr<Step> (*)(const StepContext& context, const compiler::Node& node);
 

@@ -4,7 +4,7 @@
 #include "common/error.h"
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
-#include "compiler/passes/lower.h"
+#include "compiler/passes/pipeline.h"
 #include "runtime/bundle_fixture.h"
 #include "runtime/executor.h"
 
@@ -25,7 +25,7 @@ Executor load(const Files& files, const LoadOptions& options = {}) {
 Files with_program(Files files, const cimq::Hardware& hardware = {}) {
   const auto graph = cimq::compiler::read_layers(layers_of_small_net().dump());
   files["program.jsonl"] =
-      bytes_of(cimq::compiler::write_program(cimq::compiler::compile_graph(graph, hardware).program));
+      bytes_of(cimq::compiler::write_program(*cimq::compiler::compile_graph(graph, hardware).program));
   return files;
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "common/error.h"
+#include "compiler/ir/operators.h"
 #include "kernels/activation.h"
 #include "kernels/softmax.h"
 #include "runtime/budget.h"
@@ -129,4 +130,11 @@ TEST_CASE("functions and normalisations are those of the kernels", "[steps]") {
   group.node.groups = 2;
   group.tensor("bias", {4}, {1, 2, 3, 4});
   CHECK(group.run(1, {{1, 3, 2, 6}}) == Values{0, 3, 2, 5});
+}
+
+TEST_CASE("Every row of the operator table has a step", "[steps]") {
+  for (const auto& row : cimq::compiler::operators()) {
+    INFO(row.name);
+    CHECK(cimq::runtime::has_step(row.kind));
+  }
 }

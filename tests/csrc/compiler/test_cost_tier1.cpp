@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cstdint>
 
-#include "compiler/latency/tier1.h"
+#include "compiler/cost/tier1.h"
 
 using Catch::Matchers::Contains;
 using cimq::Hardware;

@@ -1,4 +1,4 @@
-#include "compiler/latency/tier1.h"
+#include "compiler/cost/tier1.h"
 
 #include <cmath>
 

@@ -1,0 +1,55 @@
+#include "compiler/isa/program.h"
+
+#include <algorithm>
+
+#include "common/error.h"
+
+namespace cimq::compiler {
+namespace {
+
+/// 0, or a loop variable: what version 1.1 has.
+bool is_old(const isa::Index& index) {
+  return index == isa::Index{} || (index.base == 0 && index.terms.size() == 1 && index.terms[0].stride == 1);
+}
+
+struct NeedsVersion12 {
+  template <typename Instruction>
+  bool operator()(const Instruction&) const {
+    return false;
+  }
+  bool operator()(const isa::Ready&) const { return true; }
+  bool operator()(const isa::Write& i) const {
+    return !i.region || !i.tile.constant() || !i.crossbar.constant() || !is_old(i.repeat);
+  }
+  bool operator()(const isa::Gather& i) const { return !is_old(i.at) || !is_old(i.repeat); }
+  bool operator()(const isa::Mvm& i) const {
+    return !i.tile.constant() || !i.crossbar.constant() || !is_old(i.at) || !is_old(i.repeat);
+  }
+  bool operator()(const isa::ShiftAdd& i) const { return i.at || (i.repeat && !is_old(*i.repeat)); }
+};
+
+}  // namespace
+
+std::string_view version_of(const Program& program) {
+  const bool any =
+      std::ranges::any_of(program.code, [](const isa::Instruction& i) { return std::visit(NeedsVersion12{}, i); });
+  return any ? "1.2.0" : "1.1.0";
+}
+
+std::string line_of(std::size_t instruction) { return message("program.jsonl: line ", instruction + 2); }
+
+std::vector<std::size_t> loop_ends(const Program& program) {
+  std::vector<std::size_t> ends(program.code.size());
+  std::vector<std::size_t> open;
+  for (std::size_t at = 0; at < program.code.size(); ++at) {
+    if (std::holds_alternative<isa::Loop>(program.code[at])) open.push_back(at);
+    if (!std::holds_alternative<isa::End>(program.code[at])) continue;
+    check(!open.empty(), line_of(at), ": END without LOOP");
+    ends[open.back()] = at;
+    open.pop_back();
+  }
+  check(open.empty(), open.empty() ? "" : line_of(open.back()), ": the loop has no END");
+  return ends;
+}
+
+}  // namespace cimq::compiler

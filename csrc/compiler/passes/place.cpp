@@ -1,0 +1,28 @@
+#include "compiler/passes/place.h"
+
+#include <utility>
+
+namespace cimq::compiler {
+namespace {
+
+void place_in_turn(Module& module, Context&) {
+  const auto& crossbars = module.hardware.resources.crossbars;
+  std::vector<LayerPlacement> layers;
+  layers.reserve(module.tiles->size());
+  std::int64_t next = 0;
+  for (const TiledLayer& layer : *module.tiles) {
+    LayerPlacement placement;
+    placement.crossbars.reserve(static_cast<std::size_t>(layer.tiling.tiles()));
+    for (std::int64_t t = 0; t < layer.tiling.tiles(); ++t, ++next) {
+      placement.crossbars.push_back(crossbars ? next % *crossbars : next);
+    }
+    layers.push_back(std::move(placement));
+  }
+  module.placement = std::move(layers);
+}
+
+}  // namespace
+
+Pass place_in_turn_pass() { return {"place", {Part::kTiles}, Part::kPlacement, place_in_turn}; }
+
+}  // namespace cimq::compiler

@@ -1,0 +1,71 @@
+#include "compiler/verify/state.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace cimq::compiler::verify {
+namespace {
+
+bool moves(const Affine& value) { return value.strides != Affine{}.strides; }
+
+}  // namespace
+
+void State::write(std::int64_t crossbar, const Held& held) {
+  crossbars_[crossbar] = held;
+  if (moves(held.repeat)) loops_.back().crossbars.push_back(crossbar);
+}
+
+bool State::holds(std::int64_t crossbar, const Held& held) const {
+  const auto found = crossbars_.find(crossbar);
+  return found != crossbars_.end() && found->second == held;
+}
+
+void State::set(const std::string& name, const Register& content) {
+  registers_[name] = content;
+  if (moves(content.repeat) || moves(content.at)) loops_.back().registers.push_back(name);
+}
+
+const Register* State::find(const std::string& name) const {
+  const auto found = registers_.find(name);
+  return found == registers_.end() ? nullptr : &found->second;
+}
+
+template <typename Change>
+void State::change(const Change& change) {
+  for (const std::int64_t crossbar : loops_.back().crossbars) change(crossbars_[crossbar].repeat);
+  for (const std::string& name : loops_.back().registers) {
+    change(registers_[name].repeat);
+    change(registers_[name].at);
+  }
+}
+
+void State::next_iteration(std::size_t depth) {
+  deduplicate();
+  change([depth](Affine& value) { value.base -= value.strides[depth]; });
+}
+
+void State::close_loop(std::size_t depth, std::int64_t count) {
+  deduplicate();
+  change([depth, count](Affine& value) {
+    value.base += value.strides[depth] * (count - 1);
+    value.strides[depth] = 0;
+  });
+  // What still moves with a loop further out is that loop's to replace.
+  Loop closed = std::move(loops_.back());
+  loops_.pop_back();
+  if (loops_.empty()) return;
+  for (const std::int64_t crossbar : closed.crossbars) loops_.back().crossbars.push_back(crossbar);
+  for (std::string& name : closed.registers) loops_.back().registers.push_back(std::move(name));
+}
+
+void State::deduplicate() {
+  const auto unique = [](auto& values) {
+    std::ranges::sort(values);
+    const auto rest = std::ranges::unique(values);
+    values.erase(rest.begin(), rest.end());
+  };
+  unique(loops_.back().crossbars);
+  unique(loops_.back().registers);
+}
+
+}  // namespace cimq::compiler::verify

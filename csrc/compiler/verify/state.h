@@ -1,0 +1,62 @@
+// What crossbars and registers hold at an instruction, in the iteration that is looked at.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "compiler/verify/ranges.h"
+
+namespace cimq::compiler::verify {
+
+/// A tile of a group's matrix.
+struct Held {
+  std::int64_t layer = 0, tile = 0;
+  Affine repeat;
+  friend bool operator==(const Held&, const Held&) = default;
+};
+
+/// A value on its way through a layer.
+struct Register {
+  enum Kind { kQuantized, kVector, kAcc, kY };
+
+  Kind kind = kQuantized;
+  std::int64_t layer = 0;
+  Affine repeat, at;  ///< of an input vector
+  friend bool operator==(const Register&, const Register&) = default;
+};
+
+class State {
+ public:
+  void write(std::int64_t crossbar, const Held& held);
+  bool holds(std::int64_t crossbar, const Held& held) const;
+  void set(const std::string& name, const Register& content);
+  /// Null for one that holds nothing.
+  const Register* find(const std::string& name) const;
+
+  // Loops that are looked at as a whole, innermost last.
+  void open_loop() { loops_.emplace_back(); }
+  /// From the end of an iteration to the beginning of the next: what was made for the present value of the variable of
+  /// loop `depth` was made for the one before.
+  void next_iteration(std::size_t depth);
+  /// Leaves the loop, with what its last iteration made.
+  void close_loop(std::size_t depth, std::int64_t count);
+
+ private:
+  struct Loop {
+    std::vector<std::int64_t> crossbars;  // that were written in it with an index that follows a loop
+    std::vector<std::string> registers;
+  };
+
+  /// What is listed is listed once, however often it was written.
+  void deduplicate();
+  template <typename Change>
+  void change(const Change& change);
+
+  std::unordered_map<std::int64_t, Held> crossbars_;
+  std::unordered_map<std::string, Register> registers_;
+  std::vector<Loop> loops_;
+};
+
+}  // namespace cimq::compiler::verify
