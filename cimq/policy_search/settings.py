@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cimq
 from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.space import check_bits
 from cimq.policy_search.strategies import STRATEGIES
+from cimq.version import __version__
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,5 +93,5 @@ class SearchSettings:
             "groups": [list(group) for group in self.groups],
             "calibration_batches": self.calibration_batches,
             "bn_batches": self.bn_batches,
-            "version": cimq.__version__,
+            "version": __version__,
         }
