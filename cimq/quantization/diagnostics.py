@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.hardware import Hardware
-from cimq.ops.diagnostics import ConversionCounts, count_product
+from cimq.ops.conversion_counts import ConversionCounts, count_product
 from cimq.quantization.batches import ForwardFn, kept_random_state
 from cimq.quantization.converted import CrossbarLayer
 from cimq.quantization.forward import default_forward
