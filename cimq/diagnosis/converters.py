@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.hardware import Hardware
-from cimq.ops.diagnostics import ConversionCounts, count_product
+from cimq.ops.conversion_counts import ConversionCounts, count_product
 from cimq.quantization.conversion.converted import CrossbarLayer
 from cimq.quantization.inspection import converted_layers, quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer

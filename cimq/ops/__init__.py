@@ -9,13 +9,13 @@ from __future__ import annotations
 from cimq.ops import _notices as _notices  # turns what operators have to say into warnings
 from cimq.ops import fakes as fakes  # registers the fake kernels
 from cimq.ops.caches import clear_caches
-from cimq.ops.calibrate import calibrate_adc
+from cimq.ops.conversion_counts import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
+from cimq.ops.converter_ranges import calibrate_adc
 from cimq.ops.crossbar import crossbar_conv2d, crossbar_mvm
-from cimq.ops.diagnostics import AdcDiagnostics, ConversionCounts, crossbar_diagnostics
 from cimq.ops.layers import activation, conv2d_f32, linear_f32
 from cimq.ops.normalization import group_norm, layer_norm, softmax
 from cimq.ops.pooling import adaptive_avg_pool2d, avg_pool2d, mean, resize2d
-from cimq.ops.quantize import fake_quantize, quantize
+from cimq.ops.quantizers import fake_quantize, quantize
 from cimq.ops.training import fake_quantized_conv2d, has_integer_convolutions
 
 __all__ = [

@@ -163,10 +163,6 @@ class SearchSpace:
             rows.append([-act_slope * abs(width - act) for width in self._widths])
         return rows
 
-    def slot_of(self, layer: int) -> Slot:
-        """The slot that a layer belongs to."""
-        return self._slot_of[layer]
-
     @property
     def widest(self) -> Pairs:
         """The most bits that every layer may have."""

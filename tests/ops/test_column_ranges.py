@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cimq import Hardware
-from cimq.ops import calibrate, calibrate_adc, crossbar_conv2d, crossbar_mvm
+from cimq.ops import calibrate_adc, converter_ranges, crossbar_conv2d, crossbar_mvm
 from cimq.ops.spec.conversions import Converter
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -90,15 +90,15 @@ def test_memory_of_a_calibration_is_bounded_and_blocks_change_nothing(
     options: dict[str, Any] = {"weight_bits": 4, "act_bits": 4, "padding": 1, "groups": groups, "method": "mse"}
     whole = calibrate_adc(x, w, BASE, **options)
     sizes = []
-    occurring = calibrate._occurring
+    occurring = converter_ranges._occurring
 
     def noted(counts: Any, bound: int) -> Any:
         sizes.append(counts.size)
         return occurring(counts, bound)
 
-    monkeypatch.setattr(calibrate, "_occurring", noted)
+    monkeypatch.setattr(converter_ranges, "_occurring", noted)
     limit = 2 * 5 * (2 * min(32, w[0].numel()) * 3 + 1)  # five columns of both slices
-    monkeypatch.setattr(calibrate, "_MAX_COUNTS", limit)
+    monkeypatch.setattr(converter_ranges, "_MAX_COUNTS", limit)
     parts = calibrate_adc(x, w, BASE, **options)
     assert max(sizes) * 2 <= limit
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from cimq.ops import crossbar_conv2d, crossbar_diagnostics, crossbar_mvm
-from cimq.ops.crossbar_call import CONV2D, GEOMETRY, MVM, OPERATORS, CrossbarCall, CrossbarOperator, WantedGradients
+from cimq.ops import crossbar_call, crossbar_conv2d, crossbar_diagnostics, crossbar_mvm
+from cimq.ops.crossbar_call import CONV2D, GEOMETRY, MVM, CrossbarCall, CrossbarOperator, WantedGradients
 
 FIELDS = {field.name: field for field in dataclasses.fields(CrossbarCall)}
+OPERATORS = [value for value in vars(crossbar_call).values() if isinstance(value, CrossbarOperator)]
 IDS = [operator.name for operator in OPERATORS]
 
 

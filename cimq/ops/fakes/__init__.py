@@ -9,5 +9,5 @@ from __future__ import annotations
 from cimq.ops.fakes import crossbar as crossbar
 from cimq.ops.fakes import layers as layers
 from cimq.ops.fakes import pooling as pooling
-from cimq.ops.fakes import quantize as quantize
+from cimq.ops.fakes import quantizers as quantizers
 from cimq.ops.fakes import training as training

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch._prims_common import suggest_memory_format
 
+from cimq.mapping import act_range, weight_range
 from cimq.ops.fakes.register import register_fake
 from cimq.ops.fakes.shapes import conv_shape
 
@@ -74,7 +75,7 @@ def _digital_conv2d(
 
 @register_fake("digital_matmul")
 def _digital_matmul(x: Tensor, w: Tensor, weight_bits: int, act_bits: int, act_signed: bool) -> Tensor:
-    low, high = (-(2 ** (act_bits - 1)), 2 ** (act_bits - 1) - 1) if act_signed else (0, 2**act_bits - 1)
-    largest = max(-low, high) * max(1, 2 ** (weight_bits - 1) - 1)
+    low, high = act_range(act_bits, act_signed)
+    largest = max(-low, high) * weight_range(weight_bits)[1]
     dtype = torch.float32 if x.shape[-1] <= 2**24 // largest else torch.int32
     return x.new_empty([*x.shape[:-1], w.shape[-2]], dtype=dtype)
