@@ -75,7 +75,7 @@ def quantize(
 
     Example:
         >>> import torch, cimq
-        >>> cimq.ops.quantizers(torch.tensor([-1.0, 0.25, 0.75, 9.0]), torch.tensor(0.5), -4, 3)
+        >>> cimq.ops.quantize(torch.tensor([-1.0, 0.25, 0.75, 9.0]), torch.tensor(0.5), -4, 3)
         tensor([-2,  0,  2,  3], dtype=torch.int8)
     """
     out: Tensor = torch.ops.cimq.quantize(x, scale, qmin, qmax, axis, binary)
