@@ -4,31 +4,24 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <utility>
 
 #include "common/error.h"
 #include "common/saturating.h"
-#include "compiler/frontends/layers_json.h"
-#include "compiler/frontends/policy_json.h"
-#include "compiler/frontends/program_jsonl.h"
 #include "compiler/frontends/strict_json.h"
-#include "compiler/verify/program.h"
 #include "runtime/budget.h"
 #include "runtime/layer_sinks.h"
 #include "runtime/live_values.h"
 #include "runtime/manifest.h"
 #include "runtime/memory_plan.h"
+#include "runtime/network.h"
 #include "runtime/parallel.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {
 namespace {
 
-constexpr const char* kExpected = "expected.safetensors";
-constexpr const char* kProgram = "program.jsonl";
-constexpr const char* kWeights = "weights.safetensors";
 /// Samples are run in chunks whose values fit a cache-friendly amount of memory.
 constexpr std::int64_t kChunkElements = std::int64_t{1} << 22;
 
@@ -40,11 +33,6 @@ struct Split {
   int inner = 1;  ///< threads within each: few samples leave threads over, which split the rows of a layer
 };
 
-compiler::Shape batched(std::int64_t batch, compiler::Shape shape) {
-  shape.insert(shape.begin(), batch);
-  return shape;
-}
-
 }  // namespace
 
 bool CheckReport::passed() const {
@@ -53,14 +41,12 @@ bool CheckReport::passed() const {
 }
 
 struct Executor::State {
-  compiler::Graph graph;
-  Hardware hardware;
+  Network network;
   LoadOptions options;
   Budget budget{0, 0};
   int threads = 1;
   std::vector<std::unique_ptr<Step>> steps;
   MemoryPlan memory;
-  std::map<std::string, std::string> texts;
   std::optional<Safetensors> expected;
 
   /// The stored sample and its results. Throws Error where the bundle has none.
@@ -69,8 +55,10 @@ struct Executor::State {
     return *expected;
   }
 
-  std::int64_t in_elements() const { return compiler::elements(graph.input_shape); }
-  const compiler::Node& output_node() const { return graph.nodes[static_cast<std::size_t>(graph.output)]; }
+  std::int64_t in_elements() const { return compiler::elements(network.graph.input_shape); }
+  const compiler::Node& output_node() const {
+    return network.graph.nodes[static_cast<std::size_t>(network.graph.output)];
+  }
 
   void build(const BundleFolder& bundle);
   std::uint64_t bytes_at(std::size_t node, std::int64_t batch, int inner) const;
@@ -84,11 +72,11 @@ struct Executor::State {
 
 /// Checks every bound before the memory that it is about is taken.
 void Executor::State::build(const BundleFolder& bundle) {
-  memory = plan_memory(graph);
+  memory = plan_memory(network.graph);
   budget = Budget(options.max_working_bytes, options.max_operations);
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    budget.operate(graph.nodes[i], operations_of(graph, graph.nodes[i]));
-    budget.check_working(graph.nodes[i],
+  for (std::size_t i = 0; i < network.graph.nodes.size(); ++i) {
+    budget.operate(network.graph.nodes[i], operations_of(network.graph, network.graph.nodes[i]));
+    budget.check_working(network.graph.nodes[i],
                          saturating_product(static_cast<std::uint64_t>(memory.live_elements[i]), sizeof(float)));
   }
   for (const char* name : {kWeights, kExpected}) {
@@ -98,9 +86,10 @@ void Executor::State::build(const BundleFolder& bundle) {
                 options.max_working_bytes, "; raise max_working_bytes (--max-working-bytes) to allow it");
   }
   const Safetensors weights(bundle.read(kWeights), kWeights);
-  const StepContext context{graph, hardware, weights, budget};
-  for (const compiler::Node& node : graph.nodes) steps.push_back(make_step(context, node));
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i) budget.check_working(graph.nodes[i], bytes_at(i, 1, 1));
+  const StepContext context{network.graph, network.hardware, weights, budget};
+  for (const compiler::Node& node : network.graph.nodes) steps.push_back(make_step(context, node));
+  for (std::size_t i = 0; i < network.graph.nodes.size(); ++i)
+    budget.check_working(network.graph.nodes[i], bytes_at(i, 1, 1));
 }
 
 /// Memory of a run of `batch` samples while `node` runs.
@@ -139,7 +128,7 @@ void Executor::State::run_chunk(const float* x, const Chunk& chunk, float* out, 
   LiveValues values(steps.size());
   std::size_t layer = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    const compiler::Node& node = graph.nodes[i];
+    const compiler::Node& node = network.graph.nodes[i];
     std::vector<const float*> inputs;
     inputs.reserve(node.inputs.size());
     for (const int input : node.inputs) inputs.push_back(input < 0 ? x : values.at(static_cast<std::size_t>(input)));
@@ -151,26 +140,19 @@ void Executor::State::run_chunk(const float* x, const Chunk& chunk, float* out, 
     if (taken) sink->finished(layer++);
     for (const int value : memory.freed_after[i]) values.free(static_cast<std::size_t>(value));
   }
-  std::copy_n(values.at(static_cast<std::size_t>(graph.output)), chunk.size * compiler::elements(output_node().shape),
-              out);
+  std::copy_n(values.at(static_cast<std::size_t>(network.graph.output)),
+              chunk.size * compiler::elements(output_node().shape), out);
 }
 
 void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) const {
   const std::int64_t batch = x.shape.empty() ? 0 : x.shape[0];
-  const compiler::Shape wanted = batched(batch, graph.input_shape);
-  cimq::check(x.shape == wanted, "input: shape must be [batch, ...] = ", shape_text(wanted), ", got ",
-              shape_text(x.shape));
-  cimq::check(batch >= 0 && static_cast<std::int64_t>(x.data.size()) == batch * in_elements(), "input: shape ",
-              shape_text(x.shape), " does not fit ", x.data.size(), " values");
-  for (std::size_t i = 0; i < x.data.size(); ++i) {
-    cimq::check(std::isfinite(x.data[i]), "input: must be finite, got ", x.data[i], " at element ", i);
-  }
+  check_input(network.graph, x);
   const std::int64_t out_elements = compiler::elements(output_node().shape);
   result.output.shape = batched(batch, output_node().shape);
   result.output.data.resize(static_cast<std::size_t>(batch * out_elements));
   if (keep_layers) {
     for (std::size_t i = 0; i < steps.size(); ++i) {
-      const compiler::Node& node = graph.nodes[i];
+      const compiler::Node& node = network.graph.nodes[i];
       if (!node.crossbar) continue;
       LayerOutput layer{node.crossbar->layer_name, batched(batch, node.shape), steps[i]->exact(), {}, {}};
       const auto size = static_cast<std::size_t>(batch * compiler::elements(node.shape));
@@ -194,8 +176,8 @@ void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) 
 void Executor::State::check_sample() const {
   const TensorView& input = stored().at("input");
   const std::int64_t batch = input.shape.empty() ? 0 : input.shape[0];
-  cimq::check(input.dtype == "F32" && input.shape == batched(batch, graph.input_shape), kExpected,
-              ": 'input' must be F32 [batch, ...] = ", shape_text(batched(batch, graph.input_shape)), ", got ",
+  cimq::check(input.dtype == "F32" && input.shape == batched(batch, network.graph.input_shape), kExpected,
+              ": 'input' must be F32 [batch, ...] = ", shape_text(batched(batch, network.graph.input_shape)), ", got ",
               input.dtype, " ", shape_text(input.shape));
   cimq::check(batch >= 1, kExpected, ": 'input' holds no sample, which would prove nothing; got shape ",
               shape_text(input.shape));
@@ -220,7 +202,7 @@ std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
     results.push_back(std::move(result));
   };
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    const compiler::Node& node = graph.nodes[i];
+    const compiler::Node& node = network.graph.nodes[i];
     if (!node.crossbar) continue;
     add(node.crossbar->layer_name, "layer." + node.crossbar->layer_name, node.shape, steps[i]->exact());
   }
@@ -236,20 +218,8 @@ Executor Executor::load(const std::filesystem::path& folder, const LoadOptions& 
   auto state = std::make_shared<State>();
   state->options = options;
   state->threads = options.threads > 0 ? options.threads : usable_threads();
-  for (const char* name : {"manifest.json", "layers.json", "hardware.json", "policy.json"}) {
-    state->texts[name] = bundle.read_text(name);
-  }
-  state->graph = compiler::read_layers(state->texts["layers.json"]);
-  if (options.seed) state->graph.seed = *options.seed;
-  if (options.chip) state->graph.chip = *options.chip;
-  state->hardware = Hardware::from_json(state->texts["hardware.json"]);
-  compiler::check_policy(state->texts["policy.json"], state->graph);
-  if (bundle.contains(kProgram)) {
-    const compiler::Program program = compiler::read_program(bundle.read_text(kProgram));
-    cimq::check(program.hardware.to_json() == state->hardware.to_json(),
-                "program.jsonl: line 1: hardware must be that of hardware.json");
-    compiler::verify_program(program, state->graph);
-  }
+  state->network = read_network(bundle, options);
+  state->network.program.reset();  // verified; the steps do not look at it
   state->build(bundle);
   if (bundle.contains(kExpected)) state->expected.emplace(bundle.read(kExpected), kExpected);
   return Executor(std::move(state));
@@ -298,13 +268,13 @@ CheckReport Executor::check() const {
   return report;
 }
 
-const compiler::Graph& Executor::graph() const { return state_->graph; }
-const Hardware& Executor::hardware() const { return state_->hardware; }
+const compiler::Graph& Executor::graph() const { return state_->network.graph; }
+const Hardware& Executor::hardware() const { return state_->network.hardware; }
 int Executor::threads() const { return state_->threads; }
 
 const std::string& Executor::text_of(const std::string& file) const {
-  const auto found = state_->texts.find(file);
-  cimq::check(found != state_->texts.end(), "the executor keeps no text of '", compiler::shown(file), "'");
+  const auto found = state_->network.texts.find(file);
+  cimq::check(found != state_->network.texts.end(), "the executor keeps no text of '", compiler::shown(file), "'");
   return found->second;
 }
 

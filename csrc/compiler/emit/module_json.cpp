@@ -43,6 +43,7 @@ Line line_of_tiling(const std::string& layer, const LayerTiling& tiling) {
 Line line_of_placement(const std::string& layer, const LayerPlacement& placement) {
   Line line = {{"part", name_of(Part::kPlacement)}, {"layer", layer}};
   line["resident"] = placement.resident;
+  if (placement.resident > 0) line["first"] = placement.first;
   line["crossbars"] = placement.crossbars;
   return line;
 }

@@ -19,11 +19,13 @@ struct TiledLayer {
   LayerTiling tiling;
 };
 
-/// Where the tiles of a layer are. A tile stays in its crossbar from the loading of the network on, or is written once
-/// per sample (and group).
+/// Where the tiles of a layer are, those of all groups one after the other: [group][tile].
 struct LayerPlacement {
-  std::vector<std::int64_t> crossbars;  ///< [tile] or, where every group has its own, [group][tile]
-  std::int64_t resident = 0;            ///< so many of them, from the first on, stay
+  /// So many of them, from the first on, stay in crossbars of their own from the loading of the network on: whole
+  /// groups, or tiles of the only one.
+  std::int64_t resident = 0;
+  std::int64_t first = 0;               ///< the crossbar of the first that stays; the others follow
+  std::vector<std::int64_t> crossbars;  ///< through which the rest passes, in turn
 };
 
 /// Parts of a module, in the order in which they come to be.

@@ -9,4 +9,9 @@ namespace cimq::compiler {
 /// vectors and groups.
 Pass lower_in_turn_pass();
 
+/// Gives the program of a stationary placement: what stays is written before READY, the rest in rounds of the pool; the
+/// tiles of a round see an input vector together. Loops over tiles, vectors and groups: its length does not depend on
+/// their numbers.
+Pass lower_stationary_pass();
+
 }  // namespace cimq::compiler

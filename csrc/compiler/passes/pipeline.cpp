@@ -2,12 +2,16 @@
 
 #include <utility>
 
+#include "common/error.h"
+#include "common/printable.h"
 #include "compiler/passes/check.h"
 #include "compiler/passes/lower.h"
 #include "compiler/passes/place.h"
 #include "compiler/passes/tile.h"
 
 namespace cimq::compiler {
+
+namespace {
 
 Pipeline closed_form_pipeline() {
   return {
@@ -23,17 +27,36 @@ Pipeline closed_form_pipeline() {
   };
 }
 
-Module compile_graph(const Graph& graph, const Hardware& hardware, Context& context) {
+Pipeline stationary_pipeline() {
+  return {
+      tile_pass(),
+      // Which tiles stay depends on how many there are and on what passing through the pool would cost each layer.
+      place_stationary_pass(),
+      lower_stationary_pass(),
+      // Its writes are fewer than the closed form's, so that the semantic check is the only one.
+      verify_pass(),
+  };
+}
+
+}  // namespace
+
+Pipeline pipeline_named(std::string_view name) {
+  if (name == "closed_form") return closed_form_pipeline();
+  if (name == "stationary") return stationary_pipeline();
+  throw Error(message("there is no pipeline '", printable(name, 80), "'; the pipelines are closed_form, stationary"));
+}
+
+Module compile_graph(const Graph& graph, const Hardware& hardware, const Pipeline& pipeline, Context& context) {
   Module module;
   module.graph = graph;
   module.hardware = hardware;
-  run_pipeline(closed_form_pipeline(), module, context);
+  run_pipeline(pipeline, module, context);
   return module;
 }
 
 Module compile_graph(const Graph& graph, const Hardware& hardware) {
   Context context;
-  return compile_graph(graph, hardware, context);
+  return compile_graph(graph, hardware, pipeline_named("closed_form"), context);
 }
 
 }  // namespace cimq::compiler

@@ -1,18 +1,21 @@
 // The lists of passes, and compilation by one of them.
 #pragma once
 
+#include <string_view>
+
 #include "common/hardware.h"
 #include "compiler/ir/graph.h"
 #include "compiler/passes/pass.h"
 
 namespace cimq::compiler {
 
-/// The closed form of the latency model spelt out: one pass over the layers, every tile written once per sample.
-Pipeline closed_form_pipeline();
+/// "closed_form": the closed form of the latency model spelt out: one pass over the layers, every tile written once per
+/// sample. "stationary": tiles stay in their crossbars where they fit. Throws Error for another name.
+Pipeline pipeline_named(std::string_view name);
 
-/// Compiles `graph` for `hardware` by the closed-form pipeline. Throws Error for a network with more than kMaxTiles
-/// tiles.
-Module compile_graph(const Graph& graph, const Hardware& hardware, Context& context);
+/// Compiles `graph` for `hardware`. Throws Error for a network with more than kMaxTiles tiles.
+Module compile_graph(const Graph& graph, const Hardware& hardware, const Pipeline& pipeline, Context& context);
+/// By the closed form.
 Module compile_graph(const Graph& graph, const Hardware& hardware);
 
 }  // namespace cimq::compiler

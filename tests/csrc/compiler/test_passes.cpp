@@ -45,7 +45,7 @@ TEST_CASE("A pass that does not make what it says is found out", "[passes]") {
 TEST_CASE("What was made from an older part is made anew", "[passes]") {
   Module module = small_module();
   Context context;
-  run_pipeline(closed_form_pipeline(), module, context);
+  run_pipeline(pipeline_named("closed_form"), module, context);
   REQUIRE(module.program);
   run_pipeline({place_in_turn_pass()}, module, context);
   CHECK(module.has(Part::kPlacement));
@@ -55,10 +55,10 @@ TEST_CASE("What was made from an older part is made anew", "[passes]") {
 }
 
 TEST_CASE("The module can be looked at after every pass", "[passes]") {
-  for (const Pass& pass : closed_form_pipeline()) {
+  for (const Pass& pass : pipeline_named("closed_form")) {
     Module module = small_module();
     Context context{.dump_after = std::string(pass.name)};
-    run_pipeline(closed_form_pipeline(), module, context);
+    run_pipeline(pipeline_named("closed_form"), module, context);
     INFO(pass.name);
     CHECK_THAT(context.dump, Contains(R"({"part":"graph","node":"conv")") && Contains(R"("part":"tiles")"));
     CHECK((context.dump.find(R"("part":"placement")") != std::string::npos) == (pass.name != "tile"));
@@ -67,18 +67,17 @@ TEST_CASE("The module can be looked at after every pass", "[passes]") {
   }
   Module module = small_module();
   Context context{.dump_after = "fuse\n"};
-  CHECK_THROWS_WITH(run_pipeline(closed_form_pipeline(), module, context),
+  CHECK_THROWS_WITH(run_pipeline(pipeline_named("closed_form"), module, context),
                     Contains("there is no pass 'fuse\\n'; the passes are tile, place, lower, verify, closed_form"));
 }
 
 TEST_CASE("The closed form is a promise of its own pipeline alone", "[passes]") {
   Module module = small_module();
   Context context;
-  run_pipeline(closed_form_pipeline(), module, context);
+  run_pipeline(pipeline_named("closed_form"), module, context);
   // The first tile is written twice: right, and not the closed form.
   auto& code = module.program->code;
-  const auto write =
-      std::ranges::find_if(code, [](const auto& i) { return std::holds_alternative<isa::Write>(i); });
+  const auto write = std::ranges::find_if(code, [](const auto& i) { return std::holds_alternative<isa::Write>(i); });
   code.insert(write, *write);
   module.program->counts.writes += 2;  // once per group
   CHECK_NOTHROW(run_pipeline({verify_pass()}, module, context));

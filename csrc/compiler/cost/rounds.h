@@ -1,0 +1,31 @@
+// Time of a network of which some tiles stay in their crossbars and the others pass through a pool in rounds: what
+// sim/simulate.h finds for such a program, round by round instead of instruction by instruction.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace cimq::compiler {
+
+/// A crossbar layer, in the order of execution.
+struct LayerLoad {
+  std::int64_t tiles = 0;  ///< of one group
+  std::int64_t groups = 1;
+  std::int64_t vectors = 0;         ///< input vectors of one group
+  std::int64_t vector_time_ps = 0;  ///< of all digits of a vector
+
+  std::int64_t all() const { return tiles * groups; }
+};
+
+struct PoolMachine {
+  std::int64_t pool = 0;  ///< crossbars of the pool; 0 where everything stays
+  std::int64_t write_time_ps = 0;
+  std::int64_t parallel_writes = 0;  ///< 0: no limit
+};
+
+/// Picoseconds of one sample; `resident` [layer]: so many tiles stay, whole groups or tiles of the only one. Layers are
+/// in series; a write waits for its crossbar and a port alone. kUncountable (common/saturating.h) beyond 64 bits.
+std::uint64_t time_in_rounds(const PoolMachine& machine, std::span<const LayerLoad> loads,
+                             std::span<const std::int64_t> resident);
+
+}  // namespace cimq::compiler

@@ -1,0 +1,55 @@
+#include "compiler/passes/lower.h"
+#include "compiler/passes/program_builder.h"
+
+namespace cimq::compiler {
+namespace {
+
+constexpr const char* kGroup = "g";
+constexpr const char* kPixel = "p";
+
+void lower_layer(ProgramBuilder& builder, std::int64_t layer, const LayerPlacement& placement) {
+  const Node& node = builder.node(layer);
+  const CrossbarLayer& facts = crossbar_of(node);
+  const LayerTiling& tiling = builder.tiling(layer);
+  const LayerValues values(node);
+  const isa::Index repeat = facts.repeats > 1 ? isa::counted(kGroup) : isa::Index{};
+  const isa::Index at = facts.invocations > 1 ? isa::counted(kPixel) : isa::Index{};
+
+  builder.configure(layer);
+  builder.quantize(layer);
+  builder.loop(kGroup, facts.repeats, [&] {
+    for (std::int64_t t = 0; t < tiling.tiles(); ++t) {
+      const isa::Index tile{t, {}};
+      const isa::Index crossbar{placement.crossbars[static_cast<std::size_t>(t)], {}};
+      builder.emit(isa::Write{layer, tile, crossbar, tiling.region(t), node.tensors.at("weight"), repeat});
+      builder.loop(kPixel, facts.invocations, [&] {
+        builder.emit(isa::Gather{layer, values.quantized, values.vector, at, repeat});
+        builder.emit(isa::Mvm{layer, tile, crossbar, values.vector, values.acc, at, repeat, 0, tiling.digits});
+      });
+    }
+    std::optional<isa::Index> group;
+    if (facts.repeats > 1) group = repeat;
+    builder.shift_add(layer, std::nullopt, group);
+  });
+  builder.requantize(layer);
+}
+
+void lower_in_turn(Module& module, Context&) {
+  ProgramBuilder builder(module);
+  std::int64_t layer = 0;
+  for (const Node& node : module.graph.nodes) {
+    if (node.crossbar) {
+      lower_layer(builder, layer, (*module.placement)[static_cast<std::size_t>(layer)]);
+      ++layer;
+    } else {
+      builder.compute(node);
+    }
+  }
+  module.program = builder.finish();
+}
+
+}  // namespace
+
+Pass lower_in_turn_pass() { return {"lower", {Part::kTiles, Part::kPlacement}, Part::kProgram, lower_in_turn}; }
+
+}  // namespace cimq::compiler

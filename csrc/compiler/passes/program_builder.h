@@ -1,0 +1,56 @@
+// What every lowering writes in the same way: header, configurations, values on their way into and out of a layer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "compiler/ir/module.h"
+
+namespace cimq::compiler {
+
+/// Names of a layer's values: the node's with what they are.
+struct LayerValues {
+  std::string quantized, vector, acc, y;
+  explicit LayerValues(const Node& node)
+      : quantized(node.name + ".x_q"), vector(node.name + ".vector"), acc(node.name + ".acc"), y(node.name + ".y") {}
+};
+
+class ProgramBuilder {
+ public:
+  /// The module has its tiles.
+  explicit ProgramBuilder(const Module& module);
+
+  void emit(isa::Instruction instruction) { program_.code.push_back(std::move(instruction)); }
+  /// LOOP and END around what `body` emits; the body alone where it runs once.
+  template <typename Body>
+  void loop(const std::string& variable, std::int64_t count, const Body& body) {
+    if (count > 1) emit(isa::Loop{variable, count});
+    body();
+    if (count > 1) emit(isa::End{});
+  }
+
+  void configure(std::int64_t layer);
+  void quantize(std::int64_t layer);
+  void shift_add(std::int64_t layer, std::optional<isa::Index> at, std::optional<isa::Index> repeat);
+  void requantize(std::int64_t layer);
+  /// Any other node.
+  void compute(const Node& node);
+
+  const Node& node(std::int64_t layer) const { return graph_.nodes[tiled(layer).node]; }
+  const LayerTiling& tiling(std::int64_t layer) const { return tiled(layer).tiling; }
+
+  /// The program, with the totals of its instructions.
+  Program finish();
+
+ private:
+  const TiledLayer& tiled(std::int64_t layer) const { return (*module_.tiles)[static_cast<std::size_t>(layer)]; }
+  std::string name_of_value(int value) const;
+
+  const Module& module_;
+  const Graph& graph_;
+  Program program_;
+};
+
+}  // namespace cimq::compiler

@@ -1,0 +1,153 @@
+#include "runtime/interpreter/machine.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+namespace cimq::runtime {
+
+using compiler::isa::Index;
+namespace isa = compiler::isa;
+
+namespace {
+
+std::int64_t key_of(const ProgramLayer& layer, std::int64_t repeat, std::int64_t at) {
+  return repeat * layer.facts().invocations + at;
+}
+
+}  // namespace
+
+void Machine::run(std::size_t begin, std::size_t end) {
+  for (std::size_t at = begin; at < end; ++at) {
+    const isa::Instruction& instruction = program_.code[at];
+    const auto* loop = std::get_if<isa::Loop>(&instruction);
+    if (loop == nullptr) {
+      std::visit([this](const auto& i) { step(i); }, instruction);
+      continue;
+    }
+    const std::size_t close = layers_.loop_ends[at];
+    loops_.emplace_back(loop->variable, 0);
+    const std::size_t depth = loops_.size() - 1;
+    for (std::int64_t i = 0; i < loop->count; ++i) {
+      loops_[depth].second = i;
+      run(at + 1, close);
+    }
+    loops_.pop_back();
+    at = close;
+  }
+}
+
+void Machine::begin_sample(std::int64_t number, const float* x) {
+  sample_ = number;
+  values_.clear();
+  levels_.clear();
+  sums_.clear();
+  products_.clear();
+  results_.clear();
+  values_[program_.input].assign(x, x + compiler::elements(graph_.input_shape));
+}
+
+const std::vector<std::int32_t>& Machine::integers(std::int64_t layer) const {
+  return results_.at(layer).integers;
+}
+
+const std::vector<float>& Machine::floats(std::int64_t layer) const { return results_.at(layer).floats; }
+
+std::int64_t Machine::value_of(const Index& index) const {
+  std::int64_t value = index.base;
+  for (const isa::Term& term : index.terms) {
+    const auto loop = std::ranges::find(loops_, term.variable, &std::pair<std::string, std::int64_t>::first);
+    value += term.stride * loop->second;
+  }
+  return value;
+}
+
+void Machine::step(const isa::Quantize& i) {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
+  const std::vector<float>& x = values_.at(i.src);
+  levels_[i.dst] = layer.quantizer(x.data(), static_cast<std::int64_t>(x.size()));
+}
+
+void Machine::step(const isa::Write& i) {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
+  const LayerCells& cells = layer.groups[static_cast<std::size_t>(value_of(i.repeat))];
+  crossbars_[value_of(i.crossbar)] = std::make_shared<TileCells>(cells.program(layer.tiling.region(value_of(i.tile))));
+}
+
+void Machine::step(const isa::Gather& i) {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
+  levels_[i.dst] = layer.vector_of(levels_.at(i.src), value_of(i.repeat), value_of(i.at));
+}
+
+void Machine::step(const isa::Mvm& i) {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
+  const std::int64_t repeat = value_of(i.repeat);
+  const std::int64_t at = value_of(i.at);
+  std::vector<std::int64_t>& sums = sums_[i.acc][key_of(layer, repeat, at)];
+  sums.resize(static_cast<std::size_t>(layer.tiling.columns));
+  const auto access = static_cast<std::uint64_t>(sample_ * layer.facts().invocations + at);
+  layer.groups[static_cast<std::size_t>(repeat)].multiply(
+      *crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles, {levels_.at(i.src), access},
+      static_cast<int>(i.digit_begin), static_cast<int>(i.digit_end), sums);
+}
+
+void Machine::step(const isa::ShiftAdd& i) {
+  const compiler::CrossbarLayer& facts = layers_.layers[static_cast<std::size_t>(i.layer)].facts();
+  const std::int64_t first_group = i.repeat ? value_of(*i.repeat) : 0;
+  const std::int64_t last_group = i.repeat ? first_group + 1 : facts.repeats;
+  const std::int64_t first = i.at ? value_of(*i.at) : 0;
+  const std::int64_t last = i.at ? first + 1 : facts.invocations;
+  for (std::int64_t repeat = first_group; repeat < last_group; ++repeat) {
+    for (std::int64_t at = first; at < last; ++at) add_up(i, repeat, at);
+  }
+}
+
+void Machine::add_up(const isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at) {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
+  const LayerCells& cells = layer.groups[static_cast<std::size_t>(repeat)];
+  Sums& sums = sums_.at(i.acc);
+  const std::int64_t key = key_of(layer, repeat, at);
+  Products& products = products_[i.dst];
+  const auto size = static_cast<std::size_t>(compiler::elements(layer.node->shape));
+  const auto place = [&](auto& all) {
+    all.resize(size);
+    std::remove_reference_t<decltype(all)> y(static_cast<std::size_t>(layer.facts().outputs));
+    cells.add_up(sums.at(key), std::span(y));
+    for (std::size_t o = 0; o < y.size(); ++o) {
+      all[static_cast<std::size_t>(layer.place_of(repeat, at, static_cast<std::int64_t>(o)))] = y[o];
+    }
+  };
+  if (layer.exact()) {
+    place(products.integers);
+  } else {
+    place(products.floats);
+  }
+  sums.erase(key);
+}
+
+void Machine::step(const isa::Requantize& i) {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
+  const Products& products = products_.at(i.src);
+  results_[i.layer] = products;
+  std::vector<float>& out = values_[i.dst];
+  out.resize(static_cast<std::size_t>(compiler::elements(layer.node->shape)));
+  const std::int64_t inner = compiler::is_conv(layer.node->op) ? layer.facts().invocations : 1;
+  const std::int64_t rows = static_cast<std::int64_t>(out.size()) / (inner * layer.rescale.outputs());
+  if (layer.exact()) {
+    layer.rescale(products.integers.data(), rows, inner, out.data());
+  } else {
+    layer.rescale(products.floats.data(), rows, inner, out.data());
+  }
+}
+
+void Machine::step(const isa::Vector& i) {
+  const compiler::Node& node = *layers_.nodes.at(i.dst);
+  std::vector<const float*> inputs;
+  inputs.reserve(i.src.size());
+  for (const std::string& name : i.src) inputs.push_back(values_.at(name).data());
+  std::vector<float> out(static_cast<std::size_t>(compiler::elements(node.shape)));
+  layers_.steps.at(i.dst)->run(1, inputs, out.data(), nullptr, {1, sample_});
+  values_[i.dst] = std::move(out);
+}
+
+}  // namespace cimq::runtime

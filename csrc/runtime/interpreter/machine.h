@@ -1,0 +1,73 @@
+// The machine that a program runs on: crossbars, registers, and the loops that are open.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "compiler/isa/program.h"
+#include "runtime/executor.h"
+#include "runtime/interpreter/program_layers.h"
+
+namespace cimq::runtime {
+
+/// What crossbars hold, by their numbers.
+using Crossbars = std::unordered_map<std::int64_t, std::shared_ptr<const TileCells>>;
+
+class Machine {
+ public:
+  Machine(const compiler::Graph& graph, const compiler::Program& program, const ProgramLayers& layers,
+          Crossbars crossbars)
+      : graph_(graph), program_(program), layers_(layers), crossbars_(std::move(crossbars)) {}
+
+  /// Runs the instructions [begin, end).
+  void run(std::size_t begin, std::size_t end);
+  /// Begins another sample of a call: number and values.
+  void begin_sample(std::int64_t number, const float* x);
+  /// Result of a node in the present sample.
+  const std::vector<float>& result(const std::string& node) const { return values_.at(node); }
+  /// Raw result of a layer: the one that fits its plan is filled.
+  const std::vector<std::int32_t>& integers(std::int64_t layer) const;
+  const std::vector<float>& floats(std::int64_t layer) const;
+  const Crossbars& crossbars() const { return crossbars_; }
+
+ private:
+  /// Sums of all columns by group and input vector.
+  using Sums = std::unordered_map<std::int64_t, std::vector<std::int64_t>>;
+  struct Products {
+    std::vector<std::int32_t> integers;
+    std::vector<float> floats;
+  };
+
+  std::int64_t value_of(const compiler::isa::Index& index) const;
+  void add_up(const compiler::isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at);
+
+  void step(const compiler::isa::Configure&) {}
+  void step(const compiler::isa::Loop&) {}
+  void step(const compiler::isa::End&) {}
+  void step(const compiler::isa::Ready&) {}
+  void step(const compiler::isa::Quantize& i);
+  void step(const compiler::isa::Write& i);
+  void step(const compiler::isa::Gather& i);
+  void step(const compiler::isa::Mvm& i);
+  void step(const compiler::isa::ShiftAdd& i);
+  void step(const compiler::isa::Requantize& i);
+  void step(const compiler::isa::Vector& i);
+
+  const compiler::Graph& graph_;
+  const compiler::Program& program_;
+  const ProgramLayers& layers_;
+  Crossbars crossbars_;
+  std::vector<std::pair<std::string, std::int64_t>> loops_;  // open ones: variable and value
+  std::int64_t sample_ = 0;
+  std::unordered_map<std::string, std::vector<float>> values_;         // of nodes
+  std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs, input vectors
+  std::unordered_map<std::string, Sums> sums_;
+  std::unordered_map<std::string, Products> products_;
+  std::unordered_map<std::int64_t, Products> results_;  // Y of the layers that are done
+};
+
+}  // namespace cimq::runtime

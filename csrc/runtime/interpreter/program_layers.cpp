@@ -1,0 +1,95 @@
+#include "runtime/interpreter/program_layers.h"
+
+#include <utility>
+
+#include "common/error.h"
+#include "common/saturating.h"
+#include "compiler/frontends/strict_json.h"
+
+namespace cimq::runtime {
+namespace {
+
+using compiler::Node;
+
+/// Counts what a layer takes before it is taken: every cell is a number, and every product is made.
+void count_layer(const StepContext& context, const Node& node, const compiler::LayerTiling& tiling) {
+  const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
+  const std::uint64_t cells = saturating_product(static_cast<std::uint64_t>(tiling.rows), tiling.columns);
+  // Conductances, and what crossbars hold of them.
+  context.budget.keep(node, saturating_product(cells, facts.repeats, 2 * sizeof(std::int16_t)));
+  context.budget.operate(node, saturating_product(cells, facts.repeats, facts.invocations, tiling.digits));
+  context.budget.check_working(node, saturating_product(static_cast<std::uint64_t>(tiling.columns), facts.repeats,
+                                                        facts.invocations, sizeof(std::int64_t)));
+}
+
+ProgramLayer layer_of(const StepContext& context, const Node& node) {
+  const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
+  const compiler::LayerTiling tiling = compiler::tile_layer(context.hardware, facts);
+  CrossbarTensors tensors = read_crossbar_tensors(context, node);
+  count_layer(context, node, tiling);
+  try {
+    std::vector<LayerCells> groups;
+    groups.reserve(static_cast<std::size_t>(facts.repeats));
+    for (std::int64_t g = 0; g < facts.repeats; ++g) {
+      groups.emplace_back(context.hardware, tiling, tensors, g, facts.repeats);
+    }
+    Rescale rescale(facts.act_zero, tensors.weight, std::move(tensors.multiplier), std::move(tensors.bias));
+    return {&node,
+            tiling,
+            std::move(groups),
+            Quantizer(node.name, tensors.x_scale, facts),
+            std::move(rescale),
+            context.graph.shape_of(node.inputs[0])};
+  } catch (const Error& error) {
+    throw Error(message("node '", compiler::shown(node.name), "': ", error.what()));
+  }
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> ProgramLayer::vector_of(const std::vector<std::uint8_t>& x, std::int64_t repeat,
+                                                  std::int64_t at) const {
+  const std::int64_t inputs = facts().inputs_per_output;
+  std::vector<std::uint8_t> vector(static_cast<std::size_t>(inputs));
+  if (!compiler::is_conv(node->op)) {
+    for (std::int64_t k = 0; k < inputs; ++k) {
+      vector[static_cast<std::size_t>(k)] = x[static_cast<std::size_t>(at * inputs + k)];
+    }
+    return vector;
+  }
+  const compiler::Window& w = node->window;
+  const std::int64_t channels = input[0] / w.groups;
+  const std::int64_t top = at / node->shape[2] * w.stride[0] - w.pad_top;
+  const std::int64_t left = at % node->shape[2] * w.stride[1] - w.pad_left;
+  const std::int64_t window = w.kernel[0] * w.kernel[1];
+  const auto border = static_cast<std::uint8_t>(-facts().act_zero);  // stands for the number 0
+  for (std::int64_t k = 0; k < inputs; ++k) {
+    const std::int64_t channel = repeat * channels + k / window;
+    const std::int64_t row = top + k % window / w.kernel[1] * w.dilation[0];
+    const std::int64_t column = left + k % w.kernel[1] * w.dilation[1];
+    const bool inside = row >= 0 && row < input[1] && column >= 0 && column < input[2];
+    vector[static_cast<std::size_t>(k)] =
+        inside ? x[static_cast<std::size_t>((channel * input[1] + row) * input[2] + column)] : border;
+  }
+  return vector;
+}
+
+std::int64_t ProgramLayer::place_of(std::int64_t repeat, std::int64_t at, std::int64_t output) const {
+  const compiler::CrossbarLayer& layer = facts();
+  if (compiler::is_conv(node->op)) return (repeat * layer.outputs + output) * layer.invocations + at;
+  return at * layer.outputs + output;
+}
+
+ProgramLayers::ProgramLayers(const StepContext& context, const compiler::Program& program)
+    : loop_ends(compiler::loop_ends(program)) {
+  for (const Node& node : context.graph.nodes) {
+    nodes[node.name] = &node;
+    if (!node.crossbar) steps[node.name] = make_step(context, node);
+  }
+  for (const compiler::isa::Instruction& instruction : program.code) {
+    const auto* configure = std::get_if<compiler::isa::Configure>(&instruction);
+    if (configure != nullptr) layers.push_back(layer_of(context, *nodes.at(configure->node)));
+  }
+}
+
+}  // namespace cimq::runtime

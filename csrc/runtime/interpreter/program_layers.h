@@ -1,0 +1,47 @@
+// What a program's instructions work with: the layers of a network as cells, its other nodes as steps.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/hardware.h"
+#include "compiler/ir/graph.h"
+#include "compiler/ir/tiling.h"
+#include "compiler/isa/program.h"
+#include "runtime/interpreter/layer_cells.h"
+#include "runtime/steps/quantizer.h"
+#include "runtime/steps/rescale.h"
+#include "runtime/steps/step.h"
+
+namespace cimq::runtime {
+
+struct ProgramLayer {
+  const compiler::Node* node = nullptr;
+  compiler::LayerTiling tiling;
+  std::vector<LayerCells> groups;
+  Quantizer quantizer;
+  Rescale rescale;
+  compiler::Shape input;  ///< of the node
+
+  const compiler::CrossbarLayer& facts() const { return *node->crossbar; }
+  bool exact() const { return groups.front().plan().exact; }
+  /// Raw bits of input vector `at` of group `repeat`, out of the quantised input.
+  std::vector<std::uint8_t> vector_of(const std::vector<std::uint8_t>& x, std::int64_t repeat, std::int64_t at) const;
+  /// Where the result of an output of a group is, within the node's.
+  std::int64_t place_of(std::int64_t repeat, std::int64_t at, std::int64_t output) const;
+};
+
+struct ProgramLayers {
+  std::vector<ProgramLayer> layers;                              ///< as the program numbers them
+  std::unordered_map<std::string, std::unique_ptr<Step>> steps;  ///< of the other nodes, by name
+  std::unordered_map<std::string, const compiler::Node*> nodes;
+  std::vector<std::size_t> loop_ends;
+
+  /// Throws Error naming the node where tensors are missing or do not fit, or where it takes more than the budget.
+  ProgramLayers(const StepContext& context, const compiler::Program& program);
+};
+
+}  // namespace cimq::runtime
