@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from cimq.errors import CimqWarning, some_names
 from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
-from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers
+from cimq.quantization.inspection import observing, products_per_sample
 from cimq.quantization.layers.fp32_products import Fp32Products
 from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.numbering import all_quant_layers, quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.quantisers.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.quantisers.adc_ranges import needs_ranges, take_sample

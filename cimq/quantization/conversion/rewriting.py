@@ -31,9 +31,9 @@ from cimq.quantization.graph.in_place import follow_in_place, keeps_type
 from cimq.quantization.graph.normal_form import normalise
 from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values, refuse_parts_outside
 from cimq.quantization.graph.tracing import LeafTracer, followers, trace, traceable_subclasses
-from cimq.quantization.inspection import quant_layers
 from cimq.quantization.layers.attention import AttentionCore, QuantMultiheadAttention
 from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.numbering import quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.torch_tools.call_arguments import container_inputs, fixed_arguments, remaining_inputs
