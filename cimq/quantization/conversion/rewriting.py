@@ -12,16 +12,14 @@ from torch import Tensor, fx, nn
 
 from cimq.errors import CimqWarning, first_line
 from cimq.quantization.conversion.converted import (
-    Affine,
-    Conv2dF32,
     CrossbarConv1d,
     CrossbarConv2d,
     CrossbarLayer,
     CrossbarLinear,
     Geometry,
-    LinearF32,
 )
 from cimq.quantization.conversion.converted_attention import CrossbarMultiheadAttention, converted_core
+from cimq.quantization.conversion.fp32_layers import Affine, Conv2dF32, LinearF32
 from cimq.quantization.conversion.functional_norms import replace_functional_norms
 from cimq.quantization.conversion.graph_module import ConvertedModel
 from cimq.quantization.conversion.installation import install

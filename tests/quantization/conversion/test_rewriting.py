@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 import cimq
 from cimq.quantization import CrossbarConv2d, CrossbarLinear, layer_outputs, quant_layers
-from cimq.quantization.conversion.converted import Affine, Conv2dF32, LinearF32
+from cimq.quantization.conversion.fp32_layers import Affine, Conv2dF32, LinearF32
 from cimq.quantization.exact.operations import global_avg_pool2d
 
 
