@@ -9,7 +9,8 @@ import nets
 import pytest
 import torch
 import torch.nn.functional as F
-from test_preparation import OwnPadding, ScaledConv, ScaledLinear, prepared
+from nets import OwnPadding, ScaledConv, ScaledLinear
+from test_preparation import prepared
 from torch import Tensor, fx, nn
 
 import cimq
