@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cimq.hardware import Hardware
 from cimq.ops.conversion_counts import ConversionCounts, count_product
 from cimq.quantization.conversion.converted import CrossbarLayer
-from cimq.quantization.inspection import converted_layers, quant_layers
+from cimq.quantization.inspection import converted_layers
+from cimq.quantization.layers.numbering import quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import ForwardFn, kept_random_state
 from cimq.torch_tools.forward import default_forward

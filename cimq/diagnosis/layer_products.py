@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cimq.cell import Cell
 from cimq.hardware import Hardware
-from cimq.mapping import act_range
 from cimq.quantization import CrossbarMatmul, QuantLayer, QuantMatmul
 from cimq.quantization.conversion.converted import CrossbarLayer
 
@@ -54,16 +53,12 @@ class QuantisedInput(NamedTuple):
 
 def quantised_input(layer: MeasuredLayer, x: Tensor) -> QuantisedInput:
     """The input as the crossbar gets it."""
-    if isinstance(layer, QuantLayer):
-        x_q, scale, zero = layer.quantize_input(x), layer.act_scale, layer.act_zero
-        low, high = layer.act_limits()
-        offset = 0 if zero is None else int(zero)
-    else:
-        x_q, scale, offset = layer._quantised(x), layer.x_scale, layer.act_zero
-        low, high = act_range(layer.act_bits, layer.act_signed)
-    scaled = x.float() / scale - offset
-    clipped = (scaled < low - 0.5) | (scaled > high + 0.5)
-    return QuantisedInput((x_q.float() + offset) * scale, x_q.long() - low, clipped)
+    quantiser = layer.input_quantiser()
+    x_q, zero = layer.quantize_input(x), quantiser.zero
+    offset = 0 if zero is None else int(zero)
+    scaled = x.float() / quantiser.scale - offset
+    clipped = (scaled < quantiser.low - 0.5) | (scaled > quantiser.high + 0.5)
+    return QuantisedInput((x_q.float() + offset) * quantiser.scale, x_q.long() - quantiser.low, clipped)
 
 
 def layer_products(
@@ -74,8 +69,7 @@ def layer_products(
     if isinstance(layer, QuantLayer):
         operand = isinstance(layer, QuantMatmul)
         weight, bias = (call["operand"], None) if operand else layer.operands()
-        scale = layer._weight_scale() if operand else layer.weight_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
-        w_hat = layer.integer_weight(weight).float() * scale
+        w_hat = layer.integer_weight(weight).float() * layer.weight_quantiser().scale_for(weight)
         act = layer._float_product(x_hat, weight, bias, call)
         weight_only: Tensor | None = layer._float_product(x.float(), w_hat, bias, call)
         digital = layer._float_product(x_hat, w_hat, bias, call)

@@ -30,17 +30,10 @@ from cimq.quantization.calibration import calibrate, calibrate_converters
 from cimq.quantization.conversion.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLinear
 from cimq.quantization.conversion.converted_attention import CrossbarMatmul, CrossbarMultiheadAttention
 from cimq.quantization.conversion.rewriting import convert, layer_outputs
-from cimq.quantization.inspection import (
-    get_policy,
-    layer_shapes,
-    param_groups,
-    quant_layers,
-    set_chip,
-    set_hardware,
-    set_policy,
-)
+from cimq.quantization.inspection import get_policy, layer_shapes, param_groups, set_chip, set_hardware, set_policy
 from cimq.quantization.layers.attention import QuantMultiheadAttention
 from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.numbering import quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.preparation import prepare

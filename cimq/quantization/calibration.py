@@ -11,16 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from cimq.errors import CimqWarning, some_names
-from cimq.mapping import MAX_BITS, act_range
 from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
-from cimq.quantization.inspection import all_quant_layers, observing, products_per_sample, quant_layers
+from cimq.quantization.inspection import observing, products_per_sample
 from cimq.quantization.layers.fp32_products import Fp32Products
 from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.numbering import all_quant_layers, quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.quantisers.adc_ranges import METHODS as ADC_METHODS
 from cimq.quantization.quantisers.adc_ranges import needs_ranges, take_sample
-from cimq.quantization.quantisers.lsq_offset import offset_scales
-from cimq.quantization.quantisers.scale_search import mse_scales
 from cimq.torch_tools.batches import ForwardFn, kept_random_state
 from cimq.torch_tools.call_arguments import noting_arguments
 from cimq.torch_tools.forward import default_forward, noting_batch
@@ -147,19 +145,10 @@ def calibrate(
         seen = samples[id(layer)]
         if seen.low == seen.high == 0:
             zero.append(name)
-        signed = seen.low < 0
-        if layer.act_offsets is None:
-            layer.set_act_scales(_act_scales(seen, signed, method), signed)
-        else:
-            scales, offsets = offset_scales(seen.values(), method)
-            layer.set_act_scales(scales, False, offsets)
+        layer.calibrate_input(seen.values(), seen.low < 0, method)
         if isinstance(layer, QuantMatmul):
-            layer.set_operand_scales(operands[id(layer)].values())
-        widths = set(layer._scaled_widths) | {layer.weight_bits}
-        layer._scaled_widths.clear()
-        for bits in sorted(widths):
-            layer.ensure_weight_scale(bits)
-        layer._scaled_widths.update(widths)
+            layer.calibrate_operand(operands[id(layer)].values())
+        layer.calibrate_weight()
         layer.forget_adc_ranges()
         layer.ensure_adc_range()
     calls.warn(stacklevel=2)
@@ -248,16 +237,3 @@ def _observed_call(function: str, layer: QuantLayer, x: Tensor, call: dict[str, 
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} holds NaN or infinite values")
     return {**call, "operand": call["operand"][:1].clone()} if isinstance(layer, QuantMatmul) else call
-
-
-def _act_scales(seen: _Samples, signed: bool, method: str) -> Tensor:
-    values = seen.values()
-    scales = []
-    for bits in range(1, MAX_BITS + 1):
-        low, high = act_range(bits, signed)
-        if method == "mse":
-            scales.append(mse_scales(values, low, high)[0])
-        else:
-            largest = max(seen.high / high if high else 0.0, seen.low / low if low else 0.0)
-            scales.append(torch.tensor(largest if largest > 0 else 1.0, device=values.device))
-    return torch.stack(scales)

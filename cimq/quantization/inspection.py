@@ -19,33 +19,12 @@ from cimq.policy import Policy
 from cimq.quantization.conversion.converted import ConvertedObserver, CrossbarLayer
 from cimq.quantization.exact import exact_mode
 from cimq.quantization.layers.matmul import QuantMatmul
-from cimq.quantization.layers.numbering import tell_apart
+from cimq.quantization.layers.numbering import all_quant_layers, quant_layers, tell_apart
 from cimq.quantization.layers.quant_layer import Observer, QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d
 from cimq.torch_tools.forward import noting_batch, run_sample
 from cimq.torch_tools.modes import in_evaluation
 from cimq.torch_tools.private_names import compiler_is_loaded
-
-
-def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
-    """The quantised layers as (name, module), in module order: the order of a policy. A shared layer counts once.
-
-    Layers that `calibrate` left in fp32 are not among them. Layers that were prepared one by one and share a name or a
-    number get their own, with a `CimqWarning`.
-
-    Raises:
-        ValueError: If there are none (the model was not prepared).
-    """
-    tell_apart(model, stacklevel=3)
-    layers = [(name, layer) for name, layer in all_quant_layers(model) if not layer.left_fp32]
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")
-    return layers
-
-
-def all_quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
-    """`quant_layers` together with those that are left in fp32; empty for a model that was not prepared."""
-    return [(module.layer_name, module) for module in model.modules() if isinstance(module, QuantLayer)]
 
 
 def set_policy(model: nn.Module, policy: Policy | str | Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from cimq import ops
 from cimq.mapping import weight_range
 from cimq.quantization.layers.matmul import QuantMatmul
 from cimq.quantization.layers.quant_layer import QuantLayer
@@ -84,8 +83,6 @@ def _layers(model: nn.Module) -> Iterator[tuple[QuantLayer, Tensor]]:
 @torch.no_grad()
 def _grid(layer: QuantLayer, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The grid point of every weight, and the ends of the grid."""
-    low, high = weight_range(layer.weight_bits)
-    scale = layer.weight_scale
-    target = ops.fake_quantize(weight.float(), scale, low, high, axis=0, binary=layer.weight_bits == 1)
-    column = scale.reshape((-1,) + (1,) * (weight.dim() - 1))
-    return target, low * column, high * column
+    quantiser = layer.weight_quantiser()
+    scale = quantiser.scale_for(weight)
+    return quantiser.fake(weight.float()), quantiser.low * scale, quantiser.high * scale

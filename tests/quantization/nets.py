@@ -125,3 +125,23 @@ def images(count: int = 8, size: int = 12, seed: int = 1, channels: int = 3) -> 
 def pickled(model: nn.Module) -> nn.Module:
     """The model after a round through pickle."""
     return pickle.loads(pickle.dumps(model))
+
+
+class OwnPadding(nn.Conv2d):
+    """As in TensorFlow ports: pads by the input's size, then calls conv2d."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = zip(x.shape[-2:], self.stride, self.kernel_size, strict=True)
+        extra = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in sizes]
+        x = F.pad(x, [extra[1] // 2, extra[1] - extra[1] // 2, extra[0] // 2, extra[0] - extra[0] // 2])
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ScaledConv(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2.0 * self._conv_forward(x + 1.0, self.weight, self.bias)
+
+
+class ScaledLinear(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.abs()) - 3.0

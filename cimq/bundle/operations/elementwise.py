@@ -20,7 +20,7 @@ from cimq.bundle.operations.registry import (
     finite_constant,
     float32,
 )
-from cimq.quantization.conversion.converted import Affine
+from cimq.quantization.conversion.fp32_layers import Affine
 from cimq.quantization.exact.functions import activation
 
 

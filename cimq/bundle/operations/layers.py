@@ -9,14 +9,8 @@ import torch
 
 from cimq.bundle.network import CrossbarFacts, Node, as_int8
 from cimq.bundle.operations.registry import Call, Operation, RefusedError, pair
-from cimq.quantization.conversion.converted import (
-    Conv2dF32,
-    CrossbarConv1d,
-    CrossbarConv2d,
-    CrossbarLayer,
-    CrossbarLinear,
-    LinearF32,
-)
+from cimq.quantization.conversion.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLayer, CrossbarLinear
+from cimq.quantization.conversion.fp32_layers import Conv2dF32, LinearF32
 
 
 def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:

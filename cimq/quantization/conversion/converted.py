@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cimq.hardware import Hardware
-from cimq.mapping import act_range
 from cimq.quantization.conversion.installation import show_attributes
-from cimq.quantization.exact import operations
-from cimq.quantization.layers.products import conv2d_product, fold, linear_product, quantize_act
+from cimq.quantization.layers.products import conv2d_product, fold, linear_product, scaled, zero_correction
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.quantisers.adc_ranges import needs_ranges
-from cimq.quantization.quantisers.lsq_offset import quantize_offset, zero_correction
+from cimq.quantization.quantisers.kinds import input_quantiser
+from cimq.quantization.quantisers.quantiser import Quantiser
 
 Tap = Callable[["CrossbarLayer", Tensor], None]
 # Called instead of the quantised product: (layer, input, other arguments, function of the fp32 output) -> output.
@@ -85,14 +84,20 @@ class CrossbarLayer(nn.Module):
             weight, layer_bias = layer.operands()
             multiplier, bias = fold(layer.act_scale, layer.weight_scale, layer_bias, norm)
             self.register_buffer("weight_q", layer.integer_weight(weight))
-            self.register_buffer("x_scale", layer.act_scale.detach().clone())
+            zero = self._take_input(layer)
             self.register_buffer("w_scale", layer.weight_scale.detach().clone())
             self.register_buffer("multiplier", multiplier)
             self.register_buffer("bias", bias)
-            zero = layer.act_zero
-            self.act_zero = 0 if zero is None else int(zero)
             self.register_buffer("correction", None if zero is None else zero_correction(self.weight_q, zero))
         self._take_facts(layer)
+
+    def _take_input(self, layer: QuantLayer) -> Tensor | None:
+        """The quantiser of the input; its zero point."""
+        state = layer.input_quantiser().state()
+        zero = state.get("zero")
+        self.register_buffer("x_scale", state["scale"])
+        self.act_zero = 0 if zero is None else int(zero)
+        return zero
 
     def _take_facts(self, layer: QuantLayer) -> None:
         options = layer._mvm_options()
@@ -115,13 +120,19 @@ class CrossbarLayer(nn.Module):
         """The weight that the integers stand for, float32: for models that look at a layer's weight, or at its type."""
         return self.weight_q.float() * self.w_scale.reshape((-1,) + (1,) * (self.weight_q.dim() - 1))
 
-    def _quantised(self, x: Tensor) -> Tensor:
-        """The integers that the crossbar gets."""
+    def input_quantiser(self) -> Quantiser:
+        """The quantiser of the input."""
+        offset = None if self.correction is None else torch.tensor(float(self.act_zero), device=self.x_scale.device)
+        return input_quantiser(self.x_scale, self.act_bits, self.act_signed, offset)
+
+    def quantize_input(self, x: Tensor) -> Tensor:
+        """The integers that the crossbar gets, uint8 or int8.
+
+        Raises:
+            ValueError: For values that are not finite; names the layer.
+        """
         try:
-            if self.correction is not None:
-                return quantize_offset(x, self.x_scale, torch.tensor(self.act_zero, device=x.device), self.act_bits)
-            else:
-                return quantize_act(x, self.x_scale, *act_range(self.act_bits, self.act_signed))
+            return self.input_quantiser().integers(x)
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}: {error}") from None
 
@@ -134,13 +145,19 @@ class CrossbarLayer(nn.Module):
     @torch.no_grad()
     def output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The output for a batch, from integers."""
-        return self._finish(self._product(self._quantised(x)))
+        Y = self._product(self.quantize_input(x))
+        self._note(Y)
+        correction = None if self.correction is None else self._per_output(self.correction)
+        return self._scaled(Y, correction)
 
     @torch.no_grad()
     def float_output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The output for a batch whose input is not quantised: the weight is, converters and cells are ideal."""
         y = self._float_product(x.float() / self.x_scale, self.weight_q.float())
-        return y * self._per_output(self.multiplier) + self._per_output(self.bias)
+        return self._scaled(y, None)
+
+    def _scaled(self, Y: Tensor, correction: Tensor | None) -> Tensor:
+        return scaled(Y, correction, self._per_output(self.multiplier), self._per_output(self.bias))
 
     def _product(self, x_q: Tensor) -> Tensor:
         raise NotImplementedError
@@ -169,12 +186,6 @@ class CrossbarLayer(nn.Module):
     def _note(self, Y: Tensor) -> None:
         if self._tap is not None:
             self._tap(self, Y.to(torch.int32) if self.hardware.lossless else Y.clone())
-
-    def _finish(self, Y: Tensor) -> Tensor:
-        self._note(Y)
-        if self.correction is not None:
-            Y = Y + self._per_output(self.correction.to(Y.dtype))
-        return Y.float() * self._per_output(self.multiplier) + self._per_output(self.bias)
 
     def _describe(self) -> str:
         sign = "signed" if self.act_signed else f"unsigned, zero at {-self.act_zero}" if self.act_zero else "unsigned"
@@ -283,60 +294,3 @@ class CrossbarLinear(CrossbarLayer):
     def extra_repr(self) -> str:
         """Shape and bits."""
         return f"{self.in_features}, {self.out_features}, {self._describe()}"
-
-
-class Affine(nn.Module):
-    """x * scale[c] + shift[c], two float32 roundings: a batch normalisation that could not be folded."""
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        scale, shift = operations.affine_of(norm)
-        self.register_buffer("scale", scale.detach().float())
-        self.register_buffer("shift", shift.detach().float())
-        show_attributes(self, norm)
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, ...]."""
-        return operations.affine(x, self.scale, self.shift)
-
-
-class Conv2dF32(nn.Module):
-    """A convolution left in fp32, with the order of additions defined (`ops.conv2d_f32`)."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__()
-        self.register_buffer("weight", layer.weight.detach().clone())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
-        args = operations.conv2d_args(layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-        self.geometry = Geometry(*args, layer.groups)
-        show_attributes(self, layer)
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W]."""
-        return operations.conv2d_f32(x, self.weight, self.bias, *self.geometry)
-
-
-class LinearF32(nn.Module):
-    """A linear layer left in fp32, with the order of additions defined (`ops.linear_f32`)."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        self.register_buffer("weight", layer.weight.detach().clone())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
-        show_attributes(self, layer)
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in_features]."""
-        return operations.linear_f32(x, self.weight, self.bias)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cimq import ops
-from cimq.mapping import weight_range
 from cimq.quantization.conversion.converted import CrossbarLayer, CrossbarLinear
 from cimq.quantization.layers.attention import AttentionCore, AttentionForward, QuantMultiheadAttention
 from cimq.quantization.layers.matmul import QuantMatmul
-from cimq.quantization.layers.products import matmul_product
+from cimq.quantization.layers.products import matmul_product, operand_multiplier, scaled, zero_correction
+from cimq.quantization.quantisers.kinds import weight_quantiser
+from cimq.quantization.quantisers.lsq import Lsq
 
 
 class CrossbarMatmul(CrossbarLayer):
@@ -26,11 +26,9 @@ class CrossbarMatmul(CrossbarLayer):
         nn.Module.__init__(self)
         layer.act_limits()
         with torch.no_grad():
-            self.register_buffer("x_scale", layer.act_scale.detach().clone())
-            self.register_buffer("w_scale", layer._weight_scale().detach().reshape(()).clone())
-            zero = layer.act_zero
-            self.act_zero = 0 if zero is None else int(zero)
-            self.register_buffer("correction", None if zero is None else zero.clone())
+            zero = self._take_input(layer)
+            self.register_buffer("w_scale", layer.weight_quantiser().state()["scale"])
+            self.register_buffer("correction", zero)
         self._take_facts(layer)
 
     @torch.no_grad()
@@ -42,24 +40,22 @@ class CrossbarMatmul(CrossbarLayer):
     @torch.no_grad()
     def output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The product from integers; `call` has the second operand and the factor."""
-        w_q = self._integer_operand(call["operand"])
-        factor: float = call["factor"]
+        w_q = self._operand_quantiser().integers(call["operand"])
         options = self._options()
         del options["zero"]
-        Y = matmul_product(self._quantised(x), w_q, **options)
+        Y = matmul_product(self.quantize_input(x), w_q, **options)
         self._note(Y)
-        if self.correction is not None:
-            Y = Y + (self.correction * w_q.sum(-1, dtype=torch.int32)).unsqueeze(-2).to(Y.dtype)
-        return Y.float() * (self.x_scale.double() * self.w_scale.double() * factor).float()
+        zero = self.correction
+        correction = None if zero is None else zero_correction(w_q, zero, 3).unsqueeze(-2)
+        return scaled(Y, correction, operand_multiplier(self.x_scale, self.w_scale, call["factor"]), None)
 
-    def _integer_operand(self, w: Tensor) -> Tensor:
-        low, high = weight_range(self.weight_bits)
-        return ops.quantize(w.float(), self.w_scale, low, high, binary=self.weight_bits == 1)
+    def _operand_quantiser(self) -> Lsq:
+        return weight_quantiser(self.w_scale, self.weight_bits, written=False)
 
     @torch.no_grad()
     def quantised_operand(self, w: Tensor) -> Tensor:
         """The second operand on its grid."""
-        return self._integer_operand(w).float() * self.w_scale
+        return self._operand_quantiser().integers(w).float() * self.w_scale
 
     @torch.no_grad()
     def float_output(self, x: Tensor, call: dict[str, Any]) -> Tensor:

@@ -12,16 +12,14 @@ from torch import Tensor, fx, nn
 
 from cimq.errors import CimqWarning, first_line
 from cimq.quantization.conversion.converted import (
-    Affine,
-    Conv2dF32,
     CrossbarConv1d,
     CrossbarConv2d,
     CrossbarLayer,
     CrossbarLinear,
     Geometry,
-    LinearF32,
 )
 from cimq.quantization.conversion.converted_attention import CrossbarMultiheadAttention, converted_core
+from cimq.quantization.conversion.fp32_layers import Affine, Conv2dF32, LinearF32
 from cimq.quantization.conversion.functional_norms import replace_functional_norms
 from cimq.quantization.conversion.graph_module import ConvertedModel
 from cimq.quantization.conversion.installation import install
@@ -31,9 +29,9 @@ from cimq.quantization.graph.in_place import follow_in_place, keeps_type
 from cimq.quantization.graph.normal_form import normalise
 from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values, refuse_parts_outside
 from cimq.quantization.graph.tracing import LeafTracer, followers, trace, traceable_subclasses
-from cimq.quantization.inspection import quant_layers
 from cimq.quantization.layers.attention import AttentionCore, QuantMultiheadAttention
 from cimq.quantization.layers.matmul import QuantMatmul
+from cimq.quantization.layers.numbering import quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.torch_tools.batches import tensors_of

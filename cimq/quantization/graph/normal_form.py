@@ -4,7 +4,7 @@ After conversion a graph holds these operations (anything else was left as it st
 
 | node | form |
 | --- | --- |
-| call_module | CrossbarConv2d, CrossbarLinear, Conv2dF32, LinearF32, Affine (cimq.quantization.conversion.converted) |
+| call_module | CrossbarConv2d, CrossbarLinear, Conv2dF32, LinearF32, Affine (cimq.quantization.conversion) |
 | call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b), operator.mul(a, b); torch.cat(tensors, dim) |
 | call_function | ops.activation(x, kind) |
 | call_function, get_attr | those of arithmetic_forms.py: operands that are parameters or numbers, normalisations |

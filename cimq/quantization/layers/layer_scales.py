@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cimq import ops
 from cimq.hardware import Hardware
-from cimq.mapping import MAX_BITS, act_range, weight_range
-from cimq.quantization.layers.products import quantize_act
+from cimq.mapping import MAX_BITS, act_range
 from cimq.quantization.quantisers.adc_ranges import (
     AdcSample,
     check_same_ranges,
@@ -25,8 +23,11 @@ from cimq.quantization.quantisers.adc_ranges import (
     range_shape,
 )
 from cimq.quantization.quantisers.cell_moments import weight_moments
-from cimq.quantization.quantisers.lsq_offset import quantize_offset, zero_point
-from cimq.quantization.quantisers.scale_search import SMALLEST_SCALE, mse_scales
+from cimq.quantization.quantisers.kinds import calibrated_input, calibrated_weight, input_quantiser, weight_quantiser
+from cimq.quantization.quantisers.lsq import Lsq
+from cimq.quantization.quantisers.lsq_offset import zero_point
+from cimq.quantization.quantisers.quantiser import Quantiser
+from cimq.quantization.quantisers.scale_search import SMALLEST_SCALE
 from cimq.torch_tools.private_names import StateDictModule
 from cimq.torch_tools.recomputed import recompute
 
@@ -40,6 +41,8 @@ _UNKNOWN, _LEFT_FP32 = 2, 3
 
 class LayerScales(StateDictModule):
     """What a quantised layer knows beside its weight; `QuantLayer` describes the attributes and computes with them."""
+
+    _weight_title = "weight"  # in messages
 
     weight: Tensor
     bias: Any
@@ -73,6 +76,22 @@ class LayerScales(StateDictModule):
     def _weight_scale(self) -> Tensor:
         """[O], or [1] per tensor."""
         return _scale_row(self.weight_scales, self.weight_bits)
+
+    def input_quantiser(self) -> Quantiser:
+        """The quantiser of the input at the present bits.
+
+        Raises:
+            ValueError: As `act_limits`.
+        """
+        self.act_limits()
+        return input_quantiser(self.act_scale, self.act_bits, bool(self.act_signed), self._act_offset())
+
+    def weight_quantiser(self) -> Lsq:
+        """The quantiser of the weight at the present bits."""
+        return weight_quantiser(self._weight_scale(), self.weight_bits)
+
+    def _act_offset(self) -> Tensor | None:
+        return None if self.act_offsets is None else self.act_offsets[self.act_bits - 1]
 
     def operands(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the product: of a layer with a forward of its own those that this computes."""
@@ -169,16 +188,34 @@ class LayerScales(StateDictModule):
         return x_q, self.integer_weight(), call
 
     @torch.no_grad()
-    def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
-        """Searches the best weight scale for the machine's cells, unless this width has one (or `again`)."""
-        if bits in self._scaled_widths and not again:
+    def ensure_weight_scale(self, bits: int) -> None:
+        """Searches the best weight scale for the machine's cells, unless this width has one."""
+        if bits in self._scaled_widths:
             return
         recompute(self)
-        rows = self.weight_scales.shape[1]
+        self._search_weight_scale(bits, self.operands()[0].reshape(self.weight_scales.shape[1], -1))
+
+    def _search_weight_scale(self, bits: int, values: Tensor) -> None:
         moments = weight_moments(self.training_hardware or self.hardware, bits)
-        found = mse_scales(self.operands()[0].reshape(rows, -1), *weight_range(bits), binary=bits == 1, moments=moments)
-        self.weight_scales[bits - 1].copy_(found)
+        self.weight_scales[bits - 1].copy_(calibrated_weight(values, bits, moments).scale)
         self._scaled_widths.add(bits)
+
+    @torch.no_grad()
+    def calibrate_weight(self) -> None:
+        """Searches the scales of all widths that have been used anew."""
+        widths = set(self._scaled_widths) | {self.weight_bits}
+        self._scaled_widths.clear()
+        for bits in sorted(widths):
+            self.ensure_weight_scale(bits)
+        self._scaled_widths.update(widths)
+
+    @torch.no_grad()
+    def calibrate_input(self, values: Tensor, signed: bool, method: str) -> None:
+        """Scales of all widths for a sample [1, n] of the input, with both ends of its range in it."""
+        has_offset = self.act_offsets is not None
+        found = [calibrated_input(values, bits, signed, has_offset, method) for bits in range(1, MAX_BITS + 1)]
+        zeros = torch.stack([q.zero for q in found if q.zero is not None]) if has_offset else None
+        self.set_act_scales(torch.stack([q.scale for q in found]), signed and not has_offset, zeros)
 
     @torch.no_grad()
     def set_act_scales(self, scales: Tensor, signed: bool, offsets: Tensor | None = None) -> None:
@@ -202,7 +239,8 @@ class LayerScales(StateDictModule):
     @property
     def act_zero(self) -> Tensor | None:
         """Zero point z of the input at the present bits, int32 []; None for a layer without offsets."""
-        return None if self.act_offsets is None else zero_point(self.act_offsets[self.act_bits - 1], self.act_bits)
+        offset = self._act_offset()
+        return None if offset is None else zero_point(offset, self.act_bits)
 
     @torch.no_grad()
     def quantize_input(self, x: Tensor) -> Tensor:
@@ -211,11 +249,9 @@ class LayerScales(StateDictModule):
         Raises:
             ValueError: Before calibration, and for values that are not finite; names the layer.
         """
-        limits, zero = self.act_limits(), self.act_zero
+        quantiser = self.input_quantiser()
         try:
-            if zero is not None:
-                return quantize_offset(x, self.act_scale, zero, self.act_bits)
-            return quantize_act(x, self.act_scale, *limits)
+            return quantiser.integers(x)
         except ValueError as error:
             raise ValueError(f"layer {self.layer_name!r}: {error}") from None
 
@@ -272,11 +308,10 @@ class LayerScales(StateDictModule):
     def integer_weight(self, weight: Tensor | None = None) -> Tensor:
         """The weight as int8, in the layout of `weight`."""
         weight = self.operands()[0] if weight is None else weight
-        low, high = weight_range(self.weight_bits)
         try:
-            return ops.quantize(weight.float(), self.weight_scale, low, high, axis=0, binary=self.weight_bits == 1)
+            return self.weight_quantiser().integers(weight)
         except ValueError as error:
-            raise ValueError(f"layer {self.layer_name!r}, weight: {error}") from None
+            raise ValueError(f"layer {self.layer_name!r}, {self._weight_title}: {error}") from None
 
 
 def _scale_row(scales: Tensor, bits: int) -> Tensor:

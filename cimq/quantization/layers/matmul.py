@@ -11,14 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cimq import ops
-from cimq.mapping import MAX_BITS, weight_range
-from cimq.quantization.layers.products import fake_quantize_act, integers_of_grid, matmul_product
+from cimq.mapping import MAX_BITS
+from cimq.quantization.layers.products import matmul_product, operand_multiplier
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.quantisers.adc_ranges import AdcSample
-from cimq.quantization.quantisers.cell_moments import weight_moments
-from cimq.quantization.quantisers.lsq_offset import fake_quantize_offset
-from cimq.quantization.quantisers.scale_search import mse_scales
+from cimq.quantization.quantisers.kinds import weight_quantiser
+from cimq.quantization.quantisers.lsq import Lsq
 
 
 class QuantMatmul(QuantLayer):
@@ -29,6 +27,8 @@ class QuantMatmul(QuantLayer):
     """
 
     matrix: tuple[int, int, int] | None
+    _first_input = 3
+    _weight_title = "its second operand"
 
     def __init__(self, like: Tensor) -> None:
         super().__init__()
@@ -48,17 +48,22 @@ class QuantMatmul(QuantLayer):
             self.matrix = (x.shape[1], w.shape[2], w.shape[3])
         return self._product(x, w, None, {"factor": factor, "operand": w})
 
-    def ensure_weight_scale(self, bits: int, *, again: bool = False) -> None:
+    def weight_quantiser(self) -> Lsq:
+        """That of the second operand: one scale for all of it."""
+        return weight_quantiser(self._weight_scale(), self.weight_bits, written=False)
+
+    def operands(self) -> tuple[Tensor, Tensor | None]:
+        """There are none."""
+        raise ValueError(f"layer {self.layer_name!r} has no weight of its own: it is written at run time")
+
+    def ensure_weight_scale(self, bits: int) -> None:
         """Nothing to do: the scales of all widths come from calibration."""
 
     @torch.no_grad()
-    def set_operand_scales(self, values: Tensor) -> None:
+    def calibrate_operand(self, values: Tensor) -> None:
         """Scales of all widths for a sample [1, n] of what is written to the crossbars."""
         for bits in range(1, MAX_BITS + 1):
-            moments = weight_moments(self.training_hardware or self.hardware, bits)
-            found = mse_scales(values, *weight_range(bits), binary=bits == 1, moments=moments)
-            self.weight_scales[bits - 1].copy_(found)
-            self._scaled_widths.add(bits)
+            self._search_weight_scale(bits, values)
 
     def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Those of the first matrix."""
@@ -73,60 +78,14 @@ class QuantMatmul(QuantLayer):
     def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
         return matmul_product(x, weight, **options)
 
-    def _training_product(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        call: dict[str, Any],
-        limits: tuple[int, int],
-        norm: nn.Module | None,
-    ) -> Tensor:
-        x_scale, w_scale = self.act_scale, self._weight_scale().reshape(())
-        if self.act_offsets is None:
-            x_hat = fake_quantize_act(x, x_scale, *limits)
-        else:
-            x_hat = fake_quantize_offset(x, x_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
-        low, high = weight_range(self.weight_bits)
-        grad_scale = (max(1, weight.shape[1:].numel()) * high) ** -0.5
-        w_hat = ops.fake_quantize(weight, w_scale, low, high, grad_scale=grad_scale, binary=self.weight_bits == 1)
-        if self._machine().lossless:
-            return self._float_product(x_hat, w_hat, None, call)
-        x_scale, w_scale = x_scale.detach(), w_scale.detach()
-        with torch.autocast(x.device.type, enabled=False):
-            x_int = integers_of_grid(x_hat.float(), x_scale)
-            w_int = integers_of_grid(w_hat.float(), w_scale)
-            zero = self.act_zero
-            factor: float = call["factor"]
-            options = self._training_options(x, weight, call, x_scale * w_scale * abs(factor))
-            y = self._integers(x_int if zero is None else x_int - zero, w_int, call, options)
-            if zero is not None:
-                y = y + zero * w_int.sum(-1).unsqueeze(-2)
-            return y * (x_scale * w_scale * factor)
+    def _multiplier_and_shift(
+        self, bias: Tensor | None, norm: nn.Module | None, call: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        return operand_multiplier(self.act_scale, self.weight_quantiser().scale, call["factor"]), None
 
-    def _integer_product(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any], norm: nn.Module | None
-    ) -> Tensor:
-        multiplier = self.multiplier(call["factor"])
-        x_q, w_q, zero = self.quantize_input(x), self.integer_weight(weight), self.act_zero
-        y = self._integers(x_q, w_q, call, self._mvm_options())
-        if zero is not None:
-            y = y + (zero * w_q.sum(-1, dtype=torch.int32)).unsqueeze(-2).to(y.dtype)
-        return y.float() * multiplier
+    def _worth(self, scale: Tensor, call: dict[str, Any]) -> Tensor:
+        factor: float = call["factor"]
+        return scale * factor
 
-    @torch.no_grad()
-    def multiplier(self, factor: float) -> Tensor:
-        """s_x * s_w * factor, computed in float64 and rounded once."""
-        return (self.act_scale.double() * self._weight_scale().double().reshape(()) * factor).float()
-
-    @torch.no_grad()
-    def integer_weight(self, weight: Tensor | None = None) -> Tensor:
-        """The integers that are written to the crossbars, int8."""
-        if weight is None:
-            raise ValueError(f"layer {self.layer_name!r} has no weight of its own: it is written at run time")
-        low, high = weight_range(self.weight_bits)
-        scale = self._weight_scale().detach().reshape(())
-        try:
-            return ops.quantize(weight.float(), scale, low, high, binary=self.weight_bits == 1)
-        except ValueError as error:
-            raise ValueError(f"layer {self.layer_name!r}, its second operand: {error}") from None
+    def _per_output(self, values: Tensor) -> Tensor:
+        return values if values.dim() == 0 else values.unsqueeze(-2)

@@ -1,4 +1,4 @@
-"""Names and numbers of layers that were prepared one by one, when they come together in one model."""
+"""The quantised layers of a model with their names and numbers, also of layers that were prepared one by one."""
 
 from __future__ import annotations
 
@@ -46,3 +46,24 @@ def tell_apart(model: nn.Module, stacklevel: int) -> None:
         CimqWarning,
         stacklevel=stacklevel + 1,
     )
+
+
+def quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
+    """The quantised layers as (name, module), in module order: the order of a policy. A shared layer counts once.
+
+    Layers that `calibrate` left in fp32 are not among them. Layers that were prepared one by one and share a name or a
+    number get their own, with a `CimqWarning`.
+
+    Raises:
+        ValueError: If there are none (the model was not prepared).
+    """
+    tell_apart(model, stacklevel=3)
+    layers = [(name, layer) for name, layer in all_quant_layers(model) if not layer.left_fp32]
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no quantised layers; call cimq.prepare(model) first")
+    return layers
+
+
+def all_quant_layers(model: nn.Module) -> list[tuple[str, QuantLayer]]:
+    """`quant_layers` together with those that are left in fp32; empty for a model that was not prepared."""
+    return [(module.layer_name, module) for module in model.modules() if isinstance(module, QuantLayer)]

@@ -37,24 +37,37 @@ def fold(act_scale: Tensor, weight_scale: Tensor, bias: Tensor | None, norm: nn.
     return multiplier.float(), shift.float()
 
 
-def quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-    """The integers clamp(rint(x / scale), low, high) of an input; uint8 without a sign, else int8."""
-    if high == 0:  # one bit with a sign is {-1, 0}: the same as {0, 1} of -x, as rounding is symmetric
-        return -ops.quantize(-x.float(), scale, 0, 1).to(torch.int8)
-    return ops.quantize(x.float(), scale, low, high)
+def zero_correction(w: Tensor, zero: Tensor, first: int = 1) -> Tensor:
+    """z * sum of the integer weights of every output; int32 for integers.
+
+    Args:
+        w: Integer weights; the dimensions from `first` on are the inputs of an output.
+        zero: The zero point of the input, int32 [].
+        first: First dimension of the inputs.
+    """
+    return w.flatten(first).sum(-1, dtype=None if w.is_floating_point() else torch.int32) * zero
 
 
-def act_grad_scale(x: Tensor, high: int) -> float:
-    """Factor of the gradient of an input's scale: 1 / sqrt(values of one sample * high)."""
-    return float((max(1, x.numel() // max(1, x.shape[0])) * max(1, high)) ** -0.5)
+def scaled(Y: Tensor, correction: Tensor | None, multiplier: Tensor, bias: Tensor | None) -> Tensor:
+    """(Y + z * sum of w) * multiplier + bias: what a layer makes of its crossbar product, everywhere.
+
+    The sum is one of integers; multiplier and bias are one float32 operation each, rounded once.
+
+    Args:
+        Y: The product of the integers.
+        correction: See `zero_correction`; None without a zero point. It and the others broadcast against Y.
+        multiplier: float32: what the integer 1 is worth.
+        bias: float32, or None.
+    """
+    if correction is not None:
+        Y = Y + correction.to(Y.dtype)
+    y = Y.float() * multiplier
+    return y if bias is None else y + bias
 
 
-def fake_quantize_act(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-    """The input on its grid, with LSQ gradients."""
-    grad_scale = act_grad_scale(x, high)
-    if high == 0:
-        return -ops.fake_quantize(-x, scale, 0, 1, grad_scale=grad_scale)
-    return ops.fake_quantize(x, scale, low, high, grad_scale=grad_scale)
+def operand_multiplier(act_scale: Tensor, operand_scale: Tensor, factor: float) -> Tensor:
+    """The multiplier of a product of two activations, float32 []: computed in float64, rounded once."""
+    return (act_scale.double() * operand_scale.double() * factor).float()
 
 
 def can_multiply_integers(
@@ -214,24 +227,6 @@ def _crossbar(
         count_accesses(seed, layer, y.numel() // weight.shape[0])
     if probe is not None:
         probe(x, weight, hardware, arguments, y)
-    return y
-
-
-class _IntegersOfGrid(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(scale)
-        return torch.round(values / scale)
-
-    @staticmethod
-    def backward(ctx: Any, *grad: Any) -> Any:
-        (scale,) = ctx.saved_tensors
-        return grad[0] / scale, None
-
-
-def integers_of_grid(values: Tensor, scale: Tensor) -> Tensor:
-    """rint(values / scale) of values that lie on the grid; gradient that of the division."""
-    y: Tensor = _IntegersOfGrid.apply(values, scale)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -10,17 +10,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from cimq import ops
 from cimq.hardware import Hardware
-from cimq.mapping import weight_range
 from cimq.quantization.exact import exact_mode, operations
 from cimq.quantization.exact.exact_mode import folded_norm, keep_apart
 from cimq.quantization.layers.layer_scales import LayerScales
-from cimq.quantization.layers.products import (
-    fake_quantize_act,
-    fold,
-    integers_of_grid,
-)
+from cimq.quantization.layers.products import fold, scaled, zero_correction
 from cimq.quantization.quantisers.adc_ranges import (
     SMALLEST_STEP,
     check_adc_grad,
@@ -28,7 +22,8 @@ from cimq.quantization.quantisers.adc_ranges import (
     needs_ranges,
     trained_step,
 )
-from cimq.quantization.quantisers.lsq_offset import fake_quantize_offset, zero_correction
+from cimq.quantization.quantisers.lsq import Lsq
+from cimq.quantization.quantisers.quantiser import Quantiser, integers_of_grid
 from cimq.torch_tools.private_names import in_backward, without_modes
 
 # Called instead of the quantised product: (layer, input, geometry, function of the fp32 product) -> output.
@@ -72,6 +67,7 @@ class QuantLayer(LayerScales):
     _observer: Observer | None
     _probe: LayerProbe | None
     _intercepts: bool
+    _first_input = 1  # dimension of a weight from which on it counts the inputs of an output
 
     def _attach(
         self,
@@ -104,18 +100,18 @@ class QuantLayer(LayerScales):
         if self.left_fp32:
             keep_apart(self)
             return self._float_product(x, weight, bias, call)
-        limits = self.act_limits()
+        self.act_limits()  # refuses a layer that was not calibrated
         if not x.is_floating_point() or x.dtype == torch.float64:
             raise TypeError(f"layer {self.layer_name!r} takes float32 (or half precision in autocast), got {x.dtype}")
         if self.training:
-            return self._training_product(x, weight, bias, call, limits, None)
+            return self._training_product(x, weight, bias, call, None)
         norm = folded_norm(self)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             y = self._integer_product(x, weight, bias, call, norm)
         if not torch.is_grad_enabled():
             return y
         with without_modes():
-            return exact_mode.with_gradient_of(y, self._training_product, x, weight, bias, call, limits, norm)
+            return exact_mode.with_gradient_of(y, self._training_product, x, weight, bias, call, norm)
 
     def _float_product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
         raise NotImplementedError
@@ -126,86 +122,67 @@ class QuantLayer(LayerScales):
         raise NotImplementedError
 
     def _training_product(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        call: dict[str, Any],
-        limits: tuple[int, int],
-        norm: nn.Module | None,
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any], norm: nn.Module | None
     ) -> Tensor:
-        per_tensor = self.weight_scales.shape[1] == 1
-        w_scale, x_scale = self._weight_scale(), self.act_scale
-        low, high = weight_range(self.weight_bits)
-        w_hat = ops.fake_quantize(
-            weight,
-            w_scale.reshape(()) if per_tensor else w_scale,
-            low,
-            high,
-            axis=None if per_tensor else 0,
-            binary=self.weight_bits == 1,
-        )
+        inputs, weights = self.input_quantiser(), self.weight_quantiser()
+        w_hat = weights.fake(weight)
         if self._machine().lossless:
-            y = self._lossless_product(x, x_scale, w_hat, w_scale.detach(), bias, call, limits)
+            y = self._lossless_product(x, inputs, w_hat, weights, bias, call)
         else:
-            x_hat = self._input_on_grid(x, x_scale, limits)
-            x_scale, w_scale = x_scale.detach(), w_scale.detach()
-            column = w_scale.reshape((-1,) + (1,) * (weight.dim() - 1))
+            x_hat = inputs.fake(x)
+            x_scale, w_scale = inputs.scale.detach(), weights.scale.detach()
             with torch.autocast(x.device.type, enabled=False):
                 x_int = integers_of_grid(x_hat.float(), x_scale)
-                w_int = integers_of_grid(w_hat.float(), column)
-                options = self._training_options(x, weight, call, x_scale * w_scale)
-                y = self._shifted_integers(x_int, w_int, call, options)
-                y = y * self._per_output(x_scale * w_scale.expand(weight.shape[0]), y)
-                if bias is not None:
-                    y = y + self._per_output(bias, y)
+                w_int = integers_of_grid(w_hat.float(), weights.scale_for(weight).detach())
+                multiplier = self._worth(x_scale * w_scale, call)
+                options = self._training_options(x, weight, call, multiplier.abs())
+                zero = inputs.zero
+                x_int = x_int if zero is None else x_int - zero
+                y = self._product_of_integers(x_int, w_int, zero, multiplier, bias, call, options)
         if norm is not None:
-            scale, shift = operations.affine_of(norm)
-            y = operations.affine(y, scale, shift)
+            y = operations.affine(y, *operations.affine_of(norm))
         return y
 
-    def _input_on_grid(self, x: Tensor, x_scale: Tensor, limits: tuple[int, int]) -> Tensor:
-        if self.act_offsets is None:
-            return fake_quantize_act(x, x_scale, *limits)
-        return fake_quantize_offset(x, x_scale, self.act_offsets[self.act_bits - 1], self.act_bits)
-
     def _lossless_product(
-        self,
-        x: Tensor,
-        x_scale: Tensor,
-        w_hat: Tensor,
-        w_scale: Tensor,
-        bias: Tensor | None,
-        call: dict[str, Any],
-        limits: tuple[int, int],
+        self, x: Tensor, inputs: Quantiser, w_hat: Tensor, weights: Lsq, bias: Tensor | None, call: dict[str, Any]
     ) -> Tensor:
-        """The product of training where the crossbars add nothing to it; w_hat = w_scale times integers."""
-        return self._float_product(self._input_on_grid(x, x_scale, limits), w_hat, bias, call)
+        """The product of training where the crossbars add nothing to it; `w_hat` is on the grid of `weights`."""
+        return self._float_product(inputs.fake(x), w_hat, bias, call)
 
     def _integer_product(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any], norm: nn.Module | None
+    ) -> Tensor:
+        multiplier, shift = self._multiplier_and_shift(bias, norm, call)
+        x_q, w_q = self.quantize_input(x), self.integer_weight(weight)
+        return self._product_of_integers(x_q, w_q, self.act_zero, multiplier, shift, call, self._mvm_options())
+
+    def _product_of_integers(
         self,
         x: Tensor,
         weight: Tensor,
+        zero: Tensor | None,
+        multiplier: Tensor,
         bias: Tensor | None,
         call: dict[str, Any],
-        norm: nn.Module | None,
+        options: dict[str, Any],
     ) -> Tensor:
-        multiplier, shift = fold(self.act_scale, self.weight_scale, bias, norm)
-        x_q, w_q, zero = self.quantize_input(x), self.integer_weight(weight), self.act_zero
-        if zero is None:
-            y = self._integers(x_q, w_q, call, self._mvm_options())
-        else:
-            y = self._integers(x_q, w_q, {**call, "zero": int(zero)}, self._mvm_options())
-            y = y + self._per_output(zero_correction(w_q, zero), y).to(y.dtype)
-        return y.float() * self._per_output(multiplier, y) + self._per_output(shift, y)
+        """The layer's output from integers; x counted from the zero point."""
+        correction = None
+        if zero is not None:
+            call = {**call, "zero": int(zero)}
+            correction = self._per_output(zero_correction(weight, zero, self._first_input))
+        Y = self._integers(x, weight, call, options)
+        shift = None if bias is None else self._per_output(bias)
+        return scaled(Y, correction, self._per_output(multiplier), shift)
 
-    def _shifted_integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
-        """The crossbar product of integers x and weight; with a zero point z that of x - z, and z * sum(weight)."""
-        zero = self.act_zero
-        if zero is None:
-            return self._integers(x, weight, call, options)
-        y = self._integers(x - zero, weight, {**call, "zero": int(zero)}, options)
-        return y + self._per_output(zero * weight.flatten(1).sum(1), y)
+    def _multiplier_and_shift(
+        self, bias: Tensor | None, norm: nn.Module | None, call: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        return fold(self.act_scale, self.weight_scale, bias, norm)
+
+    def _worth(self, scale: Tensor, call: dict[str, Any]) -> Tensor:
+        """What the integer 1 of the product is worth, for the product of both scales."""
+        return scale
 
     def _machine(self) -> Hardware:
         """The machine of the computation that runs now."""
@@ -255,7 +232,8 @@ class QuantLayer(LayerScales):
             options["adc_lsb"] = trained_step(step, machine, *bits, x, weight, call, unit)
         return options
 
-    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+    def _per_output(self, values: Tensor) -> Tensor:
+        """Values of outputs, or one for all, in a shape that broadcasts against the product."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:

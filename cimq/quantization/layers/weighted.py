@@ -13,9 +13,11 @@ from cimq import ops
 from cimq.quantization.exact.exact_mode import keep_apart
 from cimq.quantization.exact.operations import conv1d_args, conv2d_args
 from cimq.quantization.layers.own_forward import used_operands
-from cimq.quantization.layers.products import act_grad_scale, can_multiply_integers, conv2d_product, linear_product
+from cimq.quantization.layers.products import can_multiply_integers, conv2d_product, linear_product
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.quantisers.adc_ranges import AdcSample
+from cimq.quantization.quantisers.lsq import Lsq
+from cimq.quantization.quantisers.quantiser import Quantiser
 from cimq.torch_tools.private_names import padding_of
 
 
@@ -81,30 +83,25 @@ class QuantConv2d(_QuantConv, nn.Conv2d):
         return F.conv2d(F.pad(x, sides), weight, bias, call["stride"], 0, call["dilation"], call["groups"])
 
     def _lossless_product(
-        self,
-        x: Tensor,
-        x_scale: Tensor,
-        w_hat: Tensor,
-        w_scale: Tensor,
-        bias: Tensor | None,
-        call: dict[str, Any],
-        limits: tuple[int, int],
+        self, x: Tensor, inputs: Quantiser, w_hat: Tensor, weights: Lsq, bias: Tensor | None, call: dict[str, Any]
     ) -> Tensor:
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        if self.act_offsets is not None or not can_multiply_integers(x, w_hat, bias, call["padding"], limits, dtype):
-            return super()._lossless_product(x, x_scale, w_hat, w_scale, bias, call, limits)
-        grad_scale = act_grad_scale(x, limits[1])
-        w_scale = w_scale.expand(w_hat.shape[0])
+        limits = (inputs.low, inputs.high)
+        if inputs.zero is not None or not can_multiply_integers(x, w_hat, bias, call["padding"], limits, dtype):
+            return super()._lossless_product(x, inputs, w_hat, weights, bias, call)
+        w_scale = weights.scale.detach().expand(w_hat.shape[0])
+        grad_scale = inputs.grad_scale(x)
         order = torch.channels_last if self.channels_last else None
         y: Tensor = ops.fake_quantized_conv2d(
-            x, x_scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype, memory_format=order
-        )
+            x, inputs.scale, *limits, w_hat, w_scale, bias, **call, grad_scale=grad_scale, dtype=dtype,
+            memory_format=order,
+        )  # fmt: skip
         return y
 
     def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
         return conv2d_product(x, weight, **call, **options)
 
-    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+    def _per_output(self, values: Tensor) -> Tensor:
         return values.reshape(-1, 1, 1)
 
 
@@ -128,7 +125,7 @@ class QuantConv1d(_QuantConv, nn.Conv1d):
         x_q, w_q, call = super()._range_operands(sample)
         return x_q.unsqueeze(-2), w_q.unsqueeze(-2), call
 
-    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+    def _per_output(self, values: Tensor) -> Tensor:
         return values.reshape(-1, 1)
 
 
@@ -160,7 +157,7 @@ class QuantLinear(QuantLayer, nn.Linear):
     def _integers(self, x: Tensor, weight: Tensor, call: dict[str, Any], options: dict[str, Any]) -> Tensor:
         return linear_product(x, weight, **options)
 
-    def _per_output(self, values: Tensor, y: Tensor) -> Tensor:
+    def _per_output(self, values: Tensor) -> Tensor:
         return values
 
 

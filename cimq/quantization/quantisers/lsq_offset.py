@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cimq.mapping import MAX_BITS
+from cimq.quantization.quantisers.quantiser import Quantiser
 from cimq.quantization.quantisers.scale_search import mse_scales
 
 
@@ -29,33 +29,73 @@ def zero_point(offset: Tensor, bits: int) -> Tensor:
     return offset.detach().clamp(1 - 2**bits, 0).round().to(torch.int32)
 
 
-@torch.no_grad()
-def quantize_offset(x: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:
-    """The integers q of an input, uint8.
+class LsqOffset(Quantiser):
+    """x_hat = scale * (q + zero), q = clamp(rint(x / scale) - zero, 0, 2^bits - 1).
 
-    Raises:
-        ValueError: For values that are not finite.
+    Args:
+        scale: Positive, [].
+        offset: The learned offset in units of the scale, []; rounded to the zero point.
+        bits: 1 to 8.
 
     Example:
-        >>> quantize_offset(torch.tensor([-0.4, 0.0, 1.0, 9.0]), torch.tensor(0.2), torch.tensor(-2), 3)
-        tensor([0, 2, 7, 7], dtype=torch.uint8)
+        >>> q = LsqOffset(torch.tensor(0.2), torch.tensor(-2.3), 3)
+        >>> q.zero, q.integers(torch.tensor([-0.4, 0.0, 1.0, 9.0]))
+        (tensor(-2, dtype=torch.int32), tensor([0, 2, 7, 7], dtype=torch.uint8))
     """
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("quantize: x must be finite, got NaN or infinite values")
-    low = zero.float()
-    q = torch.round(x.float() / scale).clamp(low, low + (2**bits - 1)) - low
-    return q.to(torch.uint8)
 
+    def __init__(self, scale: Tensor, offset: Tensor, bits: int) -> None:
+        self.scale = scale
+        self.low = 0
+        self.high = 2**bits - 1
+        self._offset = offset
+        self._bits = bits
 
-def fake_quantize_offset(x: Tensor, scale: Tensor, offset: Tensor, bits: int) -> Tensor:
-    """x_hat with the gradients of LSQ+: straight through inside the range; scale and offset learn as in the paper.
+    @property
+    def zero(self) -> Tensor:
+        """The zero point of the offset, in -(2^bits - 1) .. 0."""
+        return zero_point(self._offset, self._bits)
 
-    Their factor is 1 / sqrt(values of one sample * (2^a - 1)), as for inputs without an offset.
-    """
-    levels = 2**bits - 1
-    grad_scale = (max(1, x.numel() // max(1, x.shape[0])) * levels) ** -0.5
-    y: Tensor = _FakeQuantizeOffset.apply(x, scale, offset, levels, grad_scale)  # type: ignore[no-untyped-call]
-    return y
+    def fake(self, x: Tensor) -> Tensor:
+        """The values on the grid, with the gradients of LSQ+: straight through inside, scale and offset as there.
+
+        Their factor is 1 / sqrt(values of one sample * (2^bits - 1)), as for inputs without an offset.
+        """
+        y: Tensor = _FakeQuantizeOffset.apply(  # type: ignore[no-untyped-call]
+            x, self.scale, self._offset, self.high, self.grad_scale(x)
+        )
+        return y
+
+    @torch.no_grad()
+    def integers(self, x: Tensor) -> Tensor:
+        """The integers q, uint8."""
+        if not bool(torch.isfinite(x).all()):
+            raise ValueError("quantize: x must be finite, got NaN or infinite values")
+        low = self.zero.float()
+        q = torch.round(x.float() / self.scale).clamp(low, low + self.high) - low
+        return q.to(torch.uint8)
+
+    @classmethod
+    @torch.no_grad()
+    def calibrate(cls, values: Tensor, bits: int, method: str) -> LsqOffset:
+        """The quantiser for a sample of an input.
+
+        Args:
+            values: [1, n], with both ends of the range in it.
+            bits: 1 to 8.
+            method: "mse": the smallest mean squared error; "minmax": the range seen, with 0 in it.
+
+        Example:
+            >>> q = LsqOffset.calibrate(torch.tensor([[-1.0, 0.0, 1.0, 2.0]]), 2, "minmax")
+            >>> q.scale, q.zero
+            (tensor(1.), tensor(-1, dtype=torch.int32))
+        """
+        low, high, levels = min(float(values.min()), 0.0), max(float(values.max()), 0.0), 2**bits - 1
+        if low == 0 and method == "mse":
+            scale, zero = float(mse_scales(values, 0, levels)[0]), 0
+        else:
+            scale, zero = _best_range(values, low, high, levels, method)
+        device = values.device
+        return cls(torch.tensor(scale, device=device), torch.tensor(float(zero), device=device), bits)
 
 
 class _FakeQuantizeOffset(torch.autograd.Function):
@@ -84,43 +124,6 @@ class _FakeQuantizeOffset(torch.autograd.Function):
             None,
             None,
         )
-
-
-@torch.no_grad()
-def zero_correction(w_q: Tensor, zero: Tensor) -> Tensor:
-    """z * sum of the integer weights of every output, int32 [O]."""
-    return w_q.flatten(1).sum(1, dtype=torch.int32) * zero
-
-
-@torch.no_grad()
-def offset_scales(values: Tensor, method: str) -> tuple[Tensor, Tensor]:
-    """Scales and zero points of all widths for a sample of an input.
-
-    Args:
-        values: [1, n], with both ends of the range in it.
-        method: "mse": of a few ranges [low, low + levels * scale] whose ends are shares of those seen, the one with the
-            smallest squared error; "minmax": the range seen, with 0 in it.
-
-    Returns:
-        Two float32 tensors [8].
-
-    Example:
-        >>> scales, zeros = offset_scales(torch.tensor([[-1.0, 0.0, 1.0, 2.0]]), "minmax")
-        >>> scales[1], zeros[1]
-        (tensor(1.), tensor(-1.))
-    """
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    scales, zeros = [], []
-    for bits in range(1, MAX_BITS + 1):
-        levels = 2**bits - 1
-        if low == 0 and method == "mse":
-            found = float(mse_scales(values, 0, levels)[0]), 0
-        else:
-            found = _best_range(values, low, high, levels, method)
-        scales.append(found[0])
-        zeros.append(float(found[1]))
-    device = values.device
-    return torch.tensor(scales, device=device), torch.tensor(zeros, device=device)
 
 
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)

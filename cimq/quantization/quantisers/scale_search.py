@@ -10,9 +10,7 @@ SMALLEST_SCALE = 1e-8
 
 
 @torch.no_grad()
-def mse_scales(
-    values: Tensor, qmin: int, qmax: int, *, binary: bool = False, moments: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
+def mse_scales(values: Tensor, qmin: int, qmax: int, *, moments: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Per row, the scale s that minimises sum((v - s * clamp(rint(v / s), qmin, qmax))^2).
 
     With `moments` the expectation of the same where the integers are held by cells that vary: more values are then cut
@@ -25,7 +23,6 @@ def mse_scales(
         values: Finite values [rows, n].
         qmin: Smallest integer.
         qmax: Largest integer.
-        binary: The integers are -1 and +1 alone; the optimum is then mean(|v|) (Rastegari et al., 2016).
         moments: Mean and mean square of what is held for each of qmin..qmax, see `weight_moments`.
 
     Returns:
@@ -36,15 +33,6 @@ def mse_scales(
         tensor([1.])
     """
     values = values.detach().to(torch.float32)
-    if binary:
-        scales = values.abs().mean(dim=1)
-        if moments is not None:
-            mean, square = (m.to(values.device) for m in moments)
-            # sum(v * m(v)) / sum(q(v)): the least squares of v against s * held, with the sign of v written to the cell
-            held = torch.where(values > 0, mean[-1], mean[0])
-            power = torch.where(values > 0, square[-1], square[0])
-            scales = ((values * held).sum(dim=1) / power.sum(dim=1)).clamp_min(0).float()
-        return _fill_empty_rows(scales)
     low = values.amin(dim=1)
     high = values.amax(dim=1)
     largest = high / max(qmax, 1)
@@ -66,6 +54,25 @@ def mse_scales(
         best = _best_ratio(ordered, sums, usable, fine, qmin, moments)
     scales = (best * usable.double()).float()
     return _fill_empty_rows(torch.where(largest > 0, scales, torch.zeros_like(scales)))
+
+
+@torch.no_grad()
+def binary_scales(values: Tensor, moments: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """The same where the integers are -1 and +1 alone: the optimum is mean(|v|) (Rastegari et al., 2016).
+
+    Example:
+        >>> binary_scales(torch.tensor([[1.0, -3.0]]))
+        tensor([2.])
+    """
+    values = values.detach().to(torch.float32)
+    scales = values.abs().mean(dim=1)
+    if moments is not None:
+        mean, square = (m.to(values.device) for m in moments)
+        # sum(v * m(v)) / sum(q(v)): the least squares of v against s * held, with the sign of v written to the cell
+        held = torch.where(values > 0, mean[-1], mean[0])
+        power = torch.where(values > 0, square[-1], square[0])
+        scales = ((values * held).sum(dim=1) / power.sum(dim=1)).clamp_min(0).float()
+    return _fill_empty_rows(scales)
 
 
 def _best_ratio(

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cimq
-from cimq.quantization.conversion.converted import Affine, CrossbarConv1d
+from cimq.quantization.conversion.converted import CrossbarConv1d
+from cimq.quantization.conversion.fp32_layers import Affine
 
 
 class NormAct(nn.BatchNorm2d):

@@ -13,12 +13,13 @@ import nets
 import pytest
 import torch
 import torch.nn.functional as F
-from test_preparation import OwnPadding, ScaledConv, ScaledLinear, prepared
+from nets import OwnPadding, ScaledConv, ScaledLinear
+from test_preparation import prepared
 from torch import Tensor, fx, nn
 
 import cimq
 from cimq.quantization import CrossbarConv2d, CrossbarLinear, layer_outputs, quant_layers
-from cimq.quantization.conversion.converted import Affine, Conv2dF32, LinearF32
+from cimq.quantization.conversion.fp32_layers import Affine, Conv2dF32, LinearF32
 from cimq.quantization.exact.operations import global_avg_pool2d
 
 

@@ -12,14 +12,9 @@ from torch import Tensor, nn
 
 import cimq
 from cimq.quantization import layer_outputs, quant_layers
-from cimq.quantization.quantisers.lsq_offset import (
-    fake_quantize_offset,
-    offset_scales,
-    quantize_offset,
-    zero_correction,
-    zero_point,
-)
-from cimq.quantization.quantisers.scale_search import mse_scales
+from cimq.quantization.layers.products import zero_correction
+from cimq.quantization.quantisers.lsq import Lsq
+from cimq.quantization.quantisers.lsq_offset import LsqOffset
 
 pytestmark = pytest.mark.filterwarnings("ignore:convert. left as they stand.*silu:cimq.CimqWarning")
 
@@ -56,13 +51,16 @@ def test_integers_and_zero_point_give_the_fake_quantised_value(
 ) -> None:
     x = torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 10
     s, levels = torch.tensor(scale), 2**bits - 1
-    zero = zero_point(torch.tensor(offset), bits)
+    quantiser = LsqOffset(s, torch.tensor(offset), bits)
+    zero = quantiser.zero
     assert -levels <= int(zero) <= 0
-    q = quantize_offset(x, s, zero, bits)
+    q = quantiser.integers(x)
     assert q.dtype == torch.uint8
     assert int(q.max()) <= levels
-    assert torch.equal((q.int() + zero).float() * s, fake_quantize_offset(x, s, torch.tensor(offset), bits))
-    assert int(quantize_offset(torch.zeros(1), s, zero, bits)) == -int(zero)  # the number 0 is on the grid
+    assert torch.equal((q.int() + zero).float() * s, quantiser.fake(x))
+    assert int(quantiser.integers(torch.zeros(1))) == -int(zero)  # the number 0 is on the grid
+    again = LsqOffset(quantiser.state()["scale"], quantiser.state()["zero"].float(), bits)
+    assert torch.equal(again.integers(x), q)
 
 
 def test_gradients_are_those_of_the_paper() -> None:
@@ -71,7 +69,7 @@ def test_gradients_are_those_of_the_paper() -> None:
     scale = torch.tensor(0.5, requires_grad=True)
     offset = torch.tensor(-1.2, requires_grad=True)  # z = -1, grid -0.5 .. 1.0 for two bits
     g = torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0]])
-    y = fake_quantize_offset(x, scale, offset, 2)
+    y = LsqOffset(scale, offset, 2).fake(x)
     assert y.tolist() == [[-0.5, -0.5, 0.5, 1.0, 1.0]]
     (y * g).sum().backward()
     factor = (5 * 3) ** -0.5
@@ -84,21 +82,22 @@ def test_gradients_are_those_of_the_paper() -> None:
 
 def test_an_offset_is_better_than_a_sign_after_silu() -> None:
     x = F.silu(torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)) * 2)
-    scales, zeros = offset_scales(x, "mse")
     for bits in (2, 3, 4, 8):
-        s, z = scales[bits - 1], zeros[bits - 1].int()
-        error = ((quantize_offset(x, s, z, bits).int() + z) * s - x).square().mean()
+        quantiser = LsqOffset.calibrate(x, bits, "mse")
+        error = ((quantiser.integers(x).int() + quantiser.zero) * quantiser.scale - x).square().mean()
         low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        signed = mse_scales(x, low, high)[0]
+        signed = Lsq.calibrate(x, low, high).scale
         assert float(error) < float(((x / signed).round().clamp(low, high) * signed - x).square().mean())
 
 
 def test_minmax_covers_what_was_seen_and_zero() -> None:
     for x in (torch.tensor([[-1.0, 5.0]]), torch.tensor([[2.0, 5.0]]), torch.tensor([[-3.0, -1.0]])):
-        for bits, (s, z) in enumerate(zip(*offset_scales(x, "minmax"), strict=True), 1):
+        for bits in range(1, 9):
+            found = LsqOffset.calibrate(x, bits, "minmax")
+            s, z = found.scale, found.zero
             assert float(s * z) <= min(0.0, float(x.min())) + float(s) / 2
             assert float(s * (z + 2**bits - 1)) >= max(0.0, float(x.max())) - float(s) / 2
-    assert offset_scales(torch.zeros(1, 2), "minmax")[0].tolist() == [1.0] * 8
+    assert [float(LsqOffset.calibrate(torch.zeros(1, 2), bits, "minmax").scale) for bits in range(1, 9)] == [1.0] * 8
 
 
 @pytest.mark.parametrize("hardware", ["paper", LOSSY, CALIBRATED], ids=["ideal", "lossy", "calibrated"])

@@ -6,7 +6,8 @@ import torch
 import cimq
 from cimq.mapping import act_range, weight_range
 from cimq.quantization.quantisers.cell_moments import weight_moments
-from cimq.quantization.quantisers.scale_search import mse_scales
+from cimq.quantization.quantisers.kinds import calibrated_weight
+from cimq.quantization.quantisers.scale_search import binary_scales, mse_scales
 
 
 def test_ranges() -> None:
@@ -40,7 +41,7 @@ def test_values_on_a_grid_are_found_exactly() -> None:
 
 
 def test_binary_scale_is_the_mean_magnitude() -> None:
-    torch.testing.assert_close(mse_scales(torch.tensor([[1.0, -3.0]]), -1, 1, binary=True), torch.tensor([2.0]))
+    torch.testing.assert_close(binary_scales(torch.tensor([[1.0, -3.0]])), torch.tensor([2.0]))
 
 
 def test_rows_of_zeros_get_a_usable_scale() -> None:
@@ -82,8 +83,8 @@ def test_scale_for_cells_that_vary_is_as_good_as_a_fine_search(bits: int) -> Non
         mean, square = (m[(q - low).long()] for m in moments)
         return (values**2 - 2 * s * values * mean + s * s * square).sum(1)
 
-    found = mse_scales(values, low, high, binary=bits == 1, moments=moments)
-    plain = mse_scales(values, low, high, binary=bits == 1)
+    found = calibrated_weight(values, bits, moments).scale
+    plain = calibrated_weight(values, bits, None).scale
     best = torch.stack([error(plain * ratio) for ratio in torch.linspace(0.2, 1.5, 200)]).amin(0)
     assert bool((error(found) <= best * 1.01).all())
     assert bits == 1 or bool((error(found) < error(plain)).all())
