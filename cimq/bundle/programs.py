@@ -146,7 +146,7 @@ def compile(
 
 
 def dump_after(bundle: str | Path, pass_name: str, hardware: Hardware | str | Path | None = None) -> str:
-    """The network as a pass of the compiler leaves it: JSON lines, each a node, a tiling, a placement or an instruction.
+    """The network as a pass of the compiler leaves it: JSON lines, each a node, a tiling, a placement, an instruction.
 
     Args:
         bundle: Bundle folder, or a zip. Nothing is written.

@@ -101,7 +101,7 @@ def test_every_pass_can_be_looked_at(bundle_path: Path) -> None:
     }
     assert {line["part"] for line in parts["tile"]} == {"graph", "tiles"}
     assert {line["part"] for line in parts["place"]} == {"graph", "tiles", "placement"}
-    assert [line["op"] for line in parts["lower"] if "part" not in line][0] == "PROGRAM"
+    assert next(line["op"] for line in parts["lower"] if "part" not in line) == "PROGRAM"
     assert parts["lower"] == parts["verify"] == parts["closed_form"]
     assert sorted(path.name for path in bundle_path.iterdir()) == before
     with pytest.raises(ValueError, match="there is no pass 'fuse'; the passes are tile, place, lower"):
