@@ -49,5 +49,16 @@ def test_an_import_that_hides_in_a_function_is_found(tmp_path):
     assert lines[0].startswith("house/wall.py:3: house.floor is imported inside a function")
 
 
+def test_production_code_that_imports_the_specification_is_found(tmp_path):
+    borrowing = "from house.ops.spec import rules"
+    package = write(
+        tmp_path, ops__in__spec__in__rules="", ops__in__spec__in__products=borrowing, ops__in__crossbar=borrowing,
+        ops__in__ranges=borrowing,
+    )  # fmt: skip
+    status, lines = run_on(package)
+    assert (status, len(lines)) == (1, 1)
+    assert lines[0].startswith("house/ops/ranges.py:1: house.ops.spec.rules is the specification")
+
+
 def test_the_package_itself_passes():
     assert run_on(CHECK.parents[1] / "cimq") == (0, [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,12 @@ def make_trials(space: SearchSpace, evaluator: Any, budget: int, log: Journal | 
 
 
 def run(space: SearchSpace, evaluator: Any, budget: int, strategy: str, log: Journal | None = None) -> Trials:
-    trials = make_trials(space, evaluator, budget, log)
-    damage = evaluator.distance if strategy == "reinforce" else None
-    trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, seed=3, batch=8, damage=damage)), 8)
-    return trials
+    """A whole search; the log is closed, also where it is interrupted."""
+    with nullcontext() if log is None else closing(log):
+        trials = make_trials(space, evaluator, budget, log)
+        damage = evaluator.distance if strategy == "reinforce" else None
+        trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, seed=3, batch=8, damage=damage)), 8)
+        return trials
 
 
 def optimum(space: SearchSpace, evaluator: Any) -> float:
@@ -150,7 +153,6 @@ def test_an_interrupted_search_continues_as_if_it_had_not_been(
     log = Journal(tmp_path / "cut", SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         run(space, surrogate(interrupt_at), 40, strategy, log)
-    log.close()
     done = len(records(tmp_path / "cut"))
     assert 0 < done < 40
     with (tmp_path / "cut" / "evaluations.jsonl").open("a") as file:
@@ -162,19 +164,20 @@ def test_an_interrupted_search_continues_as_if_it_had_not_been(
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
-    Journal(tmp_path, SETTINGS).record(evaluation(0))
+    with closing(Journal(tmp_path, SETTINGS)) as log:
+        log.record(evaluation(0))
     with pytest.raises(ValueError, match=r"pass resume=True or another folder"):
         Journal(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match=r"other settings: bits was \[2, 8\], is \[3, 8\]; seed was 0, is 1"):
         Journal(tmp_path, {**SETTINGS, "seed": 1, "bits": [3, 8]}, resume=True)
-    assert len(Journal(tmp_path, SETTINGS, resume=True).recorded) == 1
+    with closing(Journal(tmp_path, SETTINGS, resume=True)) as log:
+        assert len(log.recorded) == 1
 
 
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
-    log = Journal(tmp_path, SETTINGS)
-    for index in range(3):
-        log.record(evaluation(index))
-    log.close()
+    with closing(Journal(tmp_path, SETTINGS)) as log:
+        for index in range(3):
+            log.record(evaluation(index))
     path = tmp_path / "evaluations.jsonl"
     lines = path.read_text().splitlines()
     for text, words in (
