@@ -15,6 +15,7 @@ from cimq.errors import CimqWarning, some_names
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization.calibration import calibrate
+from cimq.quantization.conversion.converted import CrossbarLayer
 from cimq.quantization.exact import exact_mode
 from cimq.quantization.graph import image_order
 from cimq.quantization.graph.refusals import exported_products, refuse_meta, refuse_no_module
@@ -113,6 +114,8 @@ def prepare(
     refuse_meta(model, "prepare")
     if any(isinstance(module, QuantLayer) for module in model.modules()):
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
+    if any(isinstance(module, CrossbarLayer) for module in model.modules()):
+        raise ValueError("prepare: the model is converted; prepare the model that it was made from")
     machine = resolve(hardware)
     trained_on = None if training_hardware is None else resolve(training_hardware)
     check_adc_grad(adc_grad)

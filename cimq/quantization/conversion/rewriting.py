@@ -84,6 +84,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     model = innermost(model)
     refuse_meta(model, "convert")
     refuse_meta_values(sample_input, "convert", "sample_input")
+    if any(isinstance(module, CrossbarLayer) for module in model.modules()):
+        raise ValueError(f"convert: {type(model).__name__} is converted already; convert takes what prepare returned")
     for name, layer in quant_layers(model):
         layer.act_limits()
         if has_replaced_forward(layer):
