@@ -194,25 +194,19 @@ def _steps(name: str, size: int, row: dict[str, Any]) -> None:
         row["values"] = sum(value.numel() for value in integers.values())
 
 
-def _reason(row: dict[str, Any]) -> str:
-    text = row.get("message") or "; ".join(row["warnings"])
-    return re.sub(r"^\w+Error: ", "", text)
-
-
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table of docs/networks.md."""
-    lines = [
-        "| network | layers | fp32 | converted, equal | executed, equal | integers compared | what it says |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    """The tables of docs/networks.md."""
+    lines = ["| network | image | layers on crossbars | integers compared |", "| --- | --- | --- | --- |"]
+    others = ["| network | layers on crossbars | converted, equal | what export says |", "| --- | --- | --- | --- |"]
     for row in rows:
-        mark = {True: "yes", False: "**no**", None: "-"}
-        values = f"{row['values']:,}" if "values" in row else "-"
-        lines.append(
-            f"| {row['network']} | {row.get('layers', '-')} | {len(row.get('fp32', ()))} | "
-            f"{mark[row.get('converted')]} | {mark[row.get('executed')]} | {values} | {_reason(row)} |"
-        )
-    return "\n".join(lines)
+        kept = f", {len(row['fp32'])} in fp32" if row.get("fp32") else ""
+        layers = f"{row.get('layers', '-')}{kept}"
+        if row.get("converted") and row.get("executed"):
+            lines.append(f"| {row['network']} | {row['image']} | {layers} | {row['values']:,} |")
+        else:
+            said = re.sub(r"^\w+Error: ", "", row.get("message", "; ".join(row["warnings"])))
+            others.append(f"| {row['network']} | {layers} | {'yes' if row.get('converted') else '**no**'} | {said} |")
+    return "\n".join([*lines, "", *others])
 
 
 def main() -> None:
@@ -220,7 +214,7 @@ def main() -> None:
     arguments.add_argument("networks", nargs="*", help="names, those of timm as timm:NAME (default: all of the lists)")
     arguments.add_argument("--source", choices=["all", "torchvision", "timm"], default="all")
     arguments.add_argument("--size", type=int, help="of the images, for networks that are not in the lists")
-    arguments.add_argument("--markdown", action="store_true", help="print the table of docs/networks.md")
+    arguments.add_argument("--markdown", action="store_true", help="print the tables of docs/networks.md")
     chosen = arguments.parse_args()
     listed = {f"timm:{name}": size for name, size in TIMM.items()}
     known = TORCHVISION | listed
