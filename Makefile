@@ -4,6 +4,7 @@ VENV := .venv
 VENV_CUDA := .venv-cuda
 TORCH := torch==2.13.0
 TORCH_CUDA := torch==2.14.1 torchvision==0.29.1
+TIMM := timm==1.0.31
 CATCH2 := comma-deps-catch2==2.13.10.post96
 CATCH2_DIR := build/catch2
 MAX_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -27,7 +28,7 @@ PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
 	@echo "make test       set up .venv, run every C++ and Python test"
-	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision), build with nvcc where found, run the Python tests"
+	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision, timm), build with nvcc where found, run the Python tests"
 	@echo "make test-sdist source distribution -> wheel -> import in a fresh environment"
 	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make test-asan-ops  build the operators with AddressSanitizer and UndefinedBehaviorSanitizer, run their tests"
@@ -95,7 +96,7 @@ $(VENV_CUDA)/.deps: requirements.txt Makefile
 	@echo "== cimq: creating $(VENV_CUDA) and installing $(TORCH_CUDA) and the pinned packages (several GB)"
 	$(PYTHON) -m venv $(VENV_CUDA)
 	$(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_CUDA)
-	$(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt $(TIMM)
 	@touch $@
 
 # Not an editable install: the products in cimq/ belong to the other lane's torch.

@@ -15,6 +15,7 @@ from cimq.errors import CimqWarning, some_names
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 from cimq.quantization.calibration import calibrate
+from cimq.quantization.conversion.converted import CrossbarLayer
 from cimq.quantization.exact import exact_mode
 from cimq.quantization.graph import image_order
 from cimq.quantization.graph.refusals import exported_products, refuse_meta, refuse_no_module
@@ -31,8 +32,9 @@ from cimq.quantization.quantisers.adc_ranges import check_adc_grad
 from cimq.torch_tools.call_arguments import default_arguments
 from cimq.torch_tools.forward import run_sample
 from cimq.torch_tools.parallel import refuse_distributed
-from cimq.torch_tools.private_names import convolves_by_itself
+from cimq.torch_tools.private_names import convolves_by_itself, has_own_convolution
 from cimq.torch_tools.recomputed import copied
+from cimq.torch_tools.replaced_forwards import has_replaced_forward
 
 _OTHER_PRODUCTS = (
     nn.Conv3d,
@@ -112,6 +114,8 @@ def prepare(
     refuse_meta(model, "prepare")
     if any(isinstance(module, QuantLayer) for module in model.modules()):
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
+    if any(isinstance(module, CrossbarLayer) for module in model.modules()):
+        raise ValueError("prepare: the model is converted; prepare the model that it was made from")
     machine = resolve(hardware)
     trained_on = None if training_hardware is None else resolve(training_hardware)
     check_adc_grad(adc_grad)
@@ -281,6 +285,8 @@ def _check_layer(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> tuple[str | None,
         return f"its weight is {str(module.weight.dtype).removeprefix('torch.')}, not float32", False
     if not bool(torch.isfinite(module.weight).all()):
         return "its weight holds NaN or infinite values", False
+    if has_replaced_forward(module) or has_own_convolution(module):
+        return "its forward was set on the object; one of its class, or of a subclass, can be quantised", False
     cls: Any = type(module)
     own = cls.forward is not base.forward or (base is not nn.Linear and convolves_by_itself(cls, base))
     return (check_own_forward(module) if own else None), own

@@ -18,6 +18,7 @@ _ARITHMETIC = {
     operator.ge, operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv, operator.imod,
     operator.ipow, operator.matmul, operator.imatmul, operator.and_, operator.or_, operator.xor, operator.iand,
     operator.ior, operator.ixor, operator.invert, operator.lshift, operator.rshift, operator.ilshift, operator.irshift,
+    max, min,
 }  # fmt: skip
 _NUMBER_METHODS = {
     "size", "dim", "ndimension", "numel", "nelement", "item", "stride", "storage_offset", "element_size", "get_device",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from cimq.torch_tools.private_names import AnyBatchNorm
+from cimq.torch_tools.replaced_forwards import has_replaced_forward
 
 
 @contextlib.contextmanager
@@ -60,6 +61,7 @@ def is_plain_norm(module: nn.Module) -> bool:
     """Whether it is a batch normalisation with fixed statistics and nothing else: subclasses may have an activation."""
     return (
         isinstance(module, AnyBatchNorm)
+        and not has_replaced_forward(module)
         and type(module).forward in (nn.BatchNorm2d.forward, nn.BatchNorm1d.forward, nn.SyncBatchNorm.forward)
         and isinstance(module.running_mean, Tensor)
     )

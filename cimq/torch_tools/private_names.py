@@ -36,6 +36,7 @@ __all__ = [
     "drop_workers",
     "forward_hooks",
     "forward_pre_hooks",
+    "has_own_convolution",
     "in_backward",
     "is_traced_constant",
     "padding_of",
@@ -186,6 +187,11 @@ def convolves_by_itself(cls: Any, base: Any) -> bool:
     Instead: nothing; it is the private method that subclasses override.
     """
     return cls._conv_forward is not base._conv_forward
+
+
+def has_own_convolution(module: nn.Module) -> bool:
+    """Whether that part of the forward was replaced on the object. Instead: nothing, as above."""
+    return "_conv_forward" in vars(module)
 
 
 # ---- state_dict ----

@@ -48,6 +48,8 @@ def _kinds(kind: Any) -> list[Any]:
 def truthful_isinstance() -> Iterator[None]:
     """`isinstance(x, torch.Tensor)` is true of symbolic values, as it is of what they stand for; of sizes, int is.
 
+    And `max` and `min` take sizes: convolutions that pad as TensorFlow does compute their padding with these.
+
     Else a forward would take the other way when it is traced. It is the function that is replaced: values that claim
     another class would be taken for tensors by PyTorch's C++ code too.
     """
@@ -63,11 +65,30 @@ def truthful_isinstance() -> Iterator[None]:
         return original(value, kind)
 
     original = builtins.isinstance
+    extremes = {"max": builtins.max, "min": builtins.min}
     builtins.isinstance = answer
+    for name, function in extremes.items():
+        setattr(builtins, name, _extreme_of_sizes(function))
     try:
         yield
     finally:
         builtins.isinstance = original
+        for name, function in extremes.items():
+            setattr(builtins, name, function)
+
+
+def _extreme_of_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """max or min that is recorded of sizes, and numbers computed from them: comparing these would end the tracing."""
+
+    def answer(*values: Any, **options: Any) -> Any:
+        symbols = [value for value in values if type(value) is TruthfulProxy]
+        if len(values) < 2 or options or not symbols:
+            return function(*values, **options)
+        if not all(is_number(value.node if type(value) is TruthfulProxy else value) for value in values):
+            return function(*values)
+        return symbols[0].tracer.create_proxy("call_function", function, values, {})
+
+    return answer
 
 
 def _assigning(function: Callable[..., Any], pure: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.quantization.layers.accesses import counted_accesses
+from cimq.quantization.layers.numbering import tell_apart
 from cimq.torch_tools.batches import ForwardFn, batch_size, device_of, kept_random_state, split_batch, to_device
 from cimq.torch_tools.forward import default_forward
 from cimq.torch_tools.modes import in_evaluation
@@ -81,6 +82,7 @@ def measure(
 ) -> tuple[float, int]:
     """What `evaluate` divides: the sum of a metric over samples (top-1: over elements), and their number."""
     model = unwrapped(model)  # a distributed one would wait for the other processes
+    tell_apart(model, stacklevel=3)
     forward = forward_fn or default_forward
     total, count, used = 0.0, 0, 0
     with (

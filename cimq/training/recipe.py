@@ -16,6 +16,7 @@ from torch import nn
 from cimq.errors import CimqWarning
 from cimq.quantization.batch_statistics import reestimate_bn
 from cimq.quantization.inspection import param_groups
+from cimq.quantization.layers.numbering import tell_apart
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import ForwardFn, batch_size, device_of, kept_random_state
 from cimq.torch_tools.forward import default_forward
@@ -212,6 +213,7 @@ def finetune(
         warnings.warn(
             f"finetune: {type(model).__name__} has no quantised layers, it is trained in fp32", CimqWarning, 2
         )
+    tell_apart(unwrapped(model), stacklevel=2)
     optimizer = torch.optim.SGD(param_groups(model, lr, weight_decay), lr=lr, momentum=momentum)
     scaler = torch.amp.GradScaler(device_of(model).type, enabled=amp == "fp16")
     history: list[Epoch] = []

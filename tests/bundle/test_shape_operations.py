@@ -86,6 +86,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "chunks of the batch": (lambda x: x.chunk(1)[0], "taking apart must leave the batch alone"),
     "index into the batch": (lambda x: x[0][None], "indexing must leave the batch alone"),
     "mean over the batch": (lambda x: x.mean((0, 2), keepdim=True), "a mean must leave the batch alone"),
+    "sum over the batch": (lambda x: x - x.sum(0), "a mean must leave the batch alone"),
     "squeeze of anything": (lambda x: x.squeeze(), "squeeze without a dimension"),
     "list as index": (lambda x: x[:, [0, 2]], "slices, integers and None only"),
     "stack before the batch": (lambda x: torch.stack([x], 0), "stack must leave the batch alone"),

@@ -207,6 +207,10 @@ def test_convolutions_with_a_part_of_their_own() -> None:
 
     assert private.convolves_by_itself(Own, nn.Conv2d)
     assert not private.convolves_by_itself(Plain, nn.Conv2d)
+    layer = nn.Conv2d(1, 1, 1)
+    assert not private.has_own_convolution(layer)
+    layer._conv_forward = layer._conv_forward  # type: ignore[method-assign]
+    assert private.has_own_convolution(layer)
     own = Own(1, 1, 1, bias=False)
     assert torch.equal(own(torch.ones(1, 1, 1, 1)), own.weight * 2)
 

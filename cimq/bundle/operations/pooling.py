@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 
 from cimq import ops
@@ -129,6 +130,17 @@ def _global_avg_pool2d(call: Call) -> list[Node]:
 def _mean(call: Call) -> list[Node]:
     dims, keepdim = call.rest
     return _mean_over(call, (dims,) if isinstance(dims, int) else dims, bool(keepdim))
+
+
+def _total(call: Call) -> list[Node]:
+    """The mean, times the number of elements."""
+    dims, keepdim = call.rest
+    sizes = (0, *call.in_shape)  # that of the batch is not asked for: its mean is refused
+    mean = dataclasses.replace(call, name=f"{call.name}.mean")
+    count = torch.full((1,) * len(call.shape), float(math.prod(sizes[dim] for dim in dims)))
+    factor = Node(f"{call.name}.count", "constant", (), tuple(count.shape), {}, {"value": count})
+    nodes = _mean_over(mean, dims, bool(keepdim))
+    return [*nodes, factor, Node(call.name, "mul", (mean.name, factor.name), call.shape)]
 
 
 def _mean_over(call: Call, dims: Sequence[int], keepdim: bool) -> list[Node]:
@@ -299,5 +311,5 @@ ROWS: tuple[Operation, ...] = (
         },
         _write_adaptive_max_pool2d,
     ),
-    Operation("mean", {windows.mean: _mean}, _write_mean, _mean_bound),
+    Operation("mean", {windows.mean: _mean, windows.total: _total}, _write_mean, _mean_bound),
 )

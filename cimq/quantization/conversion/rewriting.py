@@ -24,6 +24,7 @@ from cimq.quantization.conversion.functional_norms import replace_functional_nor
 from cimq.quantization.conversion.graph_module import ConvertedModel
 from cimq.quantization.conversion.installation import install
 from cimq.quantization.exact import exact_mode, operations
+from cimq.quantization.exact.hooks import hooked
 from cimq.quantization.graph.arithmetic_forms import freeze_parameters
 from cimq.quantization.graph.in_place import follow_in_place, keeps_type
 from cimq.quantization.graph.normal_form import normalise
@@ -43,6 +44,7 @@ from cimq.torch_tools.norms import is_plain_norm
 from cimq.torch_tools.parallel import innermost
 from cimq.torch_tools.private_names import AnyBatchNorm
 from cimq.torch_tools.recomputed import copied
+from cimq.torch_tools.replaced_forwards import has_replaced_forward
 
 # What a converted model is made of beside modules of PyTorch that have no form.
 _FINISHED = (CrossbarLayer, Affine, Conv2dF32, LinearF32)
@@ -66,7 +68,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
 
     Raises:
-        ValueError: If the model is not prepared or not calibrated, or only a part of it was prepared and what is around
+        ValueError: If the model is not prepared or not calibrated; if it has forward hooks and there is no
+            `sample_input` to show that they change nothing; if only a part of it was prepared and what is around
             that computes with other bits (it is named); or if the results differ on `sample_input`, as they
             do for a model that is random in evaluation.
 
@@ -81,8 +84,21 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
     model = innermost(model)
     refuse_meta(model, "convert")
     refuse_meta_values(sample_input, "convert", "sample_input")
-    for _, layer in quant_layers(model):
+    if any(isinstance(module, CrossbarLayer) for module in model.modules()):
+        raise ValueError(f"convert: {type(model).__name__} is converted already; convert takes what prepare returned")
+    for name, layer in quant_layers(model):
         layer.act_limits()
+        if has_replaced_forward(layer):
+            raise ValueError(
+                f"convert: the forward of layer {name!r} was set on the object after prepare; give the layer a class "
+                "with that forward, and prepare again"
+            )
+    lost_hooks = _lost_hooks(model)
+    if lost_hooks and sample_input is None:
+        raise ValueError(
+            f"convert: the model has {lost_hooks}, which the converted model does not call; remove them, or give "
+            "sample_input, on which convert checks that they change nothing"
+        )
     work = copied(model).eval()
     pairs = exact_mode.folded_pairs(work)
     if isinstance(work, QuantMultiheadAttention):
@@ -272,10 +288,23 @@ def _check(model: nn.Module, converted: nn.Module, sample_input: Any, inputs: An
         wanted = list(tensors_of(run_sample(model, sample_input)))
         got = list(tensors_of(run_sample(converted, inputs)))
     if len(wanted) != len(got) or not all(torch.equal(a, b) for a, b in zip(wanted, got, strict=True)):
+        lost_hooks = _lost_hooks(model)
+        reason = (
+            f"the converted model does not call {lost_hooks}; do they change values?"
+            if lost_hooks
+            else "does its forward do something random, keep state, or change its input?"
+        )
         raise ValueError(
             f"convert: the converted model does not give what {type(model).__name__} gives in evaluation on "
-            "sample_input; does its forward do something random, keep state, or change its input?"
+            f"sample_input; {reason}"
         )
+
+
+def _lost_hooks(model: nn.Module) -> str:
+    """Which forward hooks of users a converted model does not call; empty if none: those of modules that are traced."""
+    tracer = LeafTracer()
+    names = hooked(model, lambda module, name: not tracer.is_leaf_module(module, name))
+    return f"the forward hooks of {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
 
 
 @torch.no_grad()

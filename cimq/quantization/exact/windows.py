@@ -6,6 +6,7 @@ Converted models call these functions; `ExactEval` answers PyTorch's with them (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,6 +88,16 @@ def mean(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return ops.mean(x, dims, keepdim)
 
 
+def total(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """`x.sum(dim, keepdim)`: the mean, times the number of elements."""
+    dims = (dim,) if isinstance(dim, int) else tuple(dim)
+    if not plain(x) or not dims or x.numel() == 0:
+        return x.sum(dim, keepdim)
+    count: int = math.prod(x.shape[d] for d in dims)
+    sums: Tensor = mean(x, dims, keepdim) * count
+    return sums
+
+
 _MODES = {3: {"nearest": "nearest", "linear": "bilinear"}, 4: {"nearest": "nearest", "bilinear": "bilinear"}}
 
 
@@ -141,6 +152,15 @@ def _mean(evaluation: Any, input: Tensor, dim: Any = None, keepdim: bool = False
     return mean(input, dim, keepdim)
 
 
+def _total(evaluation: Any, input: Tensor, dim: Any = None, keepdim: bool = False, *rest: Any, **kwargs: Any) -> Any:
+    dim = kwargs.pop("axis", dim)
+    if kwargs or rest or not plain(input) or not isinstance(keepdim, bool):
+        return NotImplemented
+    if not isinstance(dim, (int, tuple, list)) or dim in ((), []):
+        return NotImplemented
+    return total(input, dim, keepdim)
+
+
 def _interpolate(
     evaluation: Any,
     input: Tensor,
@@ -163,5 +183,7 @@ HANDLERS: dict[Any, Callable[..., Any]] = {
     F.adaptive_avg_pool1d: _adaptive_avg_pool1d,
     torch.mean: _mean,
     Tensor.mean: _mean,
+    torch.sum: _total,
+    Tensor.sum: _total,
     F.interpolate: _interpolate,
 }

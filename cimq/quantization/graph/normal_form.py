@@ -94,10 +94,15 @@ def _form(root: nn.Module, node: fx.Node, finished: tuple[type[nn.Module], ...])
             return _KEPT
         make = _METHODS.get(str(node.target))
     else:
-        if node.target in _SHAPE_FUNCTIONS and not _makes_tensor(node):
+        if (node.target in _SHAPE_FUNCTIONS and not _makes_tensor(node)) or _is_computed_size(node):
             return _KEPT
         make = _FUNCTIONS.get(node.target) or _FUNCTIONS_BY_NAME.get(_full_name(node.target))
     return None if make is None else make(*node.args, **node.kwargs)
+
+
+def _is_computed_size(node: fx.Node) -> bool:
+    """max(math.ceil(size / stride), 1), ...: plain numbers."""
+    return node.target not in (getattr, operator.getitem) and is_number(node)
 
 
 def _full_name(function: Any) -> str:

@@ -6,7 +6,7 @@
 |  | where it is more than `ops.avg_pool2d`; .avg_pool1d, .adaptive_avg_pool2d, .adaptive_avg_pool1d(x, output_size) |
 | call_function | F.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode) |
 | call_function | F.adaptive_max_pool2d(x, output_size), F.adaptive_max_pool1d(x, output_size) |
-| call_function | windows.mean(x, dim, keepdim) |
+| call_function | windows.mean(x, dim, keepdim), .total(x, dim, keepdim): sums |
 | call_function | windows.interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor) |
 | call_function | torch.transpose, permute, movedim; squeeze, unsqueeze, unflatten; channel_shuffle, pixel_shuffle, |
 |  | pixel_unshuffle; chunk, split, tensor_split, unbind (then operator.getitem); select, narrow, stack, flip, roll, |
@@ -97,6 +97,14 @@ def _mean(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> 
     if set(dims) in ({2, 3}, {-1, -2}):  # of images: their pooling; which of them it is, the rank of the input decides
         return global_avg_pool2d, (input, keepdim, dims)
     return windows.mean, (input, dims, keepdim)
+
+
+def _total(input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Form | None:
+    form = _mean(input, dim, keepdim, **kwargs)
+    if form is None:
+        return None
+    dim = kwargs.get("axis", dim)
+    return windows.total, (input, (dim,) if isinstance(dim, int) else tuple(dim), keepdim)
 
 
 def _interpolate(
@@ -246,6 +254,7 @@ MODULES[nn.UpsamplingNearest2d] = MODULES[nn.UpsamplingBilinear2d] = MODULES[nn.
 
 _BOTH: dict[str, Callable[..., Any]] = {  # functions of torch that are methods too, with the same arguments
     "mean": _mean,
+    "sum": _total,
     "transpose": _transpose,
     "swapdims": _transpose,
     "swapaxes": _swapaxes,

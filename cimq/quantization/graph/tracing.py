@@ -15,6 +15,7 @@ from cimq.torch_tools.call_arguments import without_fixed
 from cimq.torch_tools.modes import in_mode, unchanged
 from cimq.torch_tools.norms import is_plain_norm
 from cimq.torch_tools.private_names import buffers_of, writes_to
+from cimq.torch_tools.replaced_forwards import forward_in_class, has_replaced_forward
 from cimq.torch_tools.symbolic import TruthfulProxy, truthful_isinstance
 
 
@@ -36,7 +37,7 @@ class LeafTracer(fx.Tracer):
             return m not in self.inlined
         if isinstance(m, (AttentionCore, AttentionForward)):
             return True
-        return super().is_leaf_module(m, module_qualified_name)
+        return super().is_leaf_module(m, module_qualified_name) and not has_replaced_forward(m)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A symbolic value that answers as what it stands for."""
@@ -89,7 +90,7 @@ def trace(
     with kept_random_state(model), unchanged(model), in_mode(model, training), exact_mode.suspended():
         before, buffers = random_state(), _buffers(model)
         tracer = tracer or LeafTracer()
-        with truthful_isinstance():
+        with truthful_isinstance(), forward_in_class(model):
             graph = tracer.trace(model, concrete_args=dict(fixed)) if fixed else tracer.trace(model)
         if not training and random_state() != before:
             raise ValueError("its forward draws random numbers in evaluation")

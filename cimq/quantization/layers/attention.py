@@ -18,6 +18,7 @@ from cimq.quantization.layers.borrowed import BorrowedLinear
 from cimq.quantization.layers.matmul import QuantMatmul
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.private_names import StateDictModule, children_of
+from cimq.torch_tools.replaced_forwards import has_replaced_forward
 
 
 class AttentionCore(nn.Module):
@@ -217,6 +218,8 @@ def why_not(module: nn.MultiheadAttention) -> str | None:
     """Why an attention module cannot be quantised, None if it can."""
     if type(module) is not nn.MultiheadAttention:
         return "it is a subclass of nn.MultiheadAttention"
+    if has_replaced_forward(module):
+        return "its forward was set on the object"
     if not module.kdim == module.vdim == module.embed_dim:
         return "its keys or values have another width than its queries (kdim, vdim)"
     if module.in_proj_weight.dtype != torch.float32:

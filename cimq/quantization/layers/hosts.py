@@ -26,6 +26,7 @@ from cimq.torch_tools.batches import kept_random_state
 from cimq.torch_tools.call_arguments import default_arguments, without_fixed
 from cimq.torch_tools.modes import unchanged
 from cimq.torch_tools.private_names import StateDictModule, children_of, parameters_of, set_children
+from cimq.torch_tools.replaced_forwards import has_replaced_forward
 
 ATTENTION = "attention"
 _WEIGHTED: dict[Any, str] = {F.linear: "linear", F.conv2d: "conv2d", torch.conv2d: "conv2d"}
@@ -84,7 +85,9 @@ class Product(NamedTuple):
 
 
 def find_products(module: nn.Module) -> tuple[list[Product], list[str]]:
-    """Products that the forward of `module` makes by itself, and names of calls that cannot be quantised."""
+    """Products that the forward of its class makes by itself, and names of calls that cannot be quantised."""
+    if has_replaced_forward(module):
+        return [], []
     if type(module).__module__.startswith(("torch.nn", "torch.ao")) or isinstance(module, (QuantLayer, fx.GraphModule)):
         return [], []
     with kept_random_state(module), unchanged(module):

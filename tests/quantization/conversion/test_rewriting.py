@@ -295,6 +295,11 @@ def test_refusals() -> None:
         cimq.convert(nets.SmallCnn())
     with pytest.raises(ValueError, match=r"'conv1' has no activation scale yet; call cimq\.calibrate"):
         cimq.convert(cimq.prepare(nets.SmallCnn()))
+    converted = cimq.convert(prepared(nets.SmallCnn(), nets.images()).eval())
+    with pytest.raises(ValueError, match="is converted already"):
+        cimq.convert(converted)
+    with pytest.raises(ValueError, match="prepare: the model is converted"):
+        cimq.prepare(converted)
 
 
 class RandomInEvaluation(nn.Module):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cimq
-from cimq.quantization import quant_layers
+from cimq.quantization import CrossbarConv2d, quant_layers
 
 
 class SamePad(nn.Conv2d):
@@ -22,10 +22,17 @@ class SamePad(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, self.stride)
 
 
+class OddPad(SamePad):
+    """Looks at a size on its way, which torch.fx cannot follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[..., :-1] if x.shape[-1] % 2 else x)
+
+
 class OwnPadding(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, kind: type[nn.Conv2d] = SamePad) -> None:
         super().__init__()
-        self.conv = SamePad(3, 6, 3, stride=2)
+        self.conv = kind(3, 6, 3, stride=2)
         self.fc = nn.Linear(6, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,10 +115,16 @@ def equal_after_conversion(model: nn.Module, x: Tensor) -> nn.Module:
 
 
 def test_convolution_with_its_own_padding_keeps_its_forward() -> None:
-    with pytest.warns(cimq.CimqWarning, match=r"left as they stand.*: conv .QuantSamePad.$"):
-        q = equal_after_conversion(OwnPadding(), nets.images())
-    assert isinstance(q.conv, SamePad)
+    with pytest.warns(cimq.CimqWarning, match=r"left as they stand.*: conv .QuantOddPad.$"):
+        q = equal_after_conversion(OwnPadding(OddPad), nets.images())
+    assert isinstance(q.conv, OddPad)
     assert [name for name, _ in quant_layers(q)] == ["conv", "fc"]
+
+
+def test_convolution_with_its_own_padding() -> None:
+    q = equal_after_conversion(OwnPadding(), nets.images())
+    assert isinstance(q.conv, SamePad)
+    assert isinstance(cimq.convert(q).conv, CrossbarConv2d)
 
 
 @pytest.mark.parametrize("kind", [SmoothAndClipped, InvertedResidual, FunctionalJoins])

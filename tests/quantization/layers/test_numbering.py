@@ -32,6 +32,9 @@ def one_by_one() -> nn.Sequential:
         lambda m: cimq.convert(m),
         lambda m: set_chip(m, 0),
         lambda m: cimq.set_policy(m, cimq.Policy({"0": (8, 8), "2": (8, 8)})),
+        lambda m: cimq.evaluate(m, [(X, torch.arange(4))]),
+        lambda m: cimq.reestimate_bn(m, [X]),
+        lambda m: cimq.finetune(m, [(X, torch.arange(4))], epochs=1, lr=1e-9, progress=False),
     ],
 )
 def test_they_get_names_and_noise_of_their_own(call: object) -> None:
