@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._prims_common import suggest_memory_format
 
 from cimq.mapping import act_range, weight_range
 from cimq.ops.fakes.register import register_fake
 from cimq.ops.fakes.shapes import conv_shape
+from cimq.torch_tools.private_names import suggest_memory_format
 
 
 @register_fake("activation")

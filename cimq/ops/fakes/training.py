@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._prims_common import suggest_memory_format
 
 from cimq.ops.fakes.register import register_fake
 from cimq.ops.fakes.shapes import conv_shape
+from cimq.torch_tools.private_names import suggest_memory_format
 
 
 @register_fake("fake_quantized_conv2d")
