@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from cimq.hardware import Hardware
 from cimq.quantization.conversion.installation import show_attributes
-from cimq.quantization.layers.products import conv2d_product, fold, linear_product, scaled, zero_correction
+from cimq.quantization.layers.products import (
+    conv2d_product,
+    crossbar_options,
+    fold,
+    linear_product,
+    scaled,
+    zero_correction,
+)
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLinear
 from cimq.quantization.quantisers.adc_ranges import needs_ranges
@@ -170,18 +177,8 @@ class CrossbarLayer(nn.Module):
 
     def _options(self) -> dict[str, Any]:
         ranged = needs_ranges(self.hardware)
-        options = {
-            "hardware": self.hardware,
-            "weight_bits": self.weight_bits,
-            "act_bits": self.act_bits,
-            "act_signed": self.act_signed,
-            "seed": self.chip_seed,
-            "layer": self.layer_index,
-            "zero": self.act_zero,
-            "adc_lo": self.adc_lo if ranged else None,
-            "adc_lsb": self.adc_lsb if ranged else None,
-        }
-        return options if self._probe is None else options | {"probe": partial(self._probe, self)}
+        lo, lsb = (self.adc_lo, self.adc_lsb) if ranged else (None, None)
+        return crossbar_options(self, self.hardware, self.chip_seed, lo, lsb)
 
     def _note(self, Y: Tensor) -> None:
         if self._tap is not None:
@@ -220,7 +217,7 @@ class CrossbarConv2d(CrossbarLayer):
         return self._compute(x, {})
 
     def _product(self, x_q: Tensor) -> Tensor:
-        return conv2d_product(x_q, self.weight_q, **self.geometry._asdict(), **self._options())
+        return conv2d_product(x_q, self.weight_q, zero=self.act_zero, **self.geometry._asdict(), **self._options())
 
     def _float_product(self, x: Tensor, weight: Tensor) -> Tensor:
         stride, padding, dilation, groups = self.geometry

@@ -41,9 +41,7 @@ class CrossbarMatmul(CrossbarLayer):
     def output(self, x: Tensor, call: dict[str, Any]) -> Tensor:
         """The product from integers; `call` has the second operand and the factor."""
         w_q = self._operand_quantiser().integers(call["operand"])
-        options = self._options()
-        del options["zero"]
-        Y = matmul_product(self.quantize_input(x), w_q, **options)
+        Y = matmul_product(self.quantize_input(x), w_q, **self._options())
         self._note(Y)
         zero = self.correction
         correction = None if zero is None else zero_correction(w_q, zero, 3).unsqueeze(-2)

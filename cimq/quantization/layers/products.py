@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,6 +103,31 @@ def _largest_sum(weight: Tensor, weight_bits: int, act_bits: int, act_signed: bo
     return weight.shape[1:].numel() * max(-low, high) * weight_range(weight_bits)[1]
 
 
+def crossbar_options(
+    layer: Any, hardware: Hardware, seed: int, adc_lo: Tensor | None, adc_lsb: Tensor | None
+) -> dict[str, Any]:
+    """What a prepared or a converted layer passes to the products below, beside operands and geometry.
+
+    Args:
+        layer: Its bits, sign, number, and its probe if there is one.
+        hardware: The machine.
+        seed: Of the chip.
+        adc_lo: Lowest currents, where the converters' range comes from data.
+        adc_lsb: Steps likewise.
+    """
+    options = {
+        "hardware": hardware,
+        "weight_bits": layer.weight_bits,
+        "act_bits": layer.act_bits,
+        "act_signed": bool(layer.act_signed),
+        "seed": seed,
+        "layer": layer.layer_index,
+        "adc_lo": adc_lo,
+        "adc_lsb": adc_lsb,
+    }
+    return options if layer._probe is None else options | {"probe": partial(layer._probe, layer)}
+
+
 def conv2d_product(
     x: Tensor,
     weight: Tensor,
@@ -149,7 +175,6 @@ def linear_product(
     weight_bits: int,
     act_bits: int,
     act_signed: bool,
-    zero: int = 0,
     probe: Probe | None = None,
     **options: Any,
 ) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from cimq.hardware import Hardware
 from cimq.quantization.exact import exact_mode, operations
 from cimq.quantization.exact.exact_mode import folded_norm, keep_apart
 from cimq.quantization.layers.layer_scales import LayerScales
-from cimq.quantization.layers.products import fold, scaled, zero_correction
+from cimq.quantization.layers.products import crossbar_options, fold, scaled, zero_correction
 from cimq.quantization.quantisers.adc_ranges import (
     SMALLEST_STEP,
     check_adc_grad,
@@ -210,17 +209,7 @@ class QuantLayer(LayerScales):
             if not in_backward():
                 self.noise_step += 1
             seed = _TRAINING_CHIPS + int(self.noise_step) - 1
-        options = {
-            "hardware": machine,
-            "weight_bits": self.weight_bits,
-            "act_bits": self.act_bits,
-            "act_signed": bool(self.act_signed),
-            "seed": seed,
-            "layer": self.layer_index,
-            "adc_lo": lo,
-            "adc_lsb": lsb,
-        }
-        return options if self._probe is None else options | {"probe": partial(self._probe, self)}
+        return crossbar_options(self, machine, seed, lo, lsb)
 
     def _training_options(self, x: Tensor, weight: Tensor, call: dict[str, Any], unit: Tensor) -> dict[str, Any]:
         """`_mvm_options` for the differentiable product; `unit` is what the integer 1 is worth in every output."""
