@@ -122,7 +122,7 @@ def test_layer_outputs_are_the_integers() -> None:
     converted = cimq.convert(q)
     outputs = layer_outputs(converted, x)
     assert list(outputs) == ["conv1", "conv2", "fc"]
-    x_q = cimq.ops.quantizers(x, q.conv1.act_scale.detach(), -8, 7)
+    x_q = cimq.ops.quantize(x, q.conv1.act_scale.detach(), -8, 7)
     wanted = F.conv2d(x_q.double(), q.conv1.integer_weight().double(), padding=1).to(torch.int32)
     assert outputs["conv1"].dtype == torch.int32
     assert torch.equal(outputs["conv1"], wanted)
