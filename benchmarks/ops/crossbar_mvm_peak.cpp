@@ -17,8 +17,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/int8_peak.h"
+#include "kernels/cpu/tile/dispatch.h"
 #include "kernels/crossbar_mvm.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include "kernels/activation_formula.h"
+#include "kernels/formula/activation.h"
 
 namespace cimq::kernels {
 

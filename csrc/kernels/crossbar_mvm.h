@@ -13,7 +13,7 @@
 #include <memory>
 
 #include "common/hardware.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
 

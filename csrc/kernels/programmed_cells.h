@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/hardware.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include "kernels/resize_formula.h"
+#include "kernels/formula/resize.h"
 
 namespace cimq::kernels {
 

@@ -19,7 +19,7 @@
 #include <cmath>
 #include <string>
 
-#include "ops/checks.h"
+#include "ops/support/checks.h"
 
 namespace cimq::ops {
 namespace {

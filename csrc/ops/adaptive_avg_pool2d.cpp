@@ -5,7 +5,7 @@
 #include <torch/library.h>
 
 #include "kernels/pooling.h"
-#include "ops/planes.h"
+#include "ops/support/planes.h"
 
 namespace cimq::ops {
 namespace {

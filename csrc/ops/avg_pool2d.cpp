@@ -9,7 +9,7 @@
 
 #include "common/pooled_size.h"
 #include "kernels/pooling.h"
-#include "ops/planes.h"
+#include "ops/support/planes.h"
 
 namespace cimq::ops {
 namespace {

@@ -6,11 +6,11 @@
 
 #include <algorithm>
 
-#include "ops/checks.h"
-#include "ops/conv_args.h"
-#include "ops/crossbar_backward.h"
-#include "ops/operands.h"
-#include "ops/patches.h"
+#include "ops/support/checks.h"
+#include "ops/support/conv_args.h"
+#include "ops/support/crossbar_backward.h"
+#include "ops/support/operands.h"
+#include "ops/support/patches.h"
 
 namespace cimq::ops {
 namespace {

@@ -11,11 +11,11 @@
 
 #include "common/rounding.h"
 #include "kernels/conversions.h"
-#include "ops/checks.h"
-#include "ops/conv_args.h"
-#include "ops/crossbar_args.h"
-#include "ops/operands.h"
-#include "ops/patches.h"
+#include "ops/support/checks.h"
+#include "ops/support/conv_args.h"
+#include "ops/support/crossbar_args.h"
+#include "ops/support/operands.h"
+#include "ops/support/patches.h"
 
 namespace cimq::ops {
 namespace {

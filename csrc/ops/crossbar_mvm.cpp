@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <vector>
 
-#include "ops/checks.h"
-#include "ops/crossbar_args.h"
-#include "ops/crossbar_backward.h"
-#include "ops/digital_product.h"
-#include "ops/operands.h"
+#include "ops/support/checks.h"
+#include "ops/support/crossbar_args.h"
+#include "ops/support/crossbar_backward.h"
+#include "ops/support/digital_product.h"
+#include "ops/support/operands.h"
 
 namespace cimq::ops {
 namespace {

@@ -4,9 +4,9 @@
 #include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
-#include "ops/checks.h"
-#include "ops/crossbar_backward.h"
-#include "ops/operands.h"
+#include "ops/support/checks.h"
+#include "ops/support/crossbar_backward.h"
+#include "ops/support/operands.h"
 
 namespace cimq::ops {
 namespace {

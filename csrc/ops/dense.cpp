@@ -12,8 +12,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "ops/checks.h"
-#include "ops/conv_args.h"
+#include "ops/support/checks.h"
+#include "ops/support/conv_args.h"
 
 namespace cimq::ops {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <vector>
 
-#include "ops/checks.h"
-#include "ops/digital_product.h"
-#include "ops/own_products.h"
+#include "ops/support/checks.h"
+#include "ops/support/digital_product.h"
+#include "ops/support/own_products.h"
 
 namespace cimq::ops {
 namespace {

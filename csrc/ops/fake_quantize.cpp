@@ -12,8 +12,8 @@
 #include <tuple>
 #include <vector>
 
-#include "ops/checks.h"
-#include "ops/quantizer_gradients.h"
+#include "ops/support/checks.h"
+#include "ops/support/quantizer_gradients.h"
 
 namespace cimq::ops {
 namespace {

@@ -16,12 +16,12 @@
 #include <tuple>
 #include <vector>
 
-#include "ops/checks.h"
-#include "ops/conv_args.h"
-#include "ops/image_order.h"
-#include "ops/onednn_conv2d.h"
-#include "ops/quantizer_gradients.h"
-#include "ops/scratch.h"
+#include "ops/support/checks.h"
+#include "ops/support/conv_args.h"
+#include "ops/support/image_order.h"
+#include "ops/support/onednn_conv2d.h"
+#include "ops/support/quantizer_gradients.h"
+#include "ops/support/scratch.h"
 
 namespace cimq::ops {
 namespace {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/pooling.h"
-#include "ops/checks.h"
+#include "ops/support/checks.h"
 
 namespace cimq::ops {
 namespace {

@@ -15,7 +15,7 @@
 #include <array>
 #include <cmath>
 
-#include "ops/checks.h"
+#include "ops/support/checks.h"
 
 namespace cimq::ops {
 namespace {

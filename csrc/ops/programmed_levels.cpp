@@ -7,11 +7,11 @@
 
 #include "common/cell_model.h"
 #include "common/rounding.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/plan/mvm_plan.h"
 #include "kernels/programmed_cells.h"
-#include "ops/checks.h"
-#include "ops/hardware_cache.h"
-#include "ops/operands.h"
+#include "ops/support/checks.h"
+#include "ops/support/hardware_cache.h"
+#include "ops/support/operands.h"
 
 namespace cimq::ops {
 namespace {

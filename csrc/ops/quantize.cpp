@@ -7,8 +7,8 @@
 #include <cmath>
 
 #include "kernels/fake_quantize.h"
-#include "ops/checks.h"
-#include "ops/quantizer_args.h"
+#include "ops/support/checks.h"
+#include "ops/support/quantizer_args.h"
 
 namespace cimq::ops {
 namespace {

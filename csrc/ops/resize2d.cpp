@@ -9,7 +9,7 @@
 #include <string>
 
 #include "kernels/resize.h"
-#include "ops/planes.h"
+#include "ops/support/planes.h"
 
 namespace cimq::ops {
 namespace {

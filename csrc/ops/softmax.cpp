@@ -13,7 +13,7 @@
 
 #include <algorithm>
 
-#include "ops/checks.h"
+#include "ops/support/checks.h"
 
 namespace cimq::ops {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
 #include "python/bindings.h"
 
 namespace cimq::python {

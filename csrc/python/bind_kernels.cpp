@@ -1,11 +1,11 @@
 #include <pybind11/stl.h>
 
 #include "common/hardware.h"
-#include "kernels/cell_noise.h"
-#include "kernels/cpu/dispatch.h"
 #include "kernels/cpu/int8_peak.h"
-#include "kernels/mvm_plan.h"
-#include "ops/exact_products.h"
+#include "kernels/cpu/tile/dispatch.h"
+#include "kernels/noise/cell_noise.h"
+#include "kernels/plan/mvm_plan.h"
+#include "ops/support/exact_products.h"
 #include "python/bindings.h"
 
 namespace cimq::python {

@@ -3,8 +3,8 @@
 #include <array>
 #include <cstdint>
 
-#include "kernels/cpu/target_region.h"
-#include "kernels/cpu/x86_intrinsics.h"
+#include "kernels/cpu/isa/target_region.h"
+#include "kernels/cpu/isa/x86_intrinsics.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>

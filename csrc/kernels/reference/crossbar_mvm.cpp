@@ -8,9 +8,9 @@
 
 #include "common/bits.h"
 #include "common/error.h"
-#include "kernels/adc.h"
+#include "kernels/formula/adc.h"
+#include "kernels/noise/read_noise.h"
 #include "kernels/programmed_cells.h"
-#include "kernels/read_noise.h"
 
 namespace cimq::kernels {
 namespace {

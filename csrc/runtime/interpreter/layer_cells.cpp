@@ -5,7 +5,7 @@
 #include "common/bits.h"
 #include "common/error.h"
 #include "common/mapping.h"
-#include "kernels/adc.h"
+#include "kernels/formula/adc.h"
 #include "kernels/programmed_cells.h"
 
 namespace cimq::runtime {

@@ -8,7 +8,7 @@
 
 #include "../kernels/layer_case.h"
 #include "common/error.h"
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
 #include "kernels/crossbar_conv2d.h"
 #include "kernels/crossbar_mvm.h"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "check_kernels.h"
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
 
 namespace cimq::kernels::testing {
 

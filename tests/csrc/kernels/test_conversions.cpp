@@ -3,11 +3,11 @@
 #include <cmath>
 
 #include "common/bits.h"
-#include "kernels/adc.h"
 #include "kernels/conversions.h"
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
+#include "kernels/formula/adc.h"
+#include "kernels/noise/read_noise.h"
 #include "kernels/programmed_cells.h"
-#include "kernels/read_noise.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {

@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
 #include "kernels/crossbar_conv2d.h"
 #include "random_case.h"
 

@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {

@@ -6,9 +6,9 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cpu/float16_blocks.h"
+#include "kernels/cpu/quantise/float16_blocks.h"
 #include "kernels/fake_quantize.h"
-#include "kernels/fake_quantize_formula.h"
+#include "kernels/formula/fake_quantize.h"
 
 namespace cimq::kernels {
 namespace {

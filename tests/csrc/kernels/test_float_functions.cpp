@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 #include "kernels/activation.h"
-#include "kernels/float_functions.h"
+#include "kernels/formula/float_functions.h"
 #include "kernels/normalization.h"
 #include "kernels/softmax.h"
 

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "common/cell_model.h"
-#include "kernels/cell_noise.h"
-#include "kernels/cpu/dispatch.h"
-#include "kernels/ir_drop.h"
+#include "kernels/cpu/tile/dispatch.h"
+#include "kernels/noise/cell_noise.h"
+#include "kernels/noise/ir_drop.h"
 #include "kernels/programmed_cells.h"
 #include "random_case.h"
 

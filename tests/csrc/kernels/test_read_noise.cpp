@@ -2,9 +2,9 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/tile/dispatch.h"
 #include "kernels/crossbar_conv2d.h"
-#include "kernels/read_noise.h"
+#include "kernels/noise/read_noise.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {
