@@ -46,7 +46,7 @@ at::Tensor activation_cpu(const at::Tensor& x, c10::string_view name, double alp
   float* to = y.mutable_data_ptr<float>();
   constexpr std::int64_t kGrain = std::int64_t{1} << 12;
   at::parallel_for(0, source.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-    kernels::activation(kind, from + begin, end - begin, to + begin, static_cast<float>(alpha));
+    kernels::cpu::activation(kind, from + begin, end - begin, to + begin, static_cast<float>(alpha));
   });
   return y;
 }

@@ -22,7 +22,7 @@ at::Tensor adaptive_avg_pool2d_cpu(const at::Tensor& x, at::IntArrayRef output_s
   const std::int64_t work = (h / output_size[0] + 1) * (w / output_size[1] + 1);
   return on_planes(kName, x, output_size[0], output_size[1], work,
                    [&](const float* from, std::int64_t planes, float* to) {
-                     kernels::adaptive_avg_pool2d(from, 1, planes, h, w, output_size[0], output_size[1], to);
+                     kernels::cpu::adaptive_avg_pool2d(from, 1, planes, h, w, output_size[0], output_size[1], to);
                    });
 }
 

@@ -44,7 +44,7 @@ at::Tensor avg_pool2d_cpu(const at::Tensor& x, at::IntArrayRef kernel_size, at::
                     " is larger than the padded image, shape ", x.sizes());
   const std::int64_t window = std::min(pool.kernel_h, h) * std::min(pool.kernel_w, w);
   return on_planes(kName, x, out_h, out_w, window, [&](const float* from, std::int64_t planes, float* to) {
-    kernels::avg_pool2d(from, 1, planes, h, w, pool, to);
+    kernels::cpu::avg_pool2d(from, 1, planes, h, w, pool, to);
   });
 }
 

@@ -1,5 +1,5 @@
 // cimq::crossbar_conv2d: convolution on programmed crossbars, with straight-through gradients.
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -27,7 +27,7 @@ using Chips = std::optional<std::int64_t>;
 using OptionalTensor = std::optional<at::Tensor>;
 
 template <typename T>
-void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y, std::uint64_t first_access) {
+void run_rows(const kernels::cpu::CrossbarConv2d& conv, const at::Tensor& x, T* y, std::uint64_t first_access) {
   const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
   const kernels::Conv2dGeometry& g = conv.geometry();
   const std::int64_t h = x.size(2);
@@ -45,23 +45,24 @@ void run_rows(const kernels::CrossbarConv2d& conv, const at::Tensor& x, T* y, st
 /// One chip; y is int32 or float32 as the plan says.
 void run_chip(const CrossbarArgs& args, const std::string& hardware_json, bool cached,
               const kernels::Conv2dGeometry& geometry, const at::Tensor& x, const at::Tensor& w, const at::Tensor& y) {
-  static auto& cache = listed_cache<ProgramCache<kernels::CrossbarConv2d>>(kName, kCacheLimits);
+  static auto& cache = listed_cache<ProgramCache<kernels::cpu::CrossbarConv2d>>(kName, kCacheLimits);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
     const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
     if (y.scalar_type() == at::kInt) {
-      kernels::crossbar_conv2d_reference(*args.hardware, weights, geometry, args.options, source, x.size(0), x.size(2),
-                                         x.size(3), y.mutable_data_ptr<std::int32_t>(), args.first_access);
+      kernels::crossbar_conv2d_reference({*args.hardware, weights, geometry, args.options}, source, x.size(0),
+                                         x.size(2), x.size(3), y.mutable_data_ptr<std::int32_t>(), args.first_access);
     } else {
-      kernels::crossbar_conv2d_reference(*args.hardware, weights, geometry, args.options, source, x.size(0), x.size(2),
-                                         x.size(3), y.mutable_data_ptr<float>(), args.first_access);
+      kernels::crossbar_conv2d_reference({*args.hardware, weights, geometry, args.options}, source, x.size(0),
+                                         x.size(2), x.size(3), y.mutable_data_ptr<float>(), args.first_access);
     }
     return;
   }
   const auto make = [&](const std::int8_t* bytes) {
-    return std::make_shared<const kernels::CrossbarConv2d>(*args.hardware, bytes, geometry, args.options);
+    return std::make_shared<const kernels::cpu::CrossbarConv2d>(
+        kernels::Conv2dProblem{*args.hardware, bytes, geometry, args.options});
   };
-  std::shared_ptr<const kernels::CrossbarConv2d> conv;
+  std::shared_ptr<const kernels::cpu::CrossbarConv2d> conv;
   if (cached) {
     ProgramKey key;
     args.add_to(key, hardware_json);

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "common/rounding.h"
-#include "kernels/conversions.h"
+#include "kernels/cpu/convert/conversions.h"
 #include "ops/support/checks.h"
 #include "ops/support/conv_args.h"
 #include "ops/support/crossbar_args.h"
@@ -30,7 +30,7 @@ using Conversions = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 /// Adds up the counters of any number of matrices, chips and batches.
 class Counter {
  public:
-  void add(const kernels::CrossbarMvm& mvm, const at::Tensor& x, std::uint64_t first_access) {
+  void add(const kernels::cpu::CrossbarMvm& mvm, const at::Tensor& x, std::uint64_t first_access) {
     const std::int64_t rows = x.size(0);
     const auto* bytes = static_cast<const std::uint8_t*>(x.const_data_ptr());
     std::vector<std::vector<kernels::SliceConversions>> parts(static_cast<std::size_t>(ceil_div(rows, kRowsAtOnce)));
@@ -38,8 +38,8 @@ class Counter {
       for (std::int64_t part = begin; part < end; ++part) {
         const std::int64_t first = part * kRowsAtOnce;
         parts[static_cast<std::size_t>(part)] =
-            kernels::count_conversions(mvm, bytes + first * mvm.plan().inputs, std::min(kRowsAtOnce, rows - first),
-                                       first_access + static_cast<std::uint64_t>(first));
+            kernels::cpu::count_conversions(mvm, bytes + first * mvm.plan().inputs, std::min(kRowsAtOnce, rows - first),
+                                            first_access + static_cast<std::uint64_t>(first));
       }
     });
     for (const auto& part : parts) add_part(part);
@@ -106,8 +106,9 @@ Conversions mvm_conversions(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
     const std::int64_t computed = args.hardware->varies() ? args.chips : 1;
     for (std::int64_t chip = 0; chip < computed; ++chip) {
       args.options.chip = static_cast<std::uint32_t>(chip);
-      counter.add({*args.hardware, w.const_data_ptr<std::int8_t>(), w.size(0), w.size(1), args.options}, x,
-                  args.first_access);
+      const kernels::MvmProblem problem{*args.hardware, w.const_data_ptr<std::int8_t>(), w.size(0), w.size(1),
+                                        args.options};
+      counter.add(kernels::cpu::CrossbarMvm(problem), x, args.first_access);
     }
     return counter.result(kernels::make_mvm_plan(*args.hardware, w.size(0), w.size(1), args.options));
   });
@@ -138,7 +139,7 @@ Conversions conv2d_conversions(const at::Tensor& x_q, const at::Tensor& w_q, c10
       for (std::int64_t group = 0; group < g.groups; ++group) {
         args.options.first_output = group * outputs;
         const auto* weights = w.const_data_ptr<std::int8_t>() + group * outputs * g.inputs_per_output();
-        const kernels::CrossbarMvm mvm(*args.hardware, weights, outputs, g.inputs_per_output(), args.options);
+        const kernels::cpu::CrossbarMvm mvm({*args.hardware, weights, outputs, g.inputs_per_output(), args.options});
         const std::int64_t chunk = patches.images_at_once();
         const std::int64_t positions = g.out_h(x.size(2)) * g.out_w(x.size(3));
         for (std::int64_t first = 0; first < x.size(0); first += chunk) {

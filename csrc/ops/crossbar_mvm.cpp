@@ -1,5 +1,5 @@
 // cimq::crossbar_mvm: Y = crossbar(x . w^T), with straight-through gradients for floating operands that hold integers.
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -26,7 +26,7 @@ using Chips = std::optional<std::int64_t>;
 using OptionalTensor = std::optional<at::Tensor>;
 
 template <typename T>
-void run_batch(const kernels::CrossbarMvm& mvm, const at::Tensor& x, T* y, std::uint64_t first_access) {
+void run_batch(const kernels::cpu::CrossbarMvm& mvm, const at::Tensor& x, T* y, std::uint64_t first_access) {
   const std::int64_t inputs = mvm.plan().inputs;
   const std::int64_t outputs = mvm.plan().outputs;
   const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
@@ -57,24 +57,25 @@ struct Weights {
 void run_chip(const CrossbarArgs& args, const std::string& hardware_json, const at::Tensor& x, const Weights& w_q,
               const at::Tensor& y) {
   const at::Tensor& w = w_q.q;
-  static auto& cache = listed_cache<ProgramCache<kernels::CrossbarMvm>>(kName, kCacheLimits);
+  static auto& cache = listed_cache<ProgramCache<kernels::cpu::CrossbarMvm>>(kName, kCacheLimits);
   const auto* weights = w.const_data_ptr<std::int8_t>();
   if (args.by_reference) {
     const auto* source = static_cast<const std::uint8_t*>(x.const_data_ptr());
     if (y.scalar_type() == at::kInt) {
-      kernels::crossbar_mvm_reference(*args.hardware, weights, w.size(0), w.size(1), args.options, source, x.size(0),
+      kernels::crossbar_mvm_reference({*args.hardware, weights, w.size(0), w.size(1), args.options}, source, x.size(0),
                                       y.mutable_data_ptr<std::int32_t>(), args.first_access);
     } else {
-      kernels::crossbar_mvm_reference(*args.hardware, weights, w.size(0), w.size(1), args.options, source, x.size(0),
+      kernels::crossbar_mvm_reference({*args.hardware, weights, w.size(0), w.size(1), args.options}, source, x.size(0),
                                       y.mutable_data_ptr<float>(), args.first_access);
     }
     return;
   }
   const auto make = [&](const std::int8_t* bytes) {
     if (!w_q.checked) narrowed(kName, "w_q", w, weight_range(args.options.weight_bits));
-    return std::make_shared<const kernels::CrossbarMvm>(*args.hardware, bytes, w.size(0), w.size(1), args.options);
+    return std::make_shared<const kernels::cpu::CrossbarMvm>(
+        kernels::MvmProblem{*args.hardware, bytes, w.size(0), w.size(1), args.options});
   };
-  std::shared_ptr<const kernels::CrossbarMvm> mvm;
+  std::shared_ptr<const kernels::cpu::CrossbarMvm> mvm;
   if (w_q.cached) {
     ProgramKey key;
     args.add_to(key, hardware_json);
@@ -107,7 +108,7 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, c10::s
   // Nothing is lost: one product of the integers. One-bit weights have a check of their own, below.
   const bool digital = plan.collapses && !args.by_reference && weight_bits > 1 &&
                        !prefers_int8(x_q, w_q, w_q.size(0), x_q.numel() / w_q.size(1) * w_q.size(0)) &&
-                       (float_sums_are_exact(w_q.size(1), x_range, w_range) || !kernels::has_fast_products());
+                       (float_sums_are_exact(w_q.size(1), x_range, w_range) || !kernels::cpu::has_fast_products());
   at::Tensor y;
   if (digital) {
     const at::Tensor x = rows_of(as_floats(kName, "x_q", x_q, x_range));

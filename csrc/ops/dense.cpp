@@ -56,8 +56,8 @@ at::Tensor linear_f32_cpu(const at::Tensor& x, const at::Tensor& w, const Option
   const std::int64_t grain = 1 + kWorkPerThread / (inputs * std::max<std::int64_t>(1, outputs));
   const float* offset = added.defined() ? added.const_data_ptr<float>() : nullptr;
   at::parallel_for(0, batch, grain, [&](std::int64_t begin, std::int64_t end) {
-    kernels::linear_f32(source.const_data_ptr<float>() + begin * inputs, weights.const_data_ptr<float>(), offset,
-                        end - begin, inputs, outputs, y.mutable_data_ptr<float>() + begin * outputs);
+    kernels::cpu::linear_f32(source.const_data_ptr<float>() + begin * inputs, weights.const_data_ptr<float>(), offset,
+                             end - begin, inputs, outputs, y.mutable_data_ptr<float>() + begin * outputs);
   });
   return y;
 }
@@ -78,8 +78,8 @@ at::Tensor conv2d_f32_cpu(const at::Tensor& x, const at::Tensor& w, const Option
   const std::int64_t result = w.size(0) * g.out_h(h) * g.out_w(width);
   const std::int64_t grain = 1 + kWorkPerThread / std::max<std::int64_t>(1, result * g.inputs_per_output());
   at::parallel_for(0, x.size(0), grain, [&](std::int64_t begin, std::int64_t end) {
-    kernels::conv2d_f32(source.const_data_ptr<float>() + begin * image, weights.const_data_ptr<float>(), offset, g,
-                        end - begin, h, width, y.mutable_data_ptr<float>() + begin * result);
+    kernels::cpu::conv2d_f32(source.const_data_ptr<float>() + begin * image, weights.const_data_ptr<float>(), offset, g,
+                             end - begin, h, width, y.mutable_data_ptr<float>() + begin * result);
   });
   return y;
 }

@@ -60,7 +60,7 @@ void forward_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledRo
   const auto* scales = scale.const_data_ptr<kernels::Computed<T>>();
   auto* target = static_cast<T*>(y.mutable_data_ptr());
   rows.for_each_block([&](std::int64_t, std::int64_t channel, std::int64_t begin, std::int64_t count) {
-    kernels::fake_quantize(source + begin, count, scales[channel], range, target + begin);
+    kernels::cpu::fake_quantize(source + begin, count, scales[channel], range, target + begin);
   });
 }
 
@@ -90,8 +90,8 @@ void backward_blocks(const at::Tensor& grad, const at::Tensor& x, const at::Tens
   std::vector<double> partial(static_cast<std::size_t>(rows.blocks()), 0.0);
   rows.for_each_block([&](std::int64_t block, std::int64_t channel, std::int64_t begin, std::int64_t count) {
     partial[static_cast<std::size_t>(block)] =
-        kernels::fake_quantize_backward(upstream + begin, source + begin, count, scales[channel], range, target + begin,
-                                        integers == nullptr ? nullptr : integers + begin);
+        kernels::cpu::fake_quantize_backward(upstream + begin, source + begin, count, scales[channel], range,
+                                             target + begin, integers == nullptr ? nullptr : integers + begin);
   });
   std::vector<double> sums(static_cast<std::size_t>(rows.channels), 0.0);
   for (std::int64_t block = 0; block < rows.blocks(); ++block) {

@@ -81,8 +81,8 @@ at::Tensor weight_codes(const at::Tensor& w, const at::Tensor& w_scale, std::ato
     const float scale = scales.const_data_ptr<float>()[o];
     TORCH_CHECK_VALUE(std::isfinite(scale) && scale > 0.0F, kForward, ": w_scale must be positive and finite, got ",
                       scale, " at index ", o);
-    const bool all = kernels::quantize(values.const_data_ptr<float>() + o * inputs, inputs, scale, range,
-                                       codes.mutable_data_ptr<std::int8_t>() + o * inputs);
+    const bool all = kernels::cpu::quantize(values.const_data_ptr<float>() + o * inputs, inputs, scale, range,
+                                            codes.mutable_data_ptr<std::int8_t>() + o * inputs);
     if (!all) finite = false;
   }
   return codes;

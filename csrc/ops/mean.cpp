@@ -56,7 +56,7 @@ at::Tensor mean_cpu(const at::Tensor& x, at::IntArrayRef dim, bool keepdim) {
     at::parallel_for(0, parts, grain, [&](std::int64_t begin, std::int64_t end) {
       std::vector<std::int64_t> sizes(x.sizes().begin(), x.sizes().end());
       if (split) sizes[0] = end - begin;
-      kernels::mean(from + begin * in, sizes, dims, to + begin * out);
+      kernels::cpu::mean(from + begin * in, sizes, dims, to + begin * out);
     });
     return true;
   });

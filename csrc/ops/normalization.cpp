@@ -65,7 +65,8 @@ at::Tensor layer_norm_cpu(const at::Tensor& x, at::IntArrayRef normalized_shape,
   const float* from = source.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
   at::parallel_for(0, source.numel() / n, 1 + kValuesPerThread / n, [&](std::int64_t begin, std::int64_t end) {
-    kernels::layer_norm(from + begin * n, end - begin, n, pointer_of(scale), pointer_of(shift), eps, to + begin * n);
+    kernels::cpu::layer_norm(from + begin * n, end - begin, n, pointer_of(scale), pointer_of(shift), eps,
+                             to + begin * n);
   });
   return y;
 }
@@ -87,8 +88,8 @@ at::Tensor group_norm_cpu(const at::Tensor& x, std::int64_t groups, const Option
   const float* from = source.const_data_ptr<float>();
   float* to = y.mutable_data_ptr<float>();
   at::parallel_for(0, x.size(0), 1 + kValuesPerThread / sample, [&](std::int64_t begin, std::int64_t end) {
-    kernels::group_norm(from + begin * sample, end - begin, channels, sample / channels, groups, pointer_of(scale),
-                        pointer_of(shift), eps, to + begin * sample);
+    kernels::cpu::group_norm(from + begin * sample, end - begin, channels, sample / channels, groups, pointer_of(scale),
+                             pointer_of(shift), eps, to + begin * sample);
   });
   return y;
 }

@@ -45,7 +45,7 @@ at::Tensor programmed_levels_cpu(const at::Tensor& w_q, c10::string_view hardwar
     at::Tensor levels = at::empty({plan.n_w, plan.polarities(), w.size(0), w.size(1)}, w.options().dtype(at::kInt));
     auto* out = levels.mutable_data_ptr<std::int32_t>();
     if (plan.fractional) {
-      const kernels::ProgrammedCells cells(machine, plan, options, weights);
+      const kernels::cpu::ProgrammedCells cells(machine, plan, options, weights);
       std::copy(cells.values().begin(), cells.values().end(), out);
       return levels;
     }

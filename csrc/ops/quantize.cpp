@@ -37,7 +37,7 @@ bool quantize_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledR
   Q* target = q.mutable_data_ptr<Q>();
   std::atomic<bool> finite = true;
   rows.for_each_block([&](std::int64_t, std::int64_t channel, std::int64_t begin, std::int64_t count) {
-    if (!kernels::quantize(source + begin, count, scales[channel], range, target + begin)) finite = false;
+    if (!kernels::cpu::quantize(source + begin, count, scales[channel], range, target + begin)) finite = false;
   });
   return finite;
 }

@@ -34,7 +34,7 @@ at::Tensor resize2d_cpu(const at::Tensor& x, at::IntArrayRef size, at::ArrayRef<
   const std::int64_t w = x.size(3);
   TORCH_CHECK_VALUE(h >= 1 && w >= 1, kName, ": x must have height and width, got shape ", x.sizes());
   return on_planes(kName, x, size[0], size[1], 4, [&](const float* from, std::int64_t planes, float* to) {
-    kernels::resize2d(from, 1, planes, h, w, resize, to);
+    kernels::cpu::resize2d(from, 1, planes, h, w, resize, to);
   });
 }
 

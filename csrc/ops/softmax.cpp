@@ -38,7 +38,7 @@ at::Tensor softmax_cpu(const at::Tensor& x, std::int64_t dim, bool logarithm) {
   float* to = y.mutable_data_ptr<float>();
   const std::int64_t grain = 1 + kValuesPerThread / block;
   at::parallel_for(0, source.numel() / block, grain, [&](std::int64_t begin, std::int64_t end) {
-    kernels::softmax(from + begin * block, end - begin, n, inner, logarithm, to + begin * block);
+    kernels::cpu::softmax(from + begin * block, end - begin, n, inner, logarithm, to + begin * block);
   });
   return y;
 }

@@ -1,5 +1,6 @@
+#include "kernels/plan/conv2d_geometry.h"
+
 #include "common/error.h"
-#include "kernels/crossbar_conv2d.h"
 
 namespace cimq::kernels {
 

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/plan/conv2d_geometry.h"
 
 namespace cimq::ops {
 

@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 #include "ops/support/own_products.h"
 #include "ops/support/proof.h"
 #include "ops/support/trial_operands.h"
@@ -83,7 +83,8 @@ bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs
   constexpr std::int64_t kPanel = 64;
   constexpr std::int64_t kMostCopies = std::int64_t{48} << 20;
   if (x.is_floating_point() || w.is_floating_point()) return false;
-  return (outputs >= kPanel && kernels::has_fast_products()) || 4 * (x.numel() + w.numel() + results) > kMostCopies;
+  return (outputs >= kPanel && kernels::cpu::has_fast_products()) ||
+         4 * (x.numel() + w.numel() + results) > kMostCopies;
 }
 
 at::Tensor digital_product(const char* op, const at::Tensor& x, const at::Tensor& w, const IntegerRange& x_range,

@@ -44,12 +44,12 @@ at::Tensor codes_of_type(const at::Tensor& x, float scale, const kernels::QuantR
   auto* target = codes.mutable_data_ptr<std::uint8_t>();
   if (x.strides() == codes.strides()) {
     rows.for_each_block([&](std::int64_t, std::int64_t, std::int64_t begin, std::int64_t count) {
-      if (!kernels::quantize(source + begin, count, scale, range, target + begin, shift)) finite = false;
+      if (!kernels::cpu::quantize(source + begin, count, scale, range, target + begin, shift)) finite = false;
     });
     return codes;
   }
   for_each_run(x, [&](std::int64_t, std::int64_t image, const kernels::PixelRun& run) {
-    const bool all = kernels::quantize_channels_last(source + image, run, scale, range, shift, target + image);
+    const bool all = kernels::cpu::quantize_channels_last(source + image, run, scale, range, shift, target + image);
     if (!all) finite = false;
   });
   return codes;
@@ -61,8 +61,8 @@ void reorder(const at::Tensor& values, at::MemoryFormat format, at::Tensor& resu
   const auto* source = static_cast<const T*>(values.const_data_ptr());
   auto* target = static_cast<T*>(result.mutable_data_ptr());
   for_each_run(values, [&](std::int64_t, std::int64_t image, const kernels::PixelRun& run) {
-    format == at::MemoryFormat::ChannelsLast ? kernels::channels_last(source + image, run, target + image)
-                                             : kernels::channels_first(source + image, run, target + image);
+    format == at::MemoryFormat::ChannelsLast ? kernels::cpu::channels_last(source + image, run, target + image)
+                                             : kernels::cpu::channels_first(source + image, run, target + image);
   });
 }
 
@@ -87,7 +87,7 @@ QuantizerGradients quantizer_gradients_channels_last(const at::Tensor& grad, con
     auto* target = static_cast<T*>(result.x.mutable_data_ptr());
     auto* integers = static_cast<T*>(levels.mutable_data_ptr());
     for_each_run(x, [&](std::int64_t part, std::int64_t image, const kernels::PixelRun& run) {
-      partial[static_cast<std::size_t>(part)] = kernels::fake_quantize_backward_channels_last(
+      partial[static_cast<std::size_t>(part)] = kernels::cpu::fake_quantize_backward_channels_last(
           upstream + image, source + image, run, step, range, target + image, integers + image);
     });
   };

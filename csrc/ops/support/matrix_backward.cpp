@@ -12,7 +12,7 @@
 #include <numeric>
 #include <type_traits>
 
-#include "kernels/conversions.h"
+#include "kernels/cpu/convert/conversions.h"
 
 namespace cimq::ops {
 namespace {
@@ -36,8 +36,8 @@ MatrixBackward::MatrixBackward(const Hardware& hardware, const at::Tensor& w, co
   if (plan_.ideal || plan_.lossless || !wanted.conversions()) return;
   kernels::MvmOptions sliced = options;
   sliced.allow_collapse = false;
-  mvm_ = std::make_shared<const kernels::CrossbarMvm>(hardware, w.const_data_ptr<std::int8_t>(), w.size(0), w.size(1),
-                                                      sliced);
+  mvm_ = std::make_shared<const kernels::cpu::CrossbarMvm>(
+      kernels::MvmProblem{hardware, w.const_data_ptr<std::int8_t>(), w.size(0), w.size(1), sliced});
 }
 
 std::int64_t MatrixBackward::block_rows() const {
@@ -79,7 +79,7 @@ void MatrixBackward::add_block(const at::Tensor& x, const at::Tensor& grad, cons
   }
   const auto* bytes = static_cast<const std::uint8_t*>(x.const_data_ptr());
   at::parallel_for(0, rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    kernels::shares_of_conversions(*mvm_, bytes, begin, end, shares, first_access);
+    kernels::cpu::shares_of_conversions(*mvm_, bytes, begin, end, shares, first_access);
   });
   if (masks) {
     add_clipped(x, grad, pass, dx, dw);

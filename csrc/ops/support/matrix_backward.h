@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "common/hardware.h"
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 
 namespace cimq::ops {
 
@@ -53,7 +53,7 @@ class MatrixBackward {
   std::int64_t columns_;       ///< of the layer's ranges; 0: one per slice
   std::int64_t first_column_;  ///< of this matrix among them
   kernels::MvmPlan plan_;
-  std::shared_ptr<const kernels::CrossbarMvm> mvm_;  ///< null where no conversion can lose anything
+  std::shared_ptr<const kernels::cpu::CrossbarMvm> mvm_;  ///< null where no conversion can lose anything
 };
 
 }  // namespace cimq::ops

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/isa/processor.h"
 #include "ops/support/exact_products.h"
 #include "ops/support/own_products.h"
 #include "ops/support/proof.h"
@@ -26,14 +27,9 @@ constexpr std::int64_t kMaxCode = 255;
 constexpr std::int64_t kMaxWeight = 127;
 constexpr std::int64_t kSignBit = 0x80;
 
-/// Whether it is worth a trial: without VNNI oneDNN adds pairs of products in 16 bits, which saturate.
-bool may_be_exact() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512vnni") != 0;
-#else
-  return false;
-#endif
-}
+/// Whether it is worth a trial: without VNNI oneDNN adds pairs of products in 16 bits, which saturate. Of the machine:
+/// oneDNN knows nothing of the instruction sets that cimq's kernels are held to.
+bool may_be_exact() { return kernels::cpu::machine().avx512_vnni; }
 
 /// PyTorch's own operators of quantised models; called by name, as they have no C++ interface.
 at::Tensor call_onednn(const char* op, const char* name, c10::Stack stack) {

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "common/rounding.h"
+#include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/isa/target_region.h"
 #include "ops/support/checks.h"
 
@@ -109,11 +110,10 @@ Found look_at_avx2(const float* source, std::int64_t begin, std::int64_t end, co
 CIMQ_TARGET_REGION_END
 #endif
 
-/// float_some() without a target for what training passes, in wider vectors where there are some.
+/// float_some() without a target for what training passes, in the widest vectors that may be used.
 Found look_at(const float* source, std::int64_t begin, std::int64_t end, const IntegerRange& range) {
 #if defined(__x86_64__)
-  static const bool kWide = __builtin_cpu_supports("avx2") != 0;
-  if (kWide) return look_at_avx2(source, begin, end, range);
+  if (kernels::cpu::in_use().avx2) return look_at_avx2(source, begin, end, range);
 #endif
   return float_some(source, begin, end, range, nullptr);
 }

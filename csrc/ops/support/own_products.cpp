@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "common/hardware.h"
-#include "kernels/crossbar_conv2d.h"
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 #include "ops/support/checks.h"
 
 namespace cimq::ops {
@@ -35,7 +35,7 @@ at::Tensor own_conv2d(const char* op, const at::Tensor& x, const at::Tensor& w, 
   at::Tensor y = at::empty({x.size(0), w.size(0), g.out_h(h), g.out_w(width)}, x.options().dtype(at::kInt),
                            at::MemoryFormat::Contiguous);
   translate_errors(op, [&] {
-    const kernels::CrossbarConv2d conv(lossless(), weights.const_data_ptr<std::int8_t>(), g, eight_bits(x));
+    const kernels::cpu::CrossbarConv2d conv({lossless(), weights.const_data_ptr<std::int8_t>(), g, eight_bits(x)});
     const auto* source = static_cast<const std::uint8_t*>(images.const_data_ptr());
     auto* target = y.mutable_data_ptr<std::int32_t>();
     const std::int64_t row = std::max<std::int64_t>(1, g.out_w(width) * g.out_channels * g.inputs_per_output());
@@ -57,8 +57,8 @@ at::Tensor own_matmul(const char* op, const at::Tensor& x, const at::Tensor& w) 
   at::Tensor y = at::empty({x.size(0), batch, outputs}, x.options().dtype(at::kInt));
   translate_errors(op, [&] {
     for (std::int64_t m = 0; m < x.size(0) && batch > 0; ++m) {
-      const kernels::CrossbarMvm mvm(lossless(), weights.const_data_ptr<std::int8_t>() + m * outputs * inputs, outputs,
-                                     inputs, eight_bits(x));
+      const kernels::cpu::CrossbarMvm mvm(
+          {lossless(), weights.const_data_ptr<std::int8_t>() + m * outputs * inputs, outputs, inputs, eight_bits(x)});
       const auto* source = static_cast<const std::uint8_t*>(rows.const_data_ptr()) + m * batch * inputs;
       auto* target = y.mutable_data_ptr<std::int32_t>() + m * batch * outputs;
       const std::int64_t grain = 1 + kWork / std::max<std::int64_t>(1, inputs * outputs);

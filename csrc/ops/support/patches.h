@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/plan/conv2d_geometry.h"
 
 namespace cimq::ops {
 

@@ -4,10 +4,10 @@
 
 #include "kernels/cpu/tile/dispatch.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
-ColumnCodes::ColumnCodes(const MvmPlan& plan, const PackedCells& cells, cpu::TileKernel kernel)
-    : plan_(plan), kernel_(kernel), padded_outputs_(cells.panels() * cpu::kPanelWidth) {
+ColumnCodes::ColumnCodes(const MvmPlan& plan, const PackedCells& cells, TileKernel kernel)
+    : plan_(plan), kernel_(kernel), padded_outputs_(cells.panels() * kPanelWidth) {
   const auto size = static_cast<std::size_t>(plan.n_w * padded_outputs_);
   lo_.assign(size, 0);
   inv_lsb_.assign(size, 0.0F);
@@ -21,11 +21,11 @@ ColumnCodes::ColumnCodes(const MvmPlan& plan, const PackedCells& cells, cpu::Til
   }
 }
 
-void ColumnCodes::run(const cpu::TileArgs& args, std::int64_t panel, int slice) {
+void ColumnCodes::run(const TileArgs& args, std::int64_t panel, int slice) {
   rows_.clear();
   for (int r = 0; r < args.row_count; ++r) rows_.push_back({r, 0, 0, args.rows[r].digit_sum});
   currents_.assign(static_cast<std::size_t>(args.row_count) * static_cast<std::size_t>(args.width), 0);
-  cpu::TileArgs exact = args;
+  TileArgs exact = args;
   exact.rows = rows_.data();
   exact.sums = currents_.data();
   exact.convert = false;
@@ -35,10 +35,9 @@ void ColumnCodes::run(const cpu::TileArgs& args, std::int64_t panel, int slice) 
   convert(args, currents_.data(), panel, slice);
 }
 
-void ColumnCodes::convert(const cpu::TileArgs& args, const std::int32_t* currents, std::int64_t panel,
-                          int slice) const {
+void ColumnCodes::convert(const TileArgs& args, const std::int32_t* currents, std::int64_t panel, int slice) const {
   const std::int64_t first = first_of(panel, slice);
-  cpu::ColumnArgs columns{};
+  ColumnArgs columns{};
   columns.currents = currents;
   columns.width = args.width;
   columns.rows = args.rows;
@@ -49,7 +48,7 @@ void ColumnCodes::convert(const cpu::TileArgs& args, const std::int32_t* current
   columns.inv_lsb = inv_lsb_.data() + first;
   columns.code_min = plan_.code_min;
   columns.code_max = plan_.code_max;
-  cpu::active_kernels().columns(columns);
+  active_kernels().columns(columns);
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

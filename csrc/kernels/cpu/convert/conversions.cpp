@@ -1,5 +1,5 @@
 // Currents of every conversion by the tile kernels (without their converter), reduced block by block.
-#include "kernels/conversions.h"
+#include "kernels/cpu/convert/conversions.h"
 
 #include <algorithm>
 #include <array>
@@ -16,10 +16,9 @@
 #include "kernels/cpu/tile/dispatch.h"
 #include "kernels/formula/adc.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
-using cpu::kPanelWidth;
 using Lanes = std::array<float, kPanelWidth>;
 
 /// One tile of one plane: currents [rows][n_x][width] of the panel's outputs.
@@ -39,7 +38,7 @@ class CurrentScan {
         cells_(mvm.cells()),
         digits_(plan_, cells_, max_rows),
         currents_(static_cast<std::size_t>(max_rows * plan_.n_x * kPanelWidth)) {
-    const cpu::TileKernels& kernels = cpu::active_kernels();
+    const TileKernels& kernels = active_kernels();
     switch (cells_.format()) {
       case CellFormat::kBytes:
         kernel_ = kernels.bytes;
@@ -79,9 +78,9 @@ class CurrentScan {
   void place_rows() {
     placed_.resize(static_cast<std::size_t>(cells_.tiles()));
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
-      std::vector<cpu::TileRow>& placed = placed_[static_cast<std::size_t>(t)];
+      std::vector<TileRow>& placed = placed_[static_cast<std::size_t>(t)];
       placed = digits_.rows(t);
-      for (cpu::TileRow& row : placed) {
+      for (TileRow& row : placed) {
         row.output_row = row.output_row * plan_.n_x + row.shift / plan_.dac_bits;
         row.shift = 0;
         row.negative = 0;
@@ -90,8 +89,8 @@ class CurrentScan {
   }
 
   void add_currents(std::int64_t panel, std::size_t plane, std::int64_t tile, int width) {
-    const std::vector<cpu::TileRow>& placed = placed_[static_cast<std::size_t>(tile)];
-    cpu::TileArgs args{};
+    const std::vector<TileRow>& placed = placed_[static_cast<std::size_t>(tile)];
+    TileArgs args{};
     args.cells = cells_.tile(panel, plane, tile);
     args.steps = cells_.steps_of_tile(tile);
     args.width = width;
@@ -117,10 +116,10 @@ class CurrentScan {
   const MvmPlan& plan_;
   const PackedCells& cells_;
   DigitBlock digits_;
-  cpu::TileKernel kernel_ = nullptr;
+  TileKernel kernel_ = nullptr;
   std::optional<ReadColumns> reads_;
   std::vector<std::int32_t> currents_;
-  std::vector<std::vector<cpu::TileRow>> placed_;
+  std::vector<std::vector<TileRow>> placed_;
 };
 
 /// Converters of a panel's columns in the form that adc_convert takes.
@@ -338,4 +337,4 @@ void shares_of_conversions(const CrossbarMvm& mvm, const std::uint8_t* x, std::i
   });
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -4,10 +4,9 @@
 
 #include "kernels/formula/adc.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
-ReadColumns::ReadColumns(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise& noise,
-                         cpu::TileKernel kernel)
+ReadColumns::ReadColumns(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise& noise, TileKernel kernel)
     : plan_(plan), cells_(cells), noise_(noise), kernel_(kernel) {}
 
 void ReadColumns::begin_block(std::uint64_t first_access, std::int64_t rows) {
@@ -17,7 +16,7 @@ void ReadColumns::begin_block(std::uint64_t first_access, std::int64_t rows) {
   }
 }
 
-void ReadColumns::square_digits(const cpu::TileArgs& args) {
+void ReadColumns::square_digits(const TileArgs& args) {
   const auto* digits = static_cast<const std::int16_t*>(args.digits);
   const std::int64_t row_length = args.steps * 2;
   squares_.resize(static_cast<std::size_t>(args.row_count * row_length));
@@ -29,18 +28,18 @@ void ReadColumns::square_digits(const cpu::TileArgs& args) {
   }
 }
 
-void ReadColumns::run(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
+void ReadColumns::run(const TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
   currents(args, panel, plane, tile);
   for (int r = 0; r < args.row_count; ++r) convert_row(args, r, panel);
 }
 
-const std::int32_t* ReadColumns::currents(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane,
+const std::int32_t* ReadColumns::currents(const TileArgs& args, std::int64_t panel, std::size_t plane,
                                           std::int64_t tile) {
   if (args.row_count == 0) return currents_.data();
   rows_.clear();
   for (int r = 0; r < args.row_count; ++r) rows_.push_back({r, 0, 0, args.rows[r].digit_sum});
   const auto size = static_cast<std::size_t>(args.row_count) * static_cast<std::size_t>(args.width);
-  cpu::TileArgs exact = args;
+  TileArgs exact = args;
   exact.rows = rows_.data();
   exact.convert = false;
   exact.negative = false;
@@ -60,13 +59,12 @@ const std::int32_t* ReadColumns::currents(const cpu::TileArgs& args, std::int64_
   return currents_.data();
 }
 
-void ReadColumns::add_noise(const cpu::TileArgs& args, int row, std::int64_t panel, std::size_t plane,
-                            std::int64_t tile) {
-  const cpu::TileRow& place = args.rows[row];
+void ReadColumns::add_noise(const TileArgs& args, int row, std::int64_t panel, std::size_t plane, std::int64_t tile) {
+  const TileRow& place = args.rows[row];
   const CellPlane& cells = cells_.planes()[plane];
   const PhiloxCounter& key = keys_[static_cast<std::size_t>(place.output_row)];
   const int digit = place.shift / plan_.dac_bits;
-  const std::int64_t first_output = noise_.first_output() + panel * cpu::kPanelWidth;
+  const std::int64_t first_output = noise_.first_output() + panel * kPanelWidth;
   std::uint64_t block = ~std::uint64_t{0};
   PhiloxCounter words{};
   for (int o = 0; o < cells_.panel_outputs(panel); ++o) {
@@ -83,8 +81,8 @@ void ReadColumns::add_noise(const cpu::TileArgs& args, int row, std::int64_t pan
   }
 }
 
-void ReadColumns::convert_row(const cpu::TileArgs& args, int row, std::int64_t panel) {
-  const cpu::TileRow& place = args.rows[row];
+void ReadColumns::convert_row(const TileArgs& args, int row, std::int64_t panel) {
+  const TileRow& place = args.rows[row];
   const bool negative = (place.negative != 0) != args.negative;
   std::int32_t* sums = args.sums + std::ptrdiff_t{place.output_row} * args.width;
   const std::int32_t* noisy = currents_.data() + std::ptrdiff_t{row} * args.width;
@@ -97,4 +95,4 @@ void ReadColumns::convert_row(const cpu::TileArgs& args, int row, std::int64_t p
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -9,38 +9,38 @@
 #include "kernels/cpu/tile/tile_kernel.h"
 #include "kernels/noise/read_noise.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
 class ReadColumns {
  public:
-  ReadColumns(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise& noise, cpu::TileKernel kernel);
+  ReadColumns(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise& noise, TileKernel kernel);
 
   /// The batch rows that follow are the accesses first_access, first_access + 1, ...
   void begin_block(std::uint64_t first_access, std::int64_t rows);
 
   /// As the tile kernel with `args` (whose converter settings are the slice's), with noise on every column.
   /// @param plane  of cells.planes()
-  void run(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
+  void run(const TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
 
   /// The currents with their noise alone, [rows of args][width]; valid until the next call. Columns beyond the panel's
   /// outputs hold anything.
-  const std::int32_t* currents(const cpu::TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
+  const std::int32_t* currents(const TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
 
  private:
-  void square_digits(const cpu::TileArgs& args);
-  void add_noise(const cpu::TileArgs& args, int row, std::int64_t panel, std::size_t plane, std::int64_t tile);
-  void convert_row(const cpu::TileArgs& args, int row, std::int64_t panel);
+  void square_digits(const TileArgs& args);
+  void add_noise(const TileArgs& args, int row, std::int64_t panel, std::size_t plane, std::int64_t tile);
+  void convert_row(const TileArgs& args, int row, std::int64_t panel);
 
   const MvmPlan& plan_;
   const PackedCells& cells_;
   const ColumnNoise& noise_;
-  cpu::TileKernel kernel_;
+  TileKernel kernel_;
   std::vector<PhiloxCounter> keys_;        ///< [rows of the block]
-  std::vector<cpu::TileRow> rows_;         ///< every digit of every row on its own
+  std::vector<TileRow> rows_;              ///< every digit of every row on its own
   std::vector<std::int16_t> squares_;      ///< digits, squared
   std::vector<std::int64_t> square_sums_;  ///< [digit rows] sum of the squared digits
   std::vector<std::int32_t> currents_;     ///< [digit rows][width]
   std::vector<std::int32_t> variances_;    ///< [digit rows][width], proportional noise
 };
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -1,19 +1,7 @@
 #include "kernels/activation.h"
 
-#include <array>
-#include <utility>
-
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
-
-constexpr std::array<std::pair<Activation, std::string_view>, 8> kNames = {{{Activation::kSigmoid, "sigmoid"},
-                                                                            {Activation::kSilu, "silu"},
-                                                                            {Activation::kHardsigmoid, "hardsigmoid"},
-                                                                            {Activation::kHardswish, "hardswish"},
-                                                                            {Activation::kTanh, "tanh"},
-                                                                            {Activation::kGelu, "gelu"},
-                                                                            {Activation::kGeluTanh, "gelu_tanh"},
-                                                                            {Activation::kElu, "elu"}}};
 
 template <Activation kKind>
 void apply(const float* x, std::int64_t count, float* y, float alpha) {
@@ -21,20 +9,6 @@ void apply(const float* x, std::int64_t count, float* y, float alpha) {
 }
 
 }  // namespace
-
-std::optional<Activation> activation_of(std::string_view name) {
-  for (const auto& [kind, known] : kNames) {
-    if (known == name) return kind;
-  }
-  return std::nullopt;
-}
-
-std::string_view name_of(Activation kind) {
-  for (const auto& [known, name] : kNames) {
-    if (known == kind) return name;
-  }
-  return "";
-}
 
 void activation(Activation kind, const float* x, std::int64_t count, float* y, float alpha) {
   switch (kind) {
@@ -57,4 +31,4 @@ void activation(Activation kind, const float* x, std::int64_t count, float* y, f
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -6,7 +6,7 @@
 #include "common/error.h"
 #include "common/rounding.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 /// Outputs summed side by side: independent chains hide the latency of the additions, each keeps its order.
@@ -76,4 +76,4 @@ void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dG
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -4,7 +4,7 @@
 
 #include "common/error.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 struct Moments {
@@ -63,4 +63,4 @@ void group_norm(const float* x, std::int64_t batch, std::int64_t channels, std::
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

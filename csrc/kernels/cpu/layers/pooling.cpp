@@ -8,7 +8,7 @@
 #include "common/error.h"
 #include "common/pooled_size.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 void check_image(const char* op, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w) {
@@ -158,4 +158,4 @@ void mean(const float* x, std::span<const std::int64_t> shape, std::span<const s
   });
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

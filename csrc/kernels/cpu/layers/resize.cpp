@@ -5,7 +5,7 @@
 
 #include "common/error.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 void check_resize(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Resize2d& r) {
@@ -45,12 +45,6 @@ void bilinear(const float* plane, std::int64_t w, const std::vector<AxisSample>&
 
 }  // namespace
 
-std::optional<ResizeMode> resize_mode_of(std::string_view name) {
-  if (name == "nearest") return ResizeMode::kNearest;
-  if (name == "bilinear") return ResizeMode::kBilinear;
-  return std::nullopt;
-}
-
 void resize2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Resize2d& r,
               float* y) {
   check_resize(n, c, h, w, r);
@@ -69,4 +63,4 @@ void resize2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, st
   for (std::int64_t p = 0; p < planes; ++p) bilinear(x + p * h * w, w, rows, columns, y + p * size);
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

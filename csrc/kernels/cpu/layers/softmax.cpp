@@ -2,7 +2,7 @@
 
 #include "kernels/formula/float_functions.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 /// One line: n values, `step` apart.
@@ -31,4 +31,4 @@ void softmax(const float* x, std::int64_t outer, std::int64_t n, std::int64_t in
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

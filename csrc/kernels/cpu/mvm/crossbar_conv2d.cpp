@@ -1,12 +1,12 @@
 // Convolution as blocks of patches through the MVM of each group.
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
 
 #include <algorithm>
 
 #include "common/error.h"
 #include "kernels/cpu/mvm/im2col.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 constexpr std::int64_t kPatchBytes = 1 << 20;  // of a block of patches
@@ -33,17 +33,12 @@ std::int64_t patches_per_block(std::int64_t inputs) {
 
 }  // namespace
 
-CrossbarConv2d::CrossbarConv2d(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
-                               const MvmOptions& options)
-    : geometry_(geometry) {
-  check_geometry(geometry, "crossbar_conv2d");
-  const std::int64_t outputs = geometry.out_channels / geometry.groups;
-  const std::int64_t inputs = geometry.inputs_per_output();
-  MvmOptions group_options = options;
-  groups_.reserve(static_cast<std::size_t>(geometry.groups));
-  for (std::int64_t group = 0; group < geometry.groups; ++group) {
-    group_options.first_output = options.first_output + group * outputs;
-    groups_.emplace_back(hardware, w + group * outputs * inputs, outputs, inputs, group_options);
+CrossbarConv2d::CrossbarConv2d(const Conv2dProblem& problem) : geometry_(problem.geometry) {
+  check_geometry(geometry_, "crossbar_conv2d");
+  groups_.reserve(static_cast<std::size_t>(geometry_.groups));
+  for (std::int64_t group = 0; group < geometry_.groups; ++group) {
+    groups_.emplace_back(MvmProblem{problem.hardware, problem.group_weights(group), problem.group_outputs(),
+                                    geometry_.inputs_per_output(), problem.group_options(group)});
   }
 }
 
@@ -122,4 +117,4 @@ void CrossbarConv2d::run_rows(const std::uint8_t* x, std::int64_t h, std::int64_
   run_block_rows(x, h, w, begin, end, y, first_access);
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

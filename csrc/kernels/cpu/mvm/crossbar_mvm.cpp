@@ -1,5 +1,5 @@
 // The crossbar MVM on the CPU: blocks of batch rows, panels of outputs, slices, row tiles; the rest is a tile kernel.
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -19,10 +19,8 @@
 #include "kernels/cpu/tile/dispatch.h"
 #include "kernels/formula/adc.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
-
-using cpu::kPanelWidth;
 
 /// Scratch of one panel of one block: [rows][panel width].
 template <typename T>
@@ -36,13 +34,13 @@ using Accumulator = std::conditional_t<std::is_same_v<T, float>, float, std::int
 constexpr std::int64_t kMinTableRows = 16;
 
 struct KernelChoice {
-  cpu::TileKernel kernel;
+  TileKernel kernel;
   DigitFormat digits;
 };
 
 /// Tables of partial sums where digits are single bits, cells and currents small enough for them, and rows many.
 KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::int64_t batch) {
-  const cpu::TileKernels& kernels = cpu::active_kernels();
+  const TileKernels& kernels = active_kernels();
   const std::int64_t range = 4 * (std::int64_t{cells.max_cell()} - cells.min_cell());
   const bool many = cells.mode() == MvmMode::kSliced && plan.dac_bits == 1 && plan.reads == ReadModel::kNone &&
                     batch * plan.n_x >= kMinTableRows;
@@ -72,10 +70,10 @@ bool clips(const MvmPlan& plan, const SlicePlan& slice) {
 /// Memory of a block's panel per row, as BlockRunner takes it: sums, sums in int64, results, scratch, applied sum.
 std::int64_t panel_bytes_per_row(const MvmPlan& plan, const PackedCells& cells, const KernelChoice& choice) {
   const std::int64_t tables = choice.digits == DigitFormat::kGroups ? DigitBlock::digits_of(plan, cells) : 0;
-  std::int64_t bytes = kPanelWidth * (4 + 8 + 8) + tables * cpu::kScratchPerRow + 8;
+  std::int64_t bytes = kPanelWidth * (4 + 8 + 8) + tables * kScratchPerRow + 8;
   // Read noise keeps the currents and variances of every digit, and the digits squared.
   if (plan.reads != ReadModel::kNone) {
-    const std::int64_t digit = kPanelWidth * 8 + cells.steps_of_tile(0) * 4 + 8 + sizeof(cpu::TileRow);
+    const std::int64_t digit = kPanelWidth * 8 + cells.steps_of_tile(0) * 4 + 8 + sizeof(TileRow);
     bytes += DigitBlock::digits_of(plan, cells) * digit + static_cast<std::int64_t>(sizeof(PhiloxCounter));
   }
   if (plan.by_column() && tables == 0) bytes += DigitBlock::digits_of(plan, cells) * ColumnCodes::kBytesPerDigitRow;
@@ -96,7 +94,7 @@ class BlockRunner {
     result_.resize(size);
     if (choice.digits == DigitFormat::kGroups) {
       // Written by the kernels before they read it.
-      const auto bytes = static_cast<std::size_t>(max_rows * DigitBlock::digits_of(plan, cells) * cpu::kScratchPerRow);
+      const auto bytes = static_cast<std::size_t>(max_rows * DigitBlock::digits_of(plan, cells) * kScratchPerRow);
       scratch_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
     }
     if (noise != nullptr) reads_.emplace(plan, cells, *noise, kernel_);
@@ -133,7 +131,7 @@ class BlockRunner {
 
   void run_plane(std::int64_t panel, std::size_t plane, std::size_t used) {
     const SlicePlan& slice = plan_.slices[static_cast<std::size_t>(cells_.planes()[plane].slice)];
-    cpu::TileArgs args{};
+    TileArgs args{};
     args.width = cells_.panel_width(panel);
     args.sums = sums_.data();
     args.convert = !plan_.ideal && cells_.mode() != MvmMode::kDigital;
@@ -169,8 +167,7 @@ class BlockRunner {
     }
   }
 
-  void run_columns(ColumnCodes& columns, cpu::TileArgs& args, std::int64_t panel, std::size_t plane,
-                   std::int64_t tile) {
+  void run_columns(ColumnCodes& columns, TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
     const int slice = cells_.planes()[plane].slice;
     if (scratch_ != nullptr) {  // tables of partial sums
       columns.set_ranges(args, panel, slice);
@@ -268,7 +265,7 @@ class BlockRunner {
   const PackedCells& cells_;
   DigitBlock digits_;
   bool wide_ = false;
-  cpu::TileKernel kernel_;
+  TileKernel kernel_;
   std::optional<ReadColumns> reads_;
   std::optional<ColumnCodes> columns_;  ///< ranges per column
   std::vector<float> lo_constants_;     ///< [outputs], with ranges per column
@@ -301,15 +298,15 @@ void run_all(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* n
 
 }  // namespace
 
-CrossbarMvm::CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                         const MvmOptions& options)
-    : plan_(std::make_shared<const MvmPlan>(make_mvm_plan(hardware, outputs, inputs, options))) {
-  check_weights(w, outputs * inputs, options.weight_bits);
-  cells_ = std::make_shared<const PackedCells>(hardware, *plan_, options, w);
-  if (plan_->reads != ReadModel::kNone) noise_ = std::make_shared<const ColumnNoise>(hardware, *plan_, options);
+CrossbarMvm::CrossbarMvm(const MvmProblem& problem) : plan_(std::make_shared<const MvmPlan>(problem.plan())) {
+  check_weights(problem.w, problem.outputs * problem.inputs, problem.options.weight_bits);
+  cells_ = std::make_shared<const PackedCells>(problem.hardware, *plan_, problem.options, problem.w);
+  if (plan_->reads != ReadModel::kNone) {
+    noise_ = std::make_shared<const ColumnNoise>(problem.hardware, *plan_, problem.options);
+  }
 }
 
-bool has_fast_products() { return cpu::active_kernels().fast_products; }
+bool has_fast_products() { return active_kernels().fast_products; }
 
 std::int64_t programming_bytes(const Hardware& hardware, const MvmPlan& plan) {
   constexpr std::int64_t kObjects = 4096;  // plan, cells and noise themselves, whatever the matrix
@@ -326,7 +323,7 @@ std::int64_t CrossbarMvm::scratch_bytes(std::int64_t batch) const {
   const std::int64_t rows = std::min(batch, DigitBlock::rows_per_block(*plan_, *cells_, choice.digits));
   return rows * (DigitBlock::bytes_per_row(*plan_, *cells_, choice.digits) +
                  panel_bytes_per_row(*plan_, *cells_, choice)) +
-         cells_->tile_inputs() + cpu::kTableBytes;
+         cells_->tile_inputs() + kTableBytes;
 }
 
 std::int64_t CrossbarMvm::panels() const { return cells_->panels(); }
@@ -354,4 +351,4 @@ bool CrossbarMvm::splits_batch(std::int64_t batch, std::int64_t threads) const {
   return panels() < threads || batch >= threads * DigitBlock::rows_per_block(*plan_, *cells_, DigitFormat::kGroups);
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

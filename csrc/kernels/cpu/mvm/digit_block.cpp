@@ -7,9 +7,10 @@
 
 #include "common/bits.h"
 #include "common/rounding.h"
+#include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/isa/target_region.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 constexpr std::int64_t kBlockBytes = 192 * 1024;
@@ -59,7 +60,7 @@ inline std::uint64_t transposed_bits(std::uint64_t word) {
 }
 
 /// The eight digits of every four inputs: byte i of digits[g] is 8 times (bit i of the four bytes, first byte lowest).
-inline void group_digits(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
+[[gnu::always_inline]] inline void group_some(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
   constexpr std::uint64_t kNibbles = 0x7878787878787878U;
   for (std::int64_t pair = 0; pair < groups / 2; ++pair) {
     std::uint64_t word;
@@ -74,27 +75,30 @@ inline void group_digits(const std::uint8_t* bits, std::int64_t groups, std::uin
   digits[groups - 1] = (transposed_bits(last) << 3) & kNibbles;
 }
 
+void group_digits(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
+  group_some(bits, groups, digits);
+}
+
 #if defined(__x86_64__)
 CIMQ_TARGET_REGION("avx2")
 void group_digits_avx2(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
-  group_digits(bits, groups, digits);
+  group_some(bits, groups, digits);
 }
 CIMQ_TARGET_REGION_END
 #endif
 
-/// group_digits() in wider vectors where the machine has some.
-void all_group_digits(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits) {
+/// group_digits() in the widest vectors that may be used.
+GroupDigits chosen_group_digits() {
 #if defined(__x86_64__)
-  static const bool kWide = __builtin_cpu_supports("avx2") != 0;
-  if (kWide) return group_digits_avx2(bits, groups, digits);
+  if (in_use().avx2) return group_digits_avx2;
 #endif
-  group_digits(bits, groups, digits);
+  return group_digits;
 }
 
 /// Digits of one input that lie beside each other, all at once.
 template <std::size_t kDigits>
 void write_groups(const std::uint64_t* digits, std::int64_t groups, std::uint8_t* out) {
-  for (std::int64_t g = 0; g < groups; ++g) std::memcpy(out + g * cpu::kDigitBlock, digits + g, kDigits);
+  for (std::int64_t g = 0; g < groups; ++g) std::memcpy(out + g * kDigitBlock, digits + g, kDigits);
 }
 
 }  // namespace
@@ -113,7 +117,8 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
       format_(format),
       digit_count_(digits_of(plan, cells)),
       digit_bits_(cells.mode() == MvmMode::kSliced ? plan.dac_bits : plan.act_bits),
-      skip_zero_(plan.zero_input_is_zero_code()) {
+      skip_zero_(plan.zero_input_is_zero_code()),
+      group_digits_of_(chosen_group_digits()) {
   input_shift_ = plan.input_shift;
   if (cells.mode() == MvmMode::kDigital) {
     // The digital product takes unsigned bytes: signed activations shifted, whatever the drivers would do.
@@ -124,8 +129,8 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   std::size_t offset = 0;
   for (std::int64_t t = 0; t < cells.tiles(); ++t) {
     tile_offsets_.push_back(offset);
-    offset += static_cast<std::size_t>(ceil_div<std::int64_t>(max_rows * digit_count_, cpu::kDigitBlock) *
-                                       cpu::kDigitBlock * row_bytes(cells, t, format));
+    offset += static_cast<std::size_t>(ceil_div<std::int64_t>(max_rows * digit_count_, kDigitBlock) * kDigitBlock *
+                                       row_bytes(cells, t, format));
   }
   data_.resize(offset);
   rows_.resize(static_cast<std::size_t>(cells.tiles()));
@@ -140,7 +145,7 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
 std::int64_t DigitBlock::bytes_per_row(const MvmPlan& plan, const PackedCells& cells, DigitFormat format) {
   std::int64_t bytes = 0;
   for (std::int64_t t = 0; t < cells.tiles(); ++t) {
-    bytes += row_bytes(cells, t, format) + static_cast<std::int64_t>(sizeof(cpu::TileRow));
+    bytes += row_bytes(cells, t, format) + static_cast<std::int64_t>(sizeof(TileRow));
   }
   return bytes * digits_of(plan, cells);
 }
@@ -182,7 +187,7 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
     }
     std::fill(bits + inputs, bits + std::max((inputs + 3) / 4 * 4, steps * cells_.inputs_of_step()), std::uint8_t{0});
     if (plan_.weight_shift != 0) applied += applied_sum(bits, inputs);
-    std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(t)];
+    std::vector<TileRow>& rows = rows_[static_cast<std::size_t>(t)];
     auto* base = reinterpret_cast<Digit*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);
     if (format_ == DigitFormat::kGroups) {
       split_groups(bits, seen, t, row);
@@ -211,14 +216,14 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
 }
 
 void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::int64_t tile, std::int32_t row) {
-  constexpr std::int64_t kBlock = cpu::kDigitBlock;
-  std::vector<cpu::TileRow>& rows = rows_[static_cast<std::size_t>(tile)];
+  constexpr std::int64_t kBlock = kDigitBlock;
+  std::vector<TileRow>& rows = rows_[static_cast<std::size_t>(tile)];
   auto* base = reinterpret_cast<std::uint8_t*>(data_.data() + tile_offsets_[static_cast<std::size_t>(tile)]);
   const std::int64_t groups = row_bytes(cells_, tile, format_);
   const auto index = static_cast<std::int64_t>(rows.size());
   const unsigned all = low_mask(digit_count_);
   const unsigned present = skip_zero_ ? seen & all : all;
-  all_group_digits(bits, groups, group_digits_.data());
+  group_digits_of_(bits, groups, group_digits_.data());
   auto* together = base + index / kBlock * (kBlock * groups) + index % kBlock;
   if (present == all && digit_count_ == 8 && index % 8 == 0) {
     write_groups<8>(group_digits_.data(), groups, together);
@@ -256,4 +261,4 @@ std::int64_t DigitBlock::applied_sum(const std::uint8_t* bits, std::int64_t inpu
   return sum;
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

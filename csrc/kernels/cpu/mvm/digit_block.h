@@ -8,13 +8,16 @@
 #include "kernels/cpu/mvm/packed_cells.h"
 #include "kernels/cpu/tile/tile_kernel.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
 /// How digits are stored (tile_kernel.h).
 enum class DigitFormat {
   kLikeCells,  ///< for the kernel of the cells' format
   kGroups,     ///< one byte per four single-bit digits, for sum tables
 };
+
+/// The eight digits of every four inputs as bytes, see split_groups().
+using GroupDigits = void (*)(const std::uint8_t* bits, std::int64_t groups, std::uint64_t* digits);
 
 class DigitBlock {
  public:
@@ -27,7 +30,7 @@ class DigitBlock {
   const std::byte* digits(std::int64_t tile) const {
     return data_.data() + tile_offsets_[static_cast<std::size_t>(tile)];
   }
-  const std::vector<cpu::TileRow>& rows(std::int64_t tile) const { return rows_[static_cast<std::size_t>(tile)]; }
+  const std::vector<TileRow>& rows(std::int64_t tile) const { return rows_[static_cast<std::size_t>(tile)]; }
   /// Sum of what is applied for each row, for the correction of the offset mapping.
   const std::vector<std::int64_t>& applied_sums() const { return applied_sums_; }
   /// Subtracted, times the sum of the weights, from every result.
@@ -58,15 +61,16 @@ class DigitBlock {
   int digit_count_;
   int digit_bits_;
   bool skip_zero_;
+  GroupDigits group_digits_of_;
   bool keep_sign_ = false;  ///< the whole activation as a signed number
   std::int64_t input_shift_ = 0;
   std::int32_t max_digit_ = 0;
   std::vector<std::byte> data_;
   std::vector<std::size_t> tile_offsets_;
-  std::vector<std::vector<cpu::TileRow>> rows_;
+  std::vector<std::vector<TileRow>> rows_;
   std::vector<std::int64_t> applied_sums_;
   std::vector<std::uint8_t> bits_;
   std::vector<std::uint64_t> group_digits_;  ///< of one row in one tile
 };
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

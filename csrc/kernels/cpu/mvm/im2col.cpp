@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
 PatchGatherer::PatchGatherer(const Conv2dGeometry& geometry, std::int64_t h, std::int64_t w)
     : g_(geometry),
@@ -47,4 +47,4 @@ void PatchGatherer::gather(const std::uint8_t* x, std::int64_t oy, std::int64_t 
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/plan/conv2d_geometry.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
 /// Gathers the patches of one group. Input lines are copied with their padding first, so that the gathering itself
 /// needs no bounds checks and moves whole kernel rows.
@@ -38,4 +38,4 @@ class PatchGatherer {
   std::vector<std::uint8_t> lines_;
 };
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -7,16 +7,13 @@
 #include <optional>
 
 #include "common/rounding.h"
+#include "kernels/cpu/program/programmed_cells.h"
 #include "kernels/cpu/tile/dispatch.h"
 #include "kernels/noise/ir_drop.h"
 #include "kernels/noise/read_noise.h"
-#include "kernels/programmed_cells.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
-
-using cpu::kLaneWidth;
-using cpu::kPanelWidth;
 
 /// Inputs added up in int32 before they move to int64: 256 * 255 * 32767 < 2^31.
 constexpr std::int64_t kIdealTileInputs = 256;
@@ -64,7 +61,7 @@ std::vector<std::int16_t> plane_values(const MvmPlan& plan, const ProgrammedCell
 
 }  // namespace
 
-cpu::TileKernel kernel_of(const cpu::TileKernels& kernels, CellFormat format) {
+TileKernel kernel_of(const TileKernels& kernels, CellFormat format) {
   switch (format) {
     case CellFormat::kWords:
       return kernels.words;
@@ -163,7 +160,7 @@ void PackedCells::choose_mode(const MvmPlan& plan) {
     }
     // Only the offset mapping has int8-sized cells above 127: they are stored less 128, which the kernel adds back.
     if (!plan.fractional && plan.mapping == Mapping::kOffset && plan.max_level > 127) cell_bias_ = 128;
-    if (!plan.fractional && plan.max_level == 1 && plan.dac_bits == 1 && cpu::active_kernels().fast_bits) {
+    if (!plan.fractional && plan.max_level == 1 && plan.dac_bits == 1 && active_kernels().fast_bits) {
       format_ = CellFormat::kBits;
       lines_ = plan.mapping == Mapping::kOffset || plan.separate_columns ? 1 : 2;
     }
@@ -279,4 +276,4 @@ void PackedCells::fill_bits(std::size_t plane, const Source& source) {
   }
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -11,7 +11,7 @@
 #include "kernels/cpu/tile/tile_kernel.h"
 #include "kernels/plan/mvm_plan.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 
 /// How a layer is computed: sliced as the hardware does, or with what provably gives the same folded together.
 enum class MvmMode {
@@ -25,7 +25,7 @@ enum class MvmMode {
 enum class CellFormat { kBytes, kWords, kBits };
 
 /// The kernel that takes cells of `format`, and digits stored in the same way.
-cpu::TileKernel kernel_of(const cpu::TileKernels& kernels, CellFormat format);
+TileKernel kernel_of(const TileKernels& kernels, CellFormat format);
 
 /// One set of cells that is multiplied at once.
 struct CellPlane {
@@ -57,7 +57,7 @@ class PackedCells {
   /// Sum of the weights of each output, for the digital corrections.
   const std::vector<std::int64_t>& weight_sums() const { return weight_sums_; }
 
-  std::int64_t panels() const { return (outputs_ + cpu::kPanelWidth - 1) / cpu::kPanelWidth; }
+  std::int64_t panels() const { return (outputs_ + kPanelWidth - 1) / kPanelWidth; }
   /// Outputs of a panel, padded to a multiple of kLaneWidth.
   int panel_width(std::int64_t panel) const;
   /// Outputs of a panel.
@@ -106,4 +106,4 @@ class PackedCells {
   std::unique_ptr<std::byte[], Free> data_;
 };
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -1,4 +1,4 @@
-#include "kernels/programmed_cells.h"
+#include "kernels/cpu/program/programmed_cells.h"
 
 #include <algorithm>
 #include <array>
@@ -7,7 +7,7 @@
 #include "kernels/noise/cell_noise.h"
 #include "kernels/noise/ir_drop.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 /// Level of a slice for every int8 weight (by its bits), of each polarity.
@@ -49,10 +49,10 @@ void sample_one_by_one(const CellNoise& noise, const MvmOptions& options, const 
 
 /// The same by a sampler. Numbers of cells go through a slice without a gap: weight j has cells 2j and 2j + 1 from the
 /// first output on.
-void sample_many(cpu::CellSampler sampler, const cpu::CellStream& stream, std::uint64_t first_cell,
-                 const WeightLevels& levels, const SliceCells& cells) {
+void sample_many(CellSampler sampler, const CellStream& stream, std::uint64_t first_cell, const WeightLevels& levels,
+                 const SliceCells& cells) {
   constexpr std::int64_t kWeights = 1024;
-  constexpr std::int64_t kCells = 2 * kWeights + cpu::kSampledAtOnce;
+  constexpr std::int64_t kCells = 2 * kWeights + kSampledAtOnce;
   std::array<std::uint8_t, kCells> level{};
   std::array<std::int16_t, kCells> value{};
   for (std::int64_t done = 0; done < cells.count; done += kWeights) {
@@ -66,7 +66,7 @@ void sample_many(cpu::CellSampler sampler, const cpu::CellStream& stream, std::u
       out[2 * j + 1] = levels[1][bits];
     }
     const std::int64_t used = static_cast<std::int64_t>(skipped) + 2 * weights;
-    const std::int64_t whole = (used + cpu::kSampledAtOnce - 1) / cpu::kSampledAtOnce * cpu::kSampledAtOnce;
+    const std::int64_t whole = (used + kSampledAtOnce - 1) / kSampledAtOnce * kSampledAtOnce;
     sampler(stream, cell >> 2, whole, level.data(), value.data());
     const std::int16_t* sampled = value.data() + skipped;
     std::int16_t* positive = cells.first + done;
@@ -84,7 +84,7 @@ ProgrammedCells::ProgrammedCells(const Hardware& hardware, const MvmPlan& plan, 
     : polarities_(plan.polarities()), plane_size_(static_cast<std::size_t>(plan.outputs * plan.inputs)) {
   const CellNoise noise(hardware, options);
   const CellTables& tables = noise.tables();
-  const cpu::CellSampler sampler = cpu::active_kernels().sampler;
+  const CellSampler sampler = active_kernels().sampler;
   const bool many = sampler != nullptr && tables.programming_varies() && !tables.stuck() && !tables.drift_varies();
   values_.resize(plane_size_ * static_cast<std::size_t>(polarities_ * plan.n_w));
   for (int slice = 0; slice < plan.n_w; ++slice) {
@@ -92,10 +92,10 @@ ProgrammedCells::ProgrammedCells(const Hardware& hardware, const MvmPlan& plan, 
     const SliceCells cells{w, plan.outputs * plan.inputs, polarities_,
                            values_.data() + static_cast<std::size_t>(slice * polarities_) * plane_size_};
     if (many) {
-      const cpu::CellStream stream{noise.seed(),          noise.chip(),
-                                   noise.layer(),         slice,
-                                   tables.nodes().data(), tables.offsets().data(),
-                                   tables.fixed().data(), static_cast<int>(tables.fixed().size())};
+      const CellStream stream{noise.seed(),          noise.chip(),
+                              noise.layer(),         slice,
+                              tables.nodes().data(), tables.offsets().data(),
+                              tables.fixed().data(), static_cast<int>(tables.fixed().size())};
       sample_many(sampler, stream, cell_index(options.first_output, 0, plan.inputs, 0), levels, cells);
     } else {
       sample_one_by_one(noise, options, plan, slice, levels, cells);
@@ -108,4 +108,4 @@ const std::int16_t* ProgrammedCells::plane(int slice, int polarity) const {
   return values_.data() + static_cast<std::size_t>(slice * polarities_ + polarity) * plane_size_;
 }
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -5,11 +5,12 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/quantise/fake_quantize_avx512.h"
 #include "kernels/cpu/quantise/float16_blocks.h"
 #include "kernels/formula/fake_quantize.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 // Compilers make branches of the clamp and its mask, so the vectors are written out: 16 bytes, which every CPU has.
@@ -47,7 +48,7 @@ void forward(const T* x, std::int64_t count, T scale, T lo, T hi, T* y) {
   const auto his = splat(hi);
   std::int64_t i = 0;
   if constexpr (!kBinary && std::is_same_v<T, float>) {
-    if (cpu::has_fake_quantize_avx512()) i = cpu::fake_quantize_avx512(x, count, scale, lo, hi, y);
+    if (in_use().avx512) i = fake_quantize_avx512(x, count, scale, lo, hi, y);
   }
   for (; i + kLanes <= count; i += kLanes) {
     store<T>(y + i, quantized<kBinary, T>(load(x + i), scales, los, his) * scales);
@@ -70,8 +71,8 @@ void backward(const T* grad, const T* x, std::int64_t count, T scale, T lo, T hi
   Vector<T> sums[kSums] = {};
   std::int64_t i = 0;
   if constexpr (!kBinary && std::is_same_v<T, float>) {
-    if (cpu::has_fake_quantize_avx512()) {
-      i = cpu::fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, levels, total);
+    if (in_use().avx512) {
+      i = fake_quantize_backward_avx512(grad, x, count, scale, lo, hi, dx, levels, total);
     }
   }
   for (; i + kSums * kLanes <= count; i += kSums * kLanes) {
@@ -106,7 +107,7 @@ bool integers(const float* x, std::int64_t count, float scale, float lo, float h
   if constexpr (!kBinary) {
     // The lowest eight bits are the same with a sign and without.
     auto* bytes = reinterpret_cast<std::uint8_t*>(q);
-    if (cpu::has_fake_quantize_avx512()) i = cpu::quantize_avx512(x, count, scale, lo, hi, bytes, shift, finite);
+    if (in_use().avx512) i = quantize_avx512(x, count, scale, lo, hi, bytes, shift, finite);
   }
   const auto scales = splat(scale);
   const auto los = splat(lo);
@@ -144,7 +145,7 @@ void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const Quan
   if constexpr (std::is_same_v<T, C>) {
     run(x, count, y);
   } else {
-    const auto& blocks = cpu::available_float16_blocks<T>().front();
+    const auto blocks = float16_blocks<T>(in_use());
     C values[kBlock];
     for (std::int64_t begin = 0; begin < count; begin += kBlock) {
       const std::int64_t some = std::min(kBlock, count - begin);
@@ -175,7 +176,7 @@ double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Com
     if constexpr (std::is_same_v<T, C>) {
       run(grad + begin, x + begin, some, dx + begin, integers);
     } else {
-      const auto& blocks = cpu::available_float16_blocks<T>().front();
+      const auto blocks = float16_blocks<T>(in_use());
       C gradients[kBlock];
       C values[kBlock];
       blocks.widen(grad + begin, some, gradients);
@@ -199,7 +200,7 @@ bool quantize(const T* x, std::int64_t count, float scale, const QuantRange& ran
   if constexpr (std::is_same_v<T, float>) {
     return run(x, count, q);
   } else {
-    const auto& blocks = cpu::available_float16_blocks<T>().front();
+    const auto blocks = float16_blocks<T>(in_use());
     float values[kBlock];
     bool finite = true;
     for (std::int64_t begin = 0; begin < count; begin += kBlock) {
@@ -233,4 +234,4 @@ template bool quantize<Float16, std::int8_t>(const Float16*, std::int64_t, float
 template bool quantize<Float16, std::uint8_t>(const Float16*, std::int64_t, float, const QuantRange&, std::uint8_t*,
                                               int);
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

@@ -8,11 +8,6 @@ namespace cimq::kernels::cpu {
 
 #if defined(__x86_64__)
 
-bool has_fake_quantize_avx512() {
-  static const bool kAvailable = __builtin_cpu_supports("avx512f") != 0;
-  return kAvailable;
-}
-
 namespace {
 
 constexpr std::int64_t kLanes = 16;
@@ -95,8 +90,6 @@ std::int64_t fake_quantize_backward_avx512(const float* grad, const float* x, st
 CIMQ_TARGET_REGION_END
 
 #else
-
-bool has_fake_quantize_avx512() { return false; }
 
 std::int64_t fake_quantize_avx512(const float*, std::int64_t, float, float, float, float*) { return 0; }
 

@@ -1,13 +1,11 @@
 // The loops of fake_quantize.cpp in vectors of 16 floats, with the same bits: a lane of the sum is the lane of one of
-// the four vectors of four there, and the rest is added in the same order.
+// the four vectors of four there, and the rest is added in the same order. For processors with `avx512`; elsewhere they
+// do nothing and return 0.
 #pragma once
 
 #include <cstdint>
 
 namespace cimq::kernels::cpu {
-
-/// Whether this machine runs the functions below.
-bool has_fake_quantize_avx512();
 
 /// y = scale * rint(clamp(x / scale, lo, hi)) for count / 16 * 16 values; returns that number.
 std::int64_t fake_quantize_avx512(const float* x, std::int64_t count, float scale, float lo, float hi, float* y);

@@ -1,9 +1,5 @@
 #include "kernels/cpu/quantise/float16_blocks.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
-
 #include "kernels/cpu/isa/target_region.h"
 #include "kernels/cpu/isa/x86_intrinsics.h"
 
@@ -31,16 +27,6 @@ void narrow(const float* source, std::int64_t count, T* target) {
 }
 
 #if defined(__x86_64__)
-bool has_avx2_and_f16c() {
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  // Not every compiler's __builtin_cpu_supports knows f16c.
-  const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
-  return f16c && __builtin_cpu_supports("avx2") != 0;
-}
-
 CIMQ_TARGET_REGION("avx2,f16c")
 
 void widen_avx2(const BFloat16* source, std::int64_t count, float* target) { widen_some(source, count, target); }
@@ -121,20 +107,15 @@ CIMQ_TARGET_REGION_END
 }  // namespace
 
 template <typename T>
-const std::vector<Float16Blocks<T>>& available_float16_blocks() {
-  static const std::vector<Float16Blocks<T>> kBlocks = [] {
-    std::vector<Float16Blocks<T>> found;
+Float16Blocks<T> float16_blocks([[maybe_unused]] const Processor& used) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") != 0) found.push_back({"avx512", widen_avx512, narrow_avx512});
-    if (has_avx2_and_f16c()) found.push_back({"avx2", widen_avx2, narrow_avx2});
+  if (used.avx512) return {widen_avx512, narrow_avx512};
+  if (used.avx2 && used.f16c) return {widen_avx2, narrow_avx2};
 #endif
-    found.push_back({"baseline", widen<T>, narrow<T>});
-    return found;
-  }();
-  return kBlocks;
+  return {widen<T>, narrow<T>};
 }
 
-template const std::vector<Float16Blocks<BFloat16>>& available_float16_blocks<BFloat16>();
-template const std::vector<Float16Blocks<Float16>>& available_float16_blocks<Float16>();
+template Float16Blocks<BFloat16> float16_blocks<BFloat16>(const Processor&);
+template Float16Blocks<Float16> float16_blocks<Float16>(const Processor&);
 
 }  // namespace cimq::kernels::cpu

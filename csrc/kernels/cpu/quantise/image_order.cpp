@@ -5,10 +5,11 @@
 #include <memory>
 #include <type_traits>
 
+#include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/isa/target_region.h"
 #include "kernels/cpu/isa/x86_intrinsics.h"
 
-namespace cimq::kernels {
+namespace cimq::kernels::cpu {
 namespace {
 
 /// Pixels that are worked on at a time: a tile of as many channels stays in the first cache.
@@ -53,12 +54,6 @@ void transpose_bytes(const std::uint8_t* source, std::int64_t stride, std::uint8
   }
 }
 
-bool has_avx512() {
-  static const bool kAvailable = __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
-                                 __builtin_cpu_supports("avx512vl") != 0;
-  return kAvailable;
-}
-
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
 
 void transpose_floats(const float* source, std::int64_t stride, float* target, std::int64_t target_stride) {
@@ -100,13 +95,13 @@ void transpose_halves(const BFloat16* source, std::int64_t stride, BFloat16* tar
 CIMQ_TARGET_REGION_END
 #endif
 
-/// Null where this machine has none.
+/// Null where there is none.
 template <typename T>
 BlockKernel<T> block_kernel() {
 #if defined(__x86_64__)
   if constexpr (std::is_same_v<T, std::uint8_t>) return transpose_bytes;
-  if constexpr (std::is_same_v<T, float>) return has_avx512() ? transpose_floats : nullptr;
-  if constexpr (std::is_same_v<T, BFloat16>) return has_avx512() ? transpose_halves : nullptr;
+  if constexpr (std::is_same_v<T, float>) return in_use().avx512 ? transpose_floats : nullptr;
+  if constexpr (std::is_same_v<T, BFloat16>) return in_use().avx512 ? transpose_halves : nullptr;
 #endif
   return nullptr;
 }
@@ -196,4 +191,4 @@ template void channels_last<BFloat16>(const BFloat16*, const PixelRun&, BFloat16
 template void channels_first<float>(const float*, const PixelRun&, float*);
 template void channels_first<BFloat16>(const BFloat16*, const PixelRun&, BFloat16*);
 
-}  // namespace cimq::kernels
+}  // namespace cimq::kernels::cpu

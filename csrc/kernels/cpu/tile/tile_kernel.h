@@ -80,16 +80,17 @@ struct ColumnArgs {
 
 using ColumnConverter = void (*)(const ColumnArgs&);
 
+/// The implementations of one instruction set.
 struct TileKernels {
-  const char* isa;
-  TileKernel bytes;  ///< uint8 digits, int8 cells
-  TileKernel words;  ///< int16 digits, int16 cells
-  TileKernel bits;   ///< single-bit digits and cells
-  bool fast_bits;    ///< `bits` beats `bytes`: single-bit cells are packed for it
+  TileKernel bytes = nullptr;  ///< uint8 digits, int8 cells
+  TileKernel words = nullptr;  ///< int16 digits, int16 cells
+  TileKernel bits = nullptr;   ///< single-bit digits and cells
+  ColumnConverter columns = nullptr;
+  // What not every instruction set has:
   SumTables tables = {};
-  bool fast_products = false;         ///< `bytes` beats float32 products of the same layer
-  CellSampler sampler = nullptr;      ///< null: cells are sampled one by one
-  ColumnConverter columns = nullptr;  ///< never null in available kernels
+  CellSampler sampler = nullptr;  ///< null: cells are sampled one by one
+  bool fast_bits = false;         ///< `bits` beats `bytes`: single-bit cells are packed for it
+  bool fast_products = false;     ///< `bytes` beats float32 products of the same layer
 };
 
 }  // namespace cimq::kernels::cpu

@@ -138,9 +138,11 @@ void run_bytes(const TileArgs& args) {
 }  // namespace
 
 TileKernels avx2_kernels() {
-  return {
-      "avx2",  run_bytes,      run_all_rows<Product::kWords>, scalar_kernels().bits, false, avx2_sum_tables(), false,
-      nullptr, convert_columns};
+  return {.bytes = run_bytes,
+          .words = run_all_rows<Product::kWords>,
+          .bits = scalar_kernels().bits,
+          .columns = convert_columns,
+          .tables = avx2_sum_tables()};
 }
 
 }  // namespace cimq::kernels::cpu

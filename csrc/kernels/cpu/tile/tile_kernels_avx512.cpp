@@ -97,8 +97,13 @@ void run_tile(const TileArgs& args) {
 }  // namespace
 
 TileKernels avx512_kernels() {
-  return {"avx512", run_tile<false>,       run_tile<true>, scalar_kernels().bits, false, avx512_sum_tables(),
-          true,     avx512_cell_sampler(), convert_columns};
+  return {.bytes = run_tile<false>,
+          .words = run_tile<true>,
+          .bits = scalar_kernels().bits,
+          .columns = convert_columns,
+          .tables = avx512_sum_tables(),
+          .sampler = avx512_cell_sampler(),
+          .fast_products = true};
 }
 
 }  // namespace cimq::kernels::cpu

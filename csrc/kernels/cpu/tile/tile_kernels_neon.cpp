@@ -26,8 +26,12 @@ struct Words {
 }  // namespace
 
 TileKernels neon_kernels() {
-  return {"neon", run_bytes<Bytes>, run_all_rows<Words>,     scalar_kernels().bits, false, neon_sum_tables(),
-          false,  nullptr,          scalar_kernels().columns};
+  const TileKernels scalar = scalar_kernels();
+  return {.bytes = run_bytes<Bytes>,
+          .words = run_all_rows<Words>,
+          .bits = scalar.bits,
+          .columns = scalar.columns,
+          .tables = neon_sum_tables()};
 }
 
 }  // namespace cimq::kernels::cpu

@@ -71,15 +71,10 @@ void run_bits(const TileArgs& args) {
 }  // namespace
 
 TileKernels scalar_kernels() {
-  return {"scalar",
-          run_tile<std::uint8_t, std::int8_t, 4>,
-          run_tile<std::int16_t, std::int16_t, 2>,
-          run_bits,
-          false,
-          {},
-          false,
-          nullptr,
-          convert_columns};
+  return {.bytes = run_tile<std::uint8_t, std::int8_t, 4>,
+          .words = run_tile<std::int16_t, std::int16_t, 2>,
+          .bits = run_bits,
+          .columns = convert_columns};
 }
 
 }  // namespace cimq::kernels::cpu

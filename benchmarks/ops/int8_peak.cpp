@@ -1,4 +1,4 @@
-#include "kernels/cpu/int8_peak.h"
+#include "int8_peak.h"
 
 #include <array>
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include <arm_neon.h>
 #endif
 
-namespace cimq::kernels::cpu {
+namespace cimq::benchmarks {
 namespace {
 
 constexpr std::int64_t kPeakRounds = 200000;
@@ -119,4 +119,9 @@ double int8_peak_products(std::string_view isa) {
   return peak_scalar();
 }
 
-}  // namespace cimq::kernels::cpu
+}  // namespace cimq::benchmarks
+
+/// For Python, which compiles this file alone (benchmarks/_common.py).
+extern "C" __attribute__((visibility("default"))) double cimq_int8_peak_products(const char* isa) {
+  return cimq::benchmarks::int8_peak_products(isa);
+}
