@@ -3,8 +3,11 @@
 
 #include <cstddef>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
+
+#include "common/lru_entries.h"
 
 namespace cimq::ops {
 
@@ -25,6 +28,28 @@ struct NamedUsage {
 };
 /// What every cache holds, in the order of their names.
 std::vector<NamedUsage> cache_usage();
+
+/// What the caches on the list have in common: entries behind a lock.
+template <typename Entry>
+class LockedEntries {
+ public:
+  void clear() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    entries_.clear();
+  }
+
+  CacheUsage usage() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {entries_.size(), entries_.bytes()};
+  }
+
+ protected:
+  explicit LockedEntries(CacheLimits limits) : entries_(limits) {}
+  ~LockedEntries() = default;
+
+  mutable std::mutex mutex_;
+  LruEntries<Entry> entries_;
+};
 
 /// A cache that is made at its first use, listed, and never destroyed: threads may outlive static destructors.
 template <typename Cache, typename... Arguments>

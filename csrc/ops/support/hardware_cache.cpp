@@ -9,38 +9,27 @@
 namespace cimq::ops {
 namespace {
 
-class HardwareCache {
+struct ParsedHardware {
+  std::string json;
+  std::shared_ptr<const Hardware> hardware;
+};
+
+constexpr std::size_t kMaxEntries = 256;  // a search over hardware must not grow without bound
+constexpr std::size_t kMaxBytes = std::size_t{32} << 20;
+
+class HardwareCache : public LockedEntries<ParsedHardware> {
  public:
+  HardwareCache() : LockedEntries({kMaxBytes, kMaxEntries}) {}
+
   std::shared_ptr<const Hardware> get(const std::string& json) {
     const std::size_t hash = std::hash<std::string>()(json);
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto same = [&](const Entry& entry) { return entry.json == json; };
-    if (const Entry* entry = entries_.find(hash, same)) return entry->hardware;
+    const auto same = [&](const ParsedHardware& entry) { return entry.json == json; };
+    if (const ParsedHardware* entry = entries_.find(hash, same)) return entry->hardware;
     auto hardware = std::make_shared<const Hardware>(Hardware::from_json(json));
     entries_.add(hash, {json, hardware}, json.size());
     return hardware;
   }
-
-  void clear() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    entries_.clear();
-  }
-
-  CacheUsage usage() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return {entries_.size(), entries_.bytes()};
-  }
-
- private:
-  struct Entry {
-    std::string json;
-    std::shared_ptr<const Hardware> hardware;
-  };
-  static constexpr std::size_t kMaxEntries = 256;  // a search over hardware must not grow without bound
-  static constexpr std::size_t kMaxBytes = std::size_t{32} << 20;
-
-  mutable std::mutex mutex_;
-  LruEntries<Entry> entries_{{kMaxBytes, kMaxEntries}};
 };
 
 }  // namespace

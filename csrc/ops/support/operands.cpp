@@ -36,6 +36,24 @@ bool integer_of(T value, const IntegerRange& range, std::int64_t& integer) {
   }
 }
 
+/// A value beside the integer next to it.
+struct Nearest {
+  float integer;
+  float error;
+  bool fine;  ///< within the range and the tolerance; not for NaN
+};
+
+/// Without branches. Adding and subtracting 1.5 * 2^23 rounds half to even for the magnitudes that matter; larger ones
+/// stay out of range.
+[[gnu::always_inline]] inline Nearest nearest_of(float value, float lo, float hi) {
+  constexpr float kShift = 12582912.0F;
+  const float nearest = (value + kShift) - kShift;
+  const float error = value - nearest;
+  const bool fine = (nearest >= lo) & (nearest <= hi) & (error <= static_cast<float>(kTolerance)) &
+                    (error >= -static_cast<float>(kTolerance));
+  return {nearest, error, fine};
+}
+
 /// Narrows [begin, end) without branches; returns whether all values were fine. Without `target` it only checks.
 template <typename T>
 bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const IntegerRange& range,
@@ -54,20 +72,14 @@ bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const In
     }
     return bad == 0;
   } else {
-    // Adding and subtracting 1.5 * 2^23 rounds half to even for the magnitudes that matter; larger ones stay out of
-    // range.
-    constexpr float kShift = 12582912.0F;
     const auto lo = static_cast<float>(range.lo);
     const auto hi = static_cast<float>(range.hi);
     int bad = 0;
     for (std::int64_t i = begin; i < end; ++i) {
-      const auto value = static_cast<float>(source[i]);
-      const float nearest = (value + kShift) - kShift;
-      const float error = value - nearest;
-      const bool fine = (nearest >= lo) & (nearest <= hi) & (error <= static_cast<float>(kTolerance)) &
-                        (error >= -static_cast<float>(kTolerance));
-      bad |= static_cast<int>(!fine);
-      const float safe = nearest >= lo ? (nearest <= hi ? nearest : 0.0F) : 0.0F;  // an integer of NaN is undefined
+      const Nearest value = nearest_of(static_cast<float>(source[i]), lo, hi);
+      bad |= static_cast<int>(!value.fine);
+      const float safe =
+          value.integer >= lo ? (value.integer <= hi ? value.integer : 0.0F) : 0.0F;  // an integer of NaN is undefined
       target[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(safe));
     }
     return bad == 0;
@@ -84,20 +96,15 @@ struct Found {
 template <typename T>
 [[gnu::always_inline]] inline Found float_some(const T* source, std::int64_t begin, std::int64_t end,
                                                const IntegerRange& range, float* target) {
-  constexpr float kShift = 12582912.0F;  // as in narrow_some
   const auto lo = static_cast<float>(range.lo);
   const auto hi = static_cast<float>(range.hi);
   int bad = 0;
   int off = 0;
   for (std::int64_t i = begin; i < end; ++i) {
-    const auto value = static_cast<float>(source[i]);
-    const float nearest = (value + kShift) - kShift;
-    const float error = value - nearest;
-    const bool fine = (nearest >= lo) & (nearest <= hi) & (error <= static_cast<float>(kTolerance)) &
-                      (error >= -static_cast<float>(kTolerance));
-    bad |= static_cast<int>(!fine);
-    off |= static_cast<int>(error != 0.0F);
-    if (target != nullptr) target[i] = nearest;
+    const Nearest value = nearest_of(static_cast<float>(source[i]), lo, hi);
+    bad |= static_cast<int>(!value.fine);
+    off |= static_cast<int>(value.error != 0.0F);
+    if (target != nullptr) target[i] = value.integer;
   }
   return {bad == 0, off == 0};
 }

@@ -56,11 +56,21 @@ class ProgramKey {
   std::string_view weights_;
 };
 
+template <typename Program>
+struct CachedProgram {
+  std::string key;
+  std::string weights;
+  std::shared_ptr<const Program> program;
+};
+
 /// Programs by their keys; the least recently used are dropped. Thread-safe.
 template <typename Program>
-class ProgramCache {
+class ProgramCache : public LockedEntries<std::shared_ptr<const CachedProgram<Program>>> {
  public:
-  explicit ProgramCache(CacheLimits limits) : entries_(limits) {}
+  using Entry = CachedProgram<Program>;
+  using Shared = std::shared_ptr<const Entry>;
+
+  explicit ProgramCache(CacheLimits limits) : LockedEntries<Shared>(limits) {}
 
   /// make(weights) programs the cells, from a copy of the weights that is kept beside them: an entry stays true to its
   /// key whatever happens to the caller's memory meanwhile.
@@ -86,23 +96,7 @@ class ProgramCache {
     return entry->program;
   }
 
-  void clear() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    entries_.clear();
-  }
-
-  CacheUsage usage() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return {entries_.size(), entries_.bytes()};
-  }
-
  private:
-  struct Entry {
-    std::string key;
-    std::string weights;
-    std::shared_ptr<const Program> program;
-  };
-  using Shared = std::shared_ptr<const Entry>;
   static constexpr std::size_t kEntryBytes = 1024;  // of the list, the index and a plan
 
   std::vector<Shared> with_hash(std::size_t hash) const {
@@ -112,8 +106,8 @@ class ProgramCache {
     return found;
   }
 
-  mutable std::mutex mutex_;
-  LruEntries<Shared> entries_;
+  using LockedEntries<Shared>::entries_;
+  using LockedEntries<Shared>::mutex_;
 };
 
 }  // namespace cimq::ops

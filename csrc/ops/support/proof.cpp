@@ -2,7 +2,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <torch/library.h>
 
 #include <array>
 #include <atomic>
@@ -30,11 +29,18 @@ constexpr std::array<PrimitiveNames, 3> kNames{{
 
 std::size_t index_of(Primitive primitive) { return static_cast<std::size_t>(primitive); }
 
-class Proofs {
+struct Proof {
+  std::string key;
+  bool exact;
+};
+
+class Proofs : public LockedEntries<Proof> {
  public:
+  Proofs() : LockedEntries({std::size_t{16} << 20, std::size_t{1} << 14}) {}
+
   std::optional<bool> find(const std::string& key) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const Entry* entry = entries_.find(std::hash<std::string>()(key), [&](const Entry& e) { return e.key == key; });
+    const Proof* entry = entries_.find(std::hash<std::string>()(key), [&](const Proof& e) { return e.key == key; });
     return entry == nullptr ? std::nullopt : std::optional<bool>(entry->exact);
   }
 
@@ -42,24 +48,6 @@ class Proofs {
     const std::lock_guard<std::mutex> lock(mutex_);
     entries_.add(std::hash<std::string>()(key), {key, exact}, key.size());
   }
-
-  void clear() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    entries_.clear();
-  }
-
-  CacheUsage usage() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return {entries_.size(), entries_.bytes()};
-  }
-
- private:
-  struct Entry {
-    std::string key;
-    bool exact;
-  };
-  std::mutex mutex_;
-  LruEntries<Entry> entries_{{std::size_t{16} << 20, std::size_t{1} << 14}};
 };
 
 Proofs& proofs() {
@@ -90,6 +78,13 @@ Fault tried(const std::function<Fault()>& trial) {
 }
 
 }  // namespace
+
+std::optional<Primitive> primitive_of(std::string_view name) {
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (name == kNames.at(i).setting) return static_cast<Primitive>(i);
+  }
+  return std::nullopt;
+}
 
 ProductGeometry::ProductGeometry(Primitive primitive) : primitive_(primitive) {}
 
@@ -171,23 +166,3 @@ void apply_disturbance(Primitive primitive, const at::Tensor& x, at::Tensor& y, 
 }
 
 }  // namespace cimq::ops
-
-namespace {
-
-void disturb_by_name(c10::string_view primitive, c10::string_view disturbance) {
-  using cimq::ops::Disturbance;
-  for (std::size_t i = 0; i < cimq::ops::kNames.size(); ++i) {
-    if (primitive != cimq::ops::kNames.at(i).setting) continue;
-    const bool known = disturbance == "none" || disturbance == "sum" || disturbance == "outside";
-    TORCH_CHECK_VALUE(known, "_disturb: disturbance must be none, sum or outside, got ", disturbance);
-    cimq::ops::disturb(static_cast<cimq::ops::Primitive>(i), disturbance == "none"  ? Disturbance::kNone
-                                                             : disturbance == "sum" ? Disturbance::kSum
-                                                                                    : Disturbance::kOutside);
-    return;
-  }
-  TORCH_CHECK_VALUE(false, "_disturb: primitive must be int8_conv2d, float_conv2d or float_matmul, got ", primitive);
-}
-
-}  // namespace
-
-TORCH_LIBRARY_FRAGMENT(cimq, m) { m.def("_disturb(str primitive, str disturbance) -> ()", TORCH_FN(disturb_by_name)); }

@@ -18,6 +18,9 @@ namespace cimq::ops {
 /// Products that are tried, and whose results tests can disturb.
 enum class Primitive { kInt8Conv2d, kFloatConv2d, kFloatMatmul };
 
+/// "int8_conv2d", "float_conv2d", "float_matmul"; nothing for another name.
+std::optional<Primitive> primitive_of(std::string_view name);
+
 /// Everything that a library can choose a kernel by, as text: what is remembered, and what a notice shows. Number of
 /// threads and settings of torch are added by itself.
 class ProductGeometry {

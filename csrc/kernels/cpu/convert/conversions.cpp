@@ -38,18 +38,7 @@ class CurrentScan {
         cells_(mvm.cells()),
         digits_(plan_, cells_, max_rows),
         currents_(static_cast<std::size_t>(max_rows * plan_.n_x * kPanelWidth)) {
-    const TileKernels& kernels = active_kernels();
-    switch (cells_.format()) {
-      case CellFormat::kBytes:
-        kernel_ = kernels.bytes;
-        break;
-      case CellFormat::kWords:
-        kernel_ = kernels.words;
-        break;
-      case CellFormat::kBits:
-        kernel_ = kernels.bits;
-        break;
-    }
+    kernel_ = kernel_of(active_kernels(), cells_.format());
     if (mvm.noise() != nullptr) reads_.emplace(plan_, cells_, *mvm.noise(), kernel_);
   }
 

@@ -2,6 +2,7 @@
 // vpdpwssd: two int16 rows), 6 digits x 64 outputs in registers, so that a step needs 10 loads for 24 products.
 #if defined(__x86_64__)
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -13,12 +14,10 @@
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl,avx512vnni")
 
 #include "kernels/cpu/tile/column_converter.h"
+#include "kernels/cpu/tile/row_blocks.h"
 
 namespace cimq::kernels::cpu {
 namespace {
-
-/// Rows at a time: 24 sums with the cells and a digit beside them in 32 registers; one lane is bound by its loads.
-constexpr int max_rows(int lanes) { return lanes == 1 ? 8 : 24 / lanes; }
 
 /// sum += digits . cells in place. As assembly, since gcc 12 copies every sum twice per step around the intrinsic,
 /// which halves the speed.
@@ -31,74 +30,42 @@ inline void add_dot(__m512i& sum, __m512i digits, __m512i cells) {
   }
 }
 
-template <bool kWords, int kRows, int kLanes>
-void run_rows(const TileArgs& args, const std::byte* digits, const TileRow* rows) {
-  __m512i current[kRows][kLanes];
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-    const __m512i start = _mm512_set1_epi32(args.cell_bias * rows[r].digit_sum - args.lo);
-#pragma GCC unroll 4
-    for (int j = 0; j < kLanes; ++j) current[r][j] = start;
-  }
-  const auto* cells = static_cast<const std::byte*>(args.cells);
-  const std::ptrdiff_t row_bytes = args.steps * 4;
-  for (std::int64_t step = 0; step < args.steps; ++step, cells += 64 * kLanes, digits += 4) {
-    __m512i cell[kLanes];
-#pragma GCC unroll 4
-    for (int j = 0; j < kLanes; ++j) cell[j] = _mm512_load_si512(cells + 64 * j);
+template <bool kWords>
+struct DotProducts {
+  /// Rows at a time: 24 sums with the cells and a digit beside them in 32 registers; one lane is bound by its loads.
+  static constexpr int max_rows(int lanes) { return lanes == 1 ? 8 : 24 / lanes; }
+
+  template <int kRows, int kLanes>
+  static void run_rows(const TileArgs& args, const std::byte* digits, const TileRow* rows) {
+    __m512i current[kRows][kLanes];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const __m512i digit = _mm512_set1_epi32(load_step(digits + r * row_bytes));
+      const __m512i start = _mm512_set1_epi32(args.cell_bias * rows[r].digit_sum - args.lo);
 #pragma GCC unroll 4
-      for (int j = 0; j < kLanes; ++j) add_dot<kWords>(current[r][j], digit, cell[j]);
+      for (int j = 0; j < kLanes; ++j) current[r][j] = start;
     }
+    const auto* cells = static_cast<const std::byte*>(args.cells);
+    const std::ptrdiff_t row_bytes = args.steps * 4;
+    for (std::int64_t step = 0; step < args.steps; ++step, cells += 64 * kLanes, digits += 4) {
+      __m512i cell[kLanes];
+#pragma GCC unroll 4
+      for (int j = 0; j < kLanes; ++j) cell[j] = _mm512_load_si512(cells + 64 * j);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const __m512i digit = _mm512_set1_epi32(load_step(digits + r * row_bytes));
+#pragma GCC unroll 4
+        for (int j = 0; j < kLanes; ++j) add_dot<kWords>(current[r][j], digit, cell[j]);
+      }
+    }
+    finish_rows<kRows, kLanes>(args, rows, current);
   }
-  finish_rows<kRows, kLanes>(args, rows, current);
-}
-
-/// The last rows, fewer than max_rows: halves of what is left to try.
-template <bool kWords, int kLanes, int kRows>
-void run_rest(const TileArgs& args, const std::byte* digits, const TileRow* rows, int left) {
-  if (left >= kRows) {
-    run_rows<kWords, kRows, kLanes>(args, digits, rows);
-    digits += args.steps * 4 * kRows;
-    rows += kRows;
-    left -= kRows;
-  }
-  if constexpr (kRows > 1) run_rest<kWords, kLanes, kRows / 2>(args, digits, rows, left);
-}
-
-template <bool kWords, int kLanes>
-void run_panel(const TileArgs& args) {
-  constexpr int kRows = max_rows(kLanes);
-  const auto* digits = static_cast<const std::byte*>(args.digits);
-  const TileRow* rows = args.rows;
-  int left = args.row_count;
-  for (; left >= kRows; left -= kRows, rows += kRows, digits += args.steps * 4 * kRows) {
-    run_rows<kWords, kRows, kLanes>(args, digits, rows);
-  }
-  run_rest<kWords, kLanes, (kRows >= 8 ? 8 : 4)>(args, digits, rows, left);
-}
-
-template <bool kWords>
-void run_tile(const TileArgs& args) {
-  switch (args.width) {
-    case 16:
-      return run_panel<kWords, 1>(args);
-    case 32:
-      return run_panel<kWords, 2>(args);
-    case 48:
-      return run_panel<kWords, 3>(args);
-    default:
-      return run_panel<kWords, 4>(args);
-  }
-}
+};
 
 }  // namespace
 
 TileKernels avx512_kernels() {
-  return {.bytes = run_tile<false>,
-          .words = run_tile<true>,
+  return {.bytes = run_tile<DotProducts<false>>,
+          .words = run_tile<DotProducts<true>>,
           .bits = scalar_kernels().bits,
           .columns = convert_columns,
           .tables = avx512_sum_tables(),
