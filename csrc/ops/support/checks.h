@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 
 #include "common/error.h"
@@ -27,5 +28,14 @@ std::string describe(const at::Tensor& tensor);
 
 /// Refuses tensors that are not dense CPU tensors; cimq's kernels for other devices register themselves.
 void check_cpu(const char* op, const char* name, const at::Tensor& tensor);
+
+/// Refuses other types than float32.
+void check_float(const char* op, const char* name, const at::Tensor& tensor);
+
+/// Whether an optional argument is there.
+inline bool given(const std::optional<at::Tensor>& tensor) { return tensor.has_value() && tensor->defined(); }
+
+/// Refuses a parameter that is there and is not float32 of `shape`.
+void check_parameter(const char* op, const char* name, const std::optional<at::Tensor>& values, at::IntArrayRef shape);
 
 }  // namespace cimq::ops

@@ -149,7 +149,8 @@ at::Tensor convolve_codes(const char* op, const at::Tensor& codes, double scale,
                           const at::Tensor& w, const at::Tensor& w_scale, const std::optional<at::Tensor>& bias,
                           const ConvRequest& request, at::ScalarType dtype) {
   const bool pad = needs_padded_input(w, shift, request);
-  const at::Tensor added = bias.has_value() && bias->defined() ? bias->contiguous() : at::Tensor();
+  at::Tensor added = bias.value_or(at::Tensor());
+  if (added.defined()) added = added.contiguous();
   const LibraryProduct product{scale,
                                shift,
                                request.stride.vec(),

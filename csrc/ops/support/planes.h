@@ -9,15 +9,14 @@
 
 namespace cimq::ops {
 
-/// Refuses everything but float32 [batch, channels, height, width] on the CPU.
+/// Refuses everything but float32 [batch, channels, height, width].
 inline void check_images(const char* op, const at::Tensor& x) {
-  check_cpu(op, "x", x);
-  TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat, op, ": x must be float32, got ", describe(x));
+  check_float(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() == 4, op, ": x must be [batch, channels, height, width], got shape ", x.sizes());
 }
 
-/// [N, C, out_h, out_w] from x [N, C, H, W]: `kernel(from, planes, to)` for ranges of the N * C planes. `work` is about
-/// the operations of one element. The ranges do not enter the result.
+/// [N, C, out_h, out_w] from x [N, C, H, W] on the CPU: `kernel(from, planes, to)` for ranges of the N * C planes.
+/// `work` is about the operations of one element. The ranges do not enter the result.
 template <typename Kernel>
 at::Tensor on_planes(const char* op, const at::Tensor& x, std::int64_t out_h, std::int64_t out_w, std::int64_t work,
                      const Kernel& kernel) {

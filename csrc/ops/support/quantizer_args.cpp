@@ -6,6 +6,7 @@
 #include "common/rounding.h"
 #include "kernels/formula/fake_quantize.h"
 #include "ops/support/checks.h"
+#include "ops/support/quantizer_types.h"
 
 namespace cimq::ops {
 
@@ -67,6 +68,15 @@ ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor
 
 at::Tensor walkable(const at::Tensor& x, bool per_tensor) {
   return per_tensor && x.is_non_overlapping_and_dense() ? x : x.contiguous();
+}
+
+at::Tensor quantizer_operand(const at::Tensor& x, at::ScalarType type, const ScaledRows& rows) {
+  at::Tensor values = x.to(type);
+  const bool dense = values.is_non_overlapping_and_dense();
+  // Channels that lie one after another are rows, whatever the order within them: weights stay in channels-last order.
+  if (rows.by_first_axis && dense && values.stride(0) * values.size(0) == values.numel()) return values;
+  const bool copied = rows.per_tensor && values.element_size() == 2 && !dense;
+  return walkable(copied ? values.clone() : values, rows.per_tensor);
 }
 
 }  // namespace cimq::ops
