@@ -34,32 +34,6 @@ def with_threads(description: str) -> argparse.Namespace:
     return chosen
 
 
-class Int8Peak:
-    """The machine's int8 multiply-adds on registers alone; a call runs some on one thread.
-
-    Other threads are taken to be as fast: measured together they would meet the threads of torch, which spin for a
-    while after their work.
-
-    Args:
-        threads: threads to count.
-    """
-
-    def __init__(self, threads: int) -> None:
-        from cimq import _C
-
-        self._threads = threads
-        self._run = _C.int8_peak_products
-        self._products = 0.0
-
-    def __call__(self) -> None:
-        """Runs a fraction of a millisecond of multiply-adds."""
-        self._products = self._run()
-
-    def rate(self, seconds: float) -> float:
-        """Multiply-adds per second of all threads, from the seconds of a call."""
-        return self._threads * self._products / seconds
-
-
 def environment() -> dict[str, Any]:
     """Processor, cores, system and versions."""
     import torch

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _common import Int8Peak, interleaved_seconds, show, with_threads
+from _common import interleaved_seconds, show, with_threads
+from _int8_peak import Int8Peak
 from _layers import Conv, resnet18_convs, resnet20_convs
 from _torch_loop import TorchConvLoop
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _common import Int8Peak, interleaved_seconds, show, with_threads
+from _common import interleaved_seconds, show, with_threads
+from _int8_peak import Int8Peak
 from _torch_loop import TorchLoop
 
 from cimq import Hardware

@@ -17,9 +17,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/dispatch.h"
-#include "kernels/cpu/int8_peak.h"
-#include "kernels/crossbar_mvm.h"
+#include "int8_peak.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 
 namespace {
 
@@ -44,7 +44,7 @@ struct Options {
 };
 
 void measure(const Shape& shape, const Options& options, bool first) {
-  using cimq::kernels::CrossbarMvm;
+  using cimq::kernels::cpu::CrossbarMvm;
   cimq::Hardware hardware;
   hardware.rows = shape.rows;
   hardware.cell_bits = shape.cell_bits;
@@ -57,14 +57,14 @@ void measure(const Shape& shape, const Options& options, bool first) {
   const auto next = [&state] { return (state = state * 1664525U + 1013904223U) >> 24; };
   for (auto& value : w) value = static_cast<std::int8_t>(std::max(-127, static_cast<int>(next()) - 128));
   for (auto& value : x) value = static_cast<std::uint8_t>(next());
-  const CrossbarMvm mvm(hardware, w.data(), shape.outputs, shape.inputs, {});
+  const CrossbarMvm mvm({hardware, w.data(), shape.outputs, shape.inputs, {}});
   std::vector<float> y(static_cast<std::size_t>(shape.batch * shape.outputs));
 
   double best_kernel = 1e30;
   double best_peak = 0.0;
   for (int j = 0; j < options.repeats; ++j) {
     double products = 0.0;
-    const double time = seconds([&] { products = cimq::kernels::cpu::int8_peak_products(options.isa); });
+    const double time = seconds([&] { products = cimq::benchmarks::int8_peak_products(options.isa); });
     best_peak = std::max(best_peak, products / time);
     best_kernel = std::min(best_kernel, seconds([&] { mvm.run(x.data(), shape.batch, y.data()); }));
   }
@@ -102,7 +102,7 @@ int run(int argc, char** argv) {
     }
   }
   cimq::kernels::cpu::force_isa(options.isa);
-  options.isa = cimq::kernels::cpu::active_kernels().isa;
+  options.isa = cimq::kernels::cpu::isa_in_use().name;
   const Shape shapes[] = {
       {"256x512x512, 128 rows, 2-bit cells", 256, 512, 512, 128, 2},
       {"256x512x512, 256 rows, 4-bit cells", 256, 512, 512, 256, 4},

@@ -1,5 +1,5 @@
 // What a cell conducts, as a distribution: the models of cell.h in level steps (docs/cells.md). Host only, in double;
-// kernels/cell_noise.h turns it into the tables that every device samples in integers.
+// kernels/noise/cell_noise.h turns it into the tables that every device samples in integers.
 #pragma once
 
 #include "common/hardware.h"

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-#include "kernels/activation_formula.h"
+#include "kernels/formula/activation.h"
 
 namespace cimq::kernels {
 
@@ -13,7 +13,10 @@ namespace cimq::kernels {
 std::optional<Activation> activation_of(std::string_view name);
 std::string_view name_of(Activation kind);
 
+namespace cpu {
+
 /// y[i] = activate(kind, x[i], alpha) for i < count. x and y may be the same array.
 void activation(Activation kind, const float* x, std::int64_t count, float* y, float alpha = 1.0F);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

@@ -1,84 +1,37 @@
 // Matrix-vector products on programmed crossbars: Y[b, o] = crossbar(x[b, :] . w[o, :]), docs/numbers.md.
 //
 // Operands: x is raw bits, one byte per activation: the unsigned value, or int8 two's complement when act_signed.
-// w is [outputs, inputs] row-major in the narrow range of its width. Results are the same bits for every ISA,
-// batch split and thread count.
+// w is [outputs, inputs] row-major in the narrow range of its width. Row b of x is access first_access + b of the
+// layer, which read noise depends on. Results are int32 where plan.exact, else float32, and the same bits on every
+// device and instruction set, for every batch split and thread count.
 //
-// Threads: run() works on the calling thread and is const and thread-safe. To use several threads, split the batch:
-// `mvm.run(x + begin * inputs, end - begin, y + begin * outputs, first_access + begin)` per thread (at::parallel_for, a
-// pool, ...), or where it is small the outputs: run_panels().
+// A device programs an MvmProblem as its plan says (plan/mvm_plan.h) and runs batches against it: cpu::CrossbarMvm in
+// cpu/mvm/. What all of them must equal is the reference below.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "common/hardware.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
 
-class ColumnNoise;
-class PackedCells;
+/// A matrix of weights to be programmed: the same for every device. Refers to hardware and weights.
+struct MvmProblem {
+  const Hardware& hardware;
+  const std::int8_t* w;  ///< [outputs, inputs]
+  std::int64_t outputs;
+  std::int64_t inputs;
+  MvmOptions options;
 
-/// Panels of 64 outputs, [begin, end).
-struct PanelRange {
-  std::int64_t begin = 0;
-  std::int64_t end = 0;
+  MvmPlan plan() const { return make_mvm_plan(hardware, outputs, inputs, options); }
 };
 
-/// The programmed crossbars of one layer on one chip. Immutable.
-class CrossbarMvm {
- public:
-  /// Programs `w` [outputs, inputs]. Throws cimq::Error as make_mvm_plan and check_weights do.
-  CrossbarMvm(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-              const MvmOptions& options);
-
-  const MvmPlan& plan() const { return *plan_; }
-  const PackedCells& cells() const { return *cells_; }
-  const ColumnNoise* noise() const { return noise_.get(); }
-  /// True: results are int32; false: float32.
-  bool exact() const { return plan_->exact; }
-  /// Bytes that the packed cells take.
-  std::int64_t packed_bytes() const;
-  /// Bound of the memory that run() takes for itself, per call (hence per thread), for a batch of this size: blocks of
-  /// rows are worked on one after the other, so that it stops growing.
-  std::int64_t scratch_bytes(std::int64_t batch) const;
-
-  /// x [batch, inputs], y [batch, outputs]. Row b is access first_access + b of the layer, which read noise depends on.
-  /// The int32 form needs exact(), the float form !exact(); the other throws
-  /// cimq::Error, as do activations outside act_bits.
-  void run(const std::uint8_t* x, std::int64_t batch, std::int32_t* y, std::uint64_t first_access = 0) const;
-  void run(const std::uint8_t* x, std::int64_t batch, float* y, std::uint64_t first_access = 0) const;
-
-  /// Panels of 64 outputs that the layer has.
-  std::int64_t panels() const;
-  /// The outputs of some panels only; y is the whole output, of which the others are left alone.
-  void run_panels(const std::uint8_t* x, std::int64_t batch, PanelRange panels, std::int32_t* y,
-                  std::uint64_t first_access = 0) const;
-  void run_panels(const std::uint8_t* x, std::int64_t batch, PanelRange panels, float* y,
-                  std::uint64_t first_access = 0) const;
-  /// How to share a batch among threads: true: its rows, false: the panels.
-  bool splits_batch(std::int64_t batch, std::int64_t threads) const;
-
- private:
-  std::shared_ptr<const MvmPlan> plan_;
-  std::shared_ptr<const PackedCells> cells_;
-  std::shared_ptr<const ColumnNoise> noise_;  ///< null without read noise
-};
-
-/// Bound of the memory that programming a matrix takes: of a CrossbarMvm with this plan, while it is made.
-std::int64_t programming_bytes(const Hardware& hardware, const MvmPlan& plan);
-
-/// Whether int8 products of lossless layers beat float32 ones of the same size on this machine.
-bool has_fast_products();
-
-/// The specification as plain loops over tiles, digits and slices; the same results, slowly.
-/// Exactly one of the two forms fits a configuration (plan.exact); the other throws cimq::Error.
-void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y,
+/// The specification as plain loops over tiles, digits and slices; the same results, slowly. x [batch, inputs], y
+/// [batch, outputs]. Exactly one of the two forms fits a configuration (plan.exact); the other throws cimq::Error.
+void crossbar_mvm_reference(const MvmProblem& problem, const std::uint8_t* x, std::int64_t batch, std::int32_t* y,
                             std::uint64_t first_access = 0);
-void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y,
+void crossbar_mvm_reference(const MvmProblem& problem, const std::uint8_t* x, std::int64_t batch, float* y,
                             std::uint64_t first_access = 0);
 
 }  // namespace cimq::kernels

@@ -4,9 +4,11 @@
 
 #include <cstdint>
 
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/plan/conv2d_geometry.h"
 
 namespace cimq::kernels {
+
+namespace cpu {
 
 /// y[b, o] = float32(sum over k ascending of x[b, k] * w[o, k], in double, + bias[o]). bias may be null.
 void linear_f32(const float* x, const float* w, const float* bias, std::int64_t batch, std::int64_t inputs,
@@ -17,4 +19,5 @@ void linear_f32(const float* x, const float* w, const float* bias, std::int64_t 
 void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& geometry, std::int64_t batch,
                 std::int64_t h, std::int64_t width, float* y);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

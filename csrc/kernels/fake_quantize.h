@@ -19,6 +19,8 @@ struct QuantRange {
 template <typename T>
 using Computed = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+namespace cpu {
+
 /// x_hat = scale * clamp(rint(x / scale), lo, hi). `y` may be `x`. T: float, double, BFloat16, Float16.
 template <typename T>
 void fake_quantize(const T* x, std::int64_t count, Computed<T> scale, const QuantRange& range, T* y);
@@ -36,4 +38,5 @@ double fake_quantize_backward(const T* grad, const T* x, std::int64_t count, Com
 template <typename T, typename Q>
 bool quantize(const T* x, std::int64_t count, float scale, const QuantRange& range, Q* q, int shift = 0);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

@@ -15,6 +15,8 @@ struct PixelRun {
   std::int64_t end;
 };
 
+namespace cpu {
+
 /// quantize of x [channels][pixels] in the order [pixels][channels]; for the pixels of `run` alone. T: float, BFloat16.
 template <typename T>
 bool quantize_channels_last(const T* x, const PixelRun& run, float scale, const QuantRange& range, int shift,
@@ -34,4 +36,5 @@ void channels_last(const T* values, const PixelRun& run, T* target);
 template <typename T>
 void channels_first(const T* values, const PixelRun& run, T* target);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

@@ -9,6 +9,8 @@
 
 namespace cimq::kernels {
 
+namespace cpu {
+
 /// x, y: [rows, n]; weight, bias: [n] or null. Rows are normalised one by one.
 void layer_norm(const float* x, std::int64_t rows, std::int64_t n, const float* weight, const float* bias, double eps,
                 float* y);
@@ -18,4 +20,5 @@ void layer_norm(const float* x, std::int64_t rows, std::int64_t n, const float* 
 void group_norm(const float* x, std::int64_t batch, std::int64_t channels, std::int64_t inner, std::int64_t groups,
                 const float* weight, const float* bias, double eps, float* y);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

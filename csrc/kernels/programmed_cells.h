@@ -1,32 +1,17 @@
 // What the cells of a matrix conduct on one chip after every effect that stays (programming, stuck-at faults, drift,
-// wires), in 1/256 level. Read noise comes later, at the columns (read_noise.h).
+// wires): [n_w][polarities][outputs][inputs] in 1/256 level. Read noise comes later, at the columns
+// (noise/read_noise.h).
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "common/hardware.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
 
-class ProgrammedCells {
- public:
-  /// @param w  [outputs, inputs]
-  ProgrammedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w);
-
-  /// [outputs, inputs] of one slice; polarity 1 is the negative column or row of a pair.
-  const std::int16_t* plane(int slice, int polarity) const;
-  /// [n_w][polarities][outputs][inputs]
-  const std::vector<std::int16_t>& values() const { return values_; }
-
- private:
-  int polarities_;
-  std::size_t plane_size_;
-  std::vector<std::int16_t> values_;
-};
-
-/// The same as plain loops, cell by cell and tile by tile.
+/// As plain loops, cell by cell and tile by tile. @param w  [outputs, inputs]
 std::vector<std::int16_t> programmed_cells_reference(const Hardware& hardware, const MvmPlan& plan,
                                                      const MvmOptions& options, const std::int8_t* w);
 

@@ -5,14 +5,18 @@
 #include <optional>
 #include <string_view>
 
-#include "kernels/resize_formula.h"
+#include "kernels/formula/resize.h"
 
 namespace cimq::kernels {
 
 enum class ResizeMode { kNearest, kBilinear };
 
 /// "nearest", "bilinear"; nothing for another name.
-std::optional<ResizeMode> resize_mode_of(std::string_view name);
+inline std::optional<ResizeMode> resize_mode_of(std::string_view name) {
+  if (name == "nearest") return ResizeMode::kNearest;
+  if (name == "bilinear") return ResizeMode::kBilinear;
+  return std::nullopt;
+}
 
 struct Resize2d {
   ResizeMode mode = ResizeMode::kNearest;
@@ -21,6 +25,8 @@ struct Resize2d {
   bool align_corners = false;          ///< bilinear: the outer pixels' centres fall on each other; steps are not used
 };
 
+namespace cpu {
+
 /// x [n, c, h, w] -> y [n, c, out_h, out_w]. Nearest copies the element of `nearest_source`. Bilinear, in float32, each
 /// operation rounded once: a row is x[first] * first_weight + x[second] * second_weight, the result is the upper row
 /// times its weight plus the lower row times its weight (`linear_source`).
@@ -28,4 +34,5 @@ struct Resize2d {
 void resize2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Resize2d& resize,
               float* y);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

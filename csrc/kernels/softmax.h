@@ -5,11 +5,14 @@
 
 namespace cimq::kernels {
 
+namespace cpu {
+
 /// x and y are [outer, n, inner] in C order; softmax (or its logarithm) along n. With m the largest value of a line:
 ///     y[i] = exp(x[i] - m) / sum over j of exp(x[j] - m)
 ///     y[i] = (x[i] - m) - ln(sum over j of exp(x[j] - m))        logarithm
-/// in float64, the sum over j ascending, rounded to float32 once (kernels/float_functions.h). A line with NaN or plus
-/// infinity is NaN. x and y may be the same array.
+/// in float64, the sum over j ascending, rounded to float32 once (kernels/formula/float_functions.h). A line with NaN
+/// or plus infinity is NaN. x and y may be the same array.
 void softmax(const float* x, std::int64_t outer, std::int64_t n, std::int64_t inner, bool logarithm, float* y);
 
+}  // namespace cpu
 }  // namespace cimq::kernels

@@ -1,48 +1,25 @@
-#include "ops/caches.h"
+// cimq::clear_caches and cimq::cache_entries.
+#include "ops/support/caches.h"
 
-#include <map>
-#include <mutex>
-#include <utility>
+#include <torch/library.h>
+
+#include <cstdint>
+#include <string>
 
 namespace cimq::ops {
 namespace {
 
-struct Listed {
-  std::function<void()> clear;
-  std::function<CacheUsage()> usage;
-};
-
-struct List {
-  std::mutex mutex;
-  std::map<std::string, Listed> caches;
-};
-
-List& list() {
-  static auto* all = new List;
-  return *all;
-}
-
-}  // namespace
-
-void list_cache(const std::string& name, std::function<void()> clear, std::function<CacheUsage()> usage) {
-  List& all = list();
-  const std::lock_guard<std::mutex> lock(all.mutex);
-  all.caches[name] = {std::move(clear), std::move(usage)};
-}
-
-void clear_caches() {
-  List& all = list();
-  const std::lock_guard<std::mutex> lock(all.mutex);
-  for (const auto& [name, cache] : all.caches) cache.clear();
-}
-
-std::vector<NamedUsage> cache_usage() {
-  List& all = list();
-  const std::lock_guard<std::mutex> lock(all.mutex);
-  std::vector<NamedUsage> found;
-  found.reserve(all.caches.size());
-  for (const auto& [name, cache] : all.caches) found.push_back({name, cache.usage()});
+c10::Dict<std::string, std::int64_t> cache_entries() {
+  c10::Dict<std::string, std::int64_t> found;
+  for (const NamedUsage& cache : cache_usage())
+    found.insert(cache.name, static_cast<std::int64_t>(cache.usage.entries));
   return found;
 }
 
+}  // namespace
 }  // namespace cimq::ops
+
+TORCH_LIBRARY_FRAGMENT(cimq, m) {
+  m.def("clear_caches() -> ()", TORCH_FN(cimq::ops::clear_caches));
+  m.def("cache_entries() -> Dict(str, int)", TORCH_FN(cimq::ops::cache_entries));
+}

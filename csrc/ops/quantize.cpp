@@ -1,70 +1,28 @@
-// cimq::quantize: float values to the integers that a crossbar takes.
-#include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/empty_like.h>
+#include "ops/quantize.h"
+
 #include <torch/library.h>
 
-#include <atomic>
-#include <cmath>
-
-#include "kernels/fake_quantize.h"
-#include "ops/checks.h"
-#include "ops/quantizer_args.h"
+#include "ops/support/checks.h"
 
 namespace cimq::ops {
 namespace {
 
 constexpr const char* kName = "quantize";
 
-[[noreturn]] void refuse_non_finite(const at::Tensor& x) {
-  const at::Tensor flat = x.contiguous().view({-1});
-  const float* values = flat.const_data_ptr<float>();
-  std::int64_t count = 0;
-  std::int64_t first = -1;
-  for (std::int64_t i = 0; i < flat.numel(); ++i) {
-    if (std::isfinite(values[i])) continue;
-    if (first < 0) first = i;
-    ++count;
-  }
-  TORCH_CHECK_VALUE(false, kName, ": x must be finite, got ", count, " NaN or infinite values, the first (",
-                    values[first], ") at flat index ", first, " of shape ", x.sizes());
-}
+}  // namespace
 
-template <typename Q>
-bool quantize_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledRows& rows,
-                     const kernels::QuantRange& range, at::Tensor& q) {
-  const float* source = x.const_data_ptr<float>();
-  const float* scales = scale.const_data_ptr<float>();
-  Q* target = q.mutable_data_ptr<Q>();
-  std::atomic<bool> finite = true;
-  rows.for_each_block([&](std::int64_t, std::int64_t channel, std::int64_t begin, std::int64_t count) {
-    if (!kernels::quantize(source + begin, count, scales[channel], range, target + begin)) finite = false;
-  });
-  return finite;
-}
-
-at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
-                        std::optional<std::int64_t> axis, bool binary) {
+ScaledRows check_quantize(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
+                          std::optional<std::int64_t> axis, bool binary) {
   TORCH_CHECK_TYPE(x.scalar_type() != at::kDouble, kName,
                    ": is defined in float32 (docs/numbers.md), convert x to float32 first, got ", describe(x));
   const ScaledRows rows = check_quantizer(kName, x, scale, qmin, qmax, axis, binary);
-  const bool is_unsigned = qmin >= 0;
-  TORCH_CHECK_VALUE(is_unsigned ? qmax <= 255 : qmin >= -128 && qmax <= 127, kName,
+  TORCH_CHECK_VALUE(qmin >= 0 ? qmax <= 255 : qmin >= -128 && qmax <= 127, kName,
                     ": the range must fit int8 or uint8, got qmin=", qmin, " qmax=", qmax);
-  const at::Tensor source = walkable(x.to(at::kFloat), !axis.has_value());
-  const at::Tensor scales = scale.contiguous();
-  at::Tensor q = at::empty_like(source, source.options().dtype(is_unsigned ? at::kByte : at::kChar));
-  const auto range = quant_range(qmin, qmax, binary);
-  const bool finite = is_unsigned ? quantize_blocks<std::uint8_t>(source, scales, rows, range, q)
-                                  : quantize_blocks<std::int8_t>(source, scales, rows, range, q);
-  if (!finite) refuse_non_finite(source);
-  return q;
+  return rows;
 }
 
-}  // namespace
 }  // namespace cimq::ops
 
 TORCH_LIBRARY_FRAGMENT(cimq, m) {
   m.def("quantize(Tensor x, Tensor scale, int qmin, int qmax, int? axis=None, bool binary=False) -> Tensor");
 }
-
-TORCH_LIBRARY_IMPL(cimq, CPU, m) { m.impl("quantize", TORCH_FN(cimq::ops::quantize_cpu)); }

@@ -1,11 +1,9 @@
 #include <pybind11/stl.h>
 
 #include "common/hardware.h"
-#include "kernels/cell_noise.h"
-#include "kernels/cpu/dispatch.h"
-#include "kernels/cpu/int8_peak.h"
-#include "kernels/mvm_plan.h"
-#include "ops/exact_products.h"
+#include "kernels/noise/cell_noise.h"
+#include "kernels/plan/mvm_plan.h"
+#include "ops/support/exact_products.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
@@ -45,22 +43,6 @@ void bind_kernels(pybind11::module_& m) {
       pybind11::arg("hardware"), "Whether every product on this machine is the digital one.");
   m.def("has_exact_products", &ops::has_exact_products, pybind11::call_guard<pybind11::gil_scoped_release>(),
         "Whether oneDNN convolves bytes exactly in this process: the first call tries.");
-  m.def(
-      "kernel_isas",
-      [] {
-        std::vector<std::string> names;
-        for (const auto& kernels : kernels::cpu::available_kernels()) names.emplace_back(kernels.isa);
-        return names;
-      },
-      "Instruction sets of the crossbar kernels that this machine can run, best first.");
-  m.def(
-      "active_kernel_isa", [] { return std::string(kernels::cpu::active_kernels().isa); },
-      "Instruction set of the crossbar kernels in use.");
-  m.def(
-      "int8_peak_products", [] { return kernels::cpu::int8_peak_products(kernels::cpu::active_kernels().isa); },
-      pybind11::call_guard<pybind11::gil_scoped_release>(),
-      "Runs the int8 multiply-add instruction of the instruction set in use on registers alone, on this thread, and\n"
-      "returns the number of multiply-adds done; time it for the machine's int8 peak.");
 }
 
 }  // namespace cimq::python

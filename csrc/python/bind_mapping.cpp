@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "common/hardware.h"
 #include "common/mapping.h"
-#include "kernels/cell_noise.h"
+#include "kernels/noise/cell_noise.h"
 #include "python/bindings.h"
 
 namespace cimq::python {

@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "ops/notices.h"
+#include "ops/support/notices.h"
 #include "python/bindings.h"
 
 namespace cimq::python {

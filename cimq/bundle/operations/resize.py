@@ -48,7 +48,7 @@ def _image(call: Call) -> list[Node]:
 
 
 def _nearest_places(size: int, out: int, step: float) -> list[int]:
-    """Where the elements of an axis come from (csrc/kernels/resize_formula.h)."""
+    """Where the elements of an axis come from (csrc/kernels/formula/resize.h)."""
     if out == size:
         return list(range(size))
     if out == 2 * size:

@@ -1,4 +1,4 @@
-"""Read noise as written-out integers: the specification that csrc/kernels/read_noise.h is tested against.
+"""Read noise as written-out integers: the specification that csrc/kernels/noise/read_noise.h is tested against.
 
 For one access of a converted column, V = sum over its cells of digit^2 * v(cell), and in 1/256 level
 

@@ -7,13 +7,13 @@ namespace cimq::kernels {
 namespace {
 
 template <typename T>
-void run_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& g, const MvmOptions& options,
-                   const std::uint8_t* x, std::int64_t batch, std::int64_t h, std::int64_t width, T* y,
-                   std::uint64_t first_access) {
+void run_reference(const Conv2dProblem& problem, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
+                   std::int64_t width, T* y, std::uint64_t first_access) {
+  const Conv2dGeometry& g = problem.geometry;
   check_geometry(g, "crossbar_conv2d_reference");
   check_image(g, h, width, "crossbar_conv2d_reference");
   const std::int64_t group_inputs = g.in_channels / g.groups;
-  const std::int64_t group_outputs = g.out_channels / g.groups;
+  const std::int64_t group_outputs = problem.group_outputs();
   const std::int64_t inputs = g.inputs_per_output();
   const std::int64_t positions = g.out_h(h) * g.out_w(width);
   std::vector<T> result(static_cast<std::size_t>(batch * positions * group_outputs));
@@ -31,10 +31,7 @@ void run_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dG
         }
       }
     }
-    MvmOptions group_options = options;
-    group_options.first_output = options.first_output + group * group_outputs;
-    crossbar_mvm_reference(hardware, w + group * group_outputs * inputs, group_outputs, inputs, group_options,
-                           patches.data(), batch * positions, result.data(), first_access);
+    crossbar_mvm_reference(problem.group(group), patches.data(), batch * positions, result.data(), first_access);
     for (std::int64_t b = 0; b < batch; ++b) {
       for (std::int64_t p = 0; p < positions; ++p) {
         for (std::int64_t o = 0; o < group_outputs; ++o) {
@@ -48,16 +45,14 @@ void run_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dG
 
 }  // namespace
 
-void crossbar_conv2d_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
-                               const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                               std::int64_t width, std::int32_t* y, std::uint64_t first_access) {
-  run_reference(hardware, w, geometry, options, x, batch, h, width, y, first_access);
+void crossbar_conv2d_reference(const Conv2dProblem& problem, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
+                               std::int64_t w, std::int32_t* y, std::uint64_t first_access) {
+  run_reference(problem, x, batch, h, w, y, first_access);
 }
 
-void crossbar_conv2d_reference(const Hardware& hardware, const std::int8_t* w, const Conv2dGeometry& geometry,
-                               const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                               std::int64_t width, float* y, std::uint64_t first_access) {
-  run_reference(hardware, w, geometry, options, x, batch, h, width, y, first_access);
+void crossbar_conv2d_reference(const Conv2dProblem& problem, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
+                               std::int64_t w, float* y, std::uint64_t first_access) {
+  run_reference(problem, x, batch, h, w, y, first_access);
 }
 
 }  // namespace cimq::kernels

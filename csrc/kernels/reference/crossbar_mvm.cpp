@@ -8,9 +8,9 @@
 
 #include "common/bits.h"
 #include "common/error.h"
-#include "kernels/adc.h"
+#include "kernels/formula/adc.h"
+#include "kernels/noise/read_noise.h"
 #include "kernels/programmed_cells.h"
-#include "kernels/read_noise.h"
 
 namespace cimq::kernels {
 namespace {
@@ -157,10 +157,10 @@ float result(const Layer& layer, const Access& access, std::int64_t o, float /*t
 }
 
 template <typename T>
-void run_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                   const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, T* y,
+void run_reference(const MvmProblem& problem, const std::uint8_t* x, std::int64_t batch, T* y,
                    std::uint64_t first_access) {
-  const MvmPlan plan = make_mvm_plan(hardware, outputs, inputs, options);
+  const auto& [hardware, w, outputs, inputs, options] = problem;
+  const MvmPlan plan = problem.plan();
   check(plan.exact == std::is_same_v<T, std::int32_t>, "crossbar_mvm_reference: this configuration gives ",
         plan.exact ? "int32" : "float32", " results");
   check(batch >= 0, "crossbar_mvm_reference: batch must be at least 0, got ", batch);
@@ -180,16 +180,14 @@ void run_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t 
 
 }  // namespace
 
-void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, std::int32_t* y,
+void crossbar_mvm_reference(const MvmProblem& problem, const std::uint8_t* x, std::int64_t batch, std::int32_t* y,
                             std::uint64_t first_access) {
-  run_reference(hardware, w, outputs, inputs, options, x, batch, y, first_access);
+  run_reference(problem, x, batch, y, first_access);
 }
 
-void crossbar_mvm_reference(const Hardware& hardware, const std::int8_t* w, std::int64_t outputs, std::int64_t inputs,
-                            const MvmOptions& options, const std::uint8_t* x, std::int64_t batch, float* y,
+void crossbar_mvm_reference(const MvmProblem& problem, const std::uint8_t* x, std::int64_t batch, float* y,
                             std::uint64_t first_access) {
-  run_reference(hardware, w, outputs, inputs, options, x, batch, y, first_access);
+  run_reference(problem, x, batch, y, first_access);
 }
 
 }  // namespace cimq::kernels

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "kernels/cell_noise.h"
-#include "kernels/ir_drop.h"
+#include "kernels/noise/cell_noise.h"
+#include "kernels/noise/ir_drop.h"
 
 namespace cimq::kernels {
 namespace {

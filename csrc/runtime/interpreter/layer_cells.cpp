@@ -5,8 +5,8 @@
 #include "common/bits.h"
 #include "common/error.h"
 #include "common/mapping.h"
-#include "kernels/adc.h"
-#include "kernels/programmed_cells.h"
+#include "kernels/cpu/program/programmed_cells.h"
+#include "kernels/formula/adc.h"
 
 namespace cimq::runtime {
 namespace {
@@ -38,7 +38,7 @@ LayerCells::LayerCells(const Hardware& hardware, const compiler::LayerTiling& ti
     weight_sums_.push_back(sum);
   }
   if (plan_.fractional) {
-    conductances_ = kernels::ProgrammedCells(hardware, plan_, options, weight_.data()).values();
+    conductances_ = kernels::cpu::ProgrammedCells(hardware, plan_, options, weight_.data()).values();
   }
   if (plan_.reads != kernels::ReadModel::kNone) noise_.emplace(hardware, plan_, options);
   // An ideal converter without noise adds nothing that would not add up over tiles.

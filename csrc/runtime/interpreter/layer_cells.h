@@ -10,8 +10,8 @@
 #include "common/hardware.h"
 #include "compiler/ir/graph.h"
 #include "compiler/ir/tiling.h"
-#include "kernels/mvm_plan.h"
-#include "kernels/read_noise.h"
+#include "kernels/noise/read_noise.h"
+#include "kernels/plan/mvm_plan.h"
 #include "runtime/steps/crossbar_tensors.h"
 
 namespace cimq::runtime {

@@ -47,9 +47,7 @@ void Machine::begin_sample(std::int64_t number, const float* x) {
   values_[program_.input].assign(x, x + compiler::elements(graph_.input_shape));
 }
 
-const std::vector<std::int32_t>& Machine::integers(std::int64_t layer) const {
-  return results_.at(layer).integers;
-}
+const std::vector<std::int32_t>& Machine::integers(std::int64_t layer) const { return results_.at(layer).integers; }
 
 const std::vector<float>& Machine::floats(std::int64_t layer) const { return results_.at(layer).floats; }
 

@@ -8,8 +8,8 @@
 #include "common/error.h"
 #include "common/saturating.h"
 #include "compiler/frontends/strict_json.h"
-#include "kernels/crossbar_conv2d.h"
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 #include "runtime/parallel.h"
 #include "runtime/steps/crossbar_tensors.h"
 #include "runtime/steps/geometry.h"
@@ -26,8 +26,8 @@ using compiler::Shape;
 /// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes over
 /// them where a product is not one multiplication.
 void count_layer(const StepContext& context, const Node& node, const kernels::MvmPlan& plan, std::int64_t groups) {
-  context.budget.keep(
-      node, saturating_product(static_cast<std::uint64_t>(groups), kernels::programming_bytes(context.hardware, plan)));
+  context.budget.keep(node, saturating_product(static_cast<std::uint64_t>(groups),
+                                               kernels::cpu::programming_bytes(context.hardware, plan)));
   if (plan.collapses) return;
   const bool folded = plan.ideal && plan.reads == kernels::ReadModel::kNone;  // digits are applied at once
   const int passes = plan.n_w * (folded ? 1 : plan.n_x) * (plan.separate_columns ? 2 : 1);
@@ -104,7 +104,7 @@ void split(std::int64_t rows, int threads, const Work& work) {
 }
 
 struct LinearKernel {
-  kernels::CrossbarMvm mvm;
+  kernels::cpu::CrossbarMvm mvm;
   std::int64_t rows;  // vectors per sample
 
   const kernels::MvmPlan& plan() const { return mvm.plan(); }
@@ -141,7 +141,7 @@ struct Border {
 };
 
 struct ConvKernel {
-  kernels::CrossbarConv2d conv;
+  kernels::cpu::CrossbarConv2d conv;
   std::int64_t height, width;  // of the image that `conv` gets
   /// With a zero point the number 0 is an integer other than 0: the border is filled with it, and `conv` pads nothing.
   std::optional<Border> border;
@@ -200,12 +200,14 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
         width += w.pad_left + w.pad_right;
         geometry.pad_top = geometry.pad_bottom = geometry.pad_left = geometry.pad_right = 0;
       }
-      ConvKernel kernel{{context.hardware, tensors.weight.data(), geometry, options}, height, width, border};
+      ConvKernel kernel{kernels::cpu::CrossbarConv2d({context.hardware, tensors.weight.data(), geometry, options}),
+                        height, width, border};
       return std::make_unique<CrossbarStep<ConvKernel>>(std::move(kernel), std::move(quantizer), std::move(rescale),
                                                         in_elements, out_elements, node.shape[1] * node.shape[2]);
     }
-    LinearKernel kernel{{context.hardware, tensors.weight.data(), tensors.outputs, in.back(), options},
-                        in_elements / in.back()};
+    LinearKernel kernel{
+        kernels::cpu::CrossbarMvm({context.hardware, tensors.weight.data(), tensors.outputs, in.back(), options}),
+        in_elements / in.back()};
     return std::make_unique<CrossbarStep<LinearKernel>>(std::move(kernel), std::move(quantizer), std::move(rescale),
                                                         in_elements, out_elements, 1);
   } catch (const Error& error) {

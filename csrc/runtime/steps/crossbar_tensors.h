@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "compiler/ir/graph.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/plan/mvm_plan.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {

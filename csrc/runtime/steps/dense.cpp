@@ -29,8 +29,8 @@ class LinearStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::linear_f32(inputs[0], parameters_.weight.data(), parameters_.bias_or_null(), batch * rows_, inputs_,
-                        outputs_, out);
+    kernels::cpu::linear_f32(inputs[0], parameters_.weight.data(), parameters_.bias_or_null(), batch * rows_, inputs_,
+                             outputs_, out);
   }
 
  private:
@@ -46,8 +46,8 @@ class ConvStep final : public Step {
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun& run) const override {
     parallel_for(batch, run.threads, [&](std::int64_t b) {
-      kernels::conv2d_f32(inputs[0] + b * compiler::elements(in_), parameters_.weight.data(),
-                          parameters_.bias_or_null(), geometry_, 1, in_[1], in_[2], out + b * out_elements_);
+      kernels::cpu::conv2d_f32(inputs[0] + b * compiler::elements(in_), parameters_.weight.data(),
+                               parameters_.bias_or_null(), geometry_, 1, in_[1], in_[2], out + b * out_elements_);
     });
   }
 

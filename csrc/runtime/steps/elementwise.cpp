@@ -43,7 +43,7 @@ class ActivationStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::activation(kind_, inputs[0], batch * elements_, out, alpha_);
+    kernels::cpu::activation(kind_, inputs[0], batch * elements_, out, alpha_);
   }
 
  private:

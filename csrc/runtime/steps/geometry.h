@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/ir/graph.h"
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/plan/conv2d_geometry.h"
 
 namespace cimq::runtime {
 

@@ -32,7 +32,7 @@ class SoftmaxStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::softmax(inputs[0], batch * outer_, n_, inner_, logarithm_, out);
+    kernels::cpu::softmax(inputs[0], batch * outer_, n_, inner_, logarithm_, out);
   }
 
  private:
@@ -61,8 +61,8 @@ class LayerNormStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::layer_norm(inputs[0], batch * rows_, n_, parameters_.weight_or_null(), parameters_.bias_or_null(), eps_,
-                        out);
+    kernels::cpu::layer_norm(inputs[0], batch * rows_, n_, parameters_.weight_or_null(), parameters_.bias_or_null(),
+                             eps_, out);
   }
 
  private:
@@ -78,8 +78,8 @@ class GroupNormStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::group_norm(inputs[0], batch, channels_, inner_, groups_, parameters_.weight_or_null(),
-                        parameters_.bias_or_null(), eps_, out);
+    kernels::cpu::group_norm(inputs[0], batch, channels_, inner_, groups_, parameters_.weight_or_null(),
+                             parameters_.bias_or_null(), eps_, out);
   }
 
  private:

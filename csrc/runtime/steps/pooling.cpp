@@ -30,7 +30,7 @@ class AvgPoolStep final : public Step {
                                .ceil_mode = window_.ceil_mode,
                                .count_include_pad = window_.count_include_pad,
                                .divisor = window_.divisor};
-    kernels::avg_pool2d(inputs[0], batch, in_[0], in_[1], in_[2], pool, out);
+    kernels::cpu::avg_pool2d(inputs[0], batch, in_[0], in_[1], in_[2], pool, out);
   }
 
  private:

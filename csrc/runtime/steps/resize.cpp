@@ -22,7 +22,7 @@ class AdaptivePoolStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    const auto pool = maximum_ ? kernels::adaptive_max_pool2d : kernels::adaptive_avg_pool2d;
+    const auto pool = maximum_ ? kernels::cpu::adaptive_max_pool2d : kernels::cpu::adaptive_avg_pool2d;
     pool(inputs[0], batch, in_[0], in_[1], in_[2], size_[0], size_[1], out);
   }
 
@@ -38,7 +38,7 @@ class ResizeStep final : public Step {
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    kernels::resize2d(inputs[0], batch, in_[0], in_[1], in_[2], resize_, out);
+    kernels::cpu::resize2d(inputs[0], batch, in_[0], in_[1], in_[2], resize_, out);
   }
 
  private:
@@ -57,7 +57,7 @@ class MeanStep final : public Step {
            const StepRun&) const override {
     Shape shape = shape_;
     shape[0] = batch;
-    kernels::mean(inputs[0], shape, dims_, out);
+    kernels::cpu::mean(inputs[0], shape, dims_, out);
   }
 
  private:

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "common/error.h"
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 #include "runtime/executor.h"
 
 int main() {
@@ -13,7 +13,7 @@ int main() {
   cimq::kernels::MvmOptions options;
   options.weight_bits = 4;
   options.act_bits = 4;
-  cimq::kernels::CrossbarMvm(cimq::Hardware{}, weights, 2, 3, options).run(x, 1, y);
+  cimq::kernels::cpu::CrossbarMvm({cimq::Hardware{}, weights, 2, 3, options}).run(x, 1, y);
   if (y[0] != 18 || y[1] != 14) return 1;
   try {
     cimq::Executor::load("no such bundle");

@@ -8,9 +8,9 @@
 
 #include "../kernels/layer_case.h"
 #include "common/error.h"
-#include "kernels/cpu/dispatch.h"
-#include "kernels/crossbar_conv2d.h"
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 
 namespace cimq::kernels::testing {
 namespace {
@@ -49,13 +49,13 @@ template <typename T, typename Kernel, typename Reference>
 void compare(std::size_t size, const std::string& text, const Kernel& kernel, const Reference& reference) {
   std::vector<T> expected(size);
   reference(expected.data());
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    cpu::force_isa(kernels.isa);
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    cpu::force_isa(isa.name);
     std::vector<T> got(size);
     kernel(got.data());
     cpu::force_isa("");
     if (std::memcmp(got.data(), expected.data(), size * sizeof(T)) != 0) {
-      throw std::logic_error(std::string(kernels.isa) + " differs from the reference: " + text);
+      throw std::logic_error(isa.name + " differs from the reference: " + text);
     }
   }
 }
@@ -86,11 +86,12 @@ bool check_product(Bytes& bytes, Case& c) {
   const auto x = random_activations(bytes, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
   const auto reference = [&](auto* y) {
-    crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, y, c.first_access);
+    crossbar_mvm_reference({c.hardware, w.data(), c.outputs, c.inputs, c.options}, x.data(), c.batch, y,
+                           c.first_access);
   };
   std::vector<float> unused(size);
   const auto mvm = made_or_refused(
-      c.text(), [&] { return CrossbarMvm(c.hardware, w.data(), c.outputs, c.inputs, c.options); },
+      c.text(), [&] { return cpu::CrossbarMvm({c.hardware, w.data(), c.outputs, c.inputs, c.options}); },
       [&] { reference(unused.data()); });
   if (!mvm) return false;
   const auto kernel = [&](auto* y) { mvm->run(x.data(), c.batch, y, c.first_access); };
@@ -125,11 +126,12 @@ bool check_convolution(Bytes& bytes, Case& c) {
   const auto x = random_activations(bytes, batch * g.in_channels * h * width, c.options.act_bits, c.options.act_signed);
   const auto size = static_cast<std::size_t>(batch * g.out_channels * g.out_h(h) * g.out_w(width));
   const auto reference = [&](auto* y) {
-    crossbar_conv2d_reference(c.hardware, w.data(), g, c.options, x.data(), batch, h, width, y, c.first_access);
+    crossbar_conv2d_reference({c.hardware, w.data(), g, c.options}, x.data(), batch, h, width, y, c.first_access);
   };
   std::vector<float> unused(size);
   const auto conv = made_or_refused(
-      c.text(), [&] { return CrossbarConv2d(c.hardware, w.data(), g, c.options); }, [&] { reference(unused.data()); });
+      c.text(), [&] { return cpu::CrossbarConv2d({c.hardware, w.data(), g, c.options}); },
+      [&] { reference(unused.data()); });
   if (!conv) return false;
   const auto kernel = [&](auto* y) { conv->run(x.data(), batch, h, width, y, c.first_access); };
   if (conv->exact()) {

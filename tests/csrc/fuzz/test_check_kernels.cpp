@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "check_kernels.h"
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/isa/processor.h"
 
 namespace cimq::kernels::testing {
 
@@ -38,8 +38,8 @@ TEST_CASE("layers made from fresh bytes for CIMQ_SOAK_SECONDS", "[.][soak]") {
     if (check_kernels(bytes.data(), bytes.size())) ++computed;
   }
   CHECK(computed > 0);
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    std::cout << "soak: " << computed << " layers on " << kernels.isa << "\n";
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    std::cout << "soak: " << computed << " layers on " << isa.name << "\n";
   }
 }
 

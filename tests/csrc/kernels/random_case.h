@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/error.h"
-#include "kernels/crossbar_mvm.h"
+#include "kernels/cpu/mvm/crossbar_mvm.h"
 #include "layer_case.h"
 
 namespace cimq::kernels::testing {
@@ -28,13 +28,13 @@ class Random {
 };
 
 template <typename T>
-void compare(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
+void compare(const Case& c, const cpu::CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
              const std::vector<std::uint8_t>& x) {
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
   std::vector<T> got(size);
   std::vector<T> expected(size);
   mvm.run(x.data(), c.batch, got.data(), c.first_access);
-  crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, expected.data(),
+  crossbar_mvm_reference({c.hardware, w.data(), c.outputs, c.inputs, c.options}, x.data(), c.batch, expected.data(),
                          c.first_access);
   REQUIRE(got == expected);
 }
@@ -42,13 +42,13 @@ void compare(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_
 /// Runs one case on the active kernels; false if the configuration is refused (by both sides alike).
 inline bool run_case(const Case& c, const std::vector<std::int8_t>& w, const std::vector<std::uint8_t>& x) {
   INFO(c.text());
-  std::optional<CrossbarMvm> mvm;
+  std::optional<cpu::CrossbarMvm> mvm;
   try {
-    mvm.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    mvm.emplace(MvmProblem{c.hardware, w.data(), c.outputs, c.inputs, c.options});
   } catch (const Error&) {
     std::vector<float> y(static_cast<std::size_t>(c.batch * c.outputs));
     REQUIRE_THROWS_AS(
-        crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, y.data()),
+        crossbar_mvm_reference({c.hardware, w.data(), c.outputs, c.inputs, c.options}, x.data(), c.batch, y.data()),
         Error);
     return false;
   }

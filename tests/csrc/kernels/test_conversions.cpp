@@ -3,11 +3,11 @@
 #include <cmath>
 
 #include "common/bits.h"
-#include "kernels/adc.h"
-#include "kernels/conversions.h"
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/convert/conversions.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/formula/adc.h"
+#include "kernels/noise/read_noise.h"
 #include "kernels/programmed_cells.h"
-#include "kernels/read_noise.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {
@@ -124,19 +124,19 @@ Expected by_loops(const Case& c, const MvmPlan& plan, const std::vector<std::int
 /// False for a configuration without conversions, or one that is refused.
 bool compare_conversions(const Case& c, const std::vector<std::int8_t>& w, const std::vector<std::uint8_t>& x) {
   INFO(c.text());
-  std::optional<CrossbarMvm> mvm;
+  std::optional<cpu::CrossbarMvm> mvm;
   try {
-    mvm.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    mvm.emplace(MvmProblem{c.hardware, w.data(), c.outputs, c.inputs, c.options});
   } catch (const Error&) {
     return false;
   }
   const MvmPlan& plan = mvm->plan();
   if (plan.ideal) {
-    REQUIRE_THROWS_AS(count_conversions(*mvm, x.data(), c.batch), Error);
+    REQUIRE_THROWS_AS(cpu::count_conversions(*mvm, x.data(), c.batch), Error);
     return false;
   }
   const Expected expected = by_loops(c, plan, w, x);
-  const auto counts = count_conversions(*mvm, x.data(), c.batch, kFirstAccess);
+  const auto counts = cpu::count_conversions(*mvm, x.data(), c.batch, kFirstAccess);
   for (std::size_t s = 0; s < counts.size(); ++s) {
     REQUIRE(counts[s].codes == expected.counts[s].codes);
     REQUIRE(counts[s].clipped_low == expected.counts[s].clipped_low);
@@ -149,8 +149,8 @@ bool compare_conversions(const Case& c, const std::vector<std::int8_t>& w, const
   std::vector<float> step(expected.step.size());
   const ConversionShares shares{c.batch, pass.data(), step.data()};
   const std::int64_t middle = c.batch / 2;  // any split gives the same
-  shares_of_conversions(*mvm, x.data(), middle, c.batch, shares, kFirstAccess);
-  shares_of_conversions(*mvm, x.data(), 0, middle, shares, kFirstAccess);
+  cpu::shares_of_conversions(*mvm, x.data(), middle, c.batch, shares, kFirstAccess);
+  cpu::shares_of_conversions(*mvm, x.data(), 0, middle, shares, kFirstAccess);
   for (std::size_t j = 0; j < pass.size(); ++j) REQUIRE(pass[j] == Approx(expected.pass[j]).margin(1e-6));
   for (std::size_t j = 0; j < step.size(); ++j) REQUIRE(step[j] == Approx(expected.step[j]).epsilon(1e-4).margin(1e-2));
   return true;
@@ -159,9 +159,9 @@ bool compare_conversions(const Case& c, const std::vector<std::int8_t>& w, const
 }  // namespace
 
 TEST_CASE("every conversion is counted as the loops find it, on every instruction set", "[conversions]") {
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    DYNAMIC_SECTION(kernels.isa) {
-      cpu::force_isa(kernels.isa);
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    DYNAMIC_SECTION(isa.name) {
+      cpu::force_isa(isa.name);
       Random random(11);
       int computed = 0;
       for (int j = 0; j < 400; ++j) {
@@ -206,17 +206,18 @@ TEST_CASE("conversions are refused where there are none", "[conversions]") {
   c.options = {};
   const auto w = random_weights(random, c.outputs * c.inputs, 8);
   const std::vector<std::uint8_t> x(static_cast<std::size_t>(c.batch * c.inputs), 255);
-  CrossbarMvm folded(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+  cpu::CrossbarMvm folded({c.hardware, w.data(), c.outputs, c.inputs, c.options});
   REQUIRE(folded.plan().lossless);
-  CHECK_THROWS_WITH(count_conversions(folded, x.data(), c.batch), Catch::Contains("not folded"));
+  CHECK_THROWS_WITH(cpu::count_conversions(folded, x.data(), c.batch), Catch::Contains("not folded"));
   c.options.allow_collapse = false;
   c.options.act_bits = 4;
-  const CrossbarMvm narrow(c.hardware, w.data(), c.outputs, c.inputs, c.options);
-  CHECK_THROWS_WITH(count_conversions(narrow, x.data(), c.batch), Catch::Contains("activations of 4 bits"));
-  CHECK_THROWS_WITH(count_conversions(narrow, x.data(), -1), Catch::Contains("batch must be at least 0"));
+  const cpu::CrossbarMvm narrow({c.hardware, w.data(), c.outputs, c.inputs, c.options});
+  CHECK_THROWS_WITH(cpu::count_conversions(narrow, x.data(), c.batch), Catch::Contains("activations of 4 bits"));
+  CHECK_THROWS_WITH(cpu::count_conversions(narrow, x.data(), -1), Catch::Contains("batch must be at least 0"));
   ConversionShares shares;
-  CHECK_THROWS_WITH(shares_of_conversions(narrow, x.data(), 0, 1, shares), Catch::Contains("rows must lie in 0..0"));
-  const auto none = count_conversions(narrow, x.data(), 0);
+  CHECK_THROWS_WITH(cpu::shares_of_conversions(narrow, x.data(), 0, 1, shares),
+                    Catch::Contains("rows must lie in 0..0"));
+  const auto none = cpu::count_conversions(narrow, x.data(), 0);
   CHECK(none.front().codes == std::vector<std::int64_t>(16383, 0));
 }
 

@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 
-#include "kernels/cpu/dispatch.h"
-#include "kernels/crossbar_conv2d.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {
@@ -27,7 +27,7 @@ Conv2dGeometry random_geometry(Random& random) {
 }
 
 template <typename T>
-void compare_conv(const Case& c, const CrossbarConv2d& conv, const std::vector<std::int8_t>& w,
+void compare_conv(const Case& c, const cpu::CrossbarConv2d& conv, const std::vector<std::int8_t>& w,
                   const std::vector<std::uint8_t>& x, std::int64_t h, std::int64_t width) {
   const Conv2dGeometry& g = conv.geometry();
   const std::int64_t rows = c.batch * g.out_h(h);
@@ -38,7 +38,7 @@ void compare_conv(const Case& c, const CrossbarConv2d& conv, const std::vector<s
   conv.run(x.data(), c.batch, h, width, got.data());
   conv.run_rows(x.data(), h, width, 0, rows / 2, parts.data());
   conv.run_rows(x.data(), h, width, rows / 2, rows, parts.data());
-  crossbar_conv2d_reference(c.hardware, w.data(), g, c.options, x.data(), c.batch, h, width, expected.data());
+  crossbar_conv2d_reference({c.hardware, w.data(), g, c.options}, x.data(), c.batch, h, width, expected.data());
   REQUIRE(got == expected);
   REQUIRE(parts == expected);
 }
@@ -69,9 +69,9 @@ std::int64_t direct(const Conv2dGeometry& g, const std::vector<std::int8_t>& w, 
 }  // namespace
 
 TEST_CASE("random convolutions equal the reference bit for bit on every instruction set", "[conv]") {
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    DYNAMIC_SECTION(kernels.isa) {
-      cpu::force_isa(kernels.isa);
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    DYNAMIC_SECTION(isa.name) {
+      cpu::force_isa(isa.name);
       Random random(11);
       int computed = 0;
       for (int j = 0; j < 500; ++j) {
@@ -85,9 +85,9 @@ TEST_CASE("random convolutions equal the reference bit for bit on every instruct
         const auto x =
             random_activations(random, c.batch * g.in_channels * h * width, c.options.act_bits, c.options.act_signed);
         INFO(c.text());
-        std::optional<CrossbarConv2d> conv;
+        std::optional<cpu::CrossbarConv2d> conv;
         try {
-          conv.emplace(c.hardware, w.data(), g, c.options);
+          conv.emplace(Conv2dProblem{c.hardware, w.data(), g, c.options});
         } catch (const Error&) {
           continue;
         }
@@ -116,7 +116,7 @@ TEST_CASE("a lossless convolution is the integer convolution", "[conv]") {
     options.weight_bits = 5;
     options.act_bits = 7;
     options.allow_collapse = random.chance(0.5);
-    const CrossbarConv2d conv({}, w.data(), g, options);
+    const cpu::CrossbarConv2d conv({{}, w.data(), g, options});
     std::vector<std::int32_t> y(static_cast<std::size_t>(2 * g.out_channels * g.out_h(h) * g.out_w(width)));
     conv.run(x.data(), 2, h, width, y.data());
     std::size_t index = 0;
@@ -141,7 +141,7 @@ TEST_CASE("memory that a convolution takes for itself does not grow with the ima
   g.kernel_h = g.kernel_w = 3;
   g.pad_top = g.pad_bottom = g.pad_left = g.pad_right = 1;
   const std::vector<std::int8_t> w(static_cast<std::size_t>(g.out_channels * g.inputs_per_output()), 1);
-  const CrossbarConv2d conv(hw, w.data(), g, {});
+  const cpu::CrossbarConv2d conv({hw, w.data(), g, {}});
   constexpr std::int64_t kSize = 1024;
   const std::int64_t matrix = kSize * kSize * g.inputs_per_output();  // what im2col would take
   CHECK(conv.scratch_bytes(kSize, kSize, 1) <= conv.scratch_bytes(kSize, kSize, kSize));
@@ -157,7 +157,7 @@ TEST_CASE("groups have cells of their own", "[conv][noise]") {
   const std::vector<std::int8_t> w{50, 50};
   const std::vector<std::uint8_t> x{200, 200};
   std::vector<float> y(2);
-  CrossbarConv2d(hw, w.data(), g, {}).run(x.data(), 1, 1, 1, y.data());
+  cpu::CrossbarConv2d({hw, w.data(), g, {}}).run(x.data(), 1, 1, 1, y.data());
   CHECK(y[0] != y[1]);
 }
 
@@ -167,7 +167,7 @@ TEST_CASE("impossible convolutions are refused by name", "[conv][errors]") {
     Conv2dGeometry g;
     g.in_channels = g.out_channels = 2;
     change(g);
-    CHECK_THROWS_WITH(CrossbarConv2d({}, w.data(), g, {}), Catch::Contains(text));
+    CHECK_THROWS_WITH(cpu::CrossbarConv2d({{}, w.data(), g, {}}), Catch::Contains(text));
   };
   refused([](auto& g) { g.in_channels = 0; }, "in_channels must lie in");
   refused([](auto& g) { g.out_channels = 0; }, "out_channels must lie in");
@@ -186,7 +186,7 @@ TEST_CASE("impossible convolutions are refused by name", "[conv][errors]") {
 
   Conv2dGeometry g;
   g.kernel_h = g.kernel_w = 3;
-  const CrossbarConv2d conv({}, w.data(), g, {});
+  const cpu::CrossbarConv2d conv({{}, w.data(), g, {}});
   const std::vector<std::uint8_t> x(4, 1);
   std::int32_t y = 0;
   CHECK_THROWS_WITH(conv.run(x.data(), 1, 2, 2, &y), Catch::Contains("3 x 3") && Catch::Contains("image of 2 x 2"));

@@ -1,7 +1,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "kernels/cpu/dispatch.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/cpu/tile/tile_kernel.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {
@@ -36,9 +37,9 @@ std::vector<std::int32_t> digital(const Case& c, const std::vector<std::int8_t>&
 }  // namespace
 
 TEST_CASE("random layers equal the reference bit for bit on every instruction set", "[mvm]") {
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    DYNAMIC_SECTION(kernels.isa) {
-      cpu::force_isa(kernels.isa);
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    DYNAMIC_SECTION(isa.name) {
+      cpu::force_isa(isa.name);
       Random random(1);
       int computed = 0;
       for (int j = 0; j < 3000; ++j) {
@@ -55,13 +56,13 @@ TEST_CASE("random layers equal the reference bit for bit on every instruction se
 
 /// Results of every instruction set, and of the reference once, since it takes its time.
 template <typename T>
-void compare_all_kernels(const Case& c, const CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
+void compare_all_kernels(const Case& c, const cpu::CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
                          const std::vector<std::uint8_t>& x) {
   std::vector<T> expected(static_cast<std::size_t>(c.batch * c.outputs));
-  crossbar_mvm_reference(c.hardware, w.data(), c.outputs, c.inputs, c.options, x.data(), c.batch, expected.data());
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    INFO(kernels.isa);
-    cpu::force_isa(kernels.isa);
+  crossbar_mvm_reference({c.hardware, w.data(), c.outputs, c.inputs, c.options}, x.data(), c.batch, expected.data());
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    INFO(isa.name);
+    cpu::force_isa(isa.name);
     std::vector<T> got(expected.size());
     mvm.run(x.data(), c.batch, got.data());
     cpu::force_isa("");
@@ -86,9 +87,9 @@ TEST_CASE("many digit rows against wide and deep layers equal the reference on e
     INFO(c.text());
     const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
     const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
-    std::optional<CrossbarMvm> mvm;
+    std::optional<cpu::CrossbarMvm> mvm;
     try {
-      mvm.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+      mvm.emplace(MvmProblem{c.hardware, w.data(), c.outputs, c.inputs, c.options});
     } catch (const Error&) {
       continue;  // refused configurations have tests of their own
     }
@@ -112,7 +113,7 @@ TEST_CASE("panels on their own give the outputs of the whole, and leave the othe
   for (const std::int64_t batch : {std::int64_t{1}, std::int64_t{9}}) {
     const auto w = random_weights(random, c.outputs * c.inputs, 8);
     const auto x = random_activations(random, batch * c.inputs, 8, false);
-    const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    const cpu::CrossbarMvm mvm({c.hardware, w.data(), c.outputs, c.inputs, c.options});
     REQUIRE(mvm.panels() == 3);
     std::vector<float> whole(static_cast<std::size_t>(batch * c.outputs));
     mvm.run(x.data(), batch, whole.data());
@@ -142,7 +143,7 @@ TEST_CASE("memory that a product takes for itself stays small and stops growing 
       for (const double sigma : {0.0, 0.1}) {
         hw.cell.programming = {};
         if (sigma > 0.0) hw.cell.programming = {"gaussian", sigma};
-        const CrossbarMvm mvm(hw, w.data(), 3, inputs, options);
+        const cpu::CrossbarMvm mvm({hw, w.data(), 3, inputs, options});
         CHECK(mvm.scratch_bytes(0) == 0);
         CHECK(mvm.scratch_bytes(1) >= inputs);
         CHECK(mvm.scratch_bytes(1) <= mvm.scratch_bytes(1000));
@@ -154,7 +155,7 @@ TEST_CASE("memory that a product takes for itself stays small and stops growing 
         ranges.adc_columns = 3;
         ranges.adc_lo.assign(3, 0);
         ranges.adc_lsb.assign(3, 2.0);
-        const CrossbarMvm by_column(columns, w.data(), 3, inputs, ranges);
+        const cpu::CrossbarMvm by_column({columns, w.data(), 3, inputs, ranges});
         CHECK(by_column.scratch_bytes(1000) >= mvm.scratch_bytes(1000));
         // Without tables of partial sums the currents of a tile are kept.
         CHECK(by_column.scratch_bytes(1) >= mvm.scratch_bytes(1) + 8 / dac_bits * cpu::kPanelWidth * 4);
@@ -182,9 +183,9 @@ TEST_CASE("cells packed under one instruction set run under every other", "[mvm]
     const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
     const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
     if (!run_case(c, w, x)) continue;
-    const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
-    for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-      cpu::force_isa(kernels.isa);
+    const cpu::CrossbarMvm mvm({c.hardware, w.data(), c.outputs, c.inputs, c.options});
+    for (const cpu::Isa& isa : cpu::available_isas()) {
+      cpu::force_isa(isa.name);
       if (mvm.exact()) {
         compare<std::int32_t>(c, mvm, w, x);
       } else {
@@ -215,7 +216,7 @@ TEST_CASE("ideal and lossless converters give the digital value for every width,
     INFO(c.text());
     const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
     const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
-    const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+    const cpu::CrossbarMvm mvm({c.hardware, w.data(), c.outputs, c.inputs, c.options});
     REQUIRE(mvm.exact());
     REQUIRE(mvm.plan().lossless);
     std::vector<std::int32_t> y(static_cast<std::size_t>(c.batch * c.outputs));
@@ -235,7 +236,7 @@ TEST_CASE("a converter's codes are what a hand calculation gives", "[mvm]") {
   MvmOptions options;
   options.weight_bits = 1;
   options.act_bits = 1;
-  const CrossbarMvm lossless(hw, w.data(), 1, 4, options);
+  const cpu::CrossbarMvm lossless({hw, w.data(), 1, 4, options});
   CHECK(lossless.exact());
   std::int32_t exact = 0;
   lossless.run(x.data(), 1, &exact);
@@ -243,7 +244,7 @@ TEST_CASE("a converter's codes are what a hand calculation gives", "[mvm]") {
 
   // 4 rows instead: fs = 4, lsb = 4/3; I = 4 is code 3, y = 3 * 4/3.
   hw.rows = 4;
-  const CrossbarMvm lossy(hw, w.data(), 1, 4, options);
+  const cpu::CrossbarMvm lossy({hw, w.data(), 1, 4, options});
   CHECK_FALSE(lossy.exact());
   float y = 0.0F;
   lossy.run(x.data(), 1, &y);
@@ -256,7 +257,7 @@ TEST_CASE("a converter's codes are what a hand calculation gives", "[mvm]") {
 
   // Differential: L = 3, fs = 4, lsb = 4; two inputs are a half code: even, 0.
   hw.adc.placement = AdcPlacement::kDifferential;
-  const CrossbarMvm differential(hw, w.data(), 1, 4, options);
+  const cpu::CrossbarMvm differential({hw, w.data(), 1, 4, options});
   differential.run(half.data(), 1, &y);
   CHECK(y == 0.0F);
   differential.run(x.data(), 1, &y);
@@ -275,7 +276,7 @@ TEST_CASE("a calibrated range clips, and its lo comes back", "[mvm]") {
   options.adc_lsb = {2.0};
   const std::vector<std::int8_t> w{3, 3};
   const std::vector<std::uint8_t> x{1, 1};
-  const CrossbarMvm mvm(hw, w.data(), 1, 2, options);
+  const cpu::CrossbarMvm mvm({hw, w.data(), 1, 2, options});
   float y = 0.0F;
   mvm.run(x.data(), 1, &y);
   // I = 14, (14 - 5) / 2 = 4.5 clips to 3: 5 + 2 * 3 = 11, less the offset 4 * 2.
@@ -297,12 +298,12 @@ TEST_CASE("columns with ranges of their own are converted with them", "[mvm]") {
   const std::vector<std::int8_t> w{3, 3, 3, 3};
   const std::vector<std::uint8_t> x{1, 1};
   std::vector<float> y(2);
-  CrossbarMvm(hw, w.data(), 2, 2, options).run(x.data(), 1, y.data());
+  cpu::CrossbarMvm({hw, w.data(), 2, 2, options}).run(x.data(), 1, y.data());
   CHECK(y[0] == 3.0F);
   // (14 + 1) / 6 = 2.5 rounds to 2: -1 + 6 * 2 = 11, less the offset 8.
   CHECK(y[1] == 3.0F);
   options.adc_lsb[1] = 5.0;  // 3: -1 + 15 = 14, less 8
-  CrossbarMvm(hw, w.data(), 2, 2, options).run(x.data(), 1, y.data());
+  cpu::CrossbarMvm({hw, w.data(), 2, 2, options}).run(x.data(), 1, y.data());
   CHECK(y[1] == 6.0F);
 }
 
@@ -324,13 +325,13 @@ TEST_CASE("equal columns give what one range for the slice gives, without a diff
     INFO(c.text());
     const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
     const auto x = random_activations(random, c.batch * c.inputs, c.options.act_bits, c.options.act_signed);
-    std::optional<CrossbarMvm> columns;
+    std::optional<cpu::CrossbarMvm> columns;
     try {
-      columns.emplace(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+      columns.emplace(MvmProblem{c.hardware, w.data(), c.outputs, c.inputs, c.options});
     } catch (const Error&) {
       continue;
     }
-    const CrossbarMvm slice(c.hardware, w.data(), c.outputs, c.inputs, alike);
+    const cpu::CrossbarMvm slice({c.hardware, w.data(), c.outputs, c.inputs, alike});
     REQUIRE(columns->exact() == slice.exact());
     if (slice.exact()) continue;
     ++computed;
@@ -355,7 +356,7 @@ TEST_CASE("the result does not depend on how the batch is split", "[mvm]") {
   c.batch = 131;
   const auto w = random_weights(random, c.outputs * c.inputs, 8);
   const auto x = random_activations(random, c.batch * c.inputs, 8, false);
-  const CrossbarMvm mvm(c.hardware, w.data(), c.outputs, c.inputs, c.options);
+  const cpu::CrossbarMvm mvm({c.hardware, w.data(), c.outputs, c.inputs, c.options});
   std::vector<float> whole(static_cast<std::size_t>(c.batch * c.outputs));
   std::vector<float> parts(whole.size());
   mvm.run(x.data(), c.batch, whole.data());
@@ -379,7 +380,7 @@ TEST_CASE("chips, layers and seeds have cells of their own; the same key has the
     options.chip = chip;
     options.layer = layer;
     std::vector<float> y(4);
-    CrossbarMvm(hw, w.data(), 4, 40, options).run(x.data(), 1, y.data());
+    cpu::CrossbarMvm({hw, w.data(), 4, 40, options}).run(x.data(), 1, y.data());
     return y;
   };
   const std::vector<float> base = run(5, 0, 0);
@@ -405,7 +406,7 @@ TEST_CASE("programming noise has the variance that independent cells add up to",
   const std::vector<std::int8_t> w(kOutputs * kInputs, 2);
   const std::vector<std::uint8_t> x(kInputs, 1);
   std::vector<float> y(kOutputs);
-  CrossbarMvm(hw, w.data(), kOutputs, kInputs, options).run(x.data(), 1, y.data());
+  cpu::CrossbarMvm({hw, w.data(), kOutputs, kInputs, options}).run(x.data(), 1, y.data());
   double sum = 0.0;
   double squares = 0.0;
   for (const float value : y) {
@@ -428,7 +429,7 @@ TEST_CASE("results of the wrong type and activations out of range are refused", 
   options.weight_bits = 2;
   options.act_bits = 4;
   Hardware hw = plain_hardware();
-  const CrossbarMvm exact(hw, w.data(), 1, 2, options);
+  const cpu::CrossbarMvm exact({hw, w.data(), 1, 2, options});
   float real = 0.0F;
   std::int32_t integer = 0;
   CHECK_THROWS_WITH(exact.run(x.data(), 1, &real), Catch::Contains("int32"));
@@ -436,23 +437,14 @@ TEST_CASE("results of the wrong type and activations out of range are refused", 
   CHECK_THROWS_WITH(exact.run(x.data(), -1, &integer), Catch::Contains("batch"));
   options.act_signed = true;
   x = {7, 8};
-  CHECK_THROWS_WITH(CrossbarMvm(hw, w.data(), 1, 2, options).run(x.data(), 1, &integer),
+  CHECK_THROWS_WITH(cpu::CrossbarMvm({hw, w.data(), 1, 2, options}).run(x.data(), 1, &integer),
                     Catch::Contains("-8..7, got 8 at index 1"));
   hw.adc.bits = 4;
   options.act_signed = false;
-  CHECK_THROWS_WITH(CrossbarMvm(hw, w.data(), 1, 2, options).run(x.data(), 1, &integer), Catch::Contains("float32"));
-  CHECK_THROWS_WITH(crossbar_mvm_reference(hw, w.data(), 1, 2, options, x.data(), 1, &integer),
+  CHECK_THROWS_WITH(cpu::CrossbarMvm({hw, w.data(), 1, 2, options}).run(x.data(), 1, &integer),
                     Catch::Contains("float32"));
-}
-
-TEST_CASE("an unknown instruction set is refused with the names of the known ones", "[mvm][errors]") {
-  CHECK_THROWS_WITH(cpu::force_isa("sse9"), Catch::Contains("scalar") && Catch::Contains("sse9"));
-  CHECK(std::string(cpu::kernels_named("scalar").isa) == "scalar");
-  CHECK(std::string(cpu::choose_kernels("scalar").isa) == "scalar");
-  CHECK(cpu::choose_kernels(nullptr).isa == cpu::available_kernels().front().isa);
-  CHECK(cpu::choose_kernels("").isa == cpu::available_kernels().front().isa);
-  CHECK_THROWS_WITH(cpu::choose_kernels("AVX"), Catch::Contains("CIMQ_CPU_ISA") && Catch::Contains("AVX"));
-  CHECK(std::string(cpu::available_kernels().back().isa) == "scalar");
+  CHECK_THROWS_WITH(crossbar_mvm_reference({hw, w.data(), 1, 2, options}, x.data(), 1, &integer),
+                    Catch::Contains("float32"));
 }
 
 }  // namespace cimq::kernels::testing

@@ -6,9 +6,10 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/cpu/float16_blocks.h"
+#include "every_isa.h"
+#include "kernels/cpu/quantise/float16_blocks.h"
 #include "kernels/fake_quantize.h"
-#include "kernels/fake_quantize_formula.h"
+#include "kernels/formula/fake_quantize.h"
 
 namespace cimq::kernels {
 namespace {
@@ -44,8 +45,9 @@ void check_same(const std::vector<T>& got, const std::vector<float>& wanted) {
 
 template <typename T>
 void check_blocks() {
-  for (const cpu::Float16Blocks<T>& blocks : cpu::available_float16_blocks<T>()) {
-    INFO(blocks.isa);
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    INFO(isa.name);
+    const cpu::Float16Blocks<T> blocks = cpu::float16_blocks<T>(isa.used);
     for (const std::int64_t count : {0, 1, 7, 8, 15, 16, 17, 31, 33, 65536}) {
       const std::vector<T> source = patterns<T>(count, 40503U);
       std::vector<float> wide(source.size() + 1, 3.5F);
@@ -71,9 +73,9 @@ void check_fake_quantize(const QuantRange& range) {
     const std::vector<T> x = patterns<T>(count, 40503U);
     const std::vector<float> wide = as_floats(x);
     std::vector<float> wanted(wide.size());
-    fake_quantize(wide.data(), count, scale, range, wanted.data());
+    cpu::fake_quantize(wide.data(), count, scale, range, wanted.data());
     std::vector<T> got(x.size() + 1, T{kGuard});
-    fake_quantize(x.data(), count, scale, range, got.data());
+    cpu::fake_quantize(x.data(), count, scale, range, got.data());
     check_same<T>(got, wanted);
 
     // Gradients that are finite, so that the sum tells values apart.
@@ -83,11 +85,11 @@ void check_fake_quantize(const QuantRange& range) {
     for (T& value : finite) value = narrowed<T>(static_cast<float>(value.bits % 1009) * 0.013F - 5.0F);
     const std::vector<float> wide_x = as_floats(finite);
     const std::vector<float> wide_grad = as_floats(grad);
-    const double sum = fake_quantize_backward(wide_grad.data(), wide_x.data(), count, scale, range, wanted.data());
-    CHECK(fake_quantize_backward(grad.data(), finite.data(), count, scale, range, got.data()) == sum);
+    const double sum = cpu::fake_quantize_backward(wide_grad.data(), wide_x.data(), count, scale, range, wanted.data());
+    CHECK(cpu::fake_quantize_backward(grad.data(), finite.data(), count, scale, range, got.data()) == sum);
     check_same<T>(got, wanted);
     grad.push_back({kGuard});
-    CHECK(fake_quantize_backward(grad.data(), finite.data(), count, scale, range, grad.data()) == sum);
+    CHECK(cpu::fake_quantize_backward(grad.data(), finite.data(), count, scale, range, grad.data()) == sum);
     check_same<T>(grad, wanted);
   }
 }
@@ -117,11 +119,12 @@ void check_plain_loops(const QuantRange& range) {
     }
     std::vector<float> y(x.size());
     std::vector<float> dx(x.size());
-    fake_quantize(x.data(), count, scale, range, y.data());
-    const double sum = fake_quantize_backward(grad.data(), x.data(), count, scale, range, dx.data());
+    cpu::fake_quantize(x.data(), count, scale, range, y.data());
+    const double sum = cpu::fake_quantize_backward(grad.data(), x.data(), count, scale, range, dx.data());
     std::vector<float> same(x.size());
     std::vector<float> levels(x.size() + 1, 0.25F);
-    const double again = fake_quantize_backward(grad.data(), x.data(), count, scale, range, same.data(), levels.data());
+    const double again =
+        cpu::fake_quantize_backward(grad.data(), x.data(), count, scale, range, same.data(), levels.data());
     REQUIRE((again == sum || (std::isnan(again) && std::isnan(sum))));
     REQUIRE(levels.back() == 0.25F);
     double wanted = 0.0;
@@ -161,9 +164,9 @@ void check_integers(const QuantRange& range, int shift) {
     for (T& value : x) value = narrowed<T>(static_cast<float>(value.bits % 1009) * 0.013F - 5.0F);
     const std::vector<float> wide = as_floats(x);
     std::vector<Q> got(x.size() + 1, Q{77});
-    REQUIRE(quantize(x.data(), count, scale, range, got.data(), shift));
+    REQUIRE(cpu::quantize(x.data(), count, scale, range, got.data(), shift));
     std::vector<Q> same(x.size());
-    REQUIRE(quantize(wide.data(), count, scale, range, same.data(), shift));
+    REQUIRE(cpu::quantize(wide.data(), count, scale, range, same.data(), shift));
     REQUIRE(got.back() == Q{77});
     for (std::size_t i = 0; i < wide.size(); ++i) {
       const auto lo = static_cast<float>(range.lo);
@@ -180,16 +183,18 @@ void check_integers(const QuantRange& range, int shift) {
 
 TEST_CASE("Fake quantisation has the bits of the scalar formulas, and its sum their order", "[quantize]") {
   for (const QuantRange& range : {QuantRange{0, 15, false}, QuantRange{-128, 127, false}, QuantRange{-1, 1, true}}) {
-    check_plain_loops(range);
+    testing::on_every_isa([&] { check_plain_loops(range); });
   }
 }
 
 TEST_CASE("Integers are those of the scalar formula, shifted if asked for", "[quantize]") {
-  check_integers<BFloat16, std::uint8_t>({0, 15, false}, 0);
-  check_integers<BFloat16, std::uint8_t>({-8, 7, false}, 128);
-  check_integers<Float16, std::uint8_t>({0, 255, false}, 0);
-  check_integers<Float16, std::int8_t>({-128, 127, false}, 0);
-  check_integers<BFloat16, std::int8_t>({-1, 1, true}, 0);
+  testing::on_every_isa([] {
+    check_integers<BFloat16, std::uint8_t>({0, 15, false}, 0);
+    check_integers<BFloat16, std::uint8_t>({-8, 7, false}, 128);
+    check_integers<Float16, std::uint8_t>({0, 255, false}, 0);
+    check_integers<Float16, std::int8_t>({-128, 127, false}, 0);
+    check_integers<BFloat16, std::int8_t>({-1, 1, true}, 0);
+  });
 }
 
 TEST_CASE("Blocks of 16-bit floats have the values of the scalar formulas on every instruction set", "[quantize]") {
@@ -200,8 +205,10 @@ TEST_CASE("Blocks of 16-bit floats have the values of the scalar formulas on eve
 TEST_CASE("Fake quantisation of 16-bit floats is that of float32, rounded", "[quantize]") {
   for (const QuantRange& range : {QuantRange{0, 15, false}, QuantRange{-128, 127, false}, QuantRange{-1, 1, true}}) {
     INFO("range " << range.lo << " to " << range.hi);
-    check_fake_quantize<BFloat16>(range);
-    check_fake_quantize<Float16>(range);
+    testing::on_every_isa([&] {
+      check_fake_quantize<BFloat16>(range);
+      check_fake_quantize<Float16>(range);
+    });
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include "common/error.h"
 #include "kernels/activation.h"
-#include "kernels/float_functions.h"
+#include "kernels/formula/float_functions.h"
 #include "kernels/normalization.h"
 #include "kernels/softmax.h"
 
@@ -113,7 +113,7 @@ TEST_CASE("softmax along the middle dimension", "[softmax]") {
   const std::vector<float> x = {1, 5, 2, 5, 3, 5, -100, 0, 0, 100, 100, 0};
   for (const bool logarithm : {false, true}) {
     std::vector<float> y(x.size());
-    softmax(x.data(), 2, 3, 2, logarithm, y.data());
+    cpu::softmax(x.data(), 2, 3, 2, logarithm, y.data());
     for (std::size_t o = 0; o < 2; ++o) {
       for (std::size_t i = 0; i < 2; ++i) {
         long double sum = 0.0L;
@@ -128,7 +128,7 @@ TEST_CASE("softmax along the middle dimension", "[softmax]") {
       }
     }
     std::vector<float> same = x;
-    softmax(same.data(), 2, 3, 2, logarithm, same.data());
+    cpu::softmax(same.data(), 2, 3, 2, logarithm, same.data());
     CHECK(same == y);
   }
 }
@@ -138,19 +138,19 @@ TEST_CASE("normalisations by hand", "[normalization]") {
   std::vector<float> y(8);
   const std::vector<float> weight = {2, 1};
   const std::vector<float> bias = {0.5F, -1};
-  layer_norm(x.data(), 4, 2, weight.data(), bias.data(), 0.0, y.data());
+  cpu::layer_norm(x.data(), 4, 2, weight.data(), bias.data(), 0.0, y.data());
   CHECK(std::vector<float>(y.begin(), y.begin() + 4) == std::vector<float>{-1.5F, 0, -1.5F, 0});
   CHECK(std::isnan(y[4]));  // no deviation and no eps: 0 * infinity, as in PyTorch
-  layer_norm(x.data(), 4, 2, nullptr, nullptr, 3.0, y.data());
+  cpu::layer_norm(x.data(), 4, 2, nullptr, nullptr, 3.0, y.data());
   CHECK(std::vector<float>(y.begin(), y.begin() + 2) == std::vector<float>{-0.5F, 0.5F});
   CHECK(y[4] == 0.0F);
   // [1, 4, 2] in two groups: {1, 3, 2, 6} has mean 3 and variance 3.5, {0, 0, 8, 8} mean 4 and variance 16.
   const std::vector<float> four = {1, 2, 3, 4};
-  group_norm(x.data(), 1, 4, 2, 2, four.data(), nullptr, 0.5, y.data());
+  cpu::group_norm(x.data(), 1, 4, 2, 2, four.data(), nullptr, 0.5, y.data());
   CHECK(std::vector<float>(y.begin(), y.begin() + 4) == std::vector<float>{-1, 0, -1, 3});
-  group_norm(x.data(), 1, 4, 2, 2, nullptr, four.data(), 0.0, y.data());
+  cpu::group_norm(x.data(), 1, 4, 2, 2, nullptr, four.data(), 0.0, y.data());
   CHECK(std::vector<float>(y.begin() + 4, y.end()) == std::vector<float>{2, 2, 5, 5});
-  CHECK_THROWS_AS(group_norm(x.data(), 1, 4, 2, 3, nullptr, nullptr, 0.0, y.data()), Error);
+  CHECK_THROWS_AS(cpu::group_norm(x.data(), 1, 4, 2, 3, nullptr, nullptr, 0.0, y.data()), Error);
 }
 
 }  // namespace cimq::kernels

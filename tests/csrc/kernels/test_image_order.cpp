@@ -50,9 +50,9 @@ void check_orders() {
     std::vector<T> first;
     for (std::int64_t i = 0; i < size; ++i) first.push_back(element<T>(i));
     std::vector<T> last(first.size() + 1, element<T>(7));
-    channels_last(first.data(), run, last.data());
+    cpu::channels_last(first.data(), run, last.data());
     std::vector<T> back(first.size() + 1, element<T>(7));
-    channels_first(last.data(), run, back.data());
+    cpu::channels_first(last.data(), run, back.data());
     const float untouched = as_float(element<T>(7));
     REQUIRE(as_float(last.back()) == untouched);
     REQUIRE(as_float(back.back()) == untouched);
@@ -76,9 +76,9 @@ void check_quantized() {
     std::vector<T> x;
     for (std::int64_t i = 0; i < size; ++i) x.push_back(element<T>(i));
     std::vector<std::uint8_t> wanted(x.size());
-    REQUIRE(quantize(x.data(), size, 0.7F, {-8, 7, false}, wanted.data(), 128));
+    REQUIRE(cpu::quantize(x.data(), size, 0.7F, {-8, 7, false}, wanted.data(), 128));
     std::vector<std::uint8_t> got(x.size() + 1, 77);
-    REQUIRE(quantize_channels_last(x.data(), run, 0.7F, {-8, 7, false}, 128, got.data()));
+    REQUIRE(cpu::quantize_channels_last(x.data(), run, 0.7F, {-8, 7, false}, 128, got.data()));
     REQUIRE(got.back() == 77);
     for (std::int64_t c = 0; c < run.channels; ++c) {
       for (std::int64_t pixel = 0; pixel < run.pixels; ++pixel) {
@@ -102,14 +102,14 @@ void check_gradients() {
     }
     std::vector<T> wanted(x.size());
     std::vector<T> integers(x.size());
-    fake_quantize_backward(grad.data(), x.data(), size, 0.7F, {-8, 7, false}, wanted.data(), integers.data());
+    cpu::fake_quantize_backward(grad.data(), x.data(), size, 0.7F, {-8, 7, false}, wanted.data(), integers.data());
     const T untouched = element<T>(7);
     std::vector<T> last(x.size(), untouched);
-    channels_last(grad.data(), {run.channels, run.pixels, 0, run.pixels}, last.data());
+    cpu::channels_last(grad.data(), {run.channels, run.pixels, 0, run.pixels}, last.data());
     std::vector<T> dx(x.size() + 1, untouched);
     std::vector<T> levels(x.size() + 1, untouched);
-    const double total = fake_quantize_backward_channels_last(last.data(), x.data(), run, 0.7F, {-8, 7, false},
-                                                              dx.data(), levels.data());
+    const double total = cpu::fake_quantize_backward_channels_last(last.data(), x.data(), run, 0.7F, {-8, 7, false},
+                                                                   dx.data(), levels.data());
     double sum = 0.0;
     double magnitude = 0.0;
     REQUIRE(as_float(dx.back()) == as_float(untouched));
@@ -123,7 +123,7 @@ void check_gradients() {
         REQUIRE(as_float(levels[there]) == as_float(inside ? integers[here] : untouched));
         if (!inside) continue;
         T unused_dx{};
-        const double one = fake_quantize_backward(&grad[here], &x[here], 1, 0.7F, {-8, 7, false}, &unused_dx);
+        const double one = cpu::fake_quantize_backward(&grad[here], &x[here], 1, 0.7F, {-8, 7, false}, &unused_dx);
         sum += one;
         magnitude += std::abs(one);
       }
@@ -156,7 +156,7 @@ TEST_CASE("NaN and infinity in an image are found, at whatever place", "[quantiz
       std::vector<float> x(17 * 19, 1.0F);
       std::vector<std::uint8_t> q(x.size());
       x[at] = bad;
-      REQUIRE_FALSE(quantize_channels_last(x.data(), run, 1.0F, {0, 3, false}, 0, q.data()));
+      REQUIRE_FALSE(cpu::quantize_channels_last(x.data(), run, 1.0F, {0, 3, false}, 0, q.data()));
     }
   }
 }

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "common/error.h"
-#include "kernels/adc.h"
-#include "kernels/mvm_plan.h"
+#include "kernels/formula/adc.h"
+#include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
 namespace {

@@ -11,19 +11,19 @@ TEST_CASE("average pooling sums in row order and divides once", "[pooling]") {
   // float32 sums depend on the order: 1e8 + 1 + 1 - 1e8 = 0, row by row.
   const std::vector<float> x{1e8F, 1.0F, 1.0F, -1e8F};
   float y = -1.0F;
-  avg_pool2d(x.data(), 1, 1, 2, 2, {2, 2, 2, 2}, &y);
+  cpu::avg_pool2d(x.data(), 1, 1, 2, 2, {2, 2, 2, 2}, &y);
   CHECK(y == 0.0F);
   const std::vector<float> thirds{1.0F, 0.0F, 0.0F};
-  avg_pool2d(thirds.data(), 1, 1, 1, 3, {1, 3, 1, 1}, &y);
+  cpu::avg_pool2d(thirds.data(), 1, 1, 1, 3, {1, 3, 1, 1}, &y);
   CHECK(y == 1.0F / 3.0F);
 }
 
 TEST_CASE("average pooling counts padding or not", "[pooling]") {
   const std::vector<float> x{1, 2, 3, 4, 5, 6, 7, 8, 9};
   std::vector<float> y(4);
-  avg_pool2d(x.data(), 1, 1, 3, 3, {2, 2, 2, 2, 1, 1}, y.data());
+  cpu::avg_pool2d(x.data(), 1, 1, 3, 3, {2, 2, 2, 2, 1, 1}, y.data());
   CHECK(y == std::vector<float>{0.25F, 1.25F, 2.75F, 7.0F});
-  avg_pool2d(x.data(), 1, 1, 3, 3, {2, 2, 2, 2, 1, 1, false, false}, y.data());
+  cpu::avg_pool2d(x.data(), 1, 1, 3, 3, {2, 2, 2, 2, 1, 1, false, false}, y.data());
   CHECK(y == std::vector<float>{1.0F, 2.5F, 5.5F, 7.0F});
 }
 
@@ -31,7 +31,7 @@ TEST_CASE("average pooling handles images and channels on their own, and strides
   std::vector<float> x;
   for (int j = 0; j < 2 * 3 * 4; ++j) x.push_back(static_cast<float>(j));
   std::vector<float> y(2 * 3 * 2);
-  avg_pool2d(x.data(), 2, 3, 1, 4, {1, 2, 1, 2}, y.data());
+  cpu::avg_pool2d(x.data(), 2, 3, 1, 4, {1, 2, 1, 2}, y.data());
   for (int j = 0; j < 12; ++j) CHECK(y[static_cast<std::size_t>(j)] == 2.0F * static_cast<float>(j) + 0.5F);
 }
 
@@ -39,7 +39,7 @@ TEST_CASE("impossible pooling is refused", "[pooling][errors]") {
   const std::vector<float> x(9, 1.0F);
   float y = 0.0F;
   const auto pool = [&](std::int64_t h, std::int64_t k, std::int64_t s, std::int64_t p) {
-    avg_pool2d(x.data(), 1, 1, h, 3, {k, k, s, s, p, p}, &y);
+    cpu::avg_pool2d(x.data(), 1, 1, h, 3, {k, k, s, s, p, p}, &y);
   };
   CHECK_THROWS_WITH(pool(0, 1, 1, 0), Catch::Contains("avg_pool2d: x must be"));
   CHECK_THROWS_WITH(pool(3, 0, 1, 0), Catch::Contains("kernel and stride"));
@@ -55,13 +55,13 @@ TEST_CASE("linear_f32 accumulates in double and rounds once", "[dense]") {
   w[3] = 2.0F;
   const std::vector<float> bias{0.5F, 0, 0, 0, 0, 0, 0, 0, -1.0F};
   std::vector<float> y(9);
-  linear_f32(x.data(), w.data(), bias.data(), 1, 3, 9, y.data());
+  cpu::linear_f32(x.data(), w.data(), bias.data(), 1, 3, 9, y.data());
   CHECK(y[0] == 1.5F);
   CHECK(y[1] == 1e8F);
   CHECK(y[8] == 0.0F);
-  linear_f32(x.data(), w.data(), nullptr, 1, 3, 9, y.data());
+  cpu::linear_f32(x.data(), w.data(), nullptr, 1, 3, 9, y.data());
   CHECK(y[8] == 1.0F);
-  CHECK_THROWS_WITH(linear_f32(x.data(), w.data(), nullptr, -1, 3, 9, y.data()), Catch::Contains("linear_f32"));
+  CHECK_THROWS_WITH(cpu::linear_f32(x.data(), w.data(), nullptr, -1, 3, 9, y.data()), Catch::Contains("linear_f32"));
 }
 
 TEST_CASE("conv2d_f32 equals the sum over channel, kernel row, kernel column", "[dense]") {
@@ -83,7 +83,7 @@ TEST_CASE("conv2d_f32 equals the sum over channel, kernel row, kernel column", "
   for (std::size_t j = 0; j < x.size(); ++j) x[j] = static_cast<float>((j * 37 % 101)) / 7.0F - 5.0F;
   for (std::size_t j = 0; j < w.size(); ++j) w[j] = static_cast<float>((j * 53 % 89)) / 11.0F - 4.0F;
   std::vector<float> y(static_cast<std::size_t>(2 * 6 * g.out_h(kH) * g.out_w(kW)));
-  conv2d_f32(x.data(), w.data(), bias.data(), g, 2, kH, kW, y.data());
+  cpu::conv2d_f32(x.data(), w.data(), bias.data(), g, 2, kH, kW, y.data());
   std::size_t index = 0;
   for (std::int64_t b = 0; b < 2; ++b) {
     for (std::int64_t o = 0; o < 6; ++o) {
@@ -103,7 +103,7 @@ TEST_CASE("conv2d_f32 equals the sum over channel, kernel row, kernel column", "
       }
     }
   }
-  CHECK_THROWS_WITH(conv2d_f32(x.data(), w.data(), nullptr, g, 1, 0, 7, y.data()), Catch::Contains("conv2d_f32"));
+  CHECK_THROWS_WITH(cpu::conv2d_f32(x.data(), w.data(), nullptr, g, 1, 0, 7, y.data()), Catch::Contains("conv2d_f32"));
 }
 
 }  // namespace cimq::kernels

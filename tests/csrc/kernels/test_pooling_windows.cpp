@@ -32,41 +32,41 @@ TEST_CASE("windows that hang over the image divide by what they cover", "[poolin
   const std::vector<float> x{1, 2, 3, 4, 5};
   std::vector<float> y(3);
   // Windows {1 2} {3 4} {5}.
-  avg_pool2d(x.data(), 1, 1, 1, 5, {1, 2, 1, 2, 0, 0, true, true}, y.data());
+  cpu::avg_pool2d(x.data(), 1, 1, 1, 5, {1, 2, 1, 2, 0, 0, true, true}, y.data());
   CHECK(y == std::vector<float>{1.5F, 3.5F, 5.0F});
   // One of padding on both sides: {0 1} {2 3} {4 5}; then three wide, two apart: {0 1 2} {2 3 4} {4 5 0}.
-  avg_pool2d(x.data(), 1, 1, 1, 5, {1, 2, 1, 2, 0, 1, true, true}, y.data());
+  cpu::avg_pool2d(x.data(), 1, 1, 1, 5, {1, 2, 1, 2, 0, 1, true, true}, y.data());
   CHECK(y == std::vector<float>{0.5F, 2.5F, 4.5F});
-  avg_pool2d(x.data(), 1, 1, 1, 5, {1, 3, 1, 2, 0, 1, true, false}, y.data());
+  cpu::avg_pool2d(x.data(), 1, 1, 1, 5, {1, 3, 1, 2, 0, 1, true, false}, y.data());
   CHECK(y == std::vector<float>{1.5F, 3.0F, 4.5F});
   // {0 1 2 3} {3 4 5 0} of a padded row of 7 with stride 3; the second ends at the padding's end.
   y.resize(2);
-  avg_pool2d(x.data(), 1, 1, 1, 5, {1, 4, 1, 3, 0, 1, true, true}, y.data());
+  cpu::avg_pool2d(x.data(), 1, 1, 1, 5, {1, 4, 1, 3, 0, 1, true, true}, y.data());
   CHECK(y == std::vector<float>{1.5F, 3.0F});
   // {4 5 0} of a window of 4: it leaves the padded row, which counts 3.
   const std::vector<float> six{1, 2, 3, 4, 5, 6};
   y.resize(3);
-  avg_pool2d(six.data(), 1, 1, 1, 6, {1, 4, 1, 3, 0, 1, true, true}, y.data());
+  cpu::avg_pool2d(six.data(), 1, 1, 1, 6, {1, 4, 1, 3, 0, 1, true, true}, y.data());
   CHECK(y == std::vector<float>{1.5F, 4.5F, 3.0F});
-  avg_pool2d(six.data(), 1, 1, 1, 6, {1, 4, 1, 3, 0, 1, true, false}, y.data());
+  cpu::avg_pool2d(six.data(), 1, 1, 1, 6, {1, 4, 1, 3, 0, 1, true, false}, y.data());
   CHECK(y == std::vector<float>{2.0F, 4.5F, 6.0F});
-  avg_pool2d(six.data(), 1, 1, 1, 6, {1, 4, 1, 3, 0, 1, true, true, 6}, y.data());
+  cpu::avg_pool2d(six.data(), 1, 1, 1, 6, {1, 4, 1, 3, 0, 1, true, true, 6}, y.data());
   CHECK(y == std::vector<float>{1.0F, 3.0F, 1.0F});
 }
 
 TEST_CASE("adaptive windows overlap where the size is no multiple", "[pooling]") {
   const std::vector<float> x{1, 2, 3, 4, 5};
   std::vector<float> y(3);
-  adaptive_avg_pool2d(x.data(), 1, 1, 1, 5, 1, 3, y.data());  // {1 2} {2 3 4} {4 5}
+  cpu::adaptive_avg_pool2d(x.data(), 1, 1, 1, 5, 1, 3, y.data());  // {1 2} {2 3 4} {4 5}
   CHECK(y == std::vector<float>{1.5F, 3.0F, 4.5F});
-  adaptive_max_pool2d(x.data(), 1, 1, 1, 5, 1, 3, y.data());
+  cpu::adaptive_max_pool2d(x.data(), 1, 1, 1, 5, 1, 3, y.data());
   CHECK(y == std::vector<float>{2.0F, 4.0F, 5.0F});
   y.resize(7);
-  adaptive_avg_pool2d(x.data(), 1, 1, 1, 5, 1, 7, y.data());  // more windows than elements
+  cpu::adaptive_avg_pool2d(x.data(), 1, 1, 1, 5, 1, 7, y.data());  // more windows than elements
   CHECK(y == std::vector<float>{1.0F, 1.5F, 2.5F, 3.0F, 3.5F, 4.5F, 5.0F});
   const std::vector<float> odd{1.0F, std::nanf(""), 2.0F, -std::numeric_limits<float>::infinity()};
   y.resize(2);
-  adaptive_max_pool2d(odd.data(), 1, 1, 1, 4, 1, 2, y.data());
+  cpu::adaptive_max_pool2d(odd.data(), 1, 1, 1, 4, 1, 2, y.data());
   CHECK(std::isnan(y[0]));
   CHECK(y[1] == 2.0F);
 }
@@ -76,8 +76,8 @@ TEST_CASE("adaptive average pooling with equal windows is average pooling", "[po
   for (int j = 0; j < 2 * 3 * 6 * 8; ++j) x.push_back(static_cast<float>(j * 37 % 101) / 7.0F);
   std::vector<float> a(2 * 3 * 3 * 2);
   std::vector<float> b = a;
-  adaptive_avg_pool2d(x.data(), 2, 3, 6, 8, 3, 2, a.data());
-  avg_pool2d(x.data(), 2, 3, 6, 8, {2, 4, 2, 4}, b.data());
+  cpu::adaptive_avg_pool2d(x.data(), 2, 3, 6, 8, 3, 2, a.data());
+  cpu::avg_pool2d(x.data(), 2, 3, 6, 8, {2, 4, 2, 4}, b.data());
   CHECK(a == b);
 }
 
@@ -85,35 +85,36 @@ TEST_CASE("the mean is summed in double in the order of memory", "[pooling]") {
   const std::vector<float> x{1e8F, 1.0F, -1e8F, 2.0F, 3.0F, 4.0F};
   const std::array<std::int64_t, 2> shape = {2, 3};
   std::vector<float> y(2);
-  mean(x.data(), shape, std::array<std::int64_t, 1>{1}, y.data());
+  cpu::mean(x.data(), shape, std::array<std::int64_t, 1>{1}, y.data());
   CHECK(y == std::vector<float>{1.0F / 3.0F, 3.0F});
   y.resize(3);
-  mean(x.data(), shape, std::array<std::int64_t, 1>{0}, y.data());
+  cpu::mean(x.data(), shape, std::array<std::int64_t, 1>{0}, y.data());
   CHECK(y == std::vector<float>{50000001.0F, 2.0F, -49999998.0F});
-  mean(x.data(), shape, std::array<std::int64_t, 2>{1, 0}, y.data());
+  cpu::mean(x.data(), shape, std::array<std::int64_t, 2>{1, 0}, y.data());
   CHECK(y[0] == static_cast<float>(10.0 / 6.0));
   const std::array<std::int64_t, 3> cube = {2, 3, 1};
   y.resize(2);
-  mean(x.data(), cube, std::array<std::int64_t, 2>{1, 2}, y.data());
+  cpu::mean(x.data(), cube, std::array<std::int64_t, 2>{1, 2}, y.data());
   CHECK(y == std::vector<float>{1.0F / 3.0F, 3.0F});
 }
 
 TEST_CASE("impossible windows and means are refused", "[pooling][errors]") {
   const std::vector<float> x(9, 1.0F);
   std::vector<float> y(9);
-  CHECK_THROWS_WITH(avg_pool2d(x.data(), 1, 1, 3, 3, {3, 3, 1, 1, 0, 0, true, true, -1}, y.data()),
+  CHECK_THROWS_WITH(cpu::avg_pool2d(x.data(), 1, 1, 3, 3, {3, 3, 1, 1, 0, 0, true, true, -1}, y.data()),
                     Catch::Contains("divisor must be positive, got -1"));
-  CHECK_THROWS_WITH(avg_pool2d(x.data(), 1, 1, 1, 3, {3, 3, 1, 1, 0, 0, true}, y.data()),
+  CHECK_THROWS_WITH(cpu::avg_pool2d(x.data(), 1, 1, 1, 3, {3, 3, 1, 1, 0, 0, true}, y.data()),
                     Catch::Contains("at least as large"));
-  CHECK_THROWS_WITH(adaptive_avg_pool2d(x.data(), 1, 1, 3, 3, 0, 1, y.data()),
+  CHECK_THROWS_WITH(cpu::adaptive_avg_pool2d(x.data(), 1, 1, 3, 3, 0, 1, y.data()),
                     Catch::Contains("adaptive_avg_pool2d: the result must have"));
-  CHECK_THROWS_WITH(adaptive_max_pool2d(x.data(), 1, 1, 0, 3, 1, 1, y.data()),
+  CHECK_THROWS_WITH(cpu::adaptive_max_pool2d(x.data(), 1, 1, 0, 3, 1, 1, y.data()),
                     Catch::Contains("adaptive_max_pool2d: x must be"));
   const std::array<std::int64_t, 2> shape = {3, 3};
   const std::array<std::int64_t, 2> empty = {3, 0};
-  CHECK_THROWS_WITH(mean(x.data(), shape, std::array<std::int64_t, 1>{2}, y.data()), Catch::Contains("in 0 .. 1"));
-  CHECK_THROWS_WITH(mean(x.data(), shape, std::array<std::int64_t, 2>{1, 1}, y.data()), Catch::Contains("named twice"));
-  CHECK_THROWS_WITH(mean(x.data(), empty, std::array<std::int64_t, 1>{1}, y.data()),
+  CHECK_THROWS_WITH(cpu::mean(x.data(), shape, std::array<std::int64_t, 1>{2}, y.data()), Catch::Contains("in 0 .. 1"));
+  CHECK_THROWS_WITH(cpu::mean(x.data(), shape, std::array<std::int64_t, 2>{1, 1}, y.data()),
+                    Catch::Contains("named twice"));
+  CHECK_THROWS_WITH(cpu::mean(x.data(), empty, std::array<std::int64_t, 1>{1}, y.data()),
                     Catch::Contains("dimension 1 has"));
 }
 

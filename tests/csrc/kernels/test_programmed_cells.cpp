@@ -4,9 +4,10 @@
 #include <vector>
 
 #include "common/cell_model.h"
-#include "kernels/cell_noise.h"
-#include "kernels/cpu/dispatch.h"
-#include "kernels/ir_drop.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/cpu/program/programmed_cells.h"
+#include "kernels/noise/cell_noise.h"
+#include "kernels/noise/ir_drop.h"
 #include "kernels/programmed_cells.h"
 #include "random_case.h"
 
@@ -56,7 +57,7 @@ TEST_CASE("programmed cells equal the reference for every mix of effects", "[cel
     }
     if (!plan.fractional) continue;
     ++compared;
-    const std::vector<std::int16_t> got = ProgrammedCells(c.hardware, plan, c.options, w.data()).values();
+    const std::vector<std::int16_t> got = cpu::ProgrammedCells(c.hardware, plan, c.options, w.data()).values();
     REQUIRE(got == programmed_cells_reference(c.hardware, plan, c.options, w.data()));
     const std::int32_t bound = CellTables::of(c.hardware)->largest(plan.max_level);
     REQUIRE(*std::max_element(got.begin(), got.end()) <= bound);
@@ -94,11 +95,11 @@ TEST_CASE("every instruction set programs the same chip, however cells are numbe
         Random random(5);
         const auto w = random_weights(random, shape.outputs * shape.inputs, options.weight_bits);
         const std::vector<std::int16_t> expected = programmed_cells_reference(hw, plan, options, w.data());
-        for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-          cpu::force_isa(kernels.isa);
-          const std::vector<std::int16_t> got = ProgrammedCells(hw, plan, options, w.data()).values();
+        for (const cpu::Isa& isa : cpu::available_isas()) {
+          cpu::force_isa(isa.name);
+          const std::vector<std::int16_t> got = cpu::ProgrammedCells(hw, plan, options, w.data()).values();
           cpu::force_isa("");
-          INFO(kernels.isa << ", " << static_cast<int>(mapping) << ", " << model << ", cell_bits " << shape.cell_bits);
+          INFO(isa.name << ", " << static_cast<int>(mapping) << ", " << model << ", cell_bits " << shape.cell_bits);
           REQUIRE(got == expected);
         }
       }
@@ -210,7 +211,7 @@ TEST_CASE("wires take voltage from cells that are far from drivers and converter
   CHECK(plan.fractional);
   CHECK_FALSE(plan.varies);
   const std::vector<std::int8_t> w(32, 15);
-  const ProgrammedCells cells(hw, plan, options, w.data());
+  const cpu::ProgrammedCells cells(hw, plan, options, w.data());
   const std::int16_t* column = cells.plane(0, 0);
   for (int k = 1; k < 8; ++k) CHECK(column[k] < column[k - 1]);
   CHECK(column[8] == column[0]);  // the next tile
@@ -220,7 +221,8 @@ TEST_CASE("wires take voltage from cells that are far from drivers and converter
   const std::vector<std::int8_t> one{15};
   const MvmPlan single = make_mvm_plan(hw, 1, 1, options);
   const double g = 150e-6;
-  CHECK(ProgrammedCells(hw, single, options, one.data()).plane(0, 0)[0] == std::lround(15 * 256 / (1.0 + 20.0 * g)));
+  CHECK(cpu::ProgrammedCells(hw, single, options, one.data()).plane(0, 0)[0] ==
+        std::lround(15 * 256 / (1.0 + 20.0 * g)));
 }
 
 }  // namespace cimq::kernels::testing

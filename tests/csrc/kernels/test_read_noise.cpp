@@ -2,9 +2,9 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/cpu/dispatch.h"
-#include "kernels/crossbar_conv2d.h"
-#include "kernels/read_noise.h"
+#include "kernels/cpu/isa/processor.h"
+#include "kernels/cpu/mvm/crossbar_conv2d.h"
+#include "kernels/noise/read_noise.h"
 #include "random_case.h"
 
 namespace cimq::kernels::testing {
@@ -30,7 +30,7 @@ Moments moments(const Hardware& hw, const MvmOptions& options, const std::vector
   std::vector<std::uint8_t> rows;
   for (std::int64_t b = 0; b < accesses; ++b) rows.insert(rows.end(), x.begin(), x.end());
   std::vector<float> y(static_cast<std::size_t>(accesses));
-  CrossbarMvm(hw, w.data(), 1, inputs, options).run(rows.data(), accesses, y.data());
+  cpu::CrossbarMvm({hw, w.data(), 1, inputs, options}).run(rows.data(), accesses, y.data());
   Moments result;
   for (const float value : y) result.mean += double{value} / static_cast<double>(accesses);
   for (const float value : y) {
@@ -96,7 +96,7 @@ TEST_CASE("accesses, columns, tiles and digits are independent; the same access 
   options.act_bits = 1;
   const std::vector<std::int8_t> w(3 * 8, 0);  // cells of level 0: the result is the noise alone
   const std::vector<std::uint8_t> x(2 * 8, 1);
-  const CrossbarMvm mvm(hw, w.data(), 3, 8, options);
+  const cpu::CrossbarMvm mvm({hw, w.data(), 3, 8, options});
   std::vector<float> y(6);
   std::vector<float> again(6);
   mvm.run(x.data(), 2, y.data(), 10);
@@ -106,7 +106,7 @@ TEST_CASE("accesses, columns, tiles and digits are independent; the same access 
   mvm.run(x.data(), 1, again.data(), 11);
   for (std::size_t o = 0; o < 3; ++o) CHECK(again[o] == y[3 + o]);
   options.chip = 1;
-  CrossbarMvm(hw, w.data(), 3, 8, options).run(x.data(), 2, again.data(), 10);
+  cpu::CrossbarMvm({hw, w.data(), 3, 8, options}).run(x.data(), 2, again.data(), 10);
   for (std::size_t i = 0; i < 6; ++i) CHECK(again[i] != y[i]);
   CHECK_THROWS_WITH(mvm.run(x.data(), 2, y.data(), kMaxAccess - 1), Catch::Contains("at most 2^48"));
 }
@@ -125,10 +125,10 @@ TEST_CASE("a convolution counts its output positions over all images", "[read]")
   const MvmOptions options;
   std::vector<float> expected(3 * 6 * 16);
   std::vector<float> got(expected.size());
-  crossbar_conv2d_reference(hw, w.data(), g, options, x.data(), 3, 5, 5, expected.data(), 7);
-  for (const cpu::TileKernels& kernels : cpu::available_kernels()) {
-    cpu::force_isa(kernels.isa);
-    const CrossbarConv2d conv(hw, w.data(), g, options);
+  crossbar_conv2d_reference({hw, w.data(), g, options}, x.data(), 3, 5, 5, expected.data(), 7);
+  for (const cpu::Isa& isa : cpu::available_isas()) {
+    cpu::force_isa(isa.name);
+    const cpu::CrossbarConv2d conv({hw, w.data(), g, options});
     conv.run(x.data(), 3, 5, 5, got.data(), 7);
     CHECK(got == expected);
     std::fill(got.begin(), got.end(), 0.0F);

@@ -12,7 +12,7 @@ namespace {
 std::vector<float> row(const std::vector<float>& x, std::int64_t out, float step, ResizeMode mode, bool corners) {
   std::vector<float> y(static_cast<std::size_t>(out));
   const auto width = static_cast<std::int64_t>(x.size());
-  resize2d(x.data(), 1, 1, 1, width, {mode, 1, out, 1.0F, step, corners}, y.data());
+  cpu::resize2d(x.data(), 1, 1, 1, width, {mode, 1, out, 1.0F, step, corners}, y.data());
   return y;
 }
 
@@ -46,7 +46,7 @@ TEST_CASE("bilinear weighs columns first, then rows, rounding every operation", 
   for (int j = 0; j < 2 * 3 * 4; ++j) x.push_back(static_cast<float>(j * 37 % 23) / 7.0F);
   const Resize2d resize{ResizeMode::kBilinear, 5, 7, 3.0F / 5.0F, 4.0F / 7.0F, false};
   std::vector<float> y(2 * 5 * 7);
-  resize2d(x.data(), 1, 2, 3, 4, resize, y.data());
+  cpu::resize2d(x.data(), 1, 2, 3, 4, resize, y.data());
   std::size_t index = 0;
   for (std::int64_t c = 0; c < 2; ++c) {
     for (std::int64_t oy = 0; oy < 5; ++oy) {
@@ -71,7 +71,7 @@ TEST_CASE("bilinear weighs columns first, then rows, rounding every operation", 
 TEST_CASE("impossible resizing is refused", "[resize][errors]") {
   const float x = 1.0F;
   float y = 0.0F;
-  const auto call = [&](const Resize2d& resize, std::int64_t h = 1) { resize2d(&x, 1, 1, h, 1, resize, &y); };
+  const auto call = [&](const Resize2d& resize, std::int64_t h = 1) { cpu::resize2d(&x, 1, 1, h, 1, resize, &y); };
   CHECK_THROWS_WITH(call({}, 0), Catch::Contains("resize2d: x must be"));
   CHECK_THROWS_WITH(call({ResizeMode::kNearest, 0, 1}), Catch::Contains("at least one row"));
   for (const float step : {0.0F, -1.0F, std::nanf(""), std::numeric_limits<float>::infinity()}) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "common/lru_entries.h"
-#include "ops/program_cache.h"
+#include "ops/support/program_cache.h"
 
 using cimq::CacheLimits;
 using cimq::LruEntries;

@@ -114,11 +114,11 @@ TEST_CASE("functions and normalisations are those of the kernels", "[steps]") {
   Bench elu(OpKind::kElu, {6}, {{6}});
   elu.node.alpha = 0.3F;
   Values wanted(6);
-  cimq::kernels::activation(cimq::kernels::Activation::kElu, x.data(), 6, wanted.data(), 0.3F);
+  cimq::kernels::cpu::activation(cimq::kernels::Activation::kElu, x.data(), 6, wanted.data(), 0.3F);
   CHECK(elu.run(1, {x}) == wanted);
   Bench soft(OpKind::kLogSoftmax, {2, 3}, {{2, 3}});
   soft.node.dim = 0;
-  cimq::kernels::softmax(x.data(), 1, 2, 3, true, wanted.data());
+  cimq::kernels::cpu::softmax(x.data(), 1, 2, 3, true, wanted.data());
   CHECK(soft.run(1, {x}) == wanted);
   Bench layer(OpKind::kLayerNorm, {2, 2}, {{2, 2}});
   layer.node.dims = 1;
