@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from cimq import _C
 from cimq.atomic_files import write_text_atomically
 from cimq.bundle.folder import replace_in_bundle
 from cimq.bundle.loader import bundle_folder
+from cimq.bundle.simulated import SimulatedTime, simulate
 from cimq.cost_model.closed_form import LatencyReport
 from cimq.cost_model.shapes import LayerShape
 from cimq.cost_model.sources import latency as closed_form
@@ -18,6 +20,7 @@ from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
 
 PROGRAM = "program.jsonl"
+CLOSED_FORM = "closed_form"
 
 
 class Tile(NamedTuple):
@@ -57,10 +60,14 @@ class CompiledProgram:
 
     Attributes:
         layers: Crossbar layers with their tiles.
-        latency: Closed-form latency; its writes and MVMs are those of the program.
+        latency: Closed-form latency; its writes and MVMs are those of the program. For the pipeline `stationary` it is
+            that of a machine with one crossbar, to compare `simulated` with.
         hardware: The machine compiled for.
         text: The content of program.jsonl.
         path: Where the program was written, None if nowhere.
+        writes: Crossbar writes of one inference.
+        mvms: Crossbar activations of one inference.
+        setup_writes: Crossbars written once, when the network is loaded: their tiles stay.
     """
 
     layers: tuple[CompiledLayer, ...]
@@ -68,21 +75,19 @@ class CompiledProgram:
     hardware: Hardware
     text: str
     path: Path | None
+    writes: int
+    mvms: int
+    setup_writes: int
 
-    @property
-    def writes(self) -> int:
-        """Crossbar writes of one inference."""
-        return self.latency.writes
-
-    @property
-    def mvms(self) -> int:
-        """Crossbar activations of one inference."""
-        return self.latency.mvms
+    @functools.cached_property
+    def simulated(self) -> SimulatedTime:
+        """Time of one inference, event by event. On one crossbar that of the closed form."""
+        return simulate(self.text)
 
 
-def compile_layers(layers_json: str, hardware: Hardware) -> CompiledProgram:
+def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM) -> CompiledProgram:
     """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
-    compiled: dict[str, Any] = _C.compile_program(layers_json, hardware.to_json())
+    compiled: dict[str, Any] = _C.compile_program(layers_json, hardware.to_json(), pipeline=pipeline)
     names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name != "tiles"]
     layers = tuple(
         CompiledLayer(**{key: layer[key] for key in names}, tiles=tuple(Tile(*tile) for tile in layer["tiles"]))
@@ -102,26 +107,37 @@ def compile_layers(layers_json: str, hardware: Hardware) -> CompiledProgram:
     ]
     if not shapes:
         raise ValueError("compile: the network has no crossbar layer")
-    report = closed_form(
-        shapes, Policy({layer.name: (layer.weight_bits, layer.act_bits) for layer in layers}), hardware
-    )
-    if counts != (report.writes, report.mvms):  # the verifier has counted the program, the report comes from shapes
+    # Of a program whose tiles stay the closed form says what one crossbar would take.
+    machine = hardware if pipeline == CLOSED_FORM else hardware.replace(resources={"crossbars": 1})
+    report = closed_form(shapes, Policy({layer.name: (layer.weight_bits, layer.act_bits) for layer in layers}), machine)
+    if pipeline == CLOSED_FORM and counts != (
+        report.writes,
+        report.mvms,
+    ):  # the verifier has counted the program, the report comes from shapes
         raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {report}")
-    return CompiledProgram(layers, report, hardware, compiled["text"], None)
+    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, compiled["setup_writes"])
 
 
 def compile(
-    bundle: str | Path, hardware: Hardware | str | Path | None = None, *, out: str | Path | None = None
+    bundle: str | Path,
+    hardware: Hardware | str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    pipeline: str = CLOSED_FORM,
 ) -> CompiledProgram:
     """Compiles a bundle for its own machine or another one.
 
-    For its own machine the program is written into the bundle (program.jsonl; the manifest follows, and the bundle is
-    valid at every moment). For another machine nothing in the bundle changes: the network was trained for its own.
+    For its own machine the program of the closed form is written into the bundle (program.jsonl; the manifest follows,
+    and the bundle is valid at every moment). For another machine nothing in the bundle changes: the network was trained
+    for its own.
 
     Args:
         bundle: Bundle folder, or a zip (then the program is written to `out` only).
         hardware: Machine, preset name or file. None: the bundle's.
         out: File to write the program to instead.
+        pipeline: "closed_form" writes every tile once per inference, as the latency model has it. "stationary" leaves
+            tiles in their crossbars where they fit (docs/isa.md, "Pipelines and passes"); its program goes to `out`
+            only.
 
     Raises:
         FileNotFoundError: If there is no such bundle.
@@ -134,30 +150,36 @@ def compile(
     """
     path = Path(bundle)
     texts, own, machine = _texts_and_machines(path, hardware)
-    program = compile_layers(texts["layers.json"], machine)
+    program = compile_layers(texts["layers.json"], machine, pipeline)
     if out is not None:
         write_text_atomically(out, program.text)
         return dataclasses.replace(program, path=Path(out))
-    if machine != own or not path.is_dir():
+    if machine != own or not path.is_dir() or pipeline != CLOSED_FORM:
         return program
     manifest = json.loads(texts["manifest.json"])
     replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)}, manifest)
     return dataclasses.replace(program, path=path / PROGRAM)
 
 
-def dump_after(bundle: str | Path, pass_name: str, hardware: Hardware | str | Path | None = None) -> str:
-    """The network as a pass of the compiler leaves it: JSON lines, each a node, a tiling, a placement, an instruction.
+def dump_after(
+    bundle: str | Path,
+    pass_name: str,
+    hardware: Hardware | str | Path | None = None,
+    pipeline: str = CLOSED_FORM,
+) -> str:
+    """The network as a pass of the compiler leaves it: JSON lines for nodes, tilings, placements and instructions.
 
     Args:
         bundle: Bundle folder, or a zip. Nothing is written.
         pass_name: Name of the pass (docs/isa.md, "Pipelines and passes").
         hardware: As for `compile`.
+        pipeline: As for `compile`.
 
     Raises:
         ValueError: If there is no such pass; the message names those that there are.
     """
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
-    compiled: dict[str, Any] = _C.compile_program(texts["layers.json"], machine.to_json(), pass_name)
+    compiled: dict[str, Any] = _C.compile_program(texts["layers.json"], machine.to_json(), pass_name, pipeline)
     dump: str = compiled["dump"]
     return dump
 

@@ -18,6 +18,13 @@ def command(
         str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="File to write the program to, not the bundle.")] = None,
+    pipeline: Annotated[
+        str,
+        typer.Option(
+            help="closed_form: every tile is written once per inference. stationary: tiles stay in their crossbars "
+            "where they fit; prints the time of the program, event by event."
+        ),
+    ] = "closed_form",
     dump_after: Annotated[
         str | None,
         typer.Option(metavar="PASS", help="Print the network as this pass leaves it (docs/isa.md) and write nothing."),
@@ -25,14 +32,16 @@ def command(
 ) -> None:
     """Compile BUNDLE for a crossbar machine.
 
-    Prints the latency of every layer. The program is written into the bundle if it is for the bundle's own machine.
+    Prints the latency of every layer. The program of the closed form is written into the bundle if it is for the
+    bundle's own machine.
     """
     import cimq
     from cimq.bundle import programs
     from cimq.hardware import resolve
 
     if dump_after is not None:
-        say(programs.dump_after(bundle, dump_after, hardware).rstrip())
+        say(programs.dump_after(bundle, dump_after, hardware, pipeline).rstrip())
         return
-    program: Any = cimq.compile(bundle, hardware=None if hardware is None else resolve(hardware), out=output)
-    say(str(program.latency))
+    machine = None if hardware is None else resolve(hardware)
+    program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline)
+    say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))

@@ -1,11 +1,12 @@
-// cimq._C.compile_program and verify_program: layers.json and hardware in, program and tile map out.
+// cimq._C.compile_program, verify_program and simulate_program: layers.json and hardware in; program, tiles and time
+// out.
 #include <pybind11/stl.h>
 
-#include "compiler/cost/network.h"
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/passes/pipeline.h"
+#include "compiler/sim/simulate.h"
 #include "compiler/verify/program.h"
 #include "python/bindings.h"
 
@@ -20,7 +21,7 @@ py::dict layer_dict(const compiler::Module& module, std::size_t number) {
   py::list tiles;
   for (std::int64_t t = 0; t < layer.tiling.tiles(); ++t) {
     const compiler::isa::Region cells = layer.tiling.region(t);
-    const std::int64_t crossbar = (*module.placement)[number].crossbars[static_cast<std::size_t>(t)];
+    const std::int64_t crossbar = (*module.placement)[number].crossbar_of(0, t, facts.repeats, layer.tiling.tiles());
     tiles.append(py::make_tuple(cells.row_begin, cells.row_end, cells.column_begin, cells.column_end, crossbar));
   }
   py::dict result;
@@ -44,17 +45,16 @@ py::dict layer_dict(const compiler::Module& module, std::size_t number) {
 }
 
 py::dict compile_program(const std::string& layers_json, const std::string& hardware_json,
-                         const std::string& dump_after) {
+                         const std::string& dump_after, const std::string& pipeline) {
   compiler::Module module;
   compiler::Context context;
-  compiler::NetworkCost cost;
   std::string text;
   {
     const py::gil_scoped_release unlocked;
     const Hardware hardware = Hardware::from_json(hardware_json);
     context.dump_after = dump_after;
-    module = compiler::compile_graph(compiler::read_layers(layers_json), hardware, context);
-    cost = compiler::closed_form(module.graph, hardware);
+    module = compiler::compile_graph(compiler::read_layers(layers_json), hardware, compiler::pipeline_named(pipeline),
+                                     context);
     text = compiler::write_program(*module.program);
   }
   py::list layers;
@@ -64,7 +64,7 @@ py::dict compile_program(const std::string& layers_json, const std::string& hard
   result["layers"] = layers;
   result["writes"] = module.program->counts.writes;
   result["mvms"] = module.program->counts.mvms;
-  result["time_us"] = compiler::microseconds(cost.time_ps);
+  result["setup_writes"] = module.program->counts.setup_writes;
   result["dump"] = py::str(context.dump);
   return result;
 }
@@ -75,15 +75,38 @@ std::pair<std::int64_t, std::int64_t> verify_program(const std::string& program,
   return {counts.writes, counts.mvms};
 }
 
+py::dict simulate_program(const std::string& text) {
+  compiler::SimulatedTime time;
+  {
+    const py::gil_scoped_release unlocked;
+    time = compiler::simulate(compiler::read_program(text));
+  }
+  py::list layers;
+  for (const compiler::SimulatedLayer& layer : time.layers) {
+    layers.append(py::make_tuple(layer.name, layer.begin_ps, layer.end_ps, layer.writes, layer.mvms, layer.write_ps,
+                                 layer.mvm_ps));
+  }
+  py::dict result;
+  result["time_ps"] = time.time_ps;
+  result["write_ps"] = time.write_ps;
+  result["mvm_ps"] = time.mvm_ps;
+  result["crossbars"] = time.crossbars;
+  result["busy_ps"] = time.busy_ps;
+  result["layers"] = layers;
+  return result;
+}
+
 }  // namespace
 
 void bind_compiler(py::module_& m) {
   m.def("compile_program", &compile_program, py::arg("layers_json"), py::arg("hardware_json"),
-        py::arg("dump_after") = "",
-        "Compiles a network: the text of program.jsonl, its totals, the tiles of every layer, and the network as it is "
-        "after the pass that is named.");
+        py::arg("dump_after") = "", py::arg("pipeline") = "closed_form",
+        "Compiles a network by a pipeline: the text of program.jsonl, its totals, the tiles of every layer (first "
+        "group), and the network as it is after the pass that is named.");
   m.def("verify_program", &verify_program, py::arg("program"), py::arg("layers_json"),
         "(writes, MVMs) of a program.jsonl that fits the network; CimqError naming the line otherwise.");
+  m.def("simulate_program", &simulate_program, py::arg("program"),
+        "Time of one sample of a verified program.jsonl, event by event, in picoseconds.");
 }
 
 }  // namespace cimq::python

@@ -6,8 +6,10 @@
 #include <memory>
 #include <utility>
 
+#include "compiler/frontends/program_jsonl.h"
 #include "python/bindings.h"
 #include "runtime/executor.h"
+#include "runtime/interpreter/interpreter.h"
 #include "runtime/manifest.h"
 
 namespace cimq::python {
@@ -44,12 +46,14 @@ py::array run(const Executor& executor, const Array& x) {
   return array_of(std::move(out.data), out.shape);
 }
 
-std::pair<py::array, py::dict> run_layers(const Executor& executor, const Array& x) {
+/// Of an executor or an interpreter.
+template <typename Runner>
+std::pair<py::array, py::dict> run_layers(const Runner& runner, const Array& x) {
   runtime::Tensor in = tensor_of(x);
   runtime::RunResult result;
   {
     const py::gil_scoped_release unlocked;
-    result = executor.run_layers(in);
+    result = runner.run_layers(in);
   }
   py::dict layers;
   for (runtime::LayerOutput& layer : result.layers) {
@@ -102,11 +106,22 @@ void bind_runtime(py::module_& m) {
                   py::arg("chip") = py::none(), py::arg("max_working_bytes") = runtime::LoadOptions{}.max_working_bytes,
                   py::arg("max_operations") = runtime::LoadOptions{}.max_operations)
       .def("run", &run, py::arg("x"))
-      .def("run_layers", &run_layers, py::arg("x"), "(output, {layer name: raw result}).")
+      .def("run_layers", &run_layers<Executor>, py::arg("x"), "(output, {layer name: raw result}).")
       .def("check", &check, "[(name, values compared, values that differ, first difference)].")
       .def("text_of", &Executor::text_of, py::arg("file"))
       .def_property_readonly("input_shape", [](const Executor& e) { return e.graph().input_shape; })
       .def_property_readonly("threads", &Executor::threads);
+  using runtime::Interpreter;
+  py::class_<Interpreter>(m, "Interpreter", "Runs a program.jsonl instruction by instruction (docs/isa.md).")
+      .def_static(
+          "load",
+          [](const std::string& path, const std::string& program) {
+            const py::gil_scoped_release unlocked;
+            if (program.empty()) return Interpreter::load(path);
+            return Interpreter::load(path, compiler::read_program(program));
+          },
+          py::arg("path"), py::arg("program") = "", "The bundle's own program, or the text of another one.")
+      .def("run_layers", &run_layers<Interpreter>, py::arg("x"), "(output, {layer name: raw result}).");
 }
 
 }  // namespace cimq::python

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import cimq
-from cimq import Hardware, Policy
+from cimq import _C, Hardware, Policy
 from cimq.bundle.network import CrossbarFacts, Network, Node
 from cimq.bundle.programs import compile_layers, dump_after
 from cimq.cost_model import LayerShape
@@ -67,6 +67,10 @@ def test_the_program_carries_the_zero_point(hardware: str, tmp_path: Path) -> No
     y = corrected.float() * weights[requant["multiplier"]] + weights[requant["bias"]]
     assert requant["zero"] == quant["zero"] < 0
     assert torch.equal(y, expected["output"])
+    # And by the interpreter, for every sample of the export.
+    output, layers = _C.Interpreter.load(str(bundle.path)).run_layers(x.numpy())
+    assert torch.equal(torch.from_numpy(output), expected["output"])
+    assert torch.equal(torch.from_numpy(layers[bundle.layers[0].name]), Y)
 
 
 def test_another_machine_leaves_the_bundle_alone(bundle_path: Path, tmp_path: Path) -> None:
@@ -106,6 +110,25 @@ def test_every_pass_can_be_looked_at(bundle_path: Path) -> None:
     assert sorted(path.name for path in bundle_path.iterdir()) == before
     with pytest.raises(ValueError, match="there is no pass 'fuse'; the passes are tile, place, lower"):
         dump_after(bundle_path, "fuse")
+
+
+def test_tiles_stay_where_they_fit(bundle_path: Path, tmp_path: Path) -> None:
+    machine = Hardware.preset("paper").replace(rows=2, cols=4, resources={"crossbars": None})
+    before = (bundle_path / "manifest.json").read_text()
+    program = cimq.compile(bundle_path, machine, pipeline="stationary", out=tmp_path / "p.jsonl")
+    assert (program.writes, program.setup_writes, program.mvms) == (0, 4, 12)
+    assert [tile.crossbar for tile in program.layers[0].tiles] == [0, 1, 2, 3]
+    assert program.simulated.time_us == 4.2  # all tiles at once, digit after digit
+    assert "4 crossbars, 100.00 % of their time used" in str(program.simulated)
+    few = cimq.compile(bundle_path, machine.replace(resources={"crossbars": 2}), pipeline="stationary")
+    assert few.path is None
+    assert (few.writes, few.setup_writes) == (4, 0)
+    assert few.simulated.time_us == pytest.approx(2 * (56 + 3 * 1.4))
+    one = cimq.compile(bundle_path)
+    assert one.simulated.time_us == one.latency.time_us
+    assert (bundle_path / "manifest.json").read_text() != before  # the closed form's program is the bundle's
+    with pytest.raises(ValueError, match="there is no pipeline 'other'; the pipelines are closed_form, stationary"):
+        cimq.compile(bundle_path, pipeline="other")
 
 
 def test_too_many_tiles_are_refused() -> None:

@@ -40,16 +40,10 @@ class Rounds {
   Time now() const { return now_; }
 
  private:
-  /// The shorter round comes first, what stays sees its vectors with it.
   void run_single(const LayerLoad& load, std::int64_t resident) {
     const std::int64_t rest = load.tiles - resident;
-    if (rest == 0) {
-      multiply(load, 0, 0);
-      return;
-    }
-    const std::int64_t first = (rest - 1) % machine_.pool + 1;
-    pass(load, first);
-    for (std::int64_t t = first; t < rest; t += machine_.pool) pass(load, machine_.pool);
+    if (rest == 0) multiply(load, 0, 0);
+    for (std::int64_t t = 0; t < rest; t += machine_.pool) pass(load, std::min(machine_.pool, rest - t));
   }
 
   void pass(const LayerLoad& load, std::int64_t tiles) {

@@ -4,6 +4,20 @@
 
 namespace cimq::compiler {
 
+std::int64_t LayerPlacement::crossbar_of(std::int64_t group, std::int64_t tile, std::int64_t groups,
+                                         std::int64_t tiles) const {
+  const std::int64_t number = group * tiles + tile;
+  if (number < resident) return first + number;
+  const auto pool = static_cast<std::int64_t>(crossbars.size());
+  std::int64_t place = tile % pool;
+  if (groups == 1) {
+    place = (tile - resident) % pool;
+  } else if (tiles <= pool) {
+    place = (group - resident / tiles) % (pool / tiles) * tiles + tile;
+  }
+  return crossbars[static_cast<std::size_t>(place)];
+}
+
 std::string_view name_of(Part part) {
   switch (part) {
     case Part::kTiles:

@@ -26,6 +26,10 @@ struct LayerPlacement {
   std::int64_t resident = 0;
   std::int64_t first = 0;               ///< the crossbar of the first that stays; the others follow
   std::vector<std::int64_t> crossbars;  ///< through which the rest passes, in turn
+
+  /// Where a tile is when it is used; the layer has `groups` groups of `tiles` tiles. A round of several groups takes
+  /// as many as fit as a whole.
+  std::int64_t crossbar_of(std::int64_t group, std::int64_t tile, std::int64_t groups, std::int64_t tiles) const;
 };
 
 /// Parts of a module, in the order in which they come to be.

@@ -36,7 +36,9 @@ std::string_view version_of(const Program& program) {
   return any ? "1.2.0" : "1.1.0";
 }
 
-std::string line_of(std::size_t instruction) { return message("program.jsonl: line ", instruction + 2); }
+std::ostream& operator<<(std::ostream& out, const ProgramLine& line) {
+  return out << "program.jsonl: line " << line.instruction + 2;  // the header is line 1
+}
 
 std::vector<std::size_t> loop_ends(const Program& program) {
   std::vector<std::size_t> ends(program.code.size());
@@ -48,7 +50,7 @@ std::vector<std::size_t> loop_ends(const Program& program) {
     ends[open.back()] = at;
     open.pop_back();
   }
-  check(open.empty(), open.empty() ? "" : line_of(open.back()), ": the loop has no END");
+  check(open.empty(), line_of(open.empty() ? 0 : open.back()), ": the loop has no END");
   return ends;
 }
 

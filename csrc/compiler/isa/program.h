@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -150,7 +151,12 @@ std::string_view version_of(const Program& program);
 /// or an END without LOOP.
 std::vector<std::size_t> loop_ends(const Program& program);
 
-/// "program.jsonl: line 7": where an instruction stands.
-std::string line_of(std::size_t instruction);
+/// Where an instruction stands, for messages: "program.jsonl: line 7". Text is made when it is asked for: checks name
+/// their line millions of times and fail once.
+struct ProgramLine {
+  std::size_t instruction = 0;
+  friend std::ostream& operator<<(std::ostream& out, const ProgramLine& line);
+};
+inline ProgramLine line_of(std::size_t instruction) { return {instruction}; }
 
 }  // namespace cimq::compiler

@@ -71,24 +71,29 @@ class LayerLowering {
   /// Tiles of the only group that pass through the pool: `tile` is the first.
   Strip passing(Index tile, std::int64_t tiles) const { return {std::move(tile), {first_of_pool(), {}}, {}, tiles, 1}; }
 
-  /// One group: rounds of the pool, the shorter one first; what stays sees its vectors with the first round.
+  /// One group: rounds of the pool; what stays sees its vectors with the first round.
   void run_single() {
     const std::int64_t rest = tiles_ - placement_.resident;
-    const std::int64_t size = std::max<std::int64_t>(1, pool_);
-    const std::int64_t first = rest == 0 ? 0 : (rest - 1) % size + 1;
-    const std::int64_t rounds = (rest - first) / size;  // after the first
+    const std::int64_t first = std::min(rest, pool_);
+    const std::int64_t rounds = first == 0 ? 0 : (rest - first) / pool_;  // full ones after the first
+    const std::int64_t last = rest - first - rounds * pool_;
     // Sums of one vector at a time where it sees all tiles at once, else of all of them at the end.
-    const bool at_once = rounds == 0;
+    const bool at_once = rest == first;
     std::vector<Strip> strips;
     if (placement_.resident > 0) strips.push_back(resident());
     if (first > 0) strips.push_back(passing({placement_.resident, {}}, first));
     pass(strips, at_once);
     if (at_once) return;
-    builder_.loop(kRound, rounds, [&] {
-      Index tile{placement_.resident + first, {}};
-      add(tile, size, kRound, rounds);
-      pass({passing(std::move(tile), size)}, false);
-    });
+    std::int64_t from = placement_.resident + first;
+    if (rounds > 0) {
+      builder_.loop(kRound, rounds, [&] {
+        Index tile{from, {}};
+        add(tile, pool_, kRound, rounds);
+        pass({passing(std::move(tile), pool_)}, false);
+      });
+    }
+    from += rounds * pool_;
+    if (last > 0) pass({passing({from, {}}, last)}, false);
     builder_.shift_add(layer_, std::nullopt, std::nullopt);
   }
 

@@ -3,10 +3,11 @@
 #include <set>
 #include <utility>
 
-#include "common/rounding.h"
+#include "common/error.h"
 #include "common/saturating.h"
 #include "compiler/cost/rounds.h"
 #include "compiler/cost/tier1.h"
+#include "compiler/ir/limits.h"
 #include "compiler/passes/place.h"
 
 namespace cimq::compiler {
@@ -32,6 +33,8 @@ class Placing {
   }
 
   Choice best(const std::optional<std::int64_t>& limit) {
+    check(all_ <= kMaxCrossbars, "the network has ", all_, " tiles in all of its groups, a program places at most ",
+          kMaxCrossbars);
     if (!limit || all_ <= *limit) return choose(0, all_);  // everything stays
     // Fewer crossbars than there are may do better where the room that is left is taken by the wrong layer; with these
     // among the candidates, a machine is never slower than one of half its size.

@@ -41,7 +41,7 @@ std::vector<bool> unrolled_loops(const Program& program, const std::vector<std::
   return unrolled;
 }
 
-void OpenLoops::open(const OpenLoop& loop, const std::string& where) {
+void OpenLoops::open(const OpenLoop& loop, ProgramLine where) {
   check(!loop.variable.empty() && std::ranges::find(loops_, loop.variable, &OpenLoop::variable) == loops_.end(), where,
         ": the loop variable '", printable(loop.variable, 16), "' must be new");
   check(loop.count >= 1, where, ": count must be at least 1, got ", loop.count);
@@ -55,7 +55,7 @@ void OpenLoops::close() {
   counts_[loops_.size()] = 0;
 }
 
-Affine OpenLoops::evaluate(const isa::Index& index, const std::string& where) const {
+Affine OpenLoops::evaluate(const isa::Index& index, ProgramLine where) const {
   Affine value;
   value.base = index.base;
   std::int64_t highest = index.base;

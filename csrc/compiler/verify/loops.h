@@ -26,7 +26,7 @@ struct OpenLoop {
 class OpenLoops {
  public:
   /// Throws Error (`where` begins it) for a variable that is open already, or too many loops.
-  void open(const OpenLoop& loop, const std::string& where);
+  void open(const OpenLoop& loop, ProgramLine where);
   void close();
   bool empty() const { return loops_.empty(); }
   std::size_t depth() const { return loops_.size(); }
@@ -34,7 +34,7 @@ class OpenLoops {
   /// Counts by depth.
   std::span<const std::int64_t> counts() const { return counts_; }
   /// Throws Error (`where` begins it) for a variable that is not open, or a value beyond 63 bits.
-  Affine evaluate(const isa::Index& index, const std::string& where) const;
+  Affine evaluate(const isa::Index& index, ProgramLine where) const;
 
  private:
   std::vector<OpenLoop> loops_;

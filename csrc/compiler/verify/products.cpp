@@ -60,7 +60,7 @@ void Products::add_up(Box box, const std::string& acc, const std::string& y, std
   sums(y).push_back(box);
 }
 
-void Products::check_complete(const std::string& y, std::int64_t layer, const std::string& where) const {
+void Products::check_complete(const std::string& y, std::int64_t layer, ProgramLine where) const {
   const LayerWork& work = layers_[static_cast<std::size_t>(layer)];
   std::int64_t done = 0;
   std::vector<const Box*> boxes;
@@ -102,7 +102,7 @@ void Products::check_tile(const LayerWork& work, std::int64_t tile, std::span<co
     }
     if (seen != wanted) throw Error("program.jsonl: " + seen_text(work, tile, seen, wanted));
     const Box* again = first_overlap(with_digit);
-    check(again == nullptr, again == nullptr ? "" : line_of(again->instruction), ": tile ", tile, " of layer '",
+    check(again == nullptr, line_of(again == nullptr ? 0 : again->instruction), ": tile ", tile, " of layer '",
           work.name, "' has seen digit ", d, " of some of these input vectors already");
   }
 }

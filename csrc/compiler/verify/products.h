@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "compiler/isa/program.h"
 #include "compiler/verify/ranges.h"
 
 namespace cimq::compiler::verify {
@@ -27,7 +28,7 @@ class Products {
   /// them is not in `acc`.
   void add_up(Box box, const std::string& acc, const std::string& y, std::span<const std::int64_t> counts);
   /// Throws Error (`where` begins it) unless every vector and group of the layer is in `y`, each once.
-  void check_complete(const std::string& y, std::int64_t layer, const std::string& where) const;
+  void check_complete(const std::string& y, std::int64_t layer, ProgramLine where) const;
   /// Another value takes the place of these sums.
   void forget(const std::string& name) { sums_.erase(name); }
   /// Throws Error unless every product of every layer was made once.

@@ -26,7 +26,7 @@ using verify::Register;
 using verify::State;
 
 /// Most instructions that are looked at, those of unrolled loops as often as they run.
-constexpr std::int64_t kMaxSteps = std::int64_t{1} << 26;
+constexpr std::int64_t kMaxSteps = std::int64_t{1} << 24;
 
 struct Layer {
   const Node* node = nullptr;
@@ -65,7 +65,7 @@ class Verifier {
   }
 
  private:
-  std::string where() const { return line_of(at_); }
+  ProgramLine where() const { return line_of(at_); }
 
   /// Walks [begin, end), which runs `times` times. `counting` is false in a second look, at what was seen before, from
   /// the state that it left: only what crossbars and registers hold matters then.
@@ -179,6 +179,8 @@ class Verifier {
     const auto& crossbars = program_.hardware.resources.crossbars;
     check(!crossbars || crossbar < *crossbars, where(), ": the hardware has ", crossbars.value_or(0),
           " crossbars, got number ", crossbar);
+    check(crossbar < kMaxCrossbars, where(), ": a program uses crossbars 0 to ", kMaxCrossbars - 1, ", got number ",
+          crossbar);
     is_tensor(layer, "weight", i.weight);
     state_.write(crossbar, {i.layer, tile, bounded("repeat", i.repeat, layer.facts().repeats)});
     if (counting_) add(setup_ ? counts_.setup_writes : counts_.writes, times_);

@@ -40,13 +40,37 @@ void merge(std::vector<Box>& boxes, std::size_t begin, Range Box::* r, Range Box
   boxes.erase(last + 1, boxes.end());
 }
 
-/// What all iterations cover; false where they leave gaps or meet.
-bool widen(Range& range, std::size_t depth, std::int64_t count) {
-  std::int64_t& stride = range.first.strides[depth];
-  if (stride != range.length) return false;
-  stride = 0;
-  range.length *= count;  // no more than the layer has: the bounds were checked
-  return true;
+/// The range of a box that follows the loop `depth`; null for none or both.
+Range* moving(Box& box, std::size_t depth) {
+  const bool repeats = box.repeat.first.strides[depth] != 0;
+  const bool moves = box.at.first.strides[depth] != 0;
+  if (repeats == moves) return nullptr;
+  return repeats ? &box.repeat : &box.at;
+}
+
+/// Whether what the iterations do is in one piece.
+bool in_one_piece(Box& box, std::size_t depth) {
+  const Range* range = moving(box, depth);
+  return range == nullptr || range->first.strides[depth] == range->length;
+}
+
+/// Boxes from `begin` on, digit by digit: digits that were split in different ways can then be joined.
+void split_digits(std::vector<Box>& boxes, std::size_t begin) {
+  std::vector<Box> split;
+  for (std::size_t i = begin; i < boxes.size(); ++i) {
+    for (std::int64_t d = boxes[i].digit_begin; d < boxes[i].digit_end; ++d) {
+      split.push_back(boxes[i]);
+      split.back().digit_begin = d;
+      split.back().digit_end = d + 1;
+    }
+  }
+  boxes.resize(begin);
+  boxes.insert(boxes.end(), split.begin(), split.end());
+}
+
+void merge(std::vector<Box>& boxes, std::size_t begin) {
+  merge(boxes, begin, &Box::at, &Box::repeat);
+  merge(boxes, begin, &Box::repeat, &Box::at);
 }
 
 /// Numbers that two ranges share which move alike.
@@ -74,22 +98,25 @@ bool within(const Range& part, const Range& whole) {
 
 void close_loop(std::vector<Box>& boxes, std::size_t begin, std::size_t depth, std::int64_t count) {
   if (begin >= boxes.size()) return;
-  merge(boxes, begin, &Box::at, &Box::repeat);
-  merge(boxes, begin, &Box::repeat, &Box::at);
+  merge(boxes, begin);
+  const auto first = boxes.begin() + static_cast<std::ptrdiff_t>(begin);
+  if (count > 1 && !std::all_of(first, boxes.end(), [depth](Box& box) { return in_one_piece(box, depth); })) {
+    split_digits(boxes, begin);
+    merge(boxes, begin);
+  }
   for (std::size_t i = begin; i < boxes.size(); ++i) {
     Box& box = boxes[i];
-    const bool repeats = box.repeat.first.strides[depth] != 0;
-    const bool moves = box.at.first.strides[depth] != 0;
-    if (!repeats && !moves && count == 1) continue;
-    check(repeats || moves, line_of(box.instruction), ": a loop around it does the same ", count, " times");
-    check(repeats != moves, line_of(box.instruction), ": 'at' and 'repeat' follow the same loop variable");
-    Range& range = repeats ? box.repeat : box.at;
+    Range* range = moving(box, depth);
     if (count == 1) {
-      range.first.strides[depth] = 0;
+      box.repeat.first.strides[depth] = box.at.first.strides[depth] = 0;
       continue;
     }
-    check(widen(range, depth, count), line_of(box.instruction), ": what the iterations of a loop do to '",
-          repeats ? "repeat" : "at", "' must follow one another without gaps and not meet");
+    check(range != nullptr, line_of(box.instruction), ": a loop around it does the same ", count,
+          " times, or its variable is that of both 'at' and 'repeat'");
+    check(in_one_piece(box, depth), line_of(box.instruction), ": what the iterations of a loop do to '",
+          range == &box.repeat ? "repeat" : "at", "' must follow one another without gaps and not meet");
+    range->first.strides[depth] = 0;
+    range->length *= count;  // no more than the layer has: the bounds were checked
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "compiler/cost/network.h"
+#include "compiler/cost/rounds.h"
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
@@ -167,6 +168,36 @@ TEST_CASE("Simulated time agrees with the closed form at both ends, and with its
     CHECK(time.time_ps <= before);
     before = time.time_ps;
   }
+}
+
+TEST_CASE("Placing knows the time that its program takes", "[programs]") {
+  const unsigned seed = GENERATE(range(3000U, 3060U));
+  Draw draw(seed);
+  Hardware hardware = random_machine(draw);
+  if (draw.one_in(2)) hardware.resources.parallel_writes = draw.between(1, 4);
+  const RandomNet net(draw, hardware);
+  INFO("seed " << seed << " " << hardware.to_json() << "\n" << net.layers.dump());
+  const Module module = compiled(net, hardware, "stationary");
+  PoolMachine machine{0, picoseconds(hardware.timing.write_time_us), hardware.resources.parallel_writes.value_or(0)};
+  std::vector<LayerLoad> loads;
+  std::vector<std::int64_t> resident;
+  for (std::size_t i = 0; i < module.tiles->size(); ++i) {
+    const CrossbarLayer& layer = crossbar_of(module.graph.nodes[(*module.tiles)[i].node]);
+    const LayerTiling& tiling = (*module.tiles)[i].tiling;
+    loads.push_back(
+        {tiling.tiles(), layer.repeats, layer.invocations, picoseconds(hardware.timing.mvm_time_us) * tiling.digits});
+    const LayerPlacement& placement = (*module.placement)[i];
+    resident.push_back(placement.resident);
+    machine.pool = std::max(machine.pool, static_cast<std::int64_t>(placement.crossbars.size()));
+    // Where the placement says that a tile is, no other is at the same time if it stays.
+    for (std::int64_t g = 0; g < layer.repeats; ++g) {
+      for (std::int64_t t = 0; t < tiling.tiles(); ++t) {
+        const std::int64_t crossbar = placement.crossbar_of(g, t, layer.repeats, tiling.tiles());
+        CHECK((g * tiling.tiles() + t < placement.resident) == (crossbar >= machine.pool));
+      }
+    }
+  }
+  CHECK(time_in_rounds(machine, loads, resident) == static_cast<std::uint64_t>(simulate(*module.program).time_ps));
 }
 
 TEST_CASE("More write ports never slow a program down", "[programs]") {
