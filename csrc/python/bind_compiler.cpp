@@ -15,13 +15,14 @@ namespace {
 
 namespace py = pybind11;
 py::dict layer_dict(const compiler::Module& module, std::size_t number) {
-  const compiler::TiledLayer& layer = (*module.tiles)[number];
+  const compiler::TiledLayer& layer = compiler::tiles_of(module)[number];
   const compiler::Node& node = module.graph.nodes[layer.node];
   const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
   py::list tiles;
   for (std::int64_t t = 0; t < layer.tiling.tiles(); ++t) {
     const compiler::isa::Region cells = layer.tiling.region(t);
-    const std::int64_t crossbar = (*module.placement)[number].crossbar_of(0, t, facts.repeats, layer.tiling.tiles());
+    const std::int64_t crossbar =
+        compiler::placement_of(module)[number].crossbar_of(0, t, facts.repeats, layer.tiling.tiles());
     tiles.append(py::make_tuple(cells.row_begin, cells.row_end, cells.column_begin, cells.column_end, crossbar));
   }
   py::dict result;
@@ -55,16 +56,16 @@ py::dict compile_program(const std::string& layers_json, const std::string& hard
     context.dump_after = dump_after;
     module = compiler::compile_graph(compiler::read_layers(layers_json), hardware, compiler::pipeline_named(pipeline),
                                      context);
-    text = compiler::write_program(*module.program);
+    text = compiler::write_program(compiler::program_of(module));
   }
   py::list layers;
-  for (std::size_t i = 0; i < module.tiles->size(); ++i) layers.append(layer_dict(module, i));
+  for (std::size_t i = 0; i < compiler::tiles_of(module).size(); ++i) layers.append(layer_dict(module, i));
   py::dict result;
   result["text"] = py::str(text);
   result["layers"] = layers;
-  result["writes"] = module.program->counts.writes;
-  result["mvms"] = module.program->counts.mvms;
-  result["setup_writes"] = module.program->counts.setup_writes;
+  result["writes"] = compiler::program_of(module).counts.writes;
+  result["mvms"] = compiler::program_of(module).counts.mvms;
+  result["setup_writes"] = compiler::program_of(module).counts.setup_writes;
   result["dump"] = py::str(context.dump);
   return result;
 }

@@ -54,16 +54,13 @@ std::string write_module(const Module& module) {
   std::string text;
   const auto put = [&text](const Line& line) { text += line.dump() + "\n"; };
   for (const Node& node : module.graph.nodes) put(line_of_node(module.graph, node));
-  const auto layer_name = [&module](std::size_t layer) -> const std::string& {
-    return crossbar_of(module.graph.nodes[(*module.tiles)[layer].node]).layer_name;
-  };
   if (module.tiles) {
-    for (std::size_t i = 0; i < module.tiles->size(); ++i) {
+    const auto layer_name = [&module](std::size_t layer) -> const std::string& {
+      return crossbar_of(module.graph.nodes[tiles_of(module)[layer].node]).layer_name;
+    };
+    for (std::size_t i = 0; i < module.tiles->size(); ++i)
       put(line_of_tiling(layer_name(i), (*module.tiles)[i].tiling));
-    }
-  }
-  if (module.tiles && module.placement) {
-    for (std::size_t i = 0; i < module.placement->size(); ++i) {
+    for (std::size_t i = 0; module.placement && i < module.placement->size(); ++i) {
       put(line_of_placement(layer_name(i), (*module.placement)[i]));
     }
   }

@@ -30,6 +30,21 @@ std::string_view name_of(Part part) {
   throw Error(message("part ", static_cast<int>(part), " has no name"));
 }
 
+const std::vector<TiledLayer>& tiles_of(const Module& module) {
+  if (!module.tiles) throw Error("the module has no tiles");
+  return *module.tiles;
+}
+
+const std::vector<LayerPlacement>& placement_of(const Module& module) {
+  if (!module.placement) throw Error("the module has no placement");
+  return *module.placement;
+}
+
+const Program& program_of(const Module& module) {
+  if (!module.program) throw Error("the module has no program");
+  return *module.program;
+}
+
 bool Module::has(Part part) const {
   switch (part) {
     case Part::kTiles:

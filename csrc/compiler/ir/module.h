@@ -46,4 +46,9 @@ struct Module {
   bool has(Part part) const;
 };
 
+// Parts of a module; Error for one that is not there yet.
+const std::vector<TiledLayer>& tiles_of(const Module& module);
+const std::vector<LayerPlacement>& placement_of(const Module& module);
+const Program& program_of(const Module& module);
+
 }  // namespace cimq::compiler

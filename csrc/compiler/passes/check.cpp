@@ -6,9 +6,9 @@
 namespace cimq::compiler {
 namespace {
 
-void verify(Module& module, Context&) { verify_program(*module.program, module.graph); }
+void verify(Module& module, Context&) { verify_program(program_of(module), module.graph); }
 
-void compare(Module& module, Context&) { check_closed_form(module.program->counts, module.graph, module.hardware); }
+void compare(Module& module, Context&) { check_closed_form(program_of(module).counts, module.graph, module.hardware); }
 
 }  // namespace
 

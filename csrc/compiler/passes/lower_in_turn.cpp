@@ -39,7 +39,7 @@ void lower_in_turn(Module& module, Context&) {
   std::int64_t layer = 0;
   for (const Node& node : module.graph.nodes) {
     if (node.crossbar) {
-      lower_layer(builder, layer, (*module.placement)[static_cast<std::size_t>(layer)]);
+      lower_layer(builder, layer, placement_of(module)[static_cast<std::size_t>(layer)]);
       ++layer;
     } else {
       builder.compute(node);

@@ -194,8 +194,9 @@ class LayerLowering {
 void lower_stationary(Module& module, Context&) {
   ProgramBuilder builder(module);
   std::vector<LayerLowering> layers;
-  for (std::size_t i = 0; i < module.placement->size(); ++i) {
-    layers.emplace_back(builder, static_cast<std::int64_t>(i), (*module.placement)[i]);
+  layers.reserve(placement_of(module).size());
+  for (const LayerPlacement& placement : placement_of(module)) {
+    layers.emplace_back(builder, static_cast<std::int64_t>(layers.size()), placement);
   }
   for (LayerLowering& layer : layers) layer.setup();
   builder.emit(isa::Ready{});

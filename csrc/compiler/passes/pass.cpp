@@ -35,9 +35,10 @@ void run_pipeline(const Pipeline& pipeline, Module& module, Context& context) {
             " of the network, which no pass before it makes; the passes are ", names_of(pipeline));
     }
     pass.run(module, context);
-    if (pass.gives) {
-      check(module.has(*pass.gives), "the pass '", pass.name, "' did not make the ", name_of(*pass.gives));
-      drop_after(module, *pass.gives);
+    if (const std::optional<Part> gives = pass.gives) {
+      const Part part = *gives;
+      check(module.has(part), "the pass '", pass.name, "' did not make the ", name_of(part));
+      drop_after(module, part);
     }
     if (pass.name == context.dump_after) context.dump = write_module(module);
   }

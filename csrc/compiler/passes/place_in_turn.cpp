@@ -1,6 +1,6 @@
-#include "compiler/passes/place.h"
-
 #include <utility>
+
+#include "compiler/passes/place.h"
 
 namespace cimq::compiler {
 namespace {
@@ -8,9 +8,9 @@ namespace {
 void place_in_turn(Module& module, Context&) {
   const auto& crossbars = module.hardware.resources.crossbars;
   std::vector<LayerPlacement> layers;
-  layers.reserve(module.tiles->size());
+  layers.reserve(tiles_of(module).size());
   std::int64_t next = 0;
-  for (const TiledLayer& layer : *module.tiles) {
+  for (const TiledLayer& layer : tiles_of(module)) {
     LayerPlacement placement;
     placement.crossbars.reserve(static_cast<std::size_t>(layer.tiling.tiles()));
     for (std::int64_t t = 0; t < layer.tiling.tiles(); ++t, ++next) {

@@ -80,7 +80,7 @@ class Placing {
       const auto staying = static_cast<double>(time_of(i, loads_[i].all(), pool));
       gains[i] = (passing - staying) / static_cast<double>(loads_[i].all());
     }
-    std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return gains[a] > gains[b]; });
+    std::ranges::sort(order, {}, [&gains](std::size_t i) { return std::pair(-gains[i], i); });
     Choice choice;
     choice.pool = pool;
     choice.resident.resize(loads_.size());
@@ -107,7 +107,8 @@ void place_stationary(Module& module, Context&) {
   const Hardware& hardware = module.hardware;
   const std::int64_t mvm_ps = picoseconds(hardware.timing.mvm_time_us);
   std::vector<LayerLoad> loads;
-  for (const TiledLayer& layer : *module.tiles) {
+  loads.reserve(tiles_of(module).size());
+  for (const TiledLayer& layer : tiles_of(module)) {
     const CrossbarLayer& facts = crossbar_of(module.graph.nodes[layer.node]);
     loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, mvm_ps * layer.tiling.digits});
   }
@@ -118,6 +119,7 @@ void place_stationary(Module& module, Context&) {
   std::iota(pool.begin(), pool.end(), std::int64_t{0});
   std::int64_t next = choice.pool;
   std::vector<LayerPlacement> layers;
+  layers.reserve(loads.size());
   for (std::size_t i = 0; i < loads.size(); ++i) {
     const std::int64_t resident = choice.resident[i];
     layers.push_back({resident, next, resident == loads[i].all() ? std::vector<std::int64_t>{} : pool});

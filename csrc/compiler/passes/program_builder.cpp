@@ -76,6 +76,7 @@ void ProgramBuilder::quantize(std::int64_t layer) {
 void ProgramBuilder::shift_add(std::int64_t layer, std::optional<isa::Index> at, std::optional<isa::Index> repeat) {
   const LayerValues values(node(layer));
   std::vector<std::int64_t> shifts;
+  shifts.reserve(static_cast<std::size_t>(tiling(layer).slices));
   for (int s = 0; s < tiling(layer).slices; ++s) shifts.push_back(std::int64_t{module_.hardware.cell_bits} * s);
   emit(isa::ShiftAdd{layer, values.acc, values.y, std::move(at), std::move(repeat), std::move(shifts)});
 }

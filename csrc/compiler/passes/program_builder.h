@@ -45,7 +45,7 @@ class ProgramBuilder {
   Program finish();
 
  private:
-  const TiledLayer& tiled(std::int64_t layer) const { return (*module_.tiles)[static_cast<std::size_t>(layer)]; }
+  const TiledLayer& tiled(std::int64_t layer) const { return tiles_of(module_)[static_cast<std::size_t>(layer)]; }
   std::string name_of_value(int value) const;
 
   const Module& module_;

@@ -20,7 +20,7 @@ struct Moment {
 };
 
 /// The later one; of equal ones the first.
-const Moment& later(const Moment& a, const Moment& b) { return b.time_ps > a.time_ps ? b : a; }
+Moment later(const Moment& a, const Moment& b) { return b.time_ps > a.time_ps ? b : a; }
 
 /// A value, or a register that is filled again and again.
 struct Place {

@@ -18,8 +18,6 @@ namespace {
 
 using verify::Affine;
 using verify::Box;
-using verify::Held;
-using verify::kMaxDepth;
 using verify::Products;
 using verify::Range;
 using verify::Register;
@@ -32,7 +30,7 @@ struct Layer {
   const Node* node = nullptr;
   LayerTiling tiling;
 
-  const CrossbarLayer& facts() const { return *node->crossbar; }
+  const CrossbarLayer& facts() const { return compiler::crossbar_of(*node); }
   const std::string& tensor(const char* role) const { return node->tensors.at(role); }
 };
 
@@ -140,10 +138,10 @@ class Verifier {
     check(loops_.empty(), where(), ": CFG must stand outside of loops");
     check(i.layer == static_cast<std::int64_t>(layers_.size()), where(), ": layer must be ", layers_.size());
     const Node& node = node_of(i.node);
-    check(node.crossbar && i.name == node.crossbar->layer_name, where(), ": '", i.node, "' is not the crossbar layer '",
-          i.name, "'");
+    check(node.crossbar && i.name == compiler::crossbar_of(node).layer_name, where(), ": '", i.node,
+          "' is not the crossbar layer '", i.name, "'");
     check(configured_.insert(&node).second, where(), ": '", i.node, "' has a CFG already");
-    const CrossbarLayer& facts = *node.crossbar;
+    const CrossbarLayer& facts = compiler::crossbar_of(node);
     const Layer layer{&node, tile_layer(program_.hardware, facts)};
     check(i.weight_bits == facts.weight_bits && i.act_bits == facts.act_bits && i.act_signed == facts.act_signed &&
               i.outputs == facts.outputs && i.inputs == facts.inputs_per_output && i.invocations == facts.invocations &&

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "common/error.h"
 #include "compiler/isa/program.h"
@@ -22,10 +23,11 @@ auto key_without(const Box& box, Range Box::* r, Range Box::* other) {
 void merge(std::vector<Box>& boxes, std::size_t begin, Range Box::* r, Range Box::* other) {
   const auto first = boxes.begin() + static_cast<std::ptrdiff_t>(begin);
   if (boxes.end() - first < 2) return;
-  std::stable_sort(first, boxes.end(), [&](const Box& a, const Box& b) {
+  std::sort(first, boxes.end(), [&](const Box& a, const Box& b) {
     const auto key_a = key_without(a, r, other);
     const auto key_b = key_without(b, r, other);
-    return key_a != key_b ? key_a < key_b : (a.*r).first.base < (b.*r).first.base;
+    if (key_a != key_b) return key_a < key_b;
+    return std::pair((a.*r).first.base, a.order) < std::pair((b.*r).first.base, b.order);
   });
   auto last = first;
   for (auto box = first + 1; box != boxes.end(); ++box) {

@@ -24,7 +24,7 @@ struct Interpreter::State {
   compiler::Graph graph;
   compiler::Program program;
   Budget budget;
-  std::optional<ProgramLayers> layers;
+  std::unique_ptr<const ProgramLayers> layers;
   Crossbars ready;  ///< what crossbars hold when the network is loaded
 
   State(compiler::Graph g, compiler::Program p, const LoadOptions& options)
@@ -35,7 +35,8 @@ Interpreter::Interpreter(compiler::Graph graph, compiler::Program program, const
                          const LoadOptions& options) {
   auto state = std::make_shared<State>(std::move(graph), std::move(program), options);
   compiler::verify_program(state->program, state->graph);
-  state->layers.emplace(StepContext{state->graph, state->program.hardware, weights, state->budget}, state->program);
+  const StepContext context{state->graph, state->program.hardware, weights, state->budget};
+  state->layers = std::make_unique<const ProgramLayers>(context, state->program);
   Machine machine(state->graph, state->program, *state->layers, {});
   machine.run(0, setup_of(state->program));
   state->ready = machine.crossbars();
@@ -45,7 +46,7 @@ Interpreter::Interpreter(compiler::Graph graph, compiler::Program program, const
 Interpreter Interpreter::load(const std::filesystem::path& folder, const LoadOptions& options) {
   const BundleFolder bundle(folder);
   Network network = read_network(bundle, options);
-  check(network.program.has_value(), "the bundle has no program.jsonl");
+  if (!network.program) throw Error("the bundle has no program.jsonl");
   return {std::move(network.graph), std::move(*network.program), Safetensors(bundle.read(kWeights), kWeights), options};
 }
 

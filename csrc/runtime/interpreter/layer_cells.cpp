@@ -12,7 +12,6 @@ namespace cimq::runtime {
 namespace {
 
 using compiler::isa::Region;
-using kernels::MvmPlan;
 
 kernels::MvmOptions options_of(const CrossbarTensors& tensors, std::int64_t first_output) {
   kernels::MvmOptions options = tensors.options;

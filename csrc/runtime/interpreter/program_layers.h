@@ -26,7 +26,7 @@ struct ProgramLayer {
   Rescale rescale;
   compiler::Shape input;  ///< of the node
 
-  const compiler::CrossbarLayer& facts() const { return *node->crossbar; }
+  const compiler::CrossbarLayer& facts() const { return compiler::crossbar_of(*node); }
   bool exact() const { return groups.front().plan().exact; }
   /// Raw bits of input vector `at` of group `repeat`, out of the quantised input.
   std::vector<std::uint8_t> vector_of(const std::vector<std::uint8_t>& x, std::int64_t repeat, std::int64_t at) const;
