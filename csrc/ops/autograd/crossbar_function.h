@@ -97,7 +97,7 @@ class CrossbarFunction : public torch::autograd::Function<CrossbarFunction<Op>> 
 
 /// The forward operator under autograd.
 template <typename Op>
-void crossbar_autograd(TakenCall taken, torch::jit::Stack& results) {
+void crossbar_autograd(const TakenCall& taken, torch::jit::Stack& results) {
   torch::jit::push(results, CrossbarFunction<Op>::apply(taken.operands[0], taken.operands[1], taken.call.adc_lo,
                                                         taken.call.adc_lsb, taken.call));
 }

@@ -96,7 +96,7 @@ at::Tensor crossbar_conv2d_cpu(const at::Tensor& x_q, const at::Tensor& w_q, con
   return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);
 }
 
-void run(TakenCall taken, torch::jit::Stack& results) {
+void run(const TakenCall& taken, torch::jit::Stack& results) {
   torch::jit::push(results, crossbar_conv2d_cpu(taken.operands[0], taken.operands[1], taken.call));
 }
 

@@ -137,8 +137,8 @@ Conversions conv2d_conversions(const at::Tensor& x_q, const at::Tensor& w_q, Cro
 
 /// For either operator.
 template <Conversions (*kRun)(const at::Tensor&, const at::Tensor&, CrossbarCall)>
-void run(TakenCall taken, torch::jit::Stack& results) {
-  auto [codes, clipped, currents, error] = kRun(taken.operands[0], taken.operands[1], std::move(taken.call));
+void run(const TakenCall& taken, torch::jit::Stack& results) {
+  auto [codes, clipped, currents, error] = kRun(taken.operands[0], taken.operands[1], taken.call);
   torch::jit::push(results, codes, clipped, currents, error);
 }
 

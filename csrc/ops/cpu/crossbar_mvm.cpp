@@ -100,7 +100,7 @@ at::Tensor crossbar_mvm_cpu(const at::Tensor& x_q, const at::Tensor& w_q, const 
   return args.stacked ? y.expand({args.chips, -1, -1}).contiguous().view(shape) : y.reshape(shape);
 }
 
-void run(TakenCall taken, torch::jit::Stack& results) {
+void run(const TakenCall& taken, torch::jit::Stack& results) {
   torch::jit::push(results, crossbar_mvm_cpu(taken.operands[0], taken.operands[1], taken.call));
 }
 

@@ -51,7 +51,7 @@ at::Tensor programmed_levels_cpu(const at::Tensor& w_q, const CrossbarCall& call
   });
 }
 
-void run(TakenCall taken, torch::jit::Stack& results) {
+void run(const TakenCall& taken, torch::jit::Stack& results) {
   torch::jit::push(results, programmed_levels_cpu(taken.operands[0], taken.call));
 }
 

@@ -37,7 +37,7 @@ at::Tensor step_gradient(const at::Tensor& grad, const TakenCall& taken, const s
 
 /// Leaves the gradients that gradients_of(taken) finds on the stack.
 template <Gradients (*kGradientsOf)(const TakenCall&)>
-void push_gradients(TakenCall taken, torch::jit::Stack& results) {
+void push_gradients(const TakenCall& taken, torch::jit::Stack& results) {
   auto [dx, dw, dlsb] = kGradientsOf(taken);
   torch::jit::push(results, std::move(dx), std::move(dw), std::move(dlsb));
 }

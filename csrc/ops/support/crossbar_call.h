@@ -136,7 +136,7 @@ struct TakenCall {
 TakenCall take(const CrossbarOperator& op, torch::jit::Stack& stack);
 
 /// A kernel for the dispatcher, whose results body(taken) puts onto the stack.
-template <const CrossbarOperator& kOp, void (*kBody)(TakenCall taken, torch::jit::Stack& results)>
+template <const CrossbarOperator& kOp, void (*kBody)(const TakenCall& taken, torch::jit::Stack& results)>
 void boxed_kernel(const c10::OperatorHandle& /*op*/, torch::jit::Stack* stack) {
   kBody(take(kOp, *stack), *stack);
 }
