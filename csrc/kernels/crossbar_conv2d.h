@@ -12,23 +12,20 @@
 
 namespace cimq::kernels {
 
-/// A kernel to be programmed: the same for every device. Refers to its parts.
+/// A kernel to be programmed: the same for every device. Refers to hardware, weights and geometry.
 struct Conv2dProblem {
   const Hardware& hardware;
   const std::int8_t* w;  ///< OIHW, [out_channels, in_channels / groups, kernel_h, kernel_w]
   const Conv2dGeometry& geometry;
-  const MvmOptions& options;
+  MvmOptions options;
 
   std::int64_t group_outputs() const { return geometry.out_channels / geometry.groups; }
-  /// Options of the matrix of one group.
-  MvmOptions group_options(std::int64_t group) const {
-    MvmOptions found = options;
-    found.first_output += group * group_outputs();
+  /// The matrix of one group.
+  MvmProblem group(std::int64_t index) const {
+    const std::int64_t inputs = geometry.inputs_per_output();
+    MvmProblem found{hardware, w + index * group_outputs() * inputs, group_outputs(), inputs, options};
+    found.options.first_output += index * group_outputs();
     return found;
-  }
-  /// Weights of one group, [group_outputs, inputs].
-  const std::int8_t* group_weights(std::int64_t group) const {
-    return w + group * group_outputs() * geometry.inputs_per_output();
   }
 };
 

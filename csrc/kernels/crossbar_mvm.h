@@ -16,13 +16,13 @@
 
 namespace cimq::kernels {
 
-/// A matrix of weights to be programmed: the same for every device. Refers to its parts.
+/// A matrix of weights to be programmed: the same for every device. Refers to hardware and weights.
 struct MvmProblem {
   const Hardware& hardware;
   const std::int8_t* w;  ///< [outputs, inputs]
   std::int64_t outputs;
   std::int64_t inputs;
-  const MvmOptions& options;
+  MvmOptions options;
 
   MvmPlan plan() const { return make_mvm_plan(hardware, outputs, inputs, options); }
 };

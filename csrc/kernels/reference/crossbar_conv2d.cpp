@@ -31,9 +31,7 @@ void run_reference(const Conv2dProblem& problem, const std::uint8_t* x, std::int
         }
       }
     }
-    crossbar_mvm_reference(
-        {problem.hardware, problem.group_weights(group), group_outputs, inputs, problem.group_options(group)},
-        patches.data(), batch * positions, result.data(), first_access);
+    crossbar_mvm_reference(problem.group(group), patches.data(), batch * positions, result.data(), first_access);
     for (std::int64_t b = 0; b < batch; ++b) {
       for (std::int64_t p = 0; p < positions; ++p) {
         for (std::int64_t o = 0; o < group_outputs; ++o) {

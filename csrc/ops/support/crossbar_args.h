@@ -1,36 +1,18 @@
-// Arguments that crossbar_mvm and crossbar_conv2d share, from the dispatcher's types to the kernels'.
+// What a crossbar operator is asked for, checked and in the kernels' types.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "common/hardware.h"
 #include "kernels/plan/mvm_plan.h"
-#include "ops/support/program_cache.h"
+#include "ops/support/conv_args.h"
+#include "ops/support/crossbar_call.h"
 
 namespace cimq::ops {
-
-/// As they come from the dispatcher.
-struct CrossbarRequest {
-  const std::string& hardware;
-  std::int64_t outputs;  ///< of the layer: all groups together
-  std::int64_t weight_bits;
-  std::int64_t act_bits;
-  bool act_signed;
-  std::optional<std::int64_t> chips;
-  std::int64_t seed;
-  std::int64_t layer;
-  const std::optional<at::Tensor>& adc_lo;
-  const std::optional<at::Tensor>& adc_lsb;
-  c10::string_view backend;
-  std::int64_t first_access;
-  c10::string_view adc_grad = "identity";
-};
 
 struct CrossbarArgs {
   std::shared_ptr<const Hardware> hardware;
@@ -41,17 +23,23 @@ struct CrossbarArgs {
   std::uint64_t first_access = 0;  ///< number of the first product, for read noise
   bool clip = false;               ///< adc_grad "clip"
 
-  /// Everything that determines the cells except the weights and their shape.
-  void add_to(ProgramKey& key, const std::string& hardware_json) const;
+  /// Chips that have to be computed: without variation all are equal.
+  std::int64_t different_chips() const { return hardware->varies() ? chips : 1; }
 };
 
+/// @param outputs  of the layer: all groups together
 /// Throws ValueError or TypeError.
-CrossbarArgs parse_request(const char* op, const CrossbarRequest& request);
+CrossbarArgs parse_call(const char* op, const CrossbarCall& call, std::int64_t outputs);
+
+/// The geometry of a convolution; refers to `call`.
+inline ConvRequest conv_request(const CrossbarCall& call) {
+  return {call.stride, call.padding, call.dilation, call.groups};
+}
 
 /// Outputs of a weight [outputs, ...]; 0 for one without dimensions, which is refused later.
 inline std::int64_t outputs_of(const at::Tensor& w) { return w.dim() > 0 ? w.size(0) : 0; }
 
-/// Refuses operands of crossbar_mvm that are not dense CPU tensors [..., inputs] and [outputs, inputs].
+/// Refuses operands of crossbar_mvm that are not [..., inputs] and [outputs, inputs].
 void check_mvm_operands(const char* op, const at::Tensor& x, const at::Tensor& w);
 
 /// Shape of the result: [..., outputs], with the chips in front where they are stacked.

@@ -7,19 +7,18 @@
 
 namespace cimq::ops {
 
-at::ScalarType check_backward(const char* op, const at::Tensor& grad, at::IntArrayRef shape,
-                              const std::array<bool, 3>& wanted, const std::optional<at::Tensor>& adc_lsb) {
-  check_cpu(op, "grad", grad);
+at::ScalarType check_backward(const char* op, const at::Tensor& grad, at::IntArrayRef shape, const TakenCall& taken) {
   TORCH_CHECK_VALUE(grad.sizes() == shape && grad.is_floating_point(), op, ": grad must be a floating tensor of shape ",
                     shape, ", got ", describe(grad));
-  TORCH_CHECK_VALUE(!wanted[2] || adc_lsb.has_value(), op, ": the gradient of adc_lsb is wanted, but it is not given");
+  TORCH_CHECK_VALUE(!taken.wanted.adc_lsb || taken.call.adc_lsb.has_value(), op,
+                    ": the gradient of adc_lsb is wanted, but it is not given");
   return grad.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-at::Tensor step_gradient(const at::Tensor& grad, const std::optional<at::Tensor>& adc_lsb, bool wanted,
-                         const std::vector<double>& sums) {
+at::Tensor step_gradient(const at::Tensor& grad, const TakenCall& taken, const std::vector<double>& sums) {
+  const auto& adc_lsb = taken.call.adc_lsb;
   if (!adc_lsb.has_value()) return at::empty({0}, grad.options());
-  if (!wanted) return at::empty({0}, adc_lsb->options());
+  if (!taken.wanted.adc_lsb) return at::empty({0}, adc_lsb->options());
   return at::tensor(sums, at::kDouble).to(adc_lsb->scalar_type()).view(adc_lsb->sizes());
 }
 

@@ -73,7 +73,7 @@ void MatrixBackward::add_block(const at::Tensor& x, const at::Tensor& grad, cons
     pass = at::empty({plan_.row_tiles, kernels::converted_columns(plan_), plan_.n_w, rows, plan_.outputs}, options);
     shares.pass = pass.mutable_data_ptr<float>();
   }
-  if (wanted_.lsb) {
+  if (wanted_.adc_lsb) {
     step = at::empty({plan_.n_w, rows, plan_.outputs}, options);
     shares.step = step.mutable_data_ptr<float>();
   }
@@ -86,7 +86,7 @@ void MatrixBackward::add_block(const at::Tensor& x, const at::Tensor& grad, cons
   } else {
     add_dense(x, grad, dx, dw);
   }
-  if (!wanted_.lsb) return;
+  if (!wanted_.adc_lsb) return;
   if (plan_.by_column()) {
     add_column_steps(step, grad, dlsb);
     return;

@@ -8,18 +8,16 @@
 
 #include "common/hardware.h"
 #include "kernels/cpu/mvm/crossbar_mvm.h"
+#include "ops/support/crossbar_call.h"
 
 namespace cimq::ops {
 
 /// What a backward op is to compute.
-struct WantedGradients {
-  bool x = false;
-  bool w = false;
-  bool lsb = false;
+struct WantedGradients : WantedInputs {
   bool clip = false;  ///< adc_grad "clip": x and w see no partial sum whose code is clamped
 
   /// Whether the conversions have to be looked at.
-  bool conversions() const { return lsb || (clip && (x || w)); }
+  bool conversions() const { return adc_lsb || (clip && (x || w)); }
 };
 
 class MatrixBackward {

@@ -37,8 +37,7 @@ CrossbarConv2d::CrossbarConv2d(const Conv2dProblem& problem) : geometry_(problem
   check_geometry(geometry_, "crossbar_conv2d");
   groups_.reserve(static_cast<std::size_t>(geometry_.groups));
   for (std::int64_t group = 0; group < geometry_.groups; ++group) {
-    groups_.emplace_back(MvmProblem{problem.hardware, problem.group_weights(group), problem.group_outputs(),
-                                    geometry_.inputs_per_output(), problem.group_options(group)});
+    groups_.emplace_back(problem.group(group));
   }
 }
 

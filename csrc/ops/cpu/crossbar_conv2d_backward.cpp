@@ -1,13 +1,10 @@
-// cimq::crossbar_conv2d_backward: the gradients of crossbar_conv2d that need to know what the converters did.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/autograd_not_implemented_fallback.h>
 #include <torch/library.h>
 
 #include <algorithm>
 
 #include "ops/support/checks.h"
-#include "ops/support/conv_args.h"
 #include "ops/support/crossbar_backward.h"
 #include "ops/support/operands.h"
 #include "ops/support/patches.h"
@@ -15,7 +12,7 @@
 namespace cimq::ops {
 namespace {
 
-constexpr const char* kName = "crossbar_conv2d_backward";
+constexpr const char* kName = kConv2dBackward.name;
 
 /// Runs the matrices of all groups of one chip on patches, a few images at a time.
 class ConvBackward {
@@ -68,29 +65,23 @@ class ConvBackward {
   std::vector<MatrixBackward> groups_;
 };
 
-}  // namespace
-
-Gradients crossbar_conv2d_backward_cpu(const at::Tensor& grad, const at::Tensor& x_q, const at::Tensor& w_q,
-                                       c10::string_view hardware, std::int64_t weight_bits, std::int64_t act_bits,
-                                       bool act_signed, at::IntArrayRef stride, at::IntArrayRef padding,
-                                       at::IntArrayRef dilation, std::int64_t groups, std::optional<std::int64_t> chips,
-                                       std::int64_t seed, std::int64_t layer, const std::optional<at::Tensor>& adc_lo,
-                                       const std::optional<at::Tensor>& adc_lsb, std::int64_t first_access,
-                                       c10::string_view adc_grad, std::array<bool, 3> wanted) {
-  const std::string json(hardware);
-  CrossbarArgs args = parse_request(kName, {json, outputs_of(w_q), weight_bits, act_bits, act_signed, chips, seed,
-                                            layer, adc_lo, adc_lsb, "auto", first_access, adc_grad});
+Gradients crossbar_conv2d_backward_cpu(const TakenCall& taken) {
+  const at::Tensor& grad = taken.operands[0];
+  const at::Tensor& x_q = taken.operands[1];
+  const at::Tensor& w_q = taken.operands[2];
+  const CrossbarCall& call = taken.call;
+  CrossbarArgs args = parse_call(kName, call, outputs_of(w_q));
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
-  const kernels::Conv2dGeometry g = parse_geometry(kName, x_q, w_q, {stride, padding, dilation, groups});
+  const kernels::Conv2dGeometry g = parse_geometry(kName, x_q, w_q, conv_request(call));
   const PatchGeometry patches(g, x_q.size(2), x_q.size(3));
   std::vector<std::int64_t> shape{x_q.size(0), g.out_channels, g.out_h(x_q.size(2)), g.out_w(x_q.size(3))};
-  const std::vector<std::int64_t> one_chip = shape;
   if (args.stacked) shape.insert(shape.begin(), args.chips);
-  const auto type = check_backward(kName, grad, shape, wanted, adc_lsb);
-  const at::Tensor x = narrowed(kName, "x_q", x_q, activation_range(act_bits, act_signed));
-  const at::Tensor w = narrowed(kName, "w_q", w_q, weight_range(weight_bits));
-  const WantedGradients want{wanted[0], wanted[1], wanted[2], args.clip};
+  check_cpu(kName, "grad", grad);
+  const auto type = check_backward(kName, grad, shape, taken);
+  const at::Tensor x = narrowed(kName, "x_q", x_q, activation_range(call.act_bits, call.act_signed));
+  const at::Tensor w = narrowed(kName, "w_q", w_q, weight_range(call.weight_bits));
+  const WantedGradients want{taken.wanted, args.clip};
   const at::Tensor typed = grad.to(type);
   const at::Tensor upstream = args.stacked ? typed : typed.unsqueeze(0);
   const at::Tensor dx = at::zeros(want.x ? x.sizes() : at::IntArrayRef{0}, typed.options());
@@ -103,24 +94,14 @@ Gradients crossbar_conv2d_backward_cpu(const at::Tensor& grad, const at::Tensor&
     });
     return true;
   });
-  return {dx, want.w ? dw.view(w_q.sizes()) : dw, step_gradient(grad, adc_lsb, want.lsb, dlsb)};
+  return {dx, want.w ? dw.view(w_q.sizes()) : dw, step_gradient(grad, taken, dlsb)};
 }
 
+}  // namespace
 }  // namespace cimq::ops
 
-TORCH_LIBRARY_FRAGMENT(cimq, m) {
-  m.def(
-      "crossbar_conv2d_backward(Tensor grad, Tensor x_q, Tensor w_q, str hardware, int weight_bits, int act_bits, "
-      "bool act_signed=False, int[] stride=[1, 1], int[] padding=[0, 0, 0, 0], int[] dilation=[1, 1], int groups=1, "
-      "int? chips=None, int seed=0, int layer=0, Tensor? adc_lo=None, Tensor? adc_lsb=None, "
-      "int first_access=0, str adc_grad=\"identity\", bool[3] wanted=[True, True, True]) -> (Tensor, Tensor, Tensor)");
-}
-
 TORCH_LIBRARY_IMPL(cimq, CPU, m) {
-  m.impl("crossbar_conv2d_backward", TORCH_FN(cimq::ops::crossbar_conv2d_backward_cpu));
-}
-
-// There are no second derivatives of a straight-through estimator.
-TORCH_LIBRARY_IMPL(cimq, Autograd, m) {
-  m.impl("crossbar_conv2d_backward", torch::autograd::autogradNotImplementedFallback());
+  using namespace cimq::ops;
+  m.impl(kConv2dBackward.name, torch::CppFunction::makeFromBoxedFunction<
+                                   &boxed_kernel<kConv2dBackward, push_gradients<crossbar_conv2d_backward_cpu>>>());
 }
