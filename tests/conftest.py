@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import warnings
 import zlib
 
 import numpy as np
@@ -15,10 +16,22 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import cimq
+
 settings.register_profile(
     "cimq", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )
 settings.load_profile("cimq")
+
+
+def pytest_configure() -> None:
+    """What oneDNN computes wrongly with the instruction sets it is limited to is said once, here, where it fails no test.
+
+    Tests of the notice have processes of their own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cimq.CimqWarning)
+        cimq.ops.has_integer_convolutions()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
