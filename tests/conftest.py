@@ -25,7 +25,7 @@ settings.load_profile("cimq")
 
 
 def pytest_configure() -> None:
-    """What oneDNN computes wrongly with the instruction sets it is limited to is said once, here, where it fails no test.
+    """oneDNN's errors under a limited instruction set are said once: here, where that fails no test.
 
     Tests of the notice have processes of their own.
     """
