@@ -33,7 +33,7 @@ from cimq.quantization import layer_outputs
 from cimq.report import record_measurements, write_report
 
 # What a run leaves in its folder; a run into the same folder replaces it.
-RESULT_FILES = ("evaluations.jsonl", "search.json", "result.json", "policy.json", "report.html")
+RESULT_FILES = ("evaluations.jsonl", "search.json", "shared.pt", "result.json", "policy.json", "report.html")
 
 
 class SmallNet(nn.Module):
@@ -167,6 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
         hardware=hardware,
         max_accuracy_drop=options.max_accuracy_drop,
         evaluations=options.evaluations,
+        shared_epochs=options.finetune_epochs,
         finetune_epochs=max(1, options.finetune_epochs // 3),
         finetune_lr=0.02,
         seed=seed,
@@ -176,11 +177,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"   found {result.latency.speedup:.3f}x over uniform 8-bit; weight/activation bits: {bits}")
 
     policies = {name: result.baselines[name].policy for name in ("uniform 8-bit", "uniform 4-bit")}
-    policies["found policy"] = result.policy
     networks: dict[str, nn.Module] = {"fp32": model}
     for name, policy in policies.items():
         say(f"training {name}: {options.finetune_epochs} epochs, the fp32 network as teacher")
         networks[name] = train_with_policy(model, policy, hardware, loader, options.finetune_epochs, seed)
+    # The network that the search trained and confirmed.
+    policies["found policy"], networks["found policy"] = result.policy, result.model
 
     images, labels = sets["test"].tensors
     say("export and compile the found policy")

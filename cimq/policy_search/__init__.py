@@ -14,7 +14,7 @@ from cimq.policy_search.journal import Journal
 from cimq.policy_search.model_search import search
 from cimq.policy_search.records import Evaluation, pareto_front
 from cimq.policy_search.result import SearchResult
-from cimq.policy_search.reward import Reward, binomial_noise
+from cimq.policy_search.reward import Reward
 from cimq.policy_search.space import SearchSpace
 from cimq.policy_search.strategies import STRATEGIES, Proposal, Strategy, StrategyTask
 from cimq.policy_search.trials import Trials
@@ -33,7 +33,6 @@ __all__ = [
     "Strategy",
     "StrategyTask",
     "Trials",
-    "binomial_noise",
     "pareto_front",
     "search",
 ]

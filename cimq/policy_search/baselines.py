@@ -7,6 +7,7 @@ import dataclasses
 from cimq.policy import Policy
 from cimq.policy_search.flow import Outcome
 from cimq.policy_search.space import SearchSpace
+from cimq.policy_search.uniform_front import name_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,8 @@ def baselines_of(space: SearchSpace, outcome: Outcome, fp32: float) -> dict[str,
     """By name: fp32 and the uniform policies that were measured."""
     trained = {entry.policy: entry.accuracy for entry in outcome.trained}
     found = {"fp32": Baseline("fp32", None, fp32, None, None, None)}
-    for width, evaluation in outcome.baselines.items():
-        name = f"uniform {width}-bit"
+    for pair, evaluation in outcome.baselines.items():
+        name = name_of(pair)
         found[name] = Baseline(
             name,
             space.policy(evaluation.policy),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
+# Sensitivities are measured on so large a share of the search-validation set, and count as such.
+SENSITIVITY_SHARE = 0.25
+
 
 class Budget:
     """Counts measurements.
 
     Attributes:
-        limit: Policies whose accuracy may be measured.
-        evaluations: Policies whose accuracy was measured.
-        sensitivities: Policies whose output was compared with that of the most bits, for a warm start. They are counted
-            and not limited: one costs a forward pass over one batch.
+        limit: Policies that may be measured on the whole search-validation set.
+        evaluations: Policies that were.
+        sensitivities: Policies that were measured on `SENSITIVITY_SHARE` of it.
 
     Args:
         limit: At least 1.
@@ -29,4 +33,4 @@ class Budget:
     @property
     def left(self) -> int:
         """Evaluations that are still allowed."""
-        return self.limit - self.evaluations
+        return max(0, self.limit - self.evaluations - math.ceil(SENSITIVITY_SHARE * self.sensitivities))

@@ -6,22 +6,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from cimq.policy_search.evaluators import Evaluator
+from cimq.policy_search.evaluators import Evaluator, Measured
 from cimq.policy_search.space import Pairs
 
 
 class Measurement(NamedTuple):
-    """Accuracy of a policy, and what it took to measure it in seconds."""
+    """What was measured of a policy, and what it took in seconds."""
 
-    accuracy: float
+    measured: Measured
     seconds: float
 
 
 class MeasurementCache:
-    """Accuracies that are known, and the evaluator for all others.
+    """What is known, and the evaluator for all others.
 
     Args:
-        evaluator: Measures accuracy.
+        evaluator: Measures policies.
         known: What need not be measured, e.g. from a journal.
     """
 
@@ -33,14 +33,15 @@ class MeasurementCache:
         """One measurement for each, in order and as soon as it is known.
 
         Raises:
-            ValueError: If an accuracy is not a number.
+            ValueError: If an accuracy or a damage is not a number.
         """
         found = iter(self._evaluator.measure([p for p in dict.fromkeys(policies) if p not in self._known]))
         for policy in policies:
             if policy not in self._known:
                 start = time.perf_counter()
-                accuracy = float(next(found))
-                if accuracy != accuracy:
-                    raise ValueError(f"search: the accuracy of {list(policy)} is not a number")
-                self._known[policy] = Measurement(accuracy, time.perf_counter() - start)
+                measured = Measured(*map(float, next(found)))
+                for name, value in measured._asdict().items():
+                    if value != value:
+                        raise ValueError(f"search: the {name} of {list(policy)} is not a number")
+                self._known[policy] = Measurement(measured, time.perf_counter() - start)
             yield self._known[policy]

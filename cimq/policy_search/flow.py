@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cimq.policy_search.records import Evaluation, pareto_front
-from cimq.policy_search.reward import Reward, binomial_noise
+from cimq.policy_search.reward import Reward
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies import Proposal, Strategy
 from cimq.policy_search.trials import Trials
+from cimq.policy_search.uniform_front import REFERENCE_BITS, fronts, target_between, uniform_grid
 
-_REFERENCE_BITS = 8
-_SMALLEST_BASELINE = 4
-# A fast uniform policy that training repairs with accuracy to spare lets the search go this much beyond it, at most.
-_LARGEST_STRETCH = 1.5
+# Uniform policies take this share of the evaluations at most.
+_BASELINE_SHARE = 0.25
+# Where every uniform policy satisfies the constraint, the search goes this much beyond the fastest.
+_STRETCH = 1.5
 
 Train = Callable[[Pairs], tuple[float, Any]]
 
@@ -40,104 +41,115 @@ class Outcome:
     """What the flow decided.
 
     Attributes:
-        chosen: The fastest trained policy that satisfies the constraint.
+        chosen: The fastest trained policy that satisfies the constraint, the more accurate of equally fast ones.
         reference: 8 bits everywhere after the same training.
         trained: All that was trained, in that order.
-        baselines: Uniform policies by width that were measured.
-        tolerance: Largest drop before training that the search allowed.
+        baselines: Uniform policies that were measured, by (weight bits, activation bits).
+        target: Damage that the strategy aimed at.
         pareto: Front of the evaluations.
     """
 
     chosen: Trained
     reference: Trained
     trained: list[Trained]
-    baselines: dict[int, Evaluation]
-    tolerance: float
+    baselines: dict[tuple[int, int], Evaluation]
+    target: float
     pareto: list[Evaluation]
+
+
+class _Judge:
+    """Trains policies, once each, and knows which of them satisfy the constraint."""
+
+    def __init__(self, train: Train, reference: Pairs, max_accuracy_drop: float) -> None:
+        self.trained: dict[Pairs, Trained] = {}
+        self._train = train
+        self._limit = max_accuracy_drop + 1e-12
+        self.reference = self.trained_as(reference)
+
+    def trained_as(self, policy: Pairs) -> Trained:
+        if policy not in self.trained:
+            self.trained[policy] = Trained(policy, *self._train(policy))
+        return self.trained[policy]
+
+    def drop(self, policy: Pairs) -> float:
+        return self.reference.accuracy - self.trained_as(policy).accuracy
+
+    def satisfies(self, policy: Pairs) -> bool:
+        return self.drop(policy) <= self._limit
 
 
 def run_flow(
     trials: Trials,
     train: Train,
     *,
-    strategy: Strategy,
+    strategy: Callable[[Reward], Strategy],
     batch: int,
     max_accuracy_drop: float,
     finalists: int,
 ) -> Outcome:
     """Baselines, target, strategy, finalists.
 
-    Candidates are measured without training, the constraint holds after it. What training repairs is learned from the
-    uniform policies: the smallest uniform width that satisfies the constraint after training (the anchor) tells which
-    drop before training is still harmless, and the search may go as far as that.
+    Candidates are measured by their damage, the constraint is on the accuracy after training. Where the one stands for
+    the other is learned from the uniform policies: the fastest of their front that satisfies the constraint after
+    training, and the next one, which does not, tell the damage up to which it is expected to hold.
 
     Args:
         trials: Space, evaluator, budget, journal.
         train: Trains a policy; returns its accuracy on the confirmation set, and the model.
-        strategy: Proposes candidates.
+        strategy: Makes what proposes candidates, given what is to be made large.
         batch: How many it proposes at a time.
         max_accuracy_drop: As a fraction.
         finalists: How many candidates are trained at most, besides the uniform policies.
     """
     space = trials.space
-    reference_pairs: Pairs = ((_REFERENCE_BITS, _REFERENCE_BITS),) * len(space.shapes)
-    uniform = {_REFERENCE_BITS: reference_pairs}
-    for width in range(_SMALLEST_BASELINE, _REFERENCE_BITS):
-        pairs = space.uniform(width, width)
-        if width in space.weight_widths and width in space.act_widths and pairs != reference_pairs:
-            uniform[width] = pairs
+    grid = uniform_grid(space, max(2, int(_BASELINE_SHARE * trials.budget.limit)))
+    reference = grid[REFERENCE_BITS, REFERENCE_BITS]
+    judge = _Judge(train, reference, max_accuracy_drop)
 
-    trained: dict[Pairs, Trained] = {}
+    measured = trials.measured(list(grid.values()))
+    policies = list(grid.values())
+    damage = {policy: found.damage for policy, found in zip(policies, measured, strict=True)}
+    front = [policies[i] for i in fronts([(space.time_us(policy), damage[policy]) for policy in policies])]
+    last = _last_within(front, judge)
+    target = _target(front, last, damage, judge, max_accuracy_drop)
 
-    def trained_as(pairs: Pairs) -> Trained:
-        if pairs not in trained:
-            accuracy, artefact = train(pairs)
-            trained[pairs] = Trained(pairs, accuracy, artefact)
-        return trained[pairs]
+    trials.reward = Reward(max(target, 1e-9))
+    found = trials.evaluate([Proposal(policy, "baseline") for policy in policies])
+    trials.run(strategy(trials.reward), batch)
 
-    reference = trained_as(reference_pairs)
-
-    def satisfies(candidate: Trained) -> bool:
-        return reference.accuracy - candidate.accuracy <= max_accuracy_drop + 1e-12
-
-    anchor = reference
-    for width in sorted(uniform)[:-1]:
-        anchor = trained_as(uniform[width])
-        if satisfies(anchor):
+    pareto = pareto_front(trials.evaluations)
+    incumbent = front[last] if last >= 0 else reference
+    for candidate in _finalists(trials, pareto, incumbent, finalists):
+        if judge.satisfies(candidate.policy):
             break
-    incumbent = anchor if satisfies(anchor) else reference
-
-    before = trials.accuracy(reference_pairs)
-    noise = binomial_noise(before, trials.samples)
-    tolerance = _tolerance(
-        max_accuracy_drop, before - trials.accuracy(incumbent.policy), reference.accuracy - incumbent.accuracy
-    )
-    trials.reward = Reward(before, tolerance, noise)
-    widths = (_REFERENCE_BITS, *sorted(set(uniform) - {_REFERENCE_BITS}))
-    measured = trials.evaluate([Proposal(uniform[width], "baseline") for width in widths])
-    baselines = dict(zip(widths, measured, strict=False))
-    trials.run(strategy, batch)
-
-    front = pareto_front(trials.evaluations)
-    chosen = incumbent
-    for candidate in _finalists(trials, front, incumbent.policy, finalists):
-        found = trained_as(candidate.policy)
-        if satisfies(found):
-            chosen = found
-            break
-    return Outcome(chosen, reference, list(trained.values()), baselines, tolerance, front)
+    within = [entry for entry in judge.trained.values() if judge.satisfies(entry.policy)]
+    chosen = min(within, key=lambda entry: (space.time_us(entry.policy), -entry.accuracy))
+    baselines = dict(zip(grid, found, strict=False))
+    return Outcome(chosen, judge.reference, list(judge.trained.values()), baselines, trials.reward.target, pareto)
 
 
-def _tolerance(wanted: float, drop_before: float, drop_after: float) -> float:
-    """Drop before training that is expected to satisfy the constraint after it, from the anchor's two drops."""
-    if drop_before <= wanted:
-        return wanted
-    stretch = _LARGEST_STRETCH if drop_after <= wanted / _LARGEST_STRETCH else max(1.0, wanted / drop_after)
-    return drop_before * stretch
+def _last_within(front: Sequence[Pairs], judge: _Judge) -> int:
+    """Position of the fastest policy that satisfies the constraint, by bisection; -1 where none does."""
+    low, high = -1, len(front)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if judge.satisfies(front[middle]) else (low, middle)
+    return low
+
+
+def _target(
+    front: Sequence[Pairs], last: int, damage: dict[Pairs, float], judge: _Judge, max_accuracy_drop: float
+) -> float:
+    """Damage up to which the constraint is expected to hold."""
+    if last == len(front) - 1:
+        return _STRETCH * damage[front[last]]
+    beyond = (damage[front[last + 1]], judge.drop(front[last + 1]))
+    within = (damage[front[last]], judge.drop(front[last])) if last >= 0 else (0.0, 0.0)
+    return target_between(within, beyond, max_accuracy_drop)
 
 
 def _finalists(trials: Trials, front: Sequence[Evaluation], incumbent: Pairs, count: int) -> list[Evaluation]:
-    """Front members faster than the incumbent, from the best reward to the most accurate, evenly spaced."""
+    """Front members faster than the incumbent, from the best reward to the least damage, evenly spaced."""
     faster = [e for e in front if e.time_us < trials.space.time_us(incumbent)]
     if not faster or count < 1:
         return []

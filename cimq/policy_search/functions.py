@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 
 from cimq.torch_tools.batches import ForwardFn
+from cimq.torch_tools.forward import default_forward
 from cimq.training import evaluate
 from cimq.training.targets import Use, check_first_batch
 
@@ -33,6 +34,22 @@ class UserFunctions:
         uses += ["loss"] if self.loss is None and trains else []
         check_first_batch(model, batches, uses, self.forward, "search: there is no data")
 
-    def accuracy(self, model: nn.Module, batches: Iterable[Any]) -> float:
-        """Top-1 accuracy, or the mean of the user's metric."""
-        return float(evaluate(model, batches, self.metric, forward_fn=self.forward, progress=False))
+    def accuracy(
+        self, model: nn.Module, batches: Iterable[Any], see: Callable[[Any, Any], None] | None = None
+    ) -> float:
+        """Top-1 accuracy, or the mean of the user's metric.
+
+        Args:
+            model: Any model.
+            batches: To measure on.
+            see: Is called with every batch and its output.
+        """
+        forward = self.forward or default_forward
+
+        def seen(network: nn.Module, batch: Any) -> Any:
+            output = forward(network, batch)
+            if see is not None:
+                see(batch, output)
+            return output
+
+        return float(evaluate(model, batches, self.metric, forward_fn=seen, progress=False))

@@ -44,11 +44,12 @@ class Journal:
         if present and not resume:
             raise ValueError(f"search: {self.path} holds a search already; pass resume=True or another folder as out")
         folder.mkdir(parents=True, exist_ok=True)
-        if present:
+        if present or (resume and (folder / _SETTINGS_NAME).exists()):  # the shared weights come before evaluations
             _check_settings(folder / _SETTINGS_NAME, settings)
-            self.recorded = self._read()
         else:
             write_text_atomically(folder / _SETTINGS_NAME, json.dumps(settings, indent=1) + "\n")
+        if present:
+            self.recorded = self._read()
         self._file = self.path.open("a", encoding="utf-8")
 
     def expect(self, index: int, policies: Sequence[Pairs]) -> None:

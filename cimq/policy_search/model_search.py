@@ -22,12 +22,15 @@ from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.journal import Journal
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
+from cimq.policy_search.reward import Reward
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import Pairs
-from cimq.policy_search.strategies import STRATEGIES, StrategyTask
+from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
 from cimq.policy_search.trials import Trials
 from cimq.policy_search.workbench import Workbench
 from cimq.torch_tools.batches import ForwardFn, kept_random_state
+
+SHARED_NAME = "shared.pt"
 
 
 def search(
@@ -37,7 +40,7 @@ def search(
     val_loader: Iterable[Any] | None = None,
     hardware: Hardware | str | Path = "paper",
     max_accuracy_drop: float = 0.01,
-    strategy: str = "reinforce",
+    strategy: str = "thompson",
     evaluations: int = 200,
     seed: int = 0,
     out: str | Path | None = None,
@@ -46,6 +49,7 @@ def search(
     loss_fn: Any = None,
     metric_fn: Any = None,
     forward_fn: ForwardFn | None = None,
+    shared_epochs: int = 3,
     finetune_epochs: int = 1,
     finetune_lr: float = 0.01,
     finalists: int = 4,
@@ -62,8 +66,9 @@ def search(
 ) -> SearchResult:
     """Finds bits per layer that make a model fast on a crossbar machine, and trains it with them.
 
-    It prepares and calibrates a copy of the model, trains the uniform policies that it must beat, searches, trains the
-    best candidates shortly and returns the fastest that satisfies
+    It prepares and calibrates a copy of the model, trains one set of weights that serves all policies, measures what
+    candidates do to its outputs, trains the best of them and the uniform policies near the target shortly from those
+    weights, and returns the fastest that satisfies
 
         accuracy >= accuracy of 8 bits everywhere after the same training - max_accuracy_drop
 
@@ -79,20 +84,24 @@ def search(
             None: 10 % + 10 % of the data set of `loader` are held out, with a warning.
         hardware: The crossbar machine: a Hardware, a preset's name or a file.
         max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`).
-        strategy: "reinforce", "random" or "uniform".
-        evaluations: Policies measured without training, baselines included.
+        strategy: "thompson" (learns what bits cost, proposes by exact knapsack), "reinforce", "random" or "uniform".
+        evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
+            is measured on a quarter of the set, and counts as such).
         seed: Of the split, the agent and training.
-        out: Folder for `evaluations.jsonl`, `result.json`, `policy.json`. None writes nothing.
+        out: Folder for `evaluations.jsonl`, `shared.pt` (the shared weights), `result.json`, `policy.json`. None writes
+            nothing.
         resume: Continue the search in `out`; its settings must be the same. What was measured is not measured again.
         workers: None or 1.
         loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher, for the
             outputs and targets that `finetune` names.
         metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy, for the same.
         forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
+        shared_epochs: Epochs of the training of the shared weights, with bits drawn anew for every step and layer; 0:
+            candidates are measured with the weights of `model`.
         finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
         finetune_lr: Its learning rate.
         finalists: How many candidates are trained at most.
-        batch: Policies per update of the agent.
+        batch: Policies that a strategy proposes at a time, and then learns from.
         bits: Smallest and largest width.
         first_last_bits: Width of the first and the last layer; None leaves them free.
         weight_multiple_of_cell: Only weight widths that fill whole cells.
@@ -122,7 +131,8 @@ def search(
         raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
     settings = SearchSettings(
         hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
-        seed=seed, out=out, resume=resume, workers=workers, finetune_epochs=finetune_epochs, finetune_lr=finetune_lr,
+        seed=seed, out=out, resume=resume, workers=workers, shared_epochs=shared_epochs,
+        finetune_epochs=finetune_epochs, finetune_lr=finetune_lr,
         finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
         calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,
@@ -131,22 +141,28 @@ def search(
     functions = UserFunctions(loss_fn, metric_fn, forward_fn)
     splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
     # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
-    functions.check(model, splits.search, trains=finetune_epochs > 0)
+    functions.check(model, splits.search, trains=finetune_epochs + shared_epochs > 0)
 
     bench = Workbench(model, splits, settings, functions)
     space = bench.space
     space.check_choice()
     fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model))
     with closing(Journal(out, fields, resume=resume)) as journal, closing(Progress(evaluations, progress)) as shown:
-        trials = Trials(space, bench.accuracy, Budget(evaluations), journal, shown)
-        task = StrategyTask(space, trials.budget, seed, batch, bench.distance)
+        if shared_epochs > 0:
+            with shown.training(space.widest):
+                bench.train_shared(None if out is None else Path(out) / SHARED_NAME)
+        candidates, sensitivities = bench.evaluators()
+        trials = Trials(space, candidates, Budget(evaluations), journal, shown)
+
+        def chosen_strategy(reward: Reward) -> Strategy:
+            return STRATEGIES[strategy](StrategyTask(space, trials.budget, seed, batch, sensitivities, reward))
 
         def train(policy: Pairs) -> tuple[float, nn.Module]:
             with shown.training(policy):
                 return bench.training.train(policy)
 
         outcome = run_flow(
-            trials, train, strategy=STRATEGIES[strategy](task), batch=batch, max_accuracy_drop=max_accuracy_drop,
+            trials, train, strategy=chosen_strategy, batch=batch, max_accuracy_drop=max_accuracy_drop,
             finalists=finalists,
         )  # fmt: skip
         with kept_random_state(model, seed, [splits.confirm]):
@@ -164,7 +180,7 @@ def search(
         evaluations=trials.evaluations,
         baselines=baselines_of(space, outcome, fp32),
         finalists=finalists_of(space, outcome),
-        search_tolerance=outcome.tolerance,
+        target_damage=outcome.target,
         strategy=strategy,
         seed=seed,
         model_name=type(model).__name__,

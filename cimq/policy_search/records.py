@@ -18,10 +18,11 @@ class Evaluation:
         policy: (weight bits, activation bits) of every layer in module order.
         strategy: What proposed it: "baseline", "warm start", or the strategy's name.
         accuracy: On the search-validation set, as a fraction (or the user's metric).
+        damage: Distance of the outputs from those of the fp32 model on the same set, see `OutputDistance`.
         time_us: Closed-form latency of one inference.
         speedup: Against 8 bits everywhere.
         reward: What the agent was given.
-        feasible: Whether the accuracy drop is within the search's tolerance.
+        feasible: Whether the damage is within the search's target.
         seconds: What the measurement took.
         episode: The agent's episode; None for other proposals.
     """
@@ -30,6 +31,7 @@ class Evaluation:
     policy: Pairs
     strategy: str
     accuracy: float
+    damage: float
     time_us: float
     speedup: float
     reward: float
@@ -52,7 +54,7 @@ class Evaluation:
         names = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != names:
             raise ValueError(f"an evaluation must have the keys {', '.join(sorted(names))}; got {sorted(fields)}")
-        numbers = ("index", "accuracy", "time_us", "speedup", "reward", "seconds")
+        numbers = ("index", "accuracy", "damage", "time_us", "speedup", "reward", "seconds")
         wrong = [key for key in numbers if isinstance(fields[key], bool) or not isinstance(fields[key], (int, float))]
         if wrong:
             raise ValueError(f"an evaluation's {wrong[0]} must be a number, got {fields[wrong[0]]!r}")
@@ -64,16 +66,16 @@ class Evaluation:
 
 
 def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """Those that no other beats in both accuracy and time, fastest first; of equals the earliest.
+    """Those that no other beats in both damage and time, fastest first; of equals the earliest.
 
     Example:
-        >>> def point(index, accuracy, time):
-        ...     return Evaluation(index, ((8, 8),), "random", accuracy, time, 1.0, 0.0, True, 0.0)
-        >>> [e.index for e in pareto_front([point(0, 0.9, 5.0), point(1, 0.8, 3.0), point(2, 0.7, 4.0)])]
+        >>> def point(index, damage, time):
+        ...     return Evaluation(index, ((8, 8),), "random", 0.9, damage, time, 1.0, 0.0, True, 0.0)
+        >>> [e.index for e in pareto_front([point(0, 0.1, 5.0), point(1, 0.2, 3.0), point(2, 0.3, 4.0)])]
         [1, 0]
     """
     front: list[Evaluation] = []
-    for evaluation in sorted(evaluations, key=lambda e: (e.time_us, -e.accuracy, e.index)):
-        if not front or evaluation.accuracy > front[-1].accuracy:
+    for evaluation in sorted(evaluations, key=lambda e: (e.time_us, e.damage, e.index)):
+        if not front or evaluation.damage < front[-1].damage:
             front.append(evaluation)
     return front

@@ -35,7 +35,7 @@ class SearchResult:
         evaluations: Everything that was measured before training, in order.
         baselines: By name: fp32 and the uniform policies.
         finalists: Policies trained at the end with their accuracy on the confirmation set, in that order.
-        search_tolerance: Drop before training that the search allowed; see docs/search.md.
+        target_damage: Damage that the search aimed at; see docs/search.md.
         strategy: What proposed the policies.
         seed: Of the search.
         model_name: Class of the model.
@@ -53,7 +53,7 @@ class SearchResult:
     evaluations: list[Evaluation]
     baselines: dict[str, Baseline]
     finalists: list[Baseline]
-    search_tolerance: float
+    target_damage: float
     strategy: str
     seed: int
     model_name: str
@@ -74,7 +74,7 @@ class SearchResult:
             "strategy": self.strategy,
             "seed": self.seed,
             "max_accuracy_drop": self.max_accuracy_drop,
-            "search_tolerance": self.search_tolerance,
+            "target_damage": self.target_damage,
             "reference": {"accuracy": self.reference_accuracy, "time_us": self.latency.uniform8_time_us},
             "rows": [*rows, _row(found)],
             "layers": self._layers(),

@@ -1,9 +1,10 @@
 """The reward of a candidate: how fast it is, less a soft penalty where it may be too inaccurate.
 
-    R = ln(speed-up) - lambda * s * softplus((drop - tolerance + k*s) / s)
+    R = ln(speed-up) - weight * s * softplus((damage / target - 1) / s + margin)
 
-`drop` is the reference accuracy minus the candidate's, `s` the standard deviation of a measured accuracy. The penalty
-is smooth on both sides of the target: a cliff rewards lucky measurements, and gives no direction to candidates beyond.
+`damage` is the distance of the outputs from those of the fp32 model, `target` the one up to which the accuracy is
+expected to hold after training, `s` how far a damage may be off, as a share. The penalty is smooth on both sides of the
+target: a cliff rewards lucky measurements, and gives no direction to candidates beyond.
 """
 
 from __future__ import annotations
@@ -12,48 +13,43 @@ import dataclasses
 import math
 
 
-def binomial_noise(accuracy: float, samples: int) -> float:
-    """Standard deviation sqrt(p(1-p)/n) of an accuracy measured on n samples.
-
-    p is taken as (accuracy*n + 1) / (n + 2), so that a perfect score on few samples is not taken as certain.
-    """
-    p = (min(max(accuracy, 0.0), 1.0) * samples + 1) / (samples + 2)
-    return math.sqrt(p * (1 - p) / samples)
-
-
 @dataclasses.dataclass(frozen=True)
 class Reward:
-    """Reward of (accuracy, speed-up).
+    """Reward of (damage, speed-up).
 
     Attributes:
-        reference: Accuracy of the reference, as a fraction.
-        tolerance: Largest drop that is wanted, as a fraction (0.01 is one percentage point).
-        noise: Standard deviation of one accuracy measurement, as a fraction; see `binomial_noise`.
-        weight: lambda: penalty per unit of accuracy; 100 is 1 per percentage point.
-        margin: k: how many standard deviations inside the tolerance the penalty begins.
+        target: Damage that is wanted at most, more than 0.
+        noise: Share by which a damage may be off.
+        weight: Penalty for a damage of twice the target.
+        margin: How many `noise` inside the target the penalty begins.
+
+    Raises:
+        ValueError: For a target or a noise that is not above 0.
     """
 
-    reference: float
-    tolerance: float
-    noise: float
-    weight: float = 100.0
+    target: float
+    noise: float = 0.02
+    weight: float = 5.0
     margin: float = 0.5
 
-    def __call__(self, accuracy: float, speedup: float) -> float:
+    def __post_init__(self) -> None:
+        if not (self.target > 0 and self.noise > 0):
+            raise ValueError(f"search: target and noise must be above 0, got {self.target} and {self.noise}")
+
+    def __call__(self, damage: float, speedup: float) -> float:
         """The reward; larger is better.
 
         Example:
-            >>> reward = Reward(reference=0.92, tolerance=0.01, noise=0.002)
-            >>> reward(0.915, 2.5) > reward(0.92, 2.0) > reward(0.89, 2.6)
+            >>> reward = Reward(target=0.1)
+            >>> reward(0.09, 2.5) > reward(0.02, 2.0) > reward(0.2, 2.6)
             True
         """
-        drop = self.reference - accuracy
-        scale = max(self.noise, 1e-6)
-        return math.log(speedup) - self.weight * scale * _softplus((drop - self.tolerance) / scale + self.margin)
+        beyond = (damage / self.target - 1) / self.noise
+        return math.log(speedup) - self.weight * self.noise * _softplus(beyond + self.margin)
 
-    def feasible(self, accuracy: float) -> bool:
-        """Whether the measured drop is within the tolerance."""
-        return self.reference - accuracy <= self.tolerance + 1e-12
+    def feasible(self, damage: float) -> bool:
+        """Whether the damage is within the target."""
+        return damage <= self.target * (1 + 1e-12)
 
 
 def _softplus(x: float) -> float:

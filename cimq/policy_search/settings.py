@@ -32,6 +32,7 @@ class SearchSettings:
     out: str | Path | None
     resume: bool
     workers: int | None
+    shared_epochs: int
     finetune_epochs: int
     finetune_lr: float
     finalists: int
@@ -58,7 +59,7 @@ class SearchSettings:
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
             )
         Budget(self.evaluations)
-        for name, least in (("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1)):
+        for name, least in (("shared_epochs", 0), ("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"search: {name} must be at least {least}, got {getattr(self, name)!r}")
         if self.batch < 2:
@@ -84,6 +85,7 @@ class SearchSettings:
             "max_accuracy_drop": self.max_accuracy_drop,
             "evaluations": self.evaluations,
             "seed": self.seed,
+            "shared_epochs": self.shared_epochs,
             "finetune_epochs": self.finetune_epochs,
             "finetune_lr": self.finetune_lr,
             "batch": self.batch,

@@ -40,6 +40,11 @@ class Slot:
     weight_choices: tuple[int, ...]
     act_choices: tuple[int, ...]
 
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """What is worth choosing, most bits first."""
+        return sorted(set(self.canonical.values()), reverse=True)
+
 
 class SearchSpace:
     """The policies that a search may return.
@@ -147,12 +152,10 @@ class SearchSpace:
     def decode(self, actions: Sequence[int]) -> Pairs:
         """The canonical policy of one choice index per head."""
         widths = self._widths
-        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
-        for index, slot in enumerate(self.slots):
-            pair = slot.canonical[widths[actions[2 * index]], widths[actions[2 * index + 1]]]
-            for layer in slot.layers:
-                rows[layer] = pair
-        return tuple(rows)
+        chosen = zip(actions[0::2], actions[1::2], strict=True)
+        return self.assigned(
+            [slot.canonical[widths[w], widths[a]] for slot, (w, a) in zip(self.slots, chosen, strict=True)]
+        )
 
     def logits_near(self, pairs: Sequence[tuple[int, int]], weight_slope: float, act_slope: float) -> list[list[float]]:
         """Warm-start logits that fall by a slope for every bit of distance from a policy."""
@@ -191,6 +194,14 @@ class SearchSpace:
         except ValueError:
             return False
         return True
+
+    def assigned(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+        """The policy with one pair for each slot."""
+        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        for slot, pair in zip(self.slots, pairs, strict=True):
+            for layer in slot.layers:
+                rows[layer] = pair
+        return tuple(rows)
 
     def uniform(self, weight_bits: int, act_bits: int) -> Pairs:
         """The same bits everywhere, `first_last_bits` in the layers that are fixed."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.cache import Measurement, MeasurementCache
-from cimq.policy_search.evaluators import Evaluator
+from cimq.policy_search.evaluators import Evaluator, Measured
 from cimq.policy_search.journal import Journal
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.records import Evaluation
@@ -20,13 +20,12 @@ class Trials:
 
     Attributes:
         space: Gives time and speed-up.
-        samples: Size of the set that accuracies are measured on.
         budget: Evaluations allowed and made.
         evaluations: All of them, in order.
 
     Args:
         space: The search space.
-        evaluator: Gives the accuracy.
+        evaluator: Gives accuracy and damage.
         budget: What may be measured.
         journal: Where it is recorded; what it holds already is not measured again.
         progress: Shows what happens; None shows nothing.
@@ -41,14 +40,16 @@ class Trials:
         progress: Progress | None = None,
     ) -> None:
         self.space = space
-        self.samples = evaluator.samples
         self.budget = budget
         self.evaluations: list[Evaluation] = []
         self._journal = journal or Journal(None, {})
         self._progress = progress or Progress(budget.limit, shown=False)
         self._reward: Reward | None = None
         self._evaluated: dict[Pairs, Evaluation] = {}
-        recorded = {entry.policy: Measurement(entry.accuracy, entry.seconds) for entry in self._journal.recorded}
+        recorded = {
+            entry.policy: Measurement(Measured(entry.accuracy, entry.damage), entry.seconds)
+            for entry in self._journal.recorded
+        }
         self._cache = MeasurementCache(evaluator, recorded)
 
     @property
@@ -66,9 +67,9 @@ class Trials:
     def reward(self, reward: Reward) -> None:
         self._reward = reward
 
-    def accuracy(self, policy: Pairs) -> float:
-        """Accuracy alone, kept for `evaluate`: for what must be known before the reward is."""
-        return next(self._cache.measure([policy])).accuracy
+    def measured(self, policies: Sequence[Pairs]) -> list[Measured]:
+        """Accuracy and damage alone, kept for `evaluate`: for what must be known before the reward is."""
+        return [measurement.measured for measurement in self._cache.measure(policies)]
 
     def evaluate(self, proposals: Sequence[Proposal]) -> list[Evaluation]:
         """Measures proposals, or gives what is known of them, which costs nothing.
@@ -111,16 +112,18 @@ class Trials:
 
     def _enter(self, proposal: Proposal, measured: Measurement) -> None:
         speedup = self.space.speedup(proposal.policy)
+        (accuracy, damage), seconds = measured
         evaluation = Evaluation(
             len(self.evaluations),
             proposal.policy,
             proposal.strategy,
-            measured.accuracy,
+            accuracy,
+            damage,
             self.space.time_us(proposal.policy),
             speedup,
-            self.reward(measured.accuracy, speedup),
-            self.reward.feasible(measured.accuracy),
-            measured.seconds,
+            self.reward(damage, speedup),
+            self.reward.feasible(damage),
+            seconds,
             proposal.episode,
         )
         self._evaluated[proposal.policy] = evaluation

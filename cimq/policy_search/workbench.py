@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from cimq.policy_search.any_bits import train_any_bits
+from cimq.policy_search.budget import SENSITIVITY_SHARE
 from cimq.policy_search.data import HeldBatches, Splits
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
-from cimq.policy_search.evaluators.output_distance import OutputDistance
 from cimq.policy_search.evaluators.short_training import ShortTraining
-from cimq.policy_search.evaluators.untrained import UntrainedAccuracy
+from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
@@ -26,8 +29,6 @@ class Workbench:
     Attributes:
         shapes: Layers in module order.
         space: What may be chosen.
-        accuracy: Ranks candidates.
-        distance: For sensitivities.
         training: Judges the last few candidates.
 
     Args:
@@ -38,9 +39,10 @@ class Workbench:
     """
 
     def __init__(self, model: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> None:
-        prepared = prepare(model, None, settings.hardware, exclude=settings.exclude).eval()
-        statistics = _calibrated(prepared, splits, settings, functions)
-        self.shapes = tuple(layer_shapes(prepared, _one_sample(statistics)))
+        self._prepared = prepare(model, None, settings.hardware, exclude=settings.exclude).eval()
+        self._statistics = _calibrated(self._prepared, splits, settings, functions)
+        self._model, self._splits, self._settings, self._functions = model, splits, settings, functions
+        self.shapes = tuple(layer_shapes(self._prepared, _one_sample(self._statistics)))
         self.space = SearchSpace(
             self.shapes,
             settings.hardware,
@@ -49,10 +51,37 @@ class Workbench:
             weight_multiple_of_cell=settings.weight_multiple_of_cell,
             groups=settings.groups,
         )
-        self.training = ShortTraining(copy.deepcopy(prepared), model, splits, statistics, settings, functions)
-        candidate = CandidateModel(prepared, splits.search, statistics, functions.forward, settings.seed)
-        self.accuracy = UntrainedAccuracy(candidate, splits.samples[0], functions.accuracy)
-        self.distance = OutputDistance(candidate, self.space.widest)
+        self.training = ShortTraining(self._prepared, model, splits, self._statistics, settings, functions)
+
+    def train_shared(self, checkpoint: Path | None) -> None:
+        """Trains the weights that all candidates share; the short training starts from them.
+
+        Args:
+            checkpoint: File that is written after each epoch, and taken up where the search is resumed.
+        """
+        settings = self._settings
+        with kept_random_state(self._prepared, settings.seed, [self._splits.train]):
+            train_any_bits(
+                self._prepared, self._model, self._splits.train, self.space, self._functions,
+                epochs=settings.shared_epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
+                resume=settings.resume and checkpoint is not None, progress=settings.progress,
+            )  # fmt: skip
+            self._prepared.eval()
+
+    def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
+        """What ranks candidates, and the same on fewer samples, for sensitivities."""
+        candidate = CandidateModel(
+            copy.deepcopy(self._prepared),
+            self._splits.search,
+            self._statistics,
+            self._functions.forward,
+            self._settings.seed,
+        )
+        few = math.ceil(SENSITIVITY_SHARE * self._splits.samples[0])
+        return (
+            WithoutTraining(candidate, self._model, self._functions),
+            WithoutTraining(candidate, self._model, self._functions, few),
+        )
 
 
 def _calibrated(prepared: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> HeldBatches:

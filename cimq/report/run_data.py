@@ -256,11 +256,13 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
 
 
 def _search_limit(result: Fields, reference: Fields | None, evaluations: tuple[Evaluation, ...]) -> float | None:
-    """Accuracy that separates feasible evaluations from the others.
+    """Accuracy that separates feasible evaluations from the others: the constraint itself.
 
-    A search that measures without training records the drop that it allowed there (`search_tolerance`), counted from
-    its own measurement of 8 bits everywhere. Otherwise the constraint itself is the limit.
+    None for a search that went by damage (`target_damage`), and one that allowed another drop before training
+    (`search_tolerance`, of earlier versions) counts it from its own measurement of 8 bits everywhere.
     """
+    if result.has("target_damage"):
+        return None
     if result.has("search_tolerance"):
         uniform8 = [e for e in evaluations if all(pair == (8, 8) for pair in e.policy)]
         return uniform8[0].accuracy - result.number("search_tolerance") if uniform8 else None

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from cimq.torch_tools.modes import in_evaluation
 from cimq.torch_tools.non_finite import first_non_finite
 from cimq.torch_tools.norms import frozen_norms
 from cimq.torch_tools.parallel import is_first, sums_over_processes, unwrapped
+from cimq.training.drawn_policies import Policies, drawn_policies
 from cimq.training.features import FeaturePairs
 from cimq.training.measuring import MetricFn, mean_of, measure
 from cimq.training.progress import length_of, progress_bar
@@ -78,6 +79,7 @@ def finetune(
     mixing: float = 0.0,
     dampening: float = 0.0,
     gradient_scaling: float = 0.0,
+    policies: Policies | None = None,
     loss_fn: LossFn | None = None,
     metric_fn: MetricFn | None = None,
     forward_fn: ForwardFn | None = None,
@@ -127,6 +129,9 @@ def finetune(
         dampening: Weight of the loss against oscillating weights, reached at the end; 1e-3 or so helps at 2 and 3 bits.
         gradient_scaling: How much harder it is for a weight to leave its integer than to go back to it, see
             `cimq.training.scale_weight_gradients`; 0.1 or so for few epochs at 2 bits, at most 2.
+        policies: `policies(epoch, step)` gives the bits of a step (epochs from 1, steps from 0): one set of weights
+            learns to serve many policies (Jin et al., AdaBits, CVPR 2020, arXiv 1912.09666). Between epochs, and
+            afterwards, the model has the bits that it came with.
         loss_fn: `loss_fn(output, target)`; default: cross-entropy of outputs [N, classes, ...] with classes [N, ...]
             or [N, 1, ...] (-100 leaves one out), one-hot, or probabilities [N, classes, ...]. Outputs of one column,
             values, and several classes at once need a loss of their own.
@@ -236,8 +241,9 @@ def finetune(
                 start_epoch(loaders, seed, number)
                 if number == recipe.first_frozen and bn_batches > 0:
                     reestimate_bn(model, loader, bn_batches, forward_fn=forward_fn)
-                with frozen_norms(model, number >= recipe.first_frozen):
-                    loss = _train_epoch(model, loader, recipe, optimizer, scaler, number)
+                frozen = number >= recipe.first_frozen
+                with frozen_norms(model, frozen), drawn_policies(unwrapped(model), policies) as draw:
+                    loss = _train_epoch(model, loader, recipe, optimizer, scaler, number, draw)
                 metric = _metric(model, val_loader, metric_fn, forward_fn, recipe.progress)
                 history.append(Epoch(number, loss, optimizer.param_groups[0]["lr"], metric))
                 if checkpoint is not None and is_first(model):
@@ -306,6 +312,7 @@ def _train_epoch(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     number: int,
+    draw: Callable[[int, int], None],
 ) -> float:
     steps = length_of(loader)
     total, count, samples = 0.0, 0, 0
@@ -314,6 +321,7 @@ def _train_epoch(
         for step, batch in enumerate(bar):
             done = (number - 1 + (step / steps if steps else 0.0)) / recipe.epochs
             _set_rates(optimizer, 0.5 * (1 + math.cos(math.pi * done)))
+            draw(number, step)
             loss, size = step_loss(model, batch, recipe, done, first=number == 1 and step == 0)
             if not bool(torch.isfinite(loss)):
                 cause = first_non_finite(unwrapped(model), batch, recipe.forward_fn)

@@ -9,6 +9,7 @@ import pytest
 
 from cimq.cost_model import LayerShape
 from cimq.policy_search import SearchSpace
+from cimq.policy_search.evaluators import Measured
 from cimq.policy_search.space import Pairs
 
 TOP = 0.93
@@ -31,16 +32,9 @@ class Surrogate:
         interrupt_at: Call that is interrupted as by Ctrl-C.
     """
 
-    samples = 2000
-
     def __init__(self, interrupt_at: int | None = None) -> None:
         self.calls = 0
         self.interrupt_at = interrupt_at
-
-    @property
-    def distance(self) -> Distance:
-        """The damage as something that measures policies."""
-        return Distance(self)
 
     def damage(self, pairs: Sequence[tuple[int, int]]) -> float:
         lost = before = 0.0
@@ -50,24 +44,15 @@ class Surrogate:
             before = noise
         return lost
 
-    def accuracy(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def measured(self, pairs: Sequence[tuple[int, int]]) -> Measured:
         if self.calls == self.interrupt_at:
             raise KeyboardInterrupt
         self.calls += 1
-        return TOP - self.damage(pairs)
+        damage = self.damage(pairs)
+        return Measured(TOP - damage, damage)
 
-    def measure(self, policies: Sequence[Pairs]) -> Iterator[float]:
-        return map(self.accuracy, policies)
-
-
-class Distance:
-    """Measures the damage of policies."""
-
-    def __init__(self, surrogate: Surrogate) -> None:
-        self.surrogate = surrogate
-
-    def measure(self, policies: Sequence[Pairs]) -> Iterator[float]:
-        return map(self.surrogate.damage, policies)
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[Measured]:
+        return map(self.measured, policies)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import cimq
 from cimq.policy_search import SearchResult
 from cimq.policy_search.data import HeldBatches
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
-from cimq.policy_search.evaluators.output_distance import OutputDistance
-from cimq.policy_search.evaluators.untrained import UntrainedAccuracy
+from cimq.policy_search.evaluators.without_training import WithoutTraining
+from cimq.policy_search.functions import UserFunctions
 
 NOISY = cimq.Hardware.preset("rram-wan2022").replace(rows=32, cols=32)
 
@@ -49,6 +49,7 @@ def run(net: nn.Module, out: Path, resume: bool) -> SearchResult:
     return cimq.search(
         net, data(20), val_loader=data(44)[20:], hardware=NOISY, max_accuracy_drop=0.02, evaluations=14, seed=3,
         out=out, resume=resume, progress=False, first_last_bits=None, finalists=1,
+        shared_epochs=1,
     )  # fmt: skip
 
 
@@ -75,15 +76,13 @@ def test_every_truncation_continues_in_the_same_way(net: nn.Module, tmp_path: Pa
 def test_a_measurement_is_a_function_of_the_policy(net: nn.Module) -> None:
     q = cimq.prepare(net, cimq.Policy.uniform(4, 4), NOISY, example_inputs=data(1)[0][0]).eval()
 
-    def measure(network: nn.Module, batches: Any) -> float:
-        return cimq.evaluate(network, batches, lambda out, y: out.double().square().mean())
-
+    functions = UserFunctions(metric=lambda out, y: out.double().square().mean())
     candidate = CandidateModel(q, HeldBatches(data(2)), HeldBatches(data(2)))
     widest = ((8, 8),) * 4
     policies = [widest, ((4, 4),) * 4, ((2, 3), (3, 2), (4, 4), (8, 8))]
-    for evaluator in (UntrainedAccuracy(candidate, 50, measure), OutputDistance(candidate, widest)):
+    for evaluator in (WithoutTraining(candidate, net, functions), WithoutTraining(candidate, net, functions, 25)):
         first = list(evaluator.measure(policies))
-        list(UntrainedAccuracy(candidate, 50, measure).measure(policies[1:2]))
+        list(WithoutTraining(candidate, net, functions).measure(policies[1:2]))
         assert list(evaluator.measure(policies[::-1])) == first[::-1]
         assert len(set(first)) == 3
 

@@ -21,7 +21,9 @@ from cimq.quantization import get_policy
 
 datasets = pytest.importorskip("sklearn.datasets")
 
-FAST: dict[str, Any] = {"evaluations": 16, "finetune_epochs": 1, "finalists": 2, "batch": 4, "progress": False}
+FAST: dict[str, Any] = {
+    "evaluations": 16, "shared_epochs": 1, "finetune_epochs": 1, "finalists": 2, "batch": 4, "progress": False
+}  # fmt: skip
 
 
 def digits() -> TensorDataset:
@@ -86,7 +88,7 @@ def test_two_arguments_are_enough_and_nothing_of_the_users_changes(model: nn.Mod
     assert get_policy(result.model) == result.policy
     assert not result.model.training
     assert result.accuracy > 0.9
-    assert set(result.baselines) == {"fp32", *(f"uniform {w}-bit" for w in (4, 5, 6, 7, 8))}
+    assert {"fp32", "uniform 8-bit"} < set(result.baselines)
     times = [e.time_us for e in result.pareto]
     assert times == sorted(times)
     assert "found policy" in str(result)
@@ -110,20 +112,20 @@ def test_the_same_seed_gives_the_same_search_and_an_interrupted_one_continues(
     assert whole.policy == again.policy
     assert whole.accuracy == again.accuracy
 
-    from cimq.policy_search.evaluators.untrained import UntrainedAccuracy
+    from cimq.policy_search.evaluators.without_training import WithoutTraining
 
     measured = []
-    original = UntrainedAccuracy.measure
+    original = WithoutTraining.measure
 
-    def interrupted(self: UntrainedAccuracy, policies: Any) -> Any:
-        for policy, accuracy in zip(policies, original(self, policies), strict=True):
+    def interrupted(self: WithoutTraining, policies: Any) -> Any:
+        for policy, found in zip(policies, original(self, policies), strict=True):
             if len(measured) == 9:
                 raise KeyboardInterrupt
             measured.append(policy)
-            yield accuracy
+            yield found
 
     with monkeypatch.context() as patch:
-        patch.setattr(UntrainedAccuracy, "measure", interrupted)
+        patch.setattr(WithoutTraining, "measure", interrupted)
         with pytest.raises(KeyboardInterrupt):
             search(model, out=tmp_path / "cut")
     assert 0 < len(records(tmp_path / "cut")) < 16
@@ -170,9 +172,9 @@ def test_a_metric_and_a_loss_of_ones_own(model: nn.Module) -> None:
 
 def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
     """Batch statistics of one candidate must not leak into the next."""
-    first = search(model, strategy="uniform", evaluations=9, finetune_epochs=0)
+    first = search(model, strategy="uniform", evaluations=24, finetune_epochs=0)
     by_policy = {e.policy: e.accuracy for e in first.evaluations}
-    second = search(model, strategy="random", evaluations=9, finetune_epochs=0)
+    second = search(model, strategy="random", evaluations=24, finetune_epochs=0)
     shared = [e for e in second.evaluations if e.policy in by_policy]
     assert len(shared) >= 5
     assert all(e.accuracy == by_policy[e.policy] for e in shared)
@@ -182,7 +184,7 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
     ("options", "words"),
     [
         ({"workers": 2}, "workers must be None or 1"),
-        ({"strategy": "magic"}, "strategy must be one of reinforce, random, uniform"),
+        ({"strategy": "magic"}, "strategy must be one of thompson, reinforce, random, uniform"),
         ({"max_accuracy_drop": -0.1}, "max_accuracy_drop must be a fraction of at least 0"),
         ({"evaluations": 0}, "evaluations must be an integer of at least 1"),
         ({"batch": 1}, "batch must be at least 2"),

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from cimq.policy_search import STRATEGIES, Budget, Evaluation, Proposal, Reward, SearchSpace, StrategyTask, Trials
+from cimq.policy_search.evaluators import Measured
 
 
-def run(space: SearchSpace, evaluator: Any, strategy: str, count: int, damage: Any = None) -> list[Evaluation]:
+def run(space: SearchSpace, evaluator: Any, strategy: str, count: int, few: Any = None) -> list[Evaluation]:
     trials = Trials(space, evaluator, Budget(50))
-    trials.reward = Reward(trials.accuracy(((8, 8),) * len(space.shapes)), 0.01, 0.002)
+    trials.reward = Reward(0.012)
     trials.evaluate([Proposal(space.uniform(4, 4), "baseline")])
-    trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, seed=2, batch=8, damage=damage)), count)
+    trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, 2, 8, few, trials.reward)), count)
     return trials.evaluations
 
 
@@ -29,11 +30,12 @@ def test_the_result_does_not_depend_on_how_many_are_proposed_at_a_time(
     space: SearchSpace, surrogate: Callable[..., Any], strategy: str, warm: bool
 ) -> None:
     runs = [
-        without_seconds(run(space, surrogate(), strategy, count, surrogate().distance if warm else None))
+        without_seconds(run(space, surrogate(), strategy, count, surrogate() if warm else None))
         for count in (8, 1, 3, 100)
     ]
     assert all(found == runs[0] for found in runs[1:])
-    assert 49 <= len(runs[0]) <= 50  # the grid has 49
+    # The grid has 49 policies, and sensitivities cost as much as a quarter of theirs.
+    assert 49 <= len(runs[0]) <= 50 or (warm and 35 <= len(runs[0]) < 49)
 
 
 @pytest.mark.parametrize("strategy", list(STRATEGIES))
@@ -41,14 +43,12 @@ def test_policies_may_be_measured_side_by_side(
     space: SearchSpace, surrogate: Callable[..., Any], strategy: str
 ) -> None:
     class Parallel:
-        samples = 2000
-
-        def measure(self, policies: Any) -> Iterator[float]:
+        def measure(self, policies: Any) -> Iterator[Measured]:
             with ThreadPoolExecutor(4) as pool:
-                yield from pool.map(surrogate().accuracy, policies)
+                yield from pool.map(surrogate().measured, policies)
 
-    one_by_one = run(space, surrogate(), strategy, 8, surrogate().distance)
-    side_by_side = run(space, Parallel(), strategy, 8, surrogate().distance)
+    one_by_one = run(space, surrogate(), strategy, 8, surrogate())
+    side_by_side = run(space, Parallel(), strategy, 8, surrogate())
     assert without_seconds(side_by_side) == without_seconds(one_by_one)
 
 
@@ -58,7 +58,7 @@ def test_known_policies_are_free_and_the_budget_ends_a_list(space: SearchSpace, 
     first, second, third = (Proposal(space.uniform(bits, bits), "by hand", bits) for bits in (4, 5, 6))
     with pytest.raises(RuntimeError, match="not set yet"):
         trials.evaluate([first])
-    trials.reward = Reward(0.9, 0.01, 0.002)
+    trials.reward = Reward(0.012)
     results = trials.evaluate([first, first, second, first, third, second])
     assert [result.policy for result in results] == [p.policy for p in (first, first, second, first)]
     assert results[0] is results[1] is results[3]
@@ -68,12 +68,11 @@ def test_known_policies_are_free_and_the_budget_ends_a_list(space: SearchSpace, 
     assert trials.evaluate([third]) == []
 
 
-def test_an_accuracy_that_was_asked_for_is_not_measured_again(
-    space: SearchSpace, surrogate: Callable[..., Any]
-) -> None:
+def test_what_was_asked_for_before_is_not_measured_again(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
     evaluator = surrogate()
     trials = Trials(space, evaluator, Budget(5))
-    accuracy = trials.accuracy(space.widest)
-    trials.reward = Reward(accuracy, 0.01, 0.002)
+    (measured,) = trials.measured([space.widest])
+    trials.reward = Reward(0.012)
     (evaluation,) = trials.evaluate([Proposal(space.widest, "baseline")])
-    assert (evaluation.accuracy, evaluator.calls, trials.budget.evaluations) == (accuracy, 1, 1)
+    assert (evaluation.accuracy, evaluation.damage) == measured
+    assert (evaluator.calls, trials.budget.evaluations) == (1, 1)

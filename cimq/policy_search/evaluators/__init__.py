@@ -1,11 +1,11 @@
 """Evaluators measure policies; each is an object with one method, `measure`.
 
-`UntrainedAccuracy` ranks candidates, `OutputDistance` tells how sensitive layers are; `ShortTraining`, which gives a
-model as well, judges the last few.
+`WithoutTraining` ranks candidates and tells how sensitive layers are; `ShortTraining`, which gives a model as well,
+judges the last few.
 """
 
 from __future__ import annotations
 
-from cimq.policy_search.evaluators.evaluator import Evaluator, Measure
+from cimq.policy_search.evaluators.evaluator import Evaluator, Measured
 
-__all__ = ["Evaluator", "Measure"]
+__all__ = ["Evaluator", "Measured"]

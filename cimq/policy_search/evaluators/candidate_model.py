@@ -27,6 +27,7 @@ class CandidateModel:
         statistics: Training batches for the batch statistics.
         forward_fn: As in `cimq.calibrate`.
         normalises: Whether the model has batch statistics.
+        seed: Of whatever is random in the model or the data.
 
     Args:
         model: Prepared and calibrated; changed by what is done with it under a policy.
@@ -49,7 +50,7 @@ class CandidateModel:
         self.forward_fn = forward_fn
         self._model = model
         self._names = [name for name, _ in quant_layers(model)]
-        self._seed = seed
+        self.seed = seed
         self._changed = {
             key: value.clone()
             for key, value in model.state_dict().items()
@@ -66,6 +67,6 @@ class CandidateModel:
         state = self._model.state_dict()
         for key, value in self._changed.items():
             state[key].copy_(value)
-        with kept_random_state(self._model, self._seed, [self.search, self.statistics]), torch.no_grad():
+        with kept_random_state(self._model, self.seed, [self.search, self.statistics]), torch.no_grad():
             set_policy(self._model, Policy(dict(zip(self._names, policy, strict=True))))
             yield self._model

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from cimq.policy_search.strategies.random import Random
 from cimq.policy_search.strategies.reinforce import Reinforce
 from cimq.policy_search.strategies.strategy import Proposal, Strategy, StrategyTask
+from cimq.policy_search.strategies.thompson import Thompson
 from cimq.policy_search.strategies.uniform import Uniform
 
 STRATEGIES: dict[str, Callable[[StrategyTask], Strategy]] = {
+    "thompson": Thompson,
     "reinforce": Reinforce,
     "random": Random,
     "uniform": Uniform,

@@ -69,10 +69,10 @@ class Reinforce:
 
     def _warm_start(self, count: int) -> list[Proposal]:
         task = self._task
-        if task.damage is None:
+        if task.sensitivities is None:
             return []
         if self._walk is None:
-            path = knapsack_path(task.space, measure_sensitivity(task.space, task.damage, task.budget))
+            path = knapsack_path(task.space, measure_sensitivity(task.space, task.sensitivities, task.budget))
             self._walk = KnapsackWalk(path, min(_WARM_EVALUATIONS, max(1, task.budget.left // 2)))
             self._walk.observe(list(self._known.values()))
         return self._walk.propose(count)

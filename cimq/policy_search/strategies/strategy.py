@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cimq.policy_search.budget import Budget
-from cimq.policy_search.evaluators import Measure
+from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.records import Evaluation
+from cimq.policy_search.reward import Reward
 from cimq.policy_search.space import Pairs, SearchSpace
 
 
@@ -50,12 +51,13 @@ class StrategyTask:
         budget: What may still be measured, for schedules.
         seed: Of everything random.
         batch: Policies per update of the agent, at least 2.
-        damage: For the warm start: distance between the model's outputs under a policy and with the most bits. None:
-            the agent starts from a uniform distribution.
+        sensitivities: For a warm start: measures policies on fewer samples. None: the start is cold.
+        reward: What is to be made large.
     """
 
     space: SearchSpace
     budget: Budget
     seed: int = 0
     batch: int = 8
-    damage: Measure | None = None
+    sensitivities: Evaluator | None = None
+    reward: Reward = dataclasses.field(default_factory=lambda: Reward(1.0))
