@@ -24,7 +24,7 @@ def copy_package(tmp_path: Path, **changed: Any) -> Path:
     """A copy of what importing needs, its build record changed; without the compiled module."""
     copy = tmp_path / "cimq"
     copy.mkdir()
-    for name in ("__init__.py", "_load.py", "errors.py"):
+    for name in ("__init__.py", "version.py", "_load.py", "errors.py"):
         shutil.copy(PACKAGE / name, copy)
     record = json.loads((PACKAGE / "_build_record.json").read_text()) | changed
     (copy / "_build_record.json").write_text(json.dumps(record))
