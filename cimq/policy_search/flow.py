@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cimq.policy_search.records import Evaluation, pareto_front
+from cimq.policy_search.records import Evaluation, front_of, pareto_front
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies import Proposal, Strategy
 from cimq.policy_search.trials import Trials
-from cimq.policy_search.uniform_front import REFERENCE_BITS, fronts, target_between, uniform_grid
+from cimq.policy_search.uniform_front import REFERENCE_BITS, target_between, uniform_grid
 
 # Uniform policies take this share of the evaluations at most.
 _BASELINE_SHARE = 0.25
@@ -106,10 +106,10 @@ def run_flow(
     reference = grid[REFERENCE_BITS, REFERENCE_BITS]
     judge = _Judge(train, reference, max_accuracy_drop)
 
-    measured = trials.measured(list(grid.values()))
     policies = list(grid.values())
-    damage = {policy: found.damage for policy, found in zip(policies, measured, strict=True)}
-    front = [policies[i] for i in fronts([(space.time_us(policy), damage[policy]) for policy in policies])]
+    damage = {policy: found.damage for policy, found in zip(policies, trials.measured(policies), strict=True)}
+    points = front_of([(space.time_us(policy), damage[policy]) for policy in policies])
+    front = [policies[point] for point in reversed(points)]  # from the least damage to the least time
     last = _last_within(front, judge)
     target = _target(front, last, damage, judge, max_accuracy_drop)
 

@@ -8,7 +8,7 @@ it find where the target lies (`strategies.knapsack_walk`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cimq._C import KnapsackFront
 from cimq.policy_search.budget import Budget
@@ -16,7 +16,7 @@ from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.space import Pairs, SearchSpace, Slot
 
 # Sums that the knapsack keeps: what it takes in time is above the least by at most slots / states of the range.
-STATES = 4096
+_STATES = 4096
 _MEASURED_WIDTHS = 3
 
 
@@ -69,20 +69,41 @@ def _alone(space: SearchSpace, slot: Slot, position: int, width: int) -> Pairs:
     return tuple(pair if layer in slot.layers else bits for layer, bits in enumerate(space.widest))
 
 
+class PolicyFront:
+    """Policies that no other beats in both time and damage, if the damage is a sum over slots; the fastest first.
+
+    Attributes:
+        times_ps: Times, ascending.
+        damages: Damages, descending.
+
+    Args:
+        space: The search space.
+        damage: `damage(index, pair)` of a slot under (w, a).
+        states: See `cimq._C.KnapsackFront`.
+    """
+
+    def __init__(self, space: SearchSpace, damage: Callable[[int, tuple[int, int]], float], states: int) -> None:
+        self._space = space
+        self._front = KnapsackFront(
+            [
+                [(slot.time_ps[pair], damage(index, pair)) for pair in slot.pairs]
+                for index, slot in enumerate(space.slots)
+            ],
+            states,
+        )
+        self.times_ps = self._front.costs
+        self.damages = self._front.damages
+
+    def policy(self, point: int) -> Pairs:
+        """The policy of a point of the front."""
+        chosen = zip(self._space.slots, self._front.choices(point), strict=True)
+        return self._space.assigned([slot.pairs[choice] for slot, choice in chosen])
+
+
 def knapsack_path(space: SearchSpace, sensitivity: Sensitivity) -> list[Pairs]:
     """Policies that no other beats in both time and summed sensitivity, from the most accurate to the fastest."""
-    pairs = [slot.pairs for slot in space.slots]
-    front = KnapsackFront(
-        [
-            [(slot.time_ps[pair], sensitivity.of(index, pair)) for pair in pairs[index]]
-            for index, slot in enumerate(space.slots)
-        ],
-        STATES,
-    )
-    return [
-        space.assigned([of_slot[choice] for of_slot, choice in zip(pairs, front.choices(point), strict=True)])
-        for point in reversed(range(len(front)))
-    ]
+    front = PolicyFront(space, sensitivity.of, _STATES)
+    return [front.policy(point) for point in reversed(range(len(front.times_ps)))]
 
 
 def _some(choices: Sequence[int]) -> list[int]:

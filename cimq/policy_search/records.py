@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cimq.policy_search.space import Pairs
@@ -65,6 +65,20 @@ class Evaluation:
         return cls(**{**fields, "policy": policy})
 
 
+def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Positions of the points (time, damage) that no other beats in both, fastest first; of equals the earliest.
+
+    Example:
+        >>> front_of([(5.0, 0.1), (3.0, 0.2), (4.0, 0.3), (3.0, 0.2)])
+        [1, 0]
+    """
+    front: list[int] = []
+    for position in sorted(range(len(points)), key=points.__getitem__):
+        if not front or points[position][1] < points[front[-1]][1]:
+            front.append(position)
+    return front
+
+
 def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     """Those that no other beats in both damage and time, fastest first; of equals the earliest.
 
@@ -74,8 +88,5 @@ def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
         >>> [e.index for e in pareto_front([point(0, 0.1, 5.0), point(1, 0.2, 3.0), point(2, 0.3, 4.0)])]
         [1, 0]
     """
-    front: list[Evaluation] = []
-    for evaluation in sorted(evaluations, key=lambda e: (e.time_us, e.damage, e.index)):
-        if not front or evaluation.damage < front[-1].damage:
-            front.append(evaluation)
-    return front
+    points = list(evaluations)
+    return [points[position] for position in front_of([(e.time_us, e.damage) for e in points])]

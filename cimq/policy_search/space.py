@@ -8,6 +8,7 @@ layer, when `weight_multiple_of_cell` asks for whole cells, or when the latency 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -40,10 +41,10 @@ class Slot:
     weight_choices: tuple[int, ...]
     act_choices: tuple[int, ...]
 
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
+    @functools.cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
         """What is worth choosing, most bits first."""
-        return sorted(set(self.canonical.values()), reverse=True)
+        return tuple(sorted(set(self.canonical.values()), reverse=True))
 
 
 class SearchSpace:

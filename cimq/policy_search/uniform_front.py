@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from cimq.policy_search.space import Pairs, SearchSpace
 
 REFERENCE_BITS = 8
@@ -53,12 +51,3 @@ def target_between(within: tuple[float, float], beyond: tuple[float, float], wan
     if not (far > near and large > small):
         return near
     return near + (far - near) * min(1.0, max(0.0, (wanted - small) / (large - small)))
-
-
-def fronts(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Positions of the points (time, damage) that no other beats in both, from the least damage to the least time."""
-    best: list[int] = []
-    for position in sorted(range(len(points)), key=lambda i: (points[i][0], points[i][1], i)):
-        if not best or points[position][1] < points[best[-1]][1]:
-            best.append(position)
-    return best[::-1]

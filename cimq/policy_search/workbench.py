@@ -60,13 +60,11 @@ class Workbench:
             checkpoint: File that is written after each epoch, and taken up where the search is resumed.
         """
         settings = self._settings
-        with kept_random_state(self._prepared, settings.seed, [self._splits.train]):
-            train_any_bits(
-                self._prepared, self._model, self._splits.train, self.space, self._functions,
-                epochs=settings.shared_epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
-                resume=settings.resume and checkpoint is not None, progress=settings.progress,
-            )  # fmt: skip
-            self._prepared.eval()
+        train_any_bits(
+            self._prepared, self._model, self._splits.train, self.space, self._functions,
+            epochs=settings.shared_epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
+            resume=settings.resume and checkpoint is not None, progress=settings.progress,
+        )  # fmt: skip
 
     def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
         """What ranks candidates, and the same on fewer samples, for sensitivities."""

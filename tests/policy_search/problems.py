@@ -7,7 +7,6 @@ and are off by a factor besides, as they are where they are taken on few samples
 
 from __future__ import annotations
 
-import functools
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -90,29 +89,3 @@ class Sensitivities:
     def measure(self, policies: Sequence[Pairs]) -> Iterator[Measured]:
         """Damages by the wrong sum."""
         return (Measured(0.9, self._problem.proxy(policy)) for policy in policies)
-
-
-@functools.cache
-def fastest(layers: int, seed: int, target: float, interaction: float = 0.5) -> float:
-    """Largest speed-up within the target that a long local search without noise finds."""
-    problem = Problem(layers, seed, interaction=interaction)
-    numbers = random.Random(seed)
-    space = problem.space
-    free = [slot for slot in space.slots if len(slot.pairs) > 1]
-    best = 0.0
-    for start in range(3):
-        policy = list(space.widest if start == 0 else space.canonical(space.uniform(4, 5 + start)))
-        time, damage = space.time_us(policy), problem.damage(tuple(policy))
-        for _ in range(4000):
-            changed = list(policy)
-            for slot in numbers.sample(free, numbers.randint(1, 2)):
-                pair = numbers.choice(slot.pairs)
-                for layer in slot.layers:
-                    changed[layer] = pair
-            new_time, new_damage = space.time_us(changed), problem.damage(tuple(changed))
-            # Not faster but less damaged is worth taking too: it makes room.
-            if (new_damage <= target and (new_time, new_damage) < (time, damage)) or damage > target > new_damage:
-                policy, time, damage = changed, new_time, new_damage
-        if damage <= target:
-            best = max(best, space.speedup(policy))
-    return best

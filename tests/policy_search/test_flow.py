@@ -9,7 +9,8 @@ import pytest
 
 from cimq.policy_search import STRATEGIES, Budget, SearchSpace, StrategyTask, Trials
 from cimq.policy_search.flow import Outcome, run_flow
-from cimq.policy_search.uniform_front import fronts, name_of, target_between, uniform_grid
+from cimq.policy_search.records import front_of
+from cimq.policy_search.uniform_front import name_of, target_between, uniform_grid
 
 EIGHT = (8, 8)
 
@@ -146,7 +147,7 @@ def test_the_grid_is_that_of_different_policies(space: SearchSpace) -> None:
 
 
 def test_fronts_and_targets() -> None:
-    assert fronts([(1.0, 5.0), (2.0, 4.0), (2.0, 4.0), (3.0, 4.5), (4.0, 1.0)]) == [4, 1, 0]
+    assert front_of([(1.0, 5.0), (2.0, 4.0), (2.0, 4.0), (3.0, 4.5), (4.0, 1.0)])[::-1] == [4, 1, 0]
     assert target_between((0.02, 0.002), (0.06, 0.022), 0.012) == pytest.approx(0.04)
     assert target_between((0.02, 0.002), (0.06, 0.001), 0.012) == 0.02  # noise: the slower one is worse
     assert target_between((0.02, 0.002), (0.06, 0.022), 0.5) == pytest.approx(0.06)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cimq._C import DamageModel, KnapsackFront
-from cimq.policy_search.knapsack import Sensitivity, measure_sensitivity
+from cimq._C import DamageModel
+from cimq.policy_search.knapsack import PolicyFront, Sensitivity, measure_sensitivity
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
@@ -43,7 +43,6 @@ class Thompson:
         self._model: DamageModel | None = None
         self._draws = 0
         space = task.space
-        self._pairs = [slot.pairs for slot in space.slots]
         # Feature 0 is what the most bits cost; then one for each width of the weights and the activations of a slot.
         self._feature: dict[tuple[int, int, int], int] = {}
         for index, slot in enumerate(space.slots):
@@ -107,7 +106,7 @@ class Thompson:
         Without sensitivities all layers are alike, and the power of quantisation noise falls by 4 per bit.
         """
         if sensitivity is None:
-            return self._target / len(self._pairs) * 4.0 ** (4 - width)
+            return self._target / len(self._task.space.slots) * 4.0 ** (4 - width)
         return (sensitivity.act if position else sensitivity.weight)[index][width]
 
     def _features(self, policy: Pairs) -> list[int] | None:
@@ -124,17 +123,13 @@ class Thompson:
     def _best(self, damages: Sequence[float]) -> Pairs:
         """The policy with the largest reward if these are the damages of the features."""
         space, reward = self._task.space, self._task.reward
-        options = [
-            [
-                (slot.time_ps[pair], sum(damages[self._feature[index, i, width]] for i, width in enumerate(pair)))
-                for pair in pairs
-            ]
-            for index, (slot, pairs) in enumerate(zip(space.slots, self._pairs, strict=True))
-        ]
-        front = KnapsackFront(options, _STATES)
+
+        def damage_of(index: int, pair: tuple[int, int]) -> float:
+            return sum(damages[self._feature[index, position, width]] for position, width in enumerate(pair))
+
+        front = PolicyFront(space, damage_of, _STATES)
         rewards = [
-            reward(damages[0] + damage, space.uniform8_ps / cost)
-            for cost, damage in zip(front.costs, front.damages, strict=True)
+            reward(damages[0] + damage, space.uniform8_ps / time_ps)
+            for time_ps, damage in zip(front.times_ps, front.damages, strict=True)
         ]
-        choices = front.choices(max(range(len(rewards)), key=rewards.__getitem__))
-        return space.assigned([pairs[choice] for pairs, choice in zip(self._pairs, choices, strict=True)])
+        return front.policy(max(range(len(rewards)), key=rewards.__getitem__))
