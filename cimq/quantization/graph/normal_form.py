@@ -8,7 +8,7 @@ After conversion a graph holds these operations (anything else was left as it st
 | call_function | F.relu(x); torch.clamp(x, min, max); operator.add(a, b), operator.mul(a, b); torch.cat(tensors, dim) |
 | call_function | ops.activation(x, kind) |
 | call_function, get_attr | those of arithmetic_forms.py: operands that are parameters or numbers, normalisations |
-| call_function | F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode); F.pad(x, pad, mode, value) |
+| call_function | F.pad(x, pad, mode, value) |
 | call_function | ops.avg_pool2d(x, kernel_size, stride, padding, count_include_pad) |
 | call_function | global_avg_pool2d(x, keepdim, dims) |
 | call_function | torch.flatten(x, start_dim, end_dim); torch.reshape(x, shape); operator.getitem(x, slices) |
@@ -129,8 +129,6 @@ def _module_form(module: nn.Module, node: fx.Node) -> Any:
         return _clamp(x, 0.0, 6.0)
     if kind is nn.Hardtanh:
         return _clamp(x, m.min_val, m.max_val)
-    if kind is nn.MaxPool2d and not m.return_indices:
-        return _max_pool2d(x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode)
     if kind is nn.Flatten:
         return _flatten(x, m.start_dim, m.end_dim)
     make = shape_forms.MODULES.get(kind)
@@ -160,20 +158,6 @@ def _hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: 
 
 def _relu6(input: Any, inplace: bool = False) -> Form:
     return torch.clamp, (input, 0.0, 6.0)
-
-
-def _max_pool2d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Form | None:
-    if return_indices:
-        return None
-    return F.max_pool2d, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
 
 
 def _operator_add(a: Any, b: Any) -> Any:
@@ -259,8 +243,6 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.clip: _clamp,
     torch.clamp_min: _clamp_min,
     torch.clamp_max: _clamp_max,
-    F.max_pool2d: _max_pool2d,
-    torch.max_pool2d: _max_pool2d,
     operator.add: _operator_add,
     operator.iadd: _operator_add,
     operator.truediv: arithmetic_forms.div,

@@ -4,7 +4,7 @@
 | --- | --- |
 | call_function | windows.avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor), |
 |  | where it is more than `ops.avg_pool2d`; .avg_pool1d, .adaptive_avg_pool2d, .adaptive_avg_pool1d(x, output_size) |
-| call_function | F.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode) |
+| call_function | F.max_pool1d, F.max_pool2d(x, kernel_size, stride, padding, dilation, ceil_mode) |
 | call_function | F.adaptive_max_pool2d(x, output_size), F.adaptive_max_pool1d(x, output_size) |
 | call_function | windows.mean(x, dim, keepdim), .total(x, dim, keepdim): sums |
 | call_function | windows.interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor) |
@@ -58,18 +58,26 @@ def _avg_pool1d(
     return windows.avg_pool1d, (input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
-def _max_pool1d(
-    input: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Form | None:
-    if return_indices:
-        return None
-    return F.max_pool1d, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
+def _max_pool(function: Callable[..., Any]) -> Callable[..., Form | None]:
+    def form(
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Form | None:
+        if return_indices:
+            return None
+        return function, (input, kernel_size, stride or kernel_size, padding, dilation, ceil_mode)
+
+    return form
+
+
+def _max_pool_module(function: Callable[..., Any]) -> Callable[[Any, Any], Form | None]:
+    form = _max_pool(function)
+    return lambda m, x: form(x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices)
 
 
 def _adaptive_avg_pool2d(input: Any, output_size: Any) -> Form:
@@ -237,9 +245,8 @@ MODULES: dict[Any, Callable[[Any, Any], Form | None]] = {
         x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad, m.divisor_override
     ),
     nn.AvgPool1d: lambda m, x: _avg_pool1d(x, m.kernel_size, m.stride, m.padding, m.ceil_mode, m.count_include_pad),
-    nn.MaxPool1d: lambda m, x: _max_pool1d(
-        x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices
-    ),
+    nn.MaxPool1d: _max_pool_module(F.max_pool1d),
+    nn.MaxPool2d: _max_pool_module(F.max_pool2d),
     nn.AdaptiveAvgPool2d: lambda m, x: _adaptive_avg_pool2d(x, m.output_size),
     nn.AdaptiveAvgPool1d: lambda m, x: _adaptive_avg_pool1d(x, m.output_size),
     nn.AdaptiveMaxPool2d: lambda m, x: None if m.return_indices else (F.adaptive_max_pool2d, (x, m.output_size)),
@@ -281,8 +288,10 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     F.interpolate: _interpolate,
     F.avg_pool2d: _avg_pool2d,
     F.avg_pool1d: _avg_pool1d,
-    F.max_pool1d: _max_pool1d,
-    torch.max_pool1d: _max_pool1d,
+    F.max_pool1d: _max_pool(F.max_pool1d),
+    torch.max_pool1d: _max_pool(F.max_pool1d),
+    F.max_pool2d: _max_pool(F.max_pool2d),
+    torch.max_pool2d: _max_pool(F.max_pool2d),
     F.adaptive_avg_pool2d: _adaptive_avg_pool2d,
     F.adaptive_avg_pool1d: _adaptive_avg_pool1d,
     F.adaptive_max_pool2d: _adaptive_max_pool(F.adaptive_max_pool2d),
