@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from executed import check_equal_values
 from torch import Tensor, nn
 
 import cimq
-from cimq.quantization import layer_outputs, quant_layers
+from cimq.quantization import quant_layers
 
 timm = pytest.importorskip("timm", reason="needs timm and torchvision (make test-cuda)")
 
@@ -62,13 +63,7 @@ def test_integers_are_equal_up_to_the_executor(name: str, size: int, tmp_path: P
     assert len(quant_layers(q)) == count  # none stays fp32
     converted = cimq.convert(q)  # a warning of what it left would be an error
     bundle = cimq.export(converted, tmp_path / "net.cimq", x[:2])
-    with torch.no_grad():
-        wanted, integers = q(x), layer_outputs(converted, x)
-        assert torch.equal(converted(x), wanted)
-    y, layers = bundle.run_layers(x)
-    assert torch.equal(y, wanted)
-    assert layers.keys() == integers.keys()
-    assert all(torch.equal(layers[layer], value) for layer, value in integers.items())
+    check_equal_values(q, converted, bundle, x)
 
 
 # What has no form in a bundle yet is named, in the words of its model.

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from executed import check_equal_values
 from torch import Tensor, nn
 
 import cimq
-from cimq.quantization import get_policy, layer_outputs, layer_shapes, quant_layers
+from cimq.quantization import get_policy, layer_shapes, quant_layers
 
 models = pytest.importorskip("torchvision", reason="needs torchvision (make test-cuda)").models
 
@@ -73,13 +74,7 @@ def test_integers_are_equal_from_training_to_the_executor(
     assert keys < set(q.state_dict())
     converted = cimq.convert(q, sample_input=x[:1])  # a warning of what it left would be an error
     bundle = cimq.export(converted, tmp_path / "net.cimq", x[:2], check=check)
-    with torch.no_grad():
-        wanted, integers = q(x[:2]), layer_outputs(converted, x[:2])
-        assert torch.equal(converted(x[:2]), wanted)
-    y, layers = bundle.run_layers(x[:2])
-    assert torch.equal(y, wanted)
-    assert layers.keys() == integers.keys()
-    assert all(torch.equal(layers[layer], value) for layer, value in integers.items())
+    check_equal_values(q, converted, bundle, x[:2])
     assert bundle.policy.pairs() == get_policy(q).pairs()
     assert cimq.compile(tmp_path / "net.cimq").latency.time_us == cimq.latency(q, sample_input=x).time_us
 
@@ -115,13 +110,7 @@ def test_every_family_runs_in_the_executor(name: str, size: int, check: bool, tm
     cimq.calibrate(q.eval(), [x])
     converted = cimq.convert(q)  # without a sample: right for every size of images
     bundle = cimq.export(converted, tmp_path / "net.cimq", x[:2], check=check)
-    with torch.no_grad():
-        wanted, integers = q(x), layer_outputs(converted, x)
-        assert torch.equal(converted(x), wanted)
-    y, layers = bundle.run_layers(x)
-    assert torch.equal(y, wanted)
-    assert layers.keys() == integers.keys()
-    assert all(torch.equal(layers[layer], value) for layer, value in integers.items())
+    check_equal_values(q, converted, bundle, x)
     other = images(2, size + 16)
     with torch.no_grad():
         assert torch.equal(converted(other), q(other))

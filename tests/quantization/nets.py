@@ -28,6 +28,18 @@ class SmallCnn(nn.Module):
         return self.fc(torch.flatten(self.pool(x), 1))
 
 
+class SkipsOne(nn.Module):
+    """A linear layer that is called, and one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Linear(4, 4)
+        self.spare = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
 class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

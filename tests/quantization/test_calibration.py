@@ -86,19 +86,9 @@ def test_refusals() -> None:
         cimq.calibrate(q, [3])
 
 
-class SkipsOne(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = nn.Linear(4, 4)
-        self.spare = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)
-
-
 def test_layer_shapes_names_layers_that_are_not_called() -> None:
     with pytest.raises(ValueError, match="does not call spare; calibrate leaves such layers in fp32"):
-        layer_shapes(cimq.prepare(SkipsOne()), torch.rand(2, 4))
+        layer_shapes(cimq.prepare(nets.SkipsOne()), torch.rand(2, 4))
 
 
 def test_layer_shapes_match_the_layers() -> None:

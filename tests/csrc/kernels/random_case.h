@@ -27,6 +27,15 @@ class Random {
   std::mt19937 generator_;
 };
 
+/// 16 rows, 2-bit cells, 1-bit drivers.
+inline Hardware plain_hardware() {
+  Hardware hw;
+  hw.rows = 16;
+  hw.cell_bits = 2;
+  hw.dac_bits = 1;
+  return hw;
+}
+
 template <typename T>
 void compare(const Case& c, const cpu::CrossbarMvm& mvm, const std::vector<std::int8_t>& w,
              const std::vector<std::uint8_t>& x) {

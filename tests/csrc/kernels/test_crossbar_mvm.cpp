@@ -6,17 +6,6 @@
 #include "random_case.h"
 
 namespace cimq::kernels::testing {
-namespace {
-
-Hardware plain_hardware() {
-  Hardware hw;
-  hw.rows = 16;
-  hw.cell_bits = 2;
-  hw.dac_bits = 1;
-  return hw;
-}
-
-}  // namespace
 
 TEST_CASE("random layers equal the reference bit for bit on every instruction set", "[mvm]") {
   for (const cpu::Isa& isa : cpu::available_isas()) {

@@ -6,14 +6,6 @@
 namespace cimq::kernels::testing {
 namespace {
 
-Hardware plain_hardware() {
-  Hardware hw;
-  hw.rows = 16;
-  hw.cell_bits = 2;
-  hw.dac_bits = 1;
-  return hw;
-}
-
 /// x . w^T by its definition.
 std::vector<std::int32_t> digital(const Case& c, const std::vector<std::int8_t>& w,
                                   const std::vector<std::uint8_t>& x) {

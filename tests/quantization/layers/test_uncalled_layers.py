@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import nets
 import pytest
 import torch
 import torch.nn.functional as F
@@ -85,19 +86,9 @@ def test_layers_that_are_not_called_stay_fp32_after_loading(with_side_heads: tup
     assert "side" in cimq.quantization.get_policy(fresh)  # what was seen is no longer known
 
 
-class SkipsOne(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.used = nn.Linear(4, 4)
-        self.spare = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.used(x)
-
-
 def test_layers_that_calibration_sees_the_second_time_are_quantised() -> None:
     torch.manual_seed(0)
-    q = cimq.prepare(SkipsOne())
+    q = cimq.prepare(nets.SkipsOne())
     with pytest.warns(cimq.CimqWarning, match=r"none of the 1 batches, in evaluation: spare\."):
         cimq.calibrate(q, [torch.rand(2, 4)])
     q.forward = lambda x: q.spare(q.used(x))  # type: ignore[method-assign]
@@ -106,7 +97,7 @@ def test_layers_that_calibration_sees_the_second_time_are_quantised() -> None:
 
 
 def test_a_model_that_calls_none_of_its_layers_is_refused() -> None:
-    q = cimq.prepare(SkipsOne())
+    q = cimq.prepare(nets.SkipsOne())
     with pytest.raises(ValueError, match="calls none of its quantised layers: used, spare"):
         cimq.calibrate(q, [torch.rand(2, 4)], forward_fn=lambda model, batch: batch)
 
