@@ -40,7 +40,7 @@ bool integer_of(T value, const IntegerRange& range, std::int64_t& integer) {
 struct Nearest {
   float integer;
   float error;
-  bool fine;  ///< within the range and the tolerance; not for NaN
+  int bad;  ///< 1: out of the range or the tolerance, or NaN; an int, so that loops over floats become vector loops
 };
 
 /// Without branches. Adding and subtracting 1.5 * 2^23 rounds half to even for the magnitudes that matter; larger ones
@@ -51,7 +51,7 @@ struct Nearest {
   const float error = value - nearest;
   const bool fine = (nearest >= lo) & (nearest <= hi) & (error <= static_cast<float>(kTolerance)) &
                     (error >= -static_cast<float>(kTolerance));
-  return {nearest, error, fine};
+  return {nearest, error, static_cast<int>(!fine)};
 }
 
 /// Narrows [begin, end) without branches; returns whether all values were fine. Without `target` it only checks.
@@ -77,7 +77,7 @@ bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const In
     int bad = 0;
     for (std::int64_t i = begin; i < end; ++i) {
       const Nearest value = nearest_of(static_cast<float>(source[i]), lo, hi);
-      bad |= static_cast<int>(!value.fine);
+      bad |= value.bad;
       const float safe =
           value.integer >= lo ? (value.integer <= hi ? value.integer : 0.0F) : 0.0F;  // an integer of NaN is undefined
       target[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(safe));
@@ -102,7 +102,7 @@ template <typename T>
   int off = 0;
   for (std::int64_t i = begin; i < end; ++i) {
     const Nearest value = nearest_of(static_cast<float>(source[i]), lo, hi);
-    bad |= static_cast<int>(!value.fine);
+    bad |= value.bad;
     off |= static_cast<int>(value.error != 0.0F);
     if (target != nullptr) target[i] = value.integer;
   }
