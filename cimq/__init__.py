@@ -16,6 +16,7 @@ _PUBLIC = {
     "presets": "cimq.hardware",
     "Policy": "cimq.policy",
     "latency": "cimq.cost_model.sources",
+    "energy": "cimq.cost_model.sources",
     "CimqWarning": "cimq.errors",
     "prepare": "cimq.quantization",
     "calibrate": "cimq.quantization",

@@ -77,7 +77,7 @@ class Resources:
 
 @dataclasses.dataclass(frozen=True)
 class Energy:
-    """Energy per event; descriptive, carried along for reports."""
+    """Energy per event, for `cimq.energy`; what is None counts as 0."""
 
     write_energy_pj: float | None = None
     mvm_energy_pj: float | None = None

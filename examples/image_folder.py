@@ -87,6 +87,25 @@ class ImageTensors(Dataset[tuple[Tensor, Tensor]]):
         return ImageTensors(self.images[indices], self.labels[indices])
 
 
+def last_of_each_class(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Indices of all images but the last `count` of every class, and of those.
+
+    Args:
+        labels: int64 [N].
+        count: Images of every class that are held out.
+
+    Raises:
+        ValueError: If a class has no more than that; names it.
+    """
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()
+        if len(members) <= count:
+            raise ValueError(f"class {int(label)} must have more than the {count} images held out, got {len(members)}")
+        held[members[len(members) - count :]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 [N, 3, H, W] -> float32 with ImageNet's mean and standard deviation removed."""
     mean = torch.tensor(MEAN).view(1, 3, 1, 1)

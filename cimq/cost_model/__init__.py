@@ -1,7 +1,8 @@
 """What a network costs on a crossbar machine, from shapes, bits and a hardware description.
 
-`shapes` (imports nothing) <- `closed_form` <- `policy_table`; `sources` has `cimq.latency`, which also takes models and
-bundles and therefore stands above `cimq.quantization`, where the others stand below it.
+`shapes` (imports nothing) <- `closed_form` <- `policy_table`, `component_energy`; `sources` has `cimq.latency` and
+`cimq.energy`, which also take models and bundles and therefore stand above `cimq.quantization`, where the others stand
+below it.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def cost_table(
     text, bits = closed_form_machine(hardware).to_json(), [int(bit) for bit in bits]
     table = []
     for shape in shapes:
-        times = iter(_C.tier1_table(text, _as_tuple(shape), bits))
+        times = iter(_C.tier1_table(text, as_tuple(shape), bits))
         table.append({weight: {act: next(times) / _PS_PER_US for act in bits} for weight in bits})
     return table
 
@@ -139,7 +139,7 @@ def closed_form_machine(hardware: Hardware | str | Path) -> Hardware:
 
 def closed_form(shapes: Sequence[LayerShape], bits: Sequence[LayerBits], hardware: Hardware) -> LatencyReport:
     """Latency of layers in module order with these bits."""
-    text, tuples = hardware.to_json(), [_as_tuple(shape) for shape in shapes]
+    text, tuples = hardware.to_json(), [as_tuple(shape) for shape in shapes]
     costs = _C.tier1_layers(text, tuples, [(pair.weight_bits, pair.act_bits) for pair in bits])
     reference = _C.tier1_layers(text, tuples, [(MAX_BITS, MAX_BITS)] * len(tuples))
     layers = tuple(
@@ -172,5 +172,6 @@ def closed_form(shapes: Sequence[LayerShape], bits: Sequence[LayerBits], hardwar
     )
 
 
-def _as_tuple(shape: LayerShape) -> tuple[str, int, int, int, int]:
+def as_tuple(shape: LayerShape) -> tuple[str, int, int, int, int]:
+    """The layer as the extension takes it."""
     return shape.name, shape.outputs, shape.inputs, shape.invocations, shape.repeats

@@ -1,4 +1,4 @@
-"""`cimq.latency`: the closed form of whatever holds layers: a model, a bundle, shapes."""
+"""`cimq.latency` and `cimq.energy`: the closed forms of whatever holds layers: a model, a bundle, shapes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
+from cimq.cost_model.component_energy import EnergyReport, closed_form_energy
 from cimq.cost_model.shapes import LayerShape
-from cimq.hardware import Hardware
+from cimq.hardware import Hardware, resolve
 from cimq.policy import LayerBits, Policy
 from cimq.quantization import QuantLayer, get_policy, layer_shapes, prepare, quant_layers
 from cimq.structured_files import read_structured
@@ -47,50 +48,87 @@ def latency(
         >>> report.writes, report.mvms, report.time_us
         (2, 8, 123.2)
     """
-    shapes, own_policy, own_hardware = _network(model_or_bundle, sample_input)
+    shapes, bits, machine = _network("latency", model_or_bundle, policy, hardware, sample_input)
+    return closed_form(shapes, bits, closed_form_machine(machine))
+
+
+def energy(
+    model_or_bundle: torch.nn.Module | str | Path | Sequence[LayerShape],
+    policy: Policy | str | Path | None = None,
+    hardware: Hardware | str | Path | None = None,
+    *,
+    sample_input: Any = None,
+) -> EnergyReport:
+    """Closed-form energy of one inference, by component: counted events times the energies of the machine.
+
+    Args:
+        model_or_bundle: As in `cimq.latency`.
+        policy: As there.
+        hardware: As there; its `energy` must describe at least one component (the presets "isaac" and "puma" do).
+        sample_input: As there.
+
+    Returns:
+        The report; its energies are exact sums of whole femtojoules.
+
+    Raises:
+        ValueError: As `cimq.latency`, and for a machine that describes no energy.
+        TypeError: As `cimq.latency`.
+
+    Example:
+        >>> shapes = [LayerShape("fc", "Linear", outputs=10, inputs=512, invocations=1)]
+        >>> report = energy(shapes, Policy.uniform(4, 4), Hardware(energy={"adc_energy_pj": 2.0}))
+        >>> report.energy_pj, report.missing  # 4 digits, 2 row tiles, 10 pairs of columns
+        (160.0, ('write', 'mvm', 'dac', 'digital', 'buffer', 'bus'))
+    """
+    shapes, bits, machine = _network("energy", model_or_bundle, policy, hardware, sample_input)
+    return closed_form_energy(shapes, bits, machine)
+
+
+def _network(
+    what: str, source: Any, policy: Policy | str | Path | None, hardware: Hardware | str | Path | None, sample: Any
+) -> tuple[list[LayerShape], list[LayerBits], Hardware]:
+    """Layers, their bits and the machine; those that the source carries where none are given."""
+    if isinstance(source, torch.nn.Module):
+        shapes, own_policy, own_hardware = _from_model(what, source, sample)
+    elif isinstance(source, (str, Path)):
+        shapes, own_policy, own_hardware = _from_bundle(what, Path(source))
+    elif isinstance(source, Sequence) and all(isinstance(shape, LayerShape) for shape in source):
+        shapes, own_policy, own_hardware = list(source), None, None
+    else:
+        raise TypeError(f"{what} takes a model, a bundle's folder or LayerShapes, got {type(source).__name__}")
     if not shapes:
-        raise ValueError("latency: there is no layer that could be on a crossbar")
+        raise ValueError(f"{what}: there is no layer that could be on a crossbar")
     if isinstance(policy, (str, Path)):
         policy = Policy.load(policy)
     policy = policy if policy is not None else own_policy
     if policy is None:
-        raise ValueError("latency: give a policy; neither layer shapes nor a model that is not prepared carry bits")
+        raise ValueError(f"{what}: give a policy; neither layer shapes nor a model that is not prepared carry bits")
     if not isinstance(policy, Policy):
-        raise TypeError(f"latency: policy must be a cimq.Policy or a file, got {type(policy).__name__}")
-    machine = closed_form_machine(hardware if hardware is not None else own_hardware or "paper")
-    names = [shape.name for shape in shapes]
-    return closed_form(shapes, list(policy.bind(names).values()), machine)
+        raise TypeError(f"{what}: policy must be a cimq.Policy or a file, got {type(policy).__name__}")
+    machine = resolve(hardware if hardware is not None else own_hardware or "paper")
+    return shapes, list(policy.bind([shape.name for shape in shapes]).values()), machine
 
 
-def _network(source: Any, sample_input: Any) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
-    """Shapes, and the policy and hardware that the source itself carries."""
-    if isinstance(source, torch.nn.Module):
-        return _from_model(source, sample_input)
-    if isinstance(source, (str, Path)):
-        return _from_bundle(Path(source))
-    if isinstance(source, Sequence) and all(isinstance(shape, LayerShape) for shape in source):
-        return list(source), None, None
-    raise TypeError(f"latency takes a model, a bundle's folder or LayerShapes, got {type(source).__name__}")
-
-
-def _from_model(model: torch.nn.Module, sample_input: Any) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
+def _from_model(
+    what: str, model: torch.nn.Module, sample_input: Any
+) -> tuple[list[LayerShape], Policy | None, Hardware | None]:
     if not any(isinstance(module, QuantLayer) for module in model.modules()):
         if sample_input is None:
             raise ValueError(
-                "latency: a model that is not prepared needs sample_input=, one input, to count its products"
+                f"{what}: a model that is not prepared needs sample_input=, one input, to count its products"
             )
         # The bits do not matter for shapes; a copy is prepared, so that the caller's model stays as it is.
         return layer_shapes(prepare(model), sample_input), None, None
     shapes = layer_shapes(model, sample_input)
     machines = {layer.hardware for _, layer in quant_layers(model)}
     if len(machines) > 1:
-        raise ValueError("latency: the layers of the model are for different machines; give hardware=")
+        raise ValueError(f"{what}: the layers of the model are for different machines; give hardware=")
     return shapes, get_policy(model), machines.pop()
 
 
-def _from_bundle(folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
+def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"latency: bundle {folder} is not a folder")
+        raise FileNotFoundError(f"{what}: bundle {folder} is not a folder")
     content = read_structured(folder / "layers.json", "bundle file")
     nodes = content.get("nodes") if isinstance(content, dict) else None
     if not isinstance(nodes, list):

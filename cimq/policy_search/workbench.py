@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,20 @@ class Workbench:
 
     def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
         """What ranks candidates, and the same on fewer samples, for sensitivities."""
-        candidate = CandidateModel(
-            copy.deepcopy(self._prepared),
-            self._splits.search,
-            self._statistics,
-            self._functions.forward,
-            self._settings.seed,
-        )
+        candidate = self._candidate(self._splits.search)
         few = math.ceil(SENSITIVITY_SHARE * self._splits.samples[0])
         return (
             WithoutTraining(candidate, self._model, self._functions),
             WithoutTraining(candidate, self._model, self._functions, few),
         )
+
+    def evaluator_on(self, batches: Iterable[Any]) -> WithoutTraining:
+        """What measures policies in the same way on other data."""
+        return WithoutTraining(self._candidate(batches), self._model, self._functions)
+
+    def _candidate(self, batches: Iterable[Any]) -> CandidateModel:
+        copied = copy.deepcopy(self._prepared)
+        return CandidateModel(copied, batches, self._statistics, self._functions.forward, self._settings.seed)
 
 
 def _calibrated(prepared: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> HeldBatches:

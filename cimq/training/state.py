@@ -73,13 +73,7 @@ def load_state(
     Raises:
         ValueError: If the file is another one, or of a model with other layers, other bits or another kind of machine.
     """
-    try:
-        content = torch.load(path, map_location=device_of(model), weights_only=True)
-        missing = {"model", "bits", "optimizer", "scaler", "history", "options", "random"} - set(content)
-    except Exception as error:  # of many types: whatever a file that is none makes the unpickler do
-        raise ValueError(f"finetune: {path} cannot be read as a checkpoint ({type(error).__name__})") from error
-    if missing:
-        raise ValueError(f"finetune: {path} is no checkpoint of finetune: it lacks {', '.join(sorted(missing))}")
+    content = _read(path, device_of(model))
     bits = _bits(model)
     changed = [name for name, was in content["bits"].items() if bits.get(name, was) != was]
     if changed:
@@ -89,10 +83,7 @@ def load_state(
             f"finetune: checkpoint {path} is of another policy: {len(changed)} layers had other bits, {first!r} {was} "
             f"and now {now}; set the policy that it was trained with, or start without resume"
         )
-    try:
-        model.load_state_dict(content["model"])
-    except RuntimeError as error:
-        raise ValueError(f"finetune: checkpoint {path} is of another model or kind of machine: {error}") from None
+    _load_model(path, content, model)
     present = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(content["optimizer"])
     for group, values in zip(optimizer.param_groups, present, strict=True):
@@ -108,3 +99,30 @@ def load_state(
     name, keys, position, has_gauss, cached = states["numpy"]
     np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, cached))
     return list(content["history"]), dict(content["options"])
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Takes the weights and scales that `save_state` wrote, and nothing else.
+
+    Raises:
+        ValueError: If the file is another one, or of a model with other layers or another kind of machine.
+    """
+    _load_model(path, _read(path, device_of(model)), model)
+
+
+def _read(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        missing = {"model", "bits", "optimizer", "scaler", "history", "options", "random"} - set(content)
+    except Exception as error:  # of many types: whatever a file that is none makes the unpickler do
+        raise ValueError(f"finetune: {path} cannot be read as a checkpoint ({type(error).__name__})") from error
+    if missing:
+        raise ValueError(f"finetune: {path} is no checkpoint of finetune: it lacks {', '.join(sorted(missing))}")
+    return dict(content)
+
+
+def _load_model(path: Path, content: dict[str, Any], model: nn.Module) -> None:
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise ValueError(f"finetune: checkpoint {path} is of another model or kind of machine: {error}") from None

@@ -39,7 +39,7 @@ struct Resources {
   std::optional<std::int64_t> vector_lanes;
 };
 
-/// Descriptive: carried along for reports, read by no computation yet.
+/// Energy per event (compiler/cost/energy.h); nullopt: not described, counts as 0.
 struct Energy {
   std::optional<double> write_energy_pj;            ///< programming one crossbar
   std::optional<double> mvm_energy_pj;              ///< one activation of one crossbar, without converters
@@ -50,7 +50,7 @@ struct Energy {
   std::optional<double> bus_energy_pj_per_byte;     ///< one byte moved
 };
 
-/// Descriptive, as Energy.
+/// Descriptive: carried along for reports, read by no computation yet.
 struct Area {
   std::optional<double> crossbar_area_um2;
   std::optional<double> adc_area_um2;

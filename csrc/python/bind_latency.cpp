@@ -1,11 +1,13 @@
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "common/hardware.h"
+#include "compiler/cost/energy.h"
 #include "compiler/cost/tier1.h"
 #include "python/bindings.h"
 
@@ -46,6 +48,30 @@ void bind_latency(pybind11::module_& m) {
       },
       pybind11::arg("hardware"), pybind11::arg("shape"), pybind11::arg("bits"),
       "Picoseconds of one layer for every pair of bit widths, activations fastest.");
+  m.def(
+      "energy_layers",
+      [](const std::string& hardware, const std::vector<ShapeTuple>& shapes,
+         const std::vector<std::pair<int, int>>& bits) {
+        const Hardware hw = Hardware::from_json(hardware);
+        std::vector<std::array<std::int64_t, compiler::kEnergyParts>> costs;
+        std::int64_t total = 0;
+        for (std::size_t i = 0; i < shapes.size(); ++i) {
+          const auto cost = compiler::energy(hw, shape_of(shapes[i]), bits.at(i).first, bits.at(i).second);
+          total = compiler::checked_sum(total, cost.total_fj(), "the energy of the network in femtojoules");
+          costs.push_back(cost.part_fj);
+        }
+        return costs;
+      },
+      pybind11::arg("hardware"), pybind11::arg("shapes"), pybind11::arg("bits"),
+      "Femtojoules of every layer by component, in the order of ENERGY_PARTS.");
+  m.def(
+      "energy_table",
+      [](const std::string& hardware, const ShapeTuple& shape, const std::vector<int>& bits) {
+        return compiler::energy_table(Hardware::from_json(hardware), shape_of(shape), bits);
+      },
+      pybind11::arg("hardware"), pybind11::arg("shape"), pybind11::arg("bits"),
+      "Femtojoules of one layer for every pair of bit widths, activations fastest.");
+  m.attr("ENERGY_PARTS") = compiler::kEnergyPartNames;
 }
 
 }  // namespace cimq::python

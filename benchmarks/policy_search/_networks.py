@@ -1,0 +1,117 @@
+"""Networks, images and shared weights that benchmarks of the search work on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from image_folder import BatchLoader, ImageTensors, last_of_each_class, read_folder
+from models.resnet_cifar import ResNetCifar
+from models.vgg_cifar import VggCifar
+from torch import nn
+
+from cimq.hardware import resolve
+from cimq.policy_search.data import HeldBatches, Splits
+from cimq.policy_search.evaluators import Measured
+from cimq.policy_search.evaluators.without_training import WithoutTraining
+from cimq.policy_search.functions import UserFunctions
+from cimq.policy_search.settings import SearchSettings
+from cimq.policy_search.space import Pairs, SearchSpace
+from cimq.policy_search.uniform_front import uniform_grid
+from cimq.policy_search.workbench import Workbench
+
+HELD_PER_CLASS = 500
+_BATCH = 250
+
+
+def load_network(name: str, checkpoints: Path) -> nn.Module:
+    """An fp32 network with its trained weights."""
+    model: nn.Module = ResNetCifar(3, 10) if name == "resnet20" else VggCifar(10)
+    model.load_state_dict(torch.load(checkpoints / f"{name}-cifar10jpeg-45k.pt", weights_only=True))
+    return model.float().to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
+class Task:
+    """A network with weights that were trained for all policies, and what policies do to it.
+
+    Attributes:
+        space: What may be chosen.
+        shared_s: Seconds that the training of the shared weights took; None where they were there already.
+    """
+
+    def __init__(self, args: argparse.Namespace, seed: int, folder: Path) -> None:
+        self._folder = folder
+        cache = args.out / "cache"
+        images, labels, _ = read_folder(args.data / "train", cache)
+        train, held = last_of_each_class(labels, HELD_PER_CLASS)
+        held = held[torch.randperm(len(held), generator=torch.Generator().manual_seed(seed))]
+        sets = {"train": train, "search": held[: len(held) // 2], "confirm": held[len(held) // 2 :]}
+        parts = {name: ImageTensors(images[order], labels[order]) for name, order in sets.items()}
+        parts["test"] = ImageTensors(*read_folder(args.data / "test", cache)[:2])
+        if args.images is not None:
+            parts = {name: part.subset(_spread(len(part), args.images)) for name, part in parts.items()}
+        self._loaders = {name: HeldBatches(BatchLoader(p, _BATCH)) for name, p in parts.items() if name != "train"}
+        self._model = load_network(args.network, args.checkpoints)
+        splits = Splits(
+            BatchLoader(parts["train"], 128, train=True), self._loaders["search"], self._loaders["confirm"],
+            (len(parts["search"]), len(parts["confirm"])),
+        )  # fmt: skip
+        settings = SearchSettings(
+            hardware=resolve(args.hardware), max_accuracy_drop=0.0, strategy="thompson",
+            evaluations=args.evaluations, seed=seed, out=folder, resume=True, workers=None,
+            shared_epochs=args.shared_epochs, finetune_epochs=0, finetune_lr=0.01, finalists=0, batch=8, bits=(2, 8),
+            first_last_bits=None if args.first_last == "free" else 8, weight_multiple_of_cell=False, groups=(),
+            exclude=(), calibration_batches=8, bn_batches=4, search_samples=len(parts["search"]), progress=True,
+        )  # fmt: skip
+        self._bench = Workbench(self._model, splits, settings, UserFunctions())
+        self.space = self._bench.space
+        self.shared_s: float | None = None
+        if args.shared_epochs > 0:
+            start = time.perf_counter()
+            done = (folder / "shared.done").exists()
+            self._bench.train_shared(folder / "shared.pt")
+            if not done:
+                self.shared_s = time.perf_counter() - start
+                (folder / "shared.done").touch()
+        self._evaluators = self._bench.evaluators()
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
+        """What ranks candidates, and the same on fewer samples."""
+        return self._evaluators
+
+    def uniform(self) -> list[Pairs]:
+        """All uniform policies with 8 bits in the first and the last layer, wider where that costs nothing."""
+        fixed = SearchSpace(self.space.shapes, self.space.hardware, bits=self.space.bits, first_last_bits=8)
+        return [self.space.canonical(policy) for policy in uniform_grid(fixed, 1000).values()]
+
+    def uniform_of(self, weight_bits: int, act_bits: int) -> Pairs:
+        """One of them."""
+        fixed = SearchSpace(self.space.shapes, self.space.hardware, bits=self.space.bits, first_last_bits=8)
+        return self.space.canonical(fixed.canonical(fixed.uniform(weight_bits, act_bits)))
+
+    def fp32_accuracy(self) -> float:
+        """On the test images."""
+        return UserFunctions().accuracy(self._model, self._loaders["test"])
+
+    def measured(self, name: str, policies: Sequence[Pairs]) -> list[Measured]:
+        """Accuracy and divergence on a set, from a file where they are known already."""
+        file = self._folder / f"{name}.json"
+        if name not in self._known:
+            self._known[name] = json.loads(file.read_text()) if file.exists() else {}
+        known = self._known[name]
+        evaluator = self._bench.evaluator_on(self._loaders[name])
+        for policy in policies:
+            if str(policy) not in known:
+                known[str(policy)] = list(next(iter(evaluator.measure([policy]))))
+                file.write_text(json.dumps(known, indent=1))
+        return [Measured(*known[str(policy)]) for policy in policies]
+
+
+def _spread(count: int, wanted: int) -> torch.Tensor:
+    return torch.linspace(0, count - 1, min(count, wanted)).long()
