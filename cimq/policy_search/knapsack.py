@@ -8,16 +8,25 @@ it find where the target lies (`strategies.knapsack_walk`).
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from cimq._C import KnapsackFront
-from cimq.policy_search.budget import Budget
+from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.space import Pairs, SearchSpace, Slot
 
 # Sums that the knapsack keeps: what it takes in time is above the least by at most slots / states of the range.
 _STATES = 4096
-_MEASURED_WIDTHS = 3
+# Two widths of a slot's weights and activations are measured where that takes no more of the evaluations.
+_LARGEST_SHARE = 0.25
+# Where even one takes more than this, evaluations of whole policies say more.
+_MOST = 0.6
+# How much less a bit more costs: by the law, and at most and at least.
+_FALL, _LARGEST_FALL, _SMALLEST_FALL = 4.0, 8.0, 2.0
+# A sensitivity is at least this share of the mean of its width: one that was measured as 0 would have no prior.
+_LEAST_SHARE = 0.03
+_TINY = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,39 +36,65 @@ class Sensitivity:
     Attributes:
         weight: Per slot: weight bits -> damage.
         act: Per slot: activation bits -> damage.
+        least: Damage of the most bits, which is in none of the others.
     """
 
     weight: Sequence[Mapping[int, float]]
     act: Sequence[Mapping[int, float]]
+    least: float = 0.0
 
     def of(self, index: int, pair: tuple[int, int]) -> float:
         """Damage of slot `index` under (w, a)."""
         return self.weight[index][pair[0]] + self.act[index][pair[1]]
 
 
-def measure_sensitivity(space: SearchSpace, evaluator: Evaluator, budget: Budget) -> Sensitivity:
+def measure_sensitivity(space: SearchSpace, evaluator: Evaluator | None, budget: Budget) -> Sensitivity | None:
     """Sensitivities from the damage of policies, one layer (or group) quantised at a time, the rest at its most bits.
 
-    A few widths per slot are measured, the others interpolated: the power of quantisation noise falls by 4 per bit, so
-    that its logarithm is close to linear in the bits.
+    Two widths of each slot's weights and activations are measured where that takes little of the budget, else one; the
+    others follow from the law that the power of quantisation noise falls by 4 per bit.
 
     Args:
         space: The search space.
-        evaluator: Measures the damage of policies.
+        evaluator: Measures the damage of policies; None: nothing is measured.
         budget: Counts what is measured.
+
+    Returns:
+        None where nothing was measured: where that would take most of the budget.
     """
+    if evaluator is None:
+        return None
     heads = [head for slot in space.slots for head in ((slot, slot.weight_choices, 0), (slot, slot.act_choices, 1))]
+    chosen = [_two_widths(choices) for _, choices, _ in heads]
+    if SENSITIVITY_SHARE * sum(map(len, chosen)) > _LARGEST_SHARE * budget.left:
+        chosen = [_one_width(choices) for _, choices, _ in heads]
+    if SENSITIVITY_SHARE * sum(map(len, chosen)) > _MOST * budget.left:
+        return None
     policies = [
-        _alone(space, slot, position, width) for slot, choices, position in heads for width in _some(choices)[:-1]
+        _alone(space, slot, position, width)
+        for (slot, _, position), widths in zip(heads, chosen, strict=True)
+        for width in widths
     ]
     budget.sensitivities += 1 + len(policies)
     least, *found = (measured.damage for measured in evaluator.measure([space.widest, *policies]))
     left = iter(found)
-    tables = []
-    for _, choices, _ in heads:
-        measured = {width: max(0.0, next(left) - least) for width in _some(choices)[:-1]}
-        tables.append(_interpolated({**measured, choices[-1]: 0.0}, choices))
-    return Sensitivity(tables[0::2], tables[1::2])
+    measured = _raised([{width: next(left) - least for width in widths} for widths in chosen])
+    tables = [_table(alone, choices) for alone, (_, choices, _) in zip(measured, heads, strict=True)]
+    return Sensitivity(tables[0::2], tables[1::2], least)
+
+
+def assumed_sensitivity(space: SearchSpace) -> Sensitivity:
+    """What is assumed where nothing was measured: all layers alike, and noise power that falls by 4 per bit.
+
+    4 bits everywhere cost 1.
+    """
+    share = 0.5 / len(space.slots)
+
+    def table(choices: Sequence[int]) -> dict[int, float]:
+        return {**{width: share * _FALL ** (4 - width) for width in choices[:-1]}, choices[-1]: 0.0}
+
+    slots = space.slots
+    return Sensitivity([table(slot.weight_choices) for slot in slots], [table(slot.act_choices) for slot in slots])
 
 
 def _alone(space: SearchSpace, slot: Slot, position: int, width: int) -> Pairs:
@@ -106,32 +141,44 @@ def knapsack_path(space: SearchSpace, sensitivity: Sensitivity) -> list[Pairs]:
     return [front.policy(point) for point in reversed(range(len(front.times_ps)))]
 
 
-def _some(choices: Sequence[int]) -> list[int]:
-    """The largest width last, before it at most a few others, among them the smallest."""
-    if len(choices) <= _MEASURED_WIDTHS:
-        return list(choices)
-    below = list(choices[:-1])
-    middle = below[len(below) // 2]
-    return sorted({below[0], middle, choices[-1]})
+def _two_widths(choices: Sequence[int]) -> list[int]:
+    """The smallest and the next that is two bits wider, of all but the largest."""
+    smallest = choices[0]
+    return [*_one_width(choices, 0), *[width for width in choices[:-1] if width >= smallest + 2][:1]]
 
 
-def _interpolated(measured: Mapping[int, float], choices: Sequence[int]) -> dict[int, float]:
-    """Log-linear between measured widths; 4 times less per bit above the last measured one; falling with the bits."""
+def _one_width(choices: Sequence[int], above: int = 1) -> list[int]:
+    """The first that is `above` bits above the smallest, of all but the largest; else the last of them."""
+    below = choices[:-1]
+    return ([width for width in below if width >= choices[0] + above] or list(below[-1:]))[:1]
+
+
+def _raised(measured: Sequence[Mapping[int, float]]) -> list[dict[int, float]]:
+    """Differences of measurements with errors, none of which is 0 or less than a share of the mean of its width."""
+    found: dict[int, list[float]] = {}
+    for alone in measured:
+        for width, damage in alone.items():
+            found.setdefault(width, []).append(max(0.0, damage))
+    least = {width: max(_TINY, _LEAST_SHARE * sum(values) / len(values)) for width, values in found.items()}
+    return [{width: max(damage, least[width]) for width, damage in alone.items()} for alone in measured]
+
+
+def _table(measured: Mapping[int, float], choices: Sequence[int]) -> dict[int, float]:
+    """Log-linear between measured widths and by the law outside; falling with the bits, 0 for the most bits."""
+    table: dict[int, float] = {choices[-1]: 0.0}
     known = sorted(measured)
-    tiny = 1e-12
-    table: dict[int, float] = {}
-    for width in choices:
-        if width in measured:
-            table[width] = measured[width]
-            continue
-        below = max(w for w in known if w < width)
-        above = min(w for w in known if w > width)
-        left = max(measured[below], tiny)
-        if above == known[-1]:
-            table[width] = left * 4.0 ** (below - width)
+    values = [measured[width] for width in known[:1]]
+    for narrow, wide in itertools.pairwise(known):
+        # Small damages are measured with large errors: no more and no less than the law makes likely is believed.
+        least, most = (values[-1] * fall ** (narrow - wide) for fall in (_LARGEST_FALL, _SMALLEST_FALL))
+        values.append(min(max(measured[wide], least), most))
+    for width in choices[:-1]:
+        above = [(w, value) for w, value in zip(known, values, strict=True) if w >= width]
+        below = [(w, value) for w, value in zip(known, values, strict=True) if w <= width]
+        if above and below:
+            (high, small), (low, large) = above[0], below[-1]
+            table[width] = large if high == low else large * (small / large) ** ((width - low) / (high - low))
         else:
-            right = max(measured[above], tiny)
-            table[width] = left * (right / left) ** ((width - below) / (above - below))
-    for narrow, wide in zip(choices[-2::-1], choices[:0:-1], strict=True):
-        table[narrow] = max(table[narrow], table[wide])  # measurement noise must not make fewer bits look better
+            near, value = above[0] if above else below[-1]
+            table[width] = value * _FALL ** (near - width)
     return table

@@ -84,7 +84,9 @@ def search(
             None: 10 % + 10 % of the data set of `loader` are held out, with a warning.
         hardware: The crossbar machine: a Hardware, a preset's name or a file.
         max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`).
-        strategy: "thompson" (learns what bits cost, proposes by exact knapsack), "reinforce", "random" or "uniform".
+        strategy: "auto" (what measures best: docs/search.md), "thompson" (learns what bits and pairs of layers cost),
+            "pairwise" (the same, pairs are measured first), "knapsack" (of sensitivities, no learning), "evolution",
+            "reinforce", "random" or "uniform".
         evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
             is measured on a quarter of the set, and counts as such).
         seed: Of the split, the agent and training.

@@ -5,16 +5,17 @@
 
 namespace cimq::python {
 
-void bind_build_info(pybind11::module_& m);    // build facts, ISA list
-void bind_hardware(pybind11::module_& m);      // common/hardware: the one check of descriptions
-void bind_mapping(pybind11::module_& m);       // common/mapping: columns, rows, digits, slices, converters
-void bind_latency(pybind11::module_& m);       // compiler/cost
-void bind_compiler(pybind11::module_& m);      // compiler: bundle -> program
-void bind_agent(pybind11::module_& m);         // agent/reinforce
-void bind_damage_model(pybind11::module_& m);  // agent/damage_model
-void bind_knapsack(pybind11::module_& m);      // agent/knapsack
-void bind_runtime(pybind11::module_& m);       // runtime: bundle reader and executor
-void bind_kernels(pybind11::module_& m);       // what ops/ needs from Python besides the dispatcher
-void bind_notices(pybind11::module_& m);       // what operators have to say: warnings
+void bind_build_info(pybind11::module_& m);       // build facts, ISA list
+void bind_hardware(pybind11::module_& m);         // common/hardware: the one check of descriptions
+void bind_mapping(pybind11::module_& m);          // common/mapping: columns, rows, digits, slices, converters
+void bind_latency(pybind11::module_& m);          // compiler/cost
+void bind_compiler(pybind11::module_& m);         // compiler: bundle -> program
+void bind_agent(pybind11::module_& m);            // agent/reinforce
+void bind_damage_model(pybind11::module_& m);     // agent/damage_model
+void bind_knapsack(pybind11::module_& m);         // agent/knapsack
+void bind_pairwise_damage(pybind11::module_& m);  // agent/pairwise_damage
+void bind_runtime(pybind11::module_& m);          // runtime: bundle reader and executor
+void bind_kernels(pybind11::module_& m);          // what ops/ needs from Python besides the dispatcher
+void bind_notices(pybind11::module_& m);          // what operators have to say: warnings
 
 }  // namespace cimq::python

@@ -36,5 +36,6 @@ PYBIND11_MODULE(_C, m) {
   cimq::python::bind_agent(m);
   cimq::python::bind_damage_model(m);
   cimq::python::bind_knapsack(m);
+  cimq::python::bind_pairwise_damage(m);
   cimq::python::bind_runtime(m);
 }

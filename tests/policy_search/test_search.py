@@ -184,7 +184,10 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
     ("options", "words"),
     [
         ({"workers": 2}, "workers must be None or 1"),
-        ({"strategy": "magic"}, "strategy must be one of thompson, reinforce, random, uniform"),
+        (
+            {"strategy": "magic"},
+            "strategy must be one of auto, thompson, pairwise, knapsack, evolution, reinforce, random, uniform",
+        ),
         ({"max_accuracy_drop": -0.1}, "max_accuracy_drop must be a fraction of at least 0"),
         ({"evaluations": 0}, "evaluations must be an integer of at least 1"),
         ({"batch": 1}, "batch must be at least 2"),

@@ -78,10 +78,81 @@ def test_learning_strategies_come_close_to_the_optimum_and_beat_the_others(
     for strategy in STRATEGIES:
         trials = run(small, surrogate(), 100, strategy)
         best[strategy] = max(e.speedup for e in trials.evaluations if e.feasible)
-    for strategy, share in (("thompson", 0.99), ("reinforce", 0.97)):
+    for strategy, share in (
+        ("thompson", 0.99), ("pairwise", 0.99), ("reinforce", 0.97), ("evolution", 0.97), ("knapsack", 0.97),
+    ):  # fmt: skip
         assert best[strategy] >= share * optimum(small, surrogate())
         assert best[strategy] > best["random"]
         assert best[strategy] > best["uniform"]
+
+
+@pytest.mark.parametrize("strategy", ["thompson", "pairwise", "evolution", "reinforce", "random"])
+def test_the_seed_decides(space: SearchSpace, surrogate: Callable[..., Any], strategy: str) -> None:
+    found = []
+    for seed in (3, 4):
+        trials = make_trials(space, surrogate(), 40)
+        trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, seed, 8, None, trials.reward)), 8)
+        found.append([e.policy for e in trials.evaluations])
+    assert len(found[0]) == len(found[1])
+    assert found[0] != found[1]
+
+
+def test_knapsack_bisects_to_the_target_and_looks_on_both_sides(
+    space: SearchSpace, surrogate: Callable[..., Any]
+) -> None:
+    trials = run(space, surrogate(), 60, "knapsack")
+    path = knapsack_path(space, measure_sensitivity(space, surrogate(), Budget(60)))
+    steps = [path.index(e.policy) for e in trials.evaluations]
+    within = [position for position, e in zip(steps, trials.evaluations, strict=True) if e.feasible]
+    last = max(within)
+    bisected = math.ceil(math.log2(len(path)))
+    assert {last - 1, last + 1, last - 2, last + 2} <= set(steps)
+    assert last in steps[:bisected]
+    assert max(abs(step - last) for step in steps[bisected:]) > 5
+
+
+def test_evolution_changes_at_most_two_layers_of_what_it_crosses(
+    space: SearchSpace, surrogate: Callable[..., Any]
+) -> None:
+    trials = run(space, surrogate(), 80, "evolution")
+    for number, evaluation in enumerate(trials.evaluations):
+        if evaluation.strategy != "evolution":
+            continue
+        known = [e.policy for e in trials.evaluations[:number]]
+        new = sum(all(policy[i] != pair for policy in known) for i, pair in enumerate(evaluation.policy))
+        assert new <= 2
+    assert any(e.strategy == "evolution" for e in trials.evaluations)
+
+
+class Meeting:
+    """Layers 1 and 2 cancel each other's errors, or add to them; no others meet."""
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+        self.asked: list[Any] = []
+
+    def measure(self, policies: Any) -> list[Measured]:
+        self.asked += policies
+        return [Measured(0.5, self.damage(policy)) for policy in policies]
+
+    def damage(self, policy: Any) -> float:
+        own = [0.1 * (4.0**-w + 4.0**-a) for w, a in policy]
+        return sum(own) + self.strength * math.sqrt(own[1] * own[2])
+
+
+@pytest.mark.parametrize("strength", [-1.5, 1.5])
+def test_pairwise_measures_how_layers_meet(space: SearchSpace, strength: float) -> None:
+    rewards = {}
+    for strategy, pairs in (("pairwise", 10), ("thompson", 0)):  # every two of the five layers that are free
+        few = Meeting(strength)
+        budget = Budget(100)
+        reward = Reward(few.damage(space.uniform(4, 4)))
+        first = STRATEGIES[strategy](StrategyTask(space, budget, 0, 8, few, reward)).propose(1)[0].policy
+        lowered = [sum(p != q for p, q in zip(policy, space.widest, strict=True)) for policy in few.asked]
+        assert lowered.count(2) == pairs
+        assert budget.sensitivities == len(few.asked)
+        rewards[strategy] = reward(few.damage(first), space.speedup(first))
+    assert rewards["pairwise"] > rewards["thompson"] + 0.05
 
 
 def test_cold_reinforce_improves_on_its_start(surrogate: Callable[..., Any], space: SearchSpace) -> None:
@@ -118,25 +189,6 @@ def test_knapsack_path_holds_the_exact_optimum_of_an_additive_model(space: Searc
     for policy in path:
         rivals = [p for p in itertools.product(*reduced) if total(p) < total(policy)]
         assert all(space.time_us(p) >= space.time_us(policy) for p in rivals)
-
-
-def test_sensitivities_are_measured_one_layer_at_a_time(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
-    asked: list[Any] = []
-
-    class Damage:
-        def measure(self, policies: Any) -> list[float]:
-            asked.extend(policies)
-            return [Measured(0.5, float(sum(4.0 ** -min(pair) for pair in pairs))) for pairs in policies]
-
-    budget = Budget(10)
-    sensitivity = measure_sensitivity(space, Damage(), budget)
-    assert (budget.sensitivities, budget.left) == (len(asked), max(0, 10 - math.ceil(len(asked) / 4)))
-    assert asked[0] == space.widest
-    assert all(sum(p != q for p, q in zip(pairs, space.widest, strict=True)) == 1 for pairs in asked[1:])
-    for table in sensitivity.act:
-        widths = sorted(table)
-        assert [table[w] for w in widths] == sorted(table.values(), reverse=True)
-    assert sensitivity.act[2].keys() == set(range(2, 9))
 
 
 # ---- log and resume ----

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies.strategy import Proposal
 
-_NEIGHBOURS = (0, 1, -1, 2, -2, 3)
+# Near the target, on both sides.
+NEAR = (0, 1, -1, 2, -2, 3)
 
 
 class KnapsackWalk:
@@ -17,11 +18,13 @@ class KnapsackWalk:
     Args:
         path: From the most accurate to the fastest; see `knapsack_path`.
         evaluations: New policies that may be proposed.
+        steps: Where neighbours are, counted from the fastest policy within the target towards faster ones.
     """
 
-    def __init__(self, path: Sequence[Pairs], evaluations: int) -> None:
+    def __init__(self, path: Sequence[Pairs], evaluations: int, steps: Iterable[int] = NEAR) -> None:
         self._path = path
         self._left = evaluations
+        self._steps = steps
         self._low, self._high = 0, len(path)  # path[low] is taken as feasible, path[high] as not
         self._looked: dict[int, None] = {}  # positions on the path, in the order in which they were asked for
         self._known: dict[Pairs, Evaluation] = {}
@@ -33,7 +36,7 @@ class KnapsackWalk:
             middle = self._bisect()
             if middle is not None:
                 return [self._new(middle)]
-            positions = (self._low + step for step in _NEIGHBOURS)
+            positions = (self._low + step for step in self._steps)
             self._neighbours = [position for position in positions if 0 <= position < len(self._path)]
         proposals: list[Proposal] = []
         while self._neighbours and len(proposals) < count:

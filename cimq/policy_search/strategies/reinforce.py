@@ -63,16 +63,21 @@ class Reinforce:
             return
         self._rewards += [result.reward for result in results]
         if len(self._rewards) == self._task.batch:
-            self._agent.update(self._actions, self._rewards)
+            self.learn(self._agent, self._actions, self._rewards)
             self._stale = 0 if self._learned else self._stale + 1
             self._actions, self._rewards, self._learned = [], [], False
 
+    def learn(self, agent: Agent, actions: list[list[int]], rewards: list[float]) -> None:
+        """Updates the agent with a batch."""
+        agent.update(actions, rewards)
+
     def _warm_start(self, count: int) -> list[Proposal]:
         task = self._task
-        if task.sensitivities is None:
-            return []
         if self._walk is None:
-            path = knapsack_path(task.space, measure_sensitivity(task.space, task.sensitivities, task.budget))
+            sensitivity = measure_sensitivity(task.space, task.sensitivities, task.budget)
+            if sensitivity is None:
+                return []
+            path = knapsack_path(task.space, sensitivity)
             self._walk = KnapsackWalk(path, min(_WARM_EVALUATIONS, max(1, task.budget.left // 2)))
             self._walk.observe(list(self._known.values()))
         return self._walk.propose(count)

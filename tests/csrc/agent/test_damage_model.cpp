@@ -54,14 +54,15 @@ TEST_CASE("the posterior mean is the solution of the normal equations") {
   for (int observation = 0; observation < 20; ++observation) {
     Features features;
     for (std::size_t f = 0; f < kFeatures; ++f) {
-      if (uniform(numbers) < 1.0) features.push_back(static_cast<std::int64_t>(f));
+      if (uniform(numbers) < 1.0) features.push_back({static_cast<std::int64_t>(f), uniform(numbers)});
     }
     const double damage = 3 * uniform(numbers);
     const double error = uniform(numbers);
     model.observe(features, damage, error);
-    for (const auto i : features) {
-      b[static_cast<std::size_t>(i)] += damage / (error * error);
-      for (const auto k : features) a[static_cast<std::size_t>(i)][static_cast<std::size_t>(k)] += 1 / (error * error);
+    for (const auto& [i, x] : features) {
+      b[static_cast<std::size_t>(i)] += x * damage / (error * error);
+      for (const auto& [k, z] : features)
+        a[static_cast<std::size_t>(i)][static_cast<std::size_t>(k)] += x * z / (error * error);
     }
     const std::vector<double> wanted = solve(a, b);
     const std::vector<double> got = model.mean();
@@ -71,7 +72,7 @@ TEST_CASE("the posterior mean is the solution of the normal equations") {
 
 TEST_CASE("draws have the moments of the posterior, and repeat") {
   DamageModel model({1.0, 2.0}, {0.5, 1.0});
-  model.observe({0, 1}, 4.0, 0.5);
+  model.observe({{0, 1.0}, {1, 1.0}}, 4.0, 0.5);
   // K = 0.25 + 1 + 0.25 = 1.5; mean = prior + S^2 (4 - 3) / K; covariance = S^2 - S^2 1 1^T S^2 / K
   const std::vector<double> mean = model.mean();
   CHECK(mean[0] == Approx(1.0 + 0.25 / 1.5));
@@ -99,11 +100,37 @@ TEST_CASE("draws have the moments of the posterior, and repeat") {
 
 TEST_CASE("a repeated policy is learned, and nothing breaks") {
   DamageModel model({1.0, 1.0, 1.0}, {1.0, 1.0, 0.0});
-  for (int i = 0; i < 50; ++i) model.observe({0, 2}, 3.0, 1e-6);
+  for (int i = 0; i < 50; ++i) model.observe({{0, 1.0}, {2, 1.0}}, 3.0, 1e-6);
   CHECK(model.mean()[0] == Approx(2.0));
   CHECK(model.mean()[1] == 1.0);
   CHECK(model.mean()[2] == 1.0);
   CHECK(model.observations() == 50);
+}
+
+TEST_CASE("scaled groups are a model with those deviations") {
+  const std::vector<Features> policies = {{{0, 1.0}, {1, 2.0}}, {{1, 0.5}, {2, 1.5}}, {{0, 1.0}, {2, 1.0}}};
+  DamageModel scaled({1.0, 2.0, 3.0}, {0.5, 1.0, 2.0}, {0, 1, 1});
+  DamageModel direct({1.0, 2.0, 3.0}, {1.0, 0.3, 0.6});
+  double damage = 2;
+  for (std::size_t i = 0; i < policies.size(); ++i) {
+    scaled.observe(policies[i], damage, 0.3);
+    if (i == 1) scaled.set_scales({2.0, 0.3});  // in the middle: what was observed before is weighed anew
+    direct.observe(policies[i], damage, 0.3);
+    damage += 1.5;
+  }
+  for (std::size_t f = 0; f < 3; ++f) CHECK(scaled.mean()[f] == Approx(direct.mean()[f]).epsilon(1e-12));
+  CHECK(scaled.log_evidence({2.0, 0.3}) == Approx(direct.log_evidence({1.0})).epsilon(1e-12));
+  CHECK(scaled.log_evidence({1.0, 1.0}) != Approx(direct.log_evidence({1.0})));
+  CHECK(scaled.scales() == std::vector<double>{2.0, 0.3});
+}
+
+TEST_CASE("the evidence is the density of what was observed") {
+  DamageModel model({1.0}, {2.0});
+  CHECK(model.log_evidence({1.0}) == 0.0);
+  model.observe({{0, 3.0}}, 7.0, 0.5);
+  // Normal around 3 with variance 9 * 4 + 0.25.
+  const double variance = 36.25;
+  CHECK(model.log_evidence({1.0}) == Approx(-0.5 * 16 / variance - 0.5 * std::log(2 * 3.14159265358979 * variance)));
 }
 
 TEST_CASE("a damage model refuses what is none, and is not changed") {
@@ -112,11 +139,18 @@ TEST_CASE("a damage model refuses what is none, and is not changed") {
   CHECK_THROWS_AS(DamageModel({1.0}, {-1.0}), cimq::Error);
   CHECK_THROWS_AS(DamageModel({std::nan("")}, {1.0}), cimq::Error);
   DamageModel model({1.0, 1.0}, {1.0, 1.0});
-  CHECK_THROWS_AS(model.observe({2}, 1.0, 1.0), cimq::Error);
-  CHECK_THROWS_AS(model.observe({-1}, 1.0, 1.0), cimq::Error);
-  CHECK_THROWS_AS(model.observe({1, 1}, 1.0, 1.0), cimq::Error);
-  CHECK_THROWS_AS(model.observe({1}, std::nan(""), 1.0), cimq::Error);
-  CHECK_THROWS_AS(model.observe({1}, 1.0, 0.0), cimq::Error);
+  CHECK_THROWS_AS(model.observe({{2, 1.0}}, 1.0, 1.0), cimq::Error);
+  CHECK_THROWS_AS(model.observe({{-1, 1.0}}, 1.0, 1.0), cimq::Error);
+  CHECK_THROWS_AS(model.observe({{1, 1.0}, {1, 2.0}}, 1.0, 1.0), cimq::Error);
+  CHECK_THROWS_AS(model.observe({{1, 1.0}}, std::nan(""), 1.0), cimq::Error);
+  CHECK_THROWS_AS(model.observe({{1, std::nan("")}}, 1.0, 1.0), cimq::Error);
+  CHECK_THROWS_AS(model.observe({{1, 1.0}}, 1.0, 0.0), cimq::Error);
+  CHECK_THROWS_AS(DamageModel({1.0}, {1.0}, {0, 0}), cimq::Error);
+  CHECK_THROWS_AS(DamageModel({1.0}, {1.0}, {-1}), cimq::Error);
+  CHECK_THROWS_AS(DamageModel({1.0}, {1.0}, {1}), cimq::Error);
+  CHECK_THROWS_AS(model.set_scales({1.0, 1.0}), cimq::Error);
+  CHECK_THROWS_AS(model.set_scales({-1.0}), cimq::Error);
+  CHECK_THROWS_AS(model.log_evidence({std::nan("")}), cimq::Error);
   CHECK_THROWS_AS(model.draw(0, 0, -1.0), cimq::Error);
   CHECK(model.observations() == 0);
   CHECK(model.mean() == std::vector<double>{1.0, 1.0});
