@@ -14,12 +14,14 @@ from torch import nn
 
 from cimq.cost_model.sources import latency
 from cimq.hardware import Hardware, resolve
-from cimq.policy_search.baselines import baselines_of, finalists_of
+from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
 from cimq.policy_search.budget import Budget
+from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.data import split_loaders
 from cimq.policy_search.flow import run_flow
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.journal import Journal
+from cimq.policy_search.pareto_models import pareto_models_of
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
 from cimq.policy_search.reward import Reward
@@ -62,6 +64,8 @@ def search(
     calibration_batches: int = 8,
     bn_batches: int = 4,
     search_samples: int = 2000,
+    rung_policies: int = 0,
+    pareto: int = 0,
     progress: bool = True,
 ) -> SearchResult:
     """Finds bits per layer that make a model fast on a crossbar machine, and trains it with them.
@@ -110,6 +114,9 @@ def search(
         calibration_batches: Training batches that activation scales are taken from.
         bn_batches: Training batches that batch statistics are re-estimated on for every candidate.
         search_samples: Largest size of the search-validation set that is split off.
+        rung_policies: Policies that are trained shortly for the rank correlation of training with what is cheaper
+            (`result.rungs`); 16 decide by which rung candidates are ranked. 0: only those that are trained anyway.
+        pareto: Policies along the front that are trained shortly and confirmed at the end (`result.pareto_models`).
         progress: Show a progress bar.
 
     Returns:
@@ -152,18 +159,20 @@ def search(
             with shown.training(space.widest):
                 bench.train_shared(None if out is None else Path(out) / SHARED_NAME)
         candidates, sensitivities = bench.evaluators()
-        trials = Trials(space, candidates, Budget(evaluations), journal, shown)
+        budget = Budget(evaluations)
+        rungs = bench.rung_check(budget, candidates, sensitivities)
+        trials = Trials(space, candidates, budget, journal, shown, rungs.ranking)
 
         def chosen_strategy(reward: Reward) -> Strategy:
-            return STRATEGIES[strategy](StrategyTask(space, trials.budget, seed, batch, sensitivities, reward))
+            return STRATEGIES[strategy](StrategyTask(space, budget, seed, batch, rungs.start, reward))
 
-        def train(policy: Pairs) -> tuple[float, nn.Module]:
+        def train(policy: Pairs) -> tuple[Confirmed, nn.Module]:
             with shown.training(policy):
                 return bench.training.train(policy)
 
         outcome = run_flow(
             trials, train, strategy=chosen_strategy, batch=batch, max_accuracy_drop=max_accuracy_drop,
-            finalists=finalists,
+            finalists=finalists, rungs=rungs, pareto=pareto,
         )  # fmt: skip
         with kept_random_state(model, seed, [splits.confirm]):
             fp32 = functions.accuracy(model, splits.confirm)
@@ -186,6 +195,13 @@ def search(
         model_name=type(model).__name__,
         seconds=time.perf_counter() - start,
         shapes=bench.shapes,
+        confirmation=outcome.chosen.drop_from(outcome.reference),
+        trained=trained_of(space, outcome),
+        rungs=rungs.ladder.correlations,
+        passed_over=rungs.passed_over,
+        ranking=rungs.ranking,
+        pareto_models=pareto_models_of(space, outcome, bench.training.untrained, out),
+        fraction=metric_fn is None,
     )
     if out is not None:
         result.save(out)

@@ -25,6 +25,7 @@ class Evaluation:
         feasible: Whether the damage is within the search's target.
         seconds: What the measurement took.
         episode: The agent's episode; None for other proposals.
+        rung: Name of the rung of evaluation that measured it, see `Ladder`; "" where there is but one.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Evaluation:
     feasible: bool
     seconds: float
     episode: int | None = None
+    rung: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

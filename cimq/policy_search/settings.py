@@ -46,6 +46,8 @@ class SearchSettings:
     bn_batches: int
     search_samples: int
     progress: bool
+    rung_policies: int = 0
+    pareto: int = 0
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
@@ -59,7 +61,10 @@ class SearchSettings:
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
             )
         Budget(self.evaluations)
-        for name, least in (("shared_epochs", 0), ("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1)):
+        for name, least in (
+            ("shared_epochs", 0), ("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1),
+            ("rung_policies", 0), ("pareto", 0),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"search: {name} must be at least {least}, got {getattr(self, name)!r}")
         if self.batch < 2:
@@ -88,6 +93,7 @@ class SearchSettings:
             "shared_epochs": self.shared_epochs,
             "finetune_epochs": self.finetune_epochs,
             "finetune_lr": self.finetune_lr,
+            "rung_policies": self.rung_policies,
             "batch": self.batch,
             "bits": list(self.bits),
             "first_last_bits": self.first_last_bits,

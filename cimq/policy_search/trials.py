@@ -22,6 +22,7 @@ class Trials:
         space: Gives time and speed-up.
         budget: Evaluations allowed and made.
         evaluations: All of them, in order.
+        rung: Name of the rung that they are measured on.
 
     Args:
         space: The search space.
@@ -29,6 +30,7 @@ class Trials:
         budget: What may be measured.
         journal: Where it is recorded; what it holds already is not measured again.
         progress: Shows what happens; None shows nothing.
+        rung: Name of the evaluator's rung.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Trials:
         budget: Budget,
         journal: Journal | None = None,
         progress: Progress | None = None,
+        rung: str = "",
     ) -> None:
         self.space = space
         self.budget = budget
@@ -46,9 +49,21 @@ class Trials:
         self._progress = progress or Progress(budget.limit, shown=False)
         self._reward: Reward | None = None
         self._evaluated: dict[Pairs, Evaluation] = {}
+        self.rank_by(evaluator, rung)
+
+    def rank_by(self, evaluator: Evaluator, rung: str) -> None:
+        """Measures by another evaluator from now on; what was measured so far is of no use then.
+
+        Raises:
+            RuntimeError: If policies were evaluated already.
+        """
+        if self.evaluations:
+            raise RuntimeError("the evaluator cannot change once policies were evaluated")
+        self.rung = rung
         recorded = {
             entry.policy: Measurement(Measured(entry.accuracy, entry.damage), entry.seconds)
             for entry in self._journal.recorded
+            if entry.rung == rung
         }
         self._cache = MeasurementCache(evaluator, recorded)
 
@@ -125,6 +140,7 @@ class Trials:
             self.reward.feasible(damage),
             seconds,
             proposal.episode,
+            self.rung,
         )
         self._evaluated[proposal.policy] = evaluation
         self.evaluations.append(evaluation)

@@ -11,14 +11,20 @@ from typing import Any
 from torch import nn
 
 from cimq.policy_search.any_bits import train_any_bits
-from cimq.policy_search.budget import SENSITIVITY_SHARE
+from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.data import HeldBatches, Splits
+from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
+from cimq.policy_search.evaluators.remembered import Remembered
 from cimq.policy_search.evaluators.short_training import ShortTraining
 from cimq.policy_search.evaluators.without_training import WithoutTraining
+from cimq.policy_search.flow import NEAR_UNIFORM
 from cimq.policy_search.functions import UserFunctions
+from cimq.policy_search.ladder import CALIBRATED, SHARED
+from cimq.policy_search.rung_check import RungCheck
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
+from cimq.policy_search.strategies import WITHOUT_SENSITIVITIES
 from cimq.quantization import calibrate, layer_shapes, prepare
 from cimq.torch_tools.batches import kept_random_state, split_batch
 
@@ -40,8 +46,9 @@ class Workbench:
 
     def __init__(self, model: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> None:
         self._prepared = prepare(model, None, settings.hardware, exclude=settings.exclude).eval()
-        self._statistics = _calibrated(self._prepared, splits, settings, functions)
+        self._statistics = _calibrate(self._prepared, splits, settings, functions)
         self._model, self._splits, self._settings, self._functions = model, splits, settings, functions
+        self._calibrated: nn.Module | None = None  # as it was before the shared weights were trained
         self.shapes = tuple(layer_shapes(self._prepared, _one_sample(self._statistics)))
         self.space = SearchSpace(
             self.shapes,
@@ -60,20 +67,48 @@ class Workbench:
             checkpoint: File that is written after each epoch, and taken up where the search is resumed.
         """
         settings = self._settings
+        self._calibrated = copy.deepcopy(self._prepared)
         train_any_bits(
             self._prepared, self._model, self._splits.train, self.space, self._functions,
             epochs=settings.shared_epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
             resume=settings.resume and checkpoint is not None, progress=settings.progress,
         )  # fmt: skip
 
+    def rung_check(self, budget: Budget, candidates: Evaluator, few: Evaluator) -> RungCheck:
+        """What finds out by which rung candidates are to be ranked.
+
+        Args:
+            budget: Of the search.
+            candidates: Ranks candidates unless it does not predict.
+            few: The same on fewer samples, for sensitivities.
+        """
+        settings = self._settings
+        sensitivities = Remembered(few, budget)
+        before = self.calibrated()
+        if before is None:
+            rungs: dict[str, Evaluator] = {CALIBRATED: sensitivities}
+            rankers: dict[str, Evaluator] = {CALIBRATED: candidates}
+        else:
+            rungs = {CALIBRATED: before[1], SHARED: sensitivities}
+            rankers = {CALIBRATED: before[0], SHARED: candidates}
+        return RungCheck(
+            self.space, budget, rungs, rankers,
+            None if settings.strategy in WITHOUT_SENSITIVITIES else sensitivities,
+            seed=settings.seed, trained=settings.rung_policies,
+            expected=settings.finalists + settings.pareto + NEAR_UNIFORM,
+        )  # fmt: skip
+
+    def calibrated(self) -> tuple[WithoutTraining, WithoutTraining] | None:
+        """The same as `evaluators` with the weights from before the training of the shared ones; None without it."""
+        return None if self._calibrated is None else self._measuring(self._calibrated)
+
     def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
         """What ranks candidates, and the same on fewer samples, for sensitivities."""
+        return self._measuring(copy.deepcopy(self._prepared))
+
+    def _measuring(self, model: nn.Module) -> tuple[WithoutTraining, WithoutTraining]:
         candidate = CandidateModel(
-            copy.deepcopy(self._prepared),
-            self._splits.search,
-            self._statistics,
-            self._functions.forward,
-            self._settings.seed,
+            model, self._splits.search, self._statistics, self._functions.forward, self._settings.seed
         )
         few = math.ceil(SENSITIVITY_SHARE * self._splits.samples[0])
         return (
@@ -82,7 +117,7 @@ class Workbench:
         )
 
 
-def _calibrated(prepared: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> HeldBatches:
+def _calibrate(prepared: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> HeldBatches:
     """Calibrates the model on the training data; gives the batches that batch statistics are measured on."""
     with kept_random_state(prepared, settings.seed, [splits.train]):
         calibrate(prepared, splits.train, batches=settings.calibration_batches, forward_fn=functions.forward)

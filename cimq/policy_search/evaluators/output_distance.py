@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -19,10 +19,10 @@ class OutputDistance:
     relative to the power of the wanted output.
 
     Args:
-        wanted: Outputs of the same batches.
+        wanted: Outputs of the same batches; may be made as they are asked for.
     """
 
-    def __init__(self, wanted: Sequence[Any]) -> None:
+    def __init__(self, wanted: Iterable[Any]) -> None:
         self._wanted = iter(wanted)
         self._total = 0.0
         self._samples = 0
