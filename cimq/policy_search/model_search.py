@@ -143,7 +143,7 @@ def search(
         finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
         calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,
-        progress=progress,
+        progress=progress, rung_policies=rung_policies, pareto=pareto,
     )  # fmt: skip
     functions = UserFunctions(loss_fn, metric_fn, forward_fn)
     splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)

@@ -88,7 +88,7 @@ class PairedDrop:
         if allowed is not None and high > allowed + 1e-12:
             text += f"; it may be above the {shown(allowed)}{points} that were asked for"
         if compared > 1:
-            text += f"; taken from {compared} networks by these samples, so that it is rather too small than too large"
+            text += f"; taken from {compared} networks by these samples, which makes a drop look smaller than it is"
         return text
 
 

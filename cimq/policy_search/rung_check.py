@@ -132,9 +132,8 @@ class RungCheck:
         self.ladder.measure(new[: self._reserved // self._cheap])
         for policy in policies:
             self._note_trained(policy, known[policy])
-        if (
-            found := self.ladder.correlation(self.ranking, TRAINED)
-        ) is not None and self.ranking not in self.passed_over:
+        found = self.ladder.correlation(self.ranking, TRAINED)
+        if found is not None and self.ranking not in self.passed_over:
             self._pass_over(found, "found at the end; a search with rung_policies=16 goes by it")
             self._warn()
 
@@ -152,10 +151,12 @@ class RungCheck:
         if PROXY in self.ladder.asked and near:
             chosen.update(dict.fromkeys(_spread(self._proxy_front(near), count // 3)))
         numbers = random.Random(f"rungs {self._seed}")
-        for _ in range(_DRAWS * count):
-            if len(chosen) >= count or len(near) < 1:
+        for draw in range(_DRAWS * count):
+            if len(chosen) >= count:
                 break
-            chosen[self._mix(numbers, near)] = None
+            # Where there are no more mixes, which is so in small spaces alone, any policy will do.
+            anything = not near or draw >= _DRAWS * count // 2
+            chosen[self._drawn(numbers) if anything else self._mix(numbers, near)] = None
         return list(chosen)[:count]
 
     def _proxy_front(self, near: Sequence[Pairs]) -> list[Pairs]:
@@ -179,6 +180,9 @@ class RungCheck:
         share = numbers.uniform(0.25, 0.75)
         pairs = [(first if numbers.random() < share else second)[slot.layers[0]] for slot in self._space.slots]
         return self._space.canonical(self._space.assigned(pairs))
+
+    def _drawn(self, numbers: random.Random) -> Pairs:
+        return self._space.assigned([numbers.choice(slot.pairs) for slot in self._space.slots])
 
     def _decide(self) -> None:
         """Passes over what does not predict the rung above it that is known of enough policies."""

@@ -46,8 +46,8 @@ class SearchSettings:
     bn_batches: int
     search_samples: int
     progress: bool
-    rung_policies: int = 0
-    pareto: int = 0
+    rung_policies: int
+    pareto: int
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:

@@ -78,8 +78,8 @@ def test_sentences() -> None:
     clear = PairedDrop(0.02, 0.002, (0.016, 0.024), 5000, "sample")
     assert clear.sentence(True, 0.02, 4) == (
         "drop 2.00 points, 95 % interval 1.60 to 2.40, 5,000 samples: more than noise, a loss; it may be above the "
-        "2.00 points that were asked for; taken from 4 networks by these samples, so that it is rather too small than "
-        "too large"
+        "2.00 points that were asked for; taken from 4 networks by these samples, which makes a drop look smaller than "
+        "it is"
     )
     assert "a gain" in PairedDrop(-0.02, 0.002, (-0.024, -0.016), 1, "sample").sentence(True)
     assert "drop 0.02, 95 % interval 0.016 to 0.024" in clear.sentence(False)
