@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "out": (str,),
     "resume": (bool,),
     "workers": (int,),
+    "shared_epochs": (int,),
     "finetune_epochs": (int,),
     "finetune_lr": (int, float),
     "finalists": (int,),
@@ -36,6 +37,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "calibration_batches": (int,),
     "bn_batches": (int,),
     "search_samples": (int,),
+    "rung_policies": (int,),
+    "pareto": (int,),
 }
 _KEYS = (*_FACTORIES, *_FUNCTIONS, *_TYPES, "hardware")
 
