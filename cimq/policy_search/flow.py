@@ -19,6 +19,7 @@ _BASELINE_SHARE = 0.25
 _STRETCH = 1.5
 
 Train = Callable[[Pairs], tuple[float, Any]]
+Ahead = Callable[[Sequence[Pairs]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,10 @@ class Outcome:
 class _Judge:
     """Trains policies, once each, and knows which of them satisfy the constraint."""
 
-    def __init__(self, train: Train, reference: Pairs, max_accuracy_drop: float) -> None:
+    def __init__(self, train: Train, ahead: Ahead, reference: Pairs, max_accuracy_drop: float) -> None:
         self.trained: dict[Pairs, Trained] = {}
         self._train = train
+        self.ahead = ahead
         self._limit = max_accuracy_drop + 1e-12
         self.reference = self.trained_as(reference)
 
@@ -86,6 +88,7 @@ def run_flow(
     batch: int,
     max_accuracy_drop: float,
     finalists: int,
+    ahead: Ahead = lambda policies: None,
 ) -> Outcome:
     """Baselines, target, strategy, finalists.
 
@@ -100,14 +103,16 @@ def run_flow(
         batch: How many it proposes at a time.
         max_accuracy_drop: As a fraction.
         finalists: How many candidates are trained at most, besides the uniform policies.
+        ahead: Is told which policies may be trained next, the likeliest first: training may begin with them.
     """
     space = trials.space
     grid = uniform_grid(space, max(2, int(_BASELINE_SHARE * trials.budget.limit)))
     reference = grid[REFERENCE_BITS, REFERENCE_BITS]
-    judge = _Judge(train, reference, max_accuracy_drop)
-
+    ahead([reference])
     policies = list(grid.values())
     damage = {policy: found.damage for policy, found in zip(policies, trials.measured(policies), strict=True)}
+    judge = _Judge(train, ahead, reference, max_accuracy_drop)
+
     points = front_of([(space.time_us(policy), damage[policy]) for policy in policies])
     front = [policies[point] for point in reversed(points)]  # from the least damage to the least time
     last = _last_within(front, judge)
@@ -119,8 +124,10 @@ def run_flow(
 
     pareto = pareto_front(trials.evaluations)
     incumbent = front[last] if last >= 0 else reference
-    for candidate in _finalists(trials, pareto, incumbent, finalists):
-        if judge.satisfies(candidate.policy):
+    walk = [candidate.policy for candidate in _finalists(trials, pareto, incumbent, finalists)]
+    for number, policy in enumerate(walk):
+        ahead(walk[number:])
+        if judge.satisfies(policy):
             break
     within = [entry for entry in judge.trained.values() if judge.satisfies(entry.policy)]
     chosen = min(within, key=lambda entry: (space.time_us(entry.policy), -entry.accuracy))
@@ -133,6 +140,7 @@ def _last_within(front: Sequence[Pairs], judge: _Judge) -> int:
     low, high = -1, len(front)
     while high - low > 1:
         middle = (low + high) // 2
+        judge.ahead([front[i] for i in (middle, (middle + high) // 2, (low + middle) // 2) if low < i < high])
         low, high = (middle, high) if judge.satisfies(front[middle]) else (low, middle)
     return low
 

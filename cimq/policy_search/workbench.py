@@ -15,12 +15,18 @@ from cimq.policy_search.budget import SENSITIVITY_SHARE
 from cimq.policy_search.data import HeldBatches, Splits
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.evaluators.short_training import ShortTraining
+from cimq.policy_search.evaluators.side_by_side import OneByOne
 from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
 from cimq.quantization import calibrate, layer_shapes, prepare
 from cimq.torch_tools.batches import kept_random_state, split_batch
+
+# Names of the tools: what ranks candidates, the same on fewer samples, and what judges the last few.
+CANDIDATES = "candidates"
+SENSITIVITIES = "sensitivities"
+TRAINING = "training"
 
 
 class Workbench:
@@ -66,8 +72,8 @@ class Workbench:
             resume=settings.resume and checkpoint is not None, progress=settings.progress,
         )  # fmt: skip
 
-    def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
-        """What ranks candidates, and the same on fewer samples, for sensitivities."""
+    def tools(self) -> dict[str, Any]:
+        """What measures and trains policies, for workers: each has a copy of its own."""
         candidate = CandidateModel(
             copy.deepcopy(self._prepared),
             self._splits.search,
@@ -76,10 +82,11 @@ class Workbench:
             self._settings.seed,
         )
         few = math.ceil(SENSITIVITY_SHARE * self._splits.samples[0])
-        return (
-            WithoutTraining(candidate, self._model, self._functions),
-            WithoutTraining(candidate, self._model, self._functions, few),
-        )
+        return {
+            CANDIDATES: OneByOne(WithoutTraining(candidate, self._model, self._functions)),
+            SENSITIVITIES: OneByOne(WithoutTraining(candidate, self._model, self._functions, few)),
+            TRAINING: self.training,
+        }
 
 
 def _calibrated(prepared: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> HeldBatches:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cimq.policy import Policy
 from cimq.policy_search.data import HeldBatches, Splits
@@ -56,15 +56,26 @@ class ShortTraining:
             "progress": False,
         }
 
-    def train(self, policy: Pairs) -> tuple[float, nn.Module]:
-        """Accuracy of a policy on the confirmation set after training, and the trained model."""
+    def train(self, policy: Pairs) -> tuple[float, dict[str, Tensor]]:
+        """Accuracy of a policy on the confirmation set after training, and the weights that it has then."""
         train: Iterable[Any] = self._splits.train
-        network = copy.deepcopy(self._prepared)
-        set_policy(network, Policy.from_pairs(policy))
+        network = self._under(policy)
         with kept_random_state(network, self._seed, [train]):
             if self._options["epochs"] > 0:
                 finetune(network, train, **self._options)
             else:
                 reestimate_bn(network, self._statistics, forward_fn=self._functions.forward)
             network.eval()
-            return self._functions.accuracy(network, self._splits.confirm), network
+            accuracy = self._functions.accuracy(network, self._splits.confirm)
+        return accuracy, {name: value.cpu() for name, value in network.state_dict().items()}
+
+    def model(self, policy: Pairs, state: dict[str, Tensor]) -> nn.Module:
+        """The model that `train` has trained, from its weights."""
+        network = self._under(policy).eval()
+        network.load_state_dict(state)
+        return network
+
+    def _under(self, policy: Pairs) -> nn.Module:
+        network = copy.deepcopy(self._prepared)
+        set_policy(network, Policy.from_pairs(policy))
+        return network
