@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from small_searches import assert_same, data, rows, search, trained_network
 from torch import nn
 
-import cimq
 from cimq import CimqWarning
 from cimq.policy_search.workers import Call, InProcess
 from cimq.policy_search.workers.local import LocalProcesses
@@ -140,50 +140,16 @@ def test_the_threads_of_this_process_are_set_for_a_call_and_come_back(tool: Any)
     assert torch.get_num_threads() == before
 
 
-def data(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(6, 16, generator=generator)
-    y = torch.arange(count * 20) % 6
-    x = centres[y] + 1.0 * torch.randn(len(y), 16, generator=generator)
-    return list(zip(x.split(20), y.split(20), strict=True))
-
-
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Linear(16, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 6)
-    )
-    optimizer = torch.optim.Adam(net.parameters(), 0.01)
-    for _ in range(8):
-        for x, y in data(16):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(x), y).backward()
-            optimizer.step()
-    return net.eval()
-
-
-def search(net: nn.Module, **options: Any) -> cimq.SearchResult:
-    fast: dict[str, Any] = {
-        "hardware": cimq.Hardware(rows=16, cols=16), "evaluations": 14, "shared_epochs": 1, "finalists": 2, "batch": 4,
-        "first_last_bits": None, "max_accuracy_drop": 0.03, "progress": False, "threads": 1,
-    }  # fmt: skip
-    return cimq.search(net, data(16), val_loader=data(40)[16:], **{**fast, **options})
-
-
-def rows(folder: Path) -> list[Any]:
-    found = map(json.loads, (folder / "evaluations.jsonl").read_text().splitlines())
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in found]
+    return trained_network()
 
 
 def test_the_result_of_a_search_does_not_depend_on_its_workers(net: nn.Module, tmp_path: Path) -> None:
     alone = search(net, out=tmp_path / "alone")
     together = search(net, out=tmp_path / "together", workers=2)
     assert rows(tmp_path / "together") == rows(tmp_path / "alone")
-    assert [f.accuracy for f in together.finalists] == [f.accuracy for f in alone.finalists]
-    assert (together.policy, together.accuracy) == (alone.policy, alone.accuracy)
-    other = together.model.state_dict()
-    assert all(torch.equal(value, other[key]) for key, value in alone.model.state_dict().items())
+    assert_same(together, alone)
     assert not together.model.training
 
 
@@ -211,6 +177,12 @@ def test_a_loader_that_cannot_be_sent_is_named(net: nn.Module) -> None:
 
     with pytest.raises(TypeError, match=r"loader must be something that can be sent .*; got a Loader"):
         check_sendable(2, {"model": net, "loader": Loader()})
+
+
+def test_without_ray_the_command_that_installs_it_is_said(net: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r'needs Ray, which is not installed: pip install "cimq\[ray\]"'):
+        search(net, workers="ray://127.0.0.1:10001")
 
 
 def test_the_end_of_the_workers_does_not_wait_for_what_they_do(tool: Any) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import itertools
+import socket
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,7 @@ class RayActors(Scheduler):
         self._options = {"num_cpus": threads, "num_gpus": 1 if gpu else 0, "max_restarts": 0}
         self._connected = not self._ray.is_initialized()
         if self._connected:
+            _check_reachable(address)
             try:
                 self._ray.init(address=address, log_to_driver=False, logging_level="warning")
             except Exception as error:  # of many types, by the kind of address
@@ -172,6 +174,16 @@ class RayActors(Scheduler):
             CimqWarning,
             stacklevel=2,
         )
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise ConnectionError(f"search: no Ray cluster answers at {address!r} ({first_line(error)})") from error
 
 
 def _listed(found: Mapping[str, str]) -> str:
