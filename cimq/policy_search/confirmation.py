@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from cimq.policy_search.paired_drop import Scores
 
@@ -20,3 +21,27 @@ class Confirmed:
     accuracy: float
     damage: float | None = None
     scores: Scores | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a file."""
+        scores = self.scores
+        return {
+            "accuracy": self.accuracy,
+            "damage": self.damage,
+            "scores": None if scores is None else [list(scores.values), list(scores.weights), scores.unit],
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Confirmed:
+        """From plain values.
+
+        Raises:
+            KeyError: If something is missing.
+            TypeError: If something is of another type.
+            ValueError: If something is no number.
+        """
+        damage, scores = fields["damage"], fields["scores"]
+        if scores is not None:
+            values, weights, unit = scores
+            scores = Scores(tuple(map(float, values)), tuple(map(float, weights)), str(unit))
+        return cls(float(fields["accuracy"]), None if damage is None else float(damage), scores)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from cimq.policy_search.judge import Judge, Train, Trained
+from cimq.policy_search.judge import Ahead, Judge, Train, Trained
 from cimq.policy_search.records import Evaluation, front_of, pareto_front
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.rung_check import RungCheck
@@ -73,6 +73,7 @@ def run_flow(
     finalists: int,
     rungs: RungCheck | None = None,
     pareto: int = 0,
+    ahead: Ahead = lambda policies: None,
 ) -> Outcome:
     """Baselines, target, rungs, strategy, finalists.
 
@@ -89,14 +90,18 @@ def run_flow(
         finalists: How many candidates are trained at most, besides the uniform policies.
         rungs: Tells by which rung candidates are ranked; None: by that of the trials, unchecked.
         pareto: How many policies along the front are trained at the end.
+        ahead: Is told which policies may be trained next, the likeliest first: training may begin with them.
     """
     space = trials.space
     grid = uniform_grid(space, max(2, int(_BASELINE_SHARE * trials.budget.limit)))
-    judge = Judge(train, grid[REFERENCE_BITS, REFERENCE_BITS], max_accuracy_drop)
+    reference = grid[REFERENCE_BITS, REFERENCE_BITS]
     policies = list(grid.values())
+    ahead([reference])
+    trials.measured(policies)  # while the reference is trained
+    judge = Judge(train, ahead, reference, max_accuracy_drop)
     aim = _aim(trials, policies, judge, max_accuracy_drop)
     if rungs is not None:
-        rungs.run(aim.damage, aim.target, lambda policy: judge.trained_as(policy).confirmed.damage)
+        rungs.run(aim.damage, aim.target, lambda some: [entry.confirmed.damage for entry in judge.all_trained(some)])
         if rungs.ranking != trials.rung:
             trials.rank_by(rungs.ranker, rungs.ranking)
             aim = _aim(trials, policies, judge, max_accuracy_drop)
@@ -106,11 +111,13 @@ def run_flow(
     trials.run(strategy(trials.reward), batch)
 
     front = pareto_front(trials.evaluations)
-    for candidate in _finalists(trials, front, aim.incumbent, finalists):
-        if judge.satisfies(candidate.policy):
+    walk = [candidate.policy for candidate in _finalists(trials, front, aim.incumbent, finalists)]
+    for number, policy in enumerate(walk):
+        ahead(walk[number:])
+        if judge.satisfies(policy):
             break
     _train_near_uniform(trials, judge, aim)
-    along = [judge.trained_as(evaluation.policy) for evaluation in _along(front, pareto, _WIDE * aim.target)]
+    along = judge.all_trained([evaluation.policy for evaluation in _along(front, pareto, _WIDE * aim.target)])
     if rungs is not None:
         rungs.finish({entry.policy: entry.confirmed.damage for entry in judge.trained.values()})
     chosen = judge.fastest(space.time_us)
@@ -133,6 +140,7 @@ def _last_within(front: Sequence[Pairs], judge: Judge) -> int:
     low, high = -1, len(front)
     while high - low > 1:
         middle = (low + high) // 2
+        judge.ahead([front[i] for i in (middle, (middle + high) // 2, (low + middle) // 2) if low < i < high])
         low, high = (middle, high) if judge.satisfies(front[middle]) else (low, middle)
     return low
 
@@ -175,8 +183,7 @@ def _train_near_uniform(trials: Trials, judge: Judge, aim: _Aim) -> None:
         for policy, damage in aim.damage.items()
         if policy not in judge.trained and time_us(policy) <= limit and damage <= _NEAR * aim.target
     ]
-    for policy in sorted(near, key=lambda policy: aim.damage[policy])[:NEAR_UNIFORM]:
-        judge.trained_as(policy)
+    judge.all_trained(sorted(near, key=lambda policy: aim.damage[policy])[:NEAR_UNIFORM])
 
 
 def _along(front: Sequence[Evaluation], count: int, damage: float) -> list[Evaluation]:

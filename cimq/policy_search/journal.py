@@ -40,9 +40,7 @@ class Journal:
         folder = Path(folder)
         self.path = folder / _LOG_NAME
         settings = json.loads(json.dumps(settings))
-        present = self.path.exists() and self.path.stat().st_size > 0
-        if present and not resume:
-            raise ValueError(f"search: {self.path} holds a search already; pass resume=True or another folder as out")
+        present = check_folder(folder, resume)
         folder.mkdir(parents=True, exist_ok=True)
         if present or (resume and (folder / _SETTINGS_NAME).exists()):  # the shared weights come before evaluations
             _check_settings(folder / _SETTINGS_NAME, settings)
@@ -105,6 +103,19 @@ class Journal:
                 )
             found.append(evaluation)
         return found
+
+
+def check_folder(folder: str | Path | None, resume: bool) -> bool:
+    """Whether a log is there to be continued.
+
+    Raises:
+        ValueError: If one is there, and is not to be continued.
+    """
+    path = None if folder is None else Path(folder) / _LOG_NAME
+    present = path is not None and path.exists() and path.stat().st_size > 0
+    if present and not resume:
+        raise ValueError(f"search: {path} holds a search already; pass resume=True or another folder as out")
+    return present
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:

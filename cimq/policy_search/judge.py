@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cimq.policy_search.confirmation import Confirmed
@@ -11,6 +11,7 @@ from cimq.policy_search.paired_drop import PairedDrop, paired_drop
 from cimq.policy_search.space import Pairs
 
 Train = Callable[[Pairs], tuple[Confirmed, Any]]
+Ahead = Callable[[Sequence[Pairs]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,14 +50,17 @@ class Judge:
     Attributes:
         trained: All that was, in that order.
         reference: What the others are compared with.
+        ahead: Is told which policies may be trained next, the likeliest first.
 
     Args:
         train: Trains a policy.
+        ahead: As above.
         reference: Is trained first.
         max_accuracy_drop: The largest loss against it.
     """
 
-    def __init__(self, train: Train, reference: Pairs, max_accuracy_drop: float) -> None:
+    def __init__(self, train: Train, ahead: Ahead, reference: Pairs, max_accuracy_drop: float) -> None:
+        self.ahead = ahead
         self.trained: dict[Pairs, Trained] = {}
         self._train = train
         self._limit = max_accuracy_drop + 1e-12
@@ -67,6 +71,11 @@ class Judge:
         if policy not in self.trained:
             self.trained[policy] = Trained(policy, *self._train(policy))
         return self.trained[policy]
+
+    def all_trained(self, policies: Sequence[Pairs]) -> list[Trained]:
+        """Policies after training, side by side where there are workers."""
+        self.ahead([policy for policy in policies if policy not in self.trained])
+        return [self.trained_as(policy) for policy in policies]
 
     def drop(self, policy: Pairs) -> float:
         """What it loses against the reference."""

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from cimq.cost_model.sources import latency
 from cimq.hardware import Hardware, resolve
-from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
-from cimq.policy_search.budget import Budget
-from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.data import split_loaders
-from cimq.policy_search.flow import run_flow
 from cimq.policy_search.functions import UserFunctions
-from cimq.policy_search.journal import Journal
-from cimq.policy_search.pareto_models import pareto_models_of
-from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
-from cimq.policy_search.reward import Reward
+from cimq.policy_search.run import run_search
 from cimq.policy_search.settings import SearchSettings
-from cimq.policy_search.space import Pairs
-from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
-from cimq.policy_search.trials import Trials
-from cimq.policy_search.workbench import Workbench
-from cimq.torch_tools.batches import ForwardFn, kept_random_state
-
-SHARED_NAME = "shared.pt"
+from cimq.torch_tools.batches import ForwardFn
 
 
 def search(
@@ -47,7 +29,8 @@ def search(
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
-    workers: int | None = None,
+    workers: int | str | None = None,
+    threads: int | None = None,
     loss_fn: Any = None,
     metric_fn: Any = None,
     forward_fn: ForwardFn | None = None,
@@ -77,9 +60,10 @@ def search(
         accuracy >= accuracy of 8 bits everywhere after the same training - max_accuracy_drop
 
     on data that the search never saw. `model` and the random state of Python, NumPy and torch (and of the loaders' own
-    generators) stay as they are. The same seed gives the same result, interrupted or not, with the same number of
-    threads on the same kind of processor: PyTorch adds floats in an order that depends on both, and trained weights
-    then differ in their last bits. docs/search.md has the method.
+    generators) stay as they are. The same seed gives the same result, interrupted or not and whoever measures, with the
+    same `threads` (and those of this process, for the shared weights) on the same kind of processor: PyTorch adds
+    floats in an order that depends on both, and trained weights then differ in their last bits. docs/search.md has the
+    method.
 
     Args:
         model: A trained fp32 model.
@@ -95,7 +79,12 @@ def search(
         out: Folder for `evaluations.jsonl`, `shared.pt` (the shared weights), `result.json`, `policy.json`. None writes
             nothing.
         resume: Continue the search in `out`; its settings must be the same. What was measured is not measured again.
-        workers: None or 1.
+        workers: Who measures and trains candidates, side by side: None: this process, one after the other; a number of
+            local processes (the call must then be under `if __name__ == "__main__":`); or the address of a Ray cluster
+            ("auto", "HOST:PORT", "ray://HOST:PORT") on whose machines cimq is installed. Model, loaders and functions
+            are sent to them (pickled). The result does not depend on it.
+        threads: Threads of PyTorch that each candidate is measured and trained with. None: 1 with `workers`, else those
+            of this process; of a search that is resumed those that it had.
         loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher, for the
             outputs and targets that `finetune` names.
         metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy, for the same.
@@ -133,12 +122,11 @@ def search(
         >>> result = cimq.search(model, loader, out="runs/mine")  # doctest: +SKIP
         >>> cimq.export(result.model, "runs/mine/model.cimq", sample_input=x)  # doctest: +SKIP
     """
-    start = time.perf_counter()
     if not isinstance(model, nn.Module):
         raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
     settings = SearchSettings(
         hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
-        seed=seed, out=out, resume=resume, workers=workers, shared_epochs=shared_epochs,
+        seed=seed, out=out, resume=resume, workers=workers, threads=threads, shared_epochs=shared_epochs,
         finetune_epochs=finetune_epochs, finetune_lr=finetune_lr,
         finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
@@ -147,71 +135,4 @@ def search(
     )  # fmt: skip
     functions = UserFunctions(loss_fn, metric_fn, forward_fn)
     splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
-    # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
-    functions.check(model, splits.search, trains=finetune_epochs + shared_epochs > 0)
-
-    bench = Workbench(model, splits, settings, functions)
-    space = bench.space
-    space.check_choice()
-    fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model))
-    with closing(Journal(out, fields, resume=resume)) as journal, closing(Progress(evaluations, progress)) as shown:
-        if shared_epochs > 0:
-            with shown.training(space.widest):
-                bench.train_shared(None if out is None else Path(out) / SHARED_NAME)
-        candidates, sensitivities = bench.evaluators()
-        budget = Budget(evaluations)
-        rungs = bench.rung_check(budget, candidates, sensitivities)
-        trials = Trials(space, candidates, budget, journal, shown, rungs.ranking)
-
-        def chosen_strategy(reward: Reward) -> Strategy:
-            return STRATEGIES[strategy](StrategyTask(space, budget, seed, batch, rungs.start, reward))
-
-        def train(policy: Pairs) -> tuple[Confirmed, nn.Module]:
-            with shown.training(policy):
-                return bench.training.train(policy)
-
-        outcome = run_flow(
-            trials, train, strategy=chosen_strategy, batch=batch, max_accuracy_drop=max_accuracy_drop,
-            finalists=finalists, rungs=rungs, pareto=pareto,
-        )  # fmt: skip
-        with kept_random_state(model, seed, [splits.confirm]):
-            fp32 = functions.accuracy(model, splits.confirm)
-
-    policy = space.policy(outcome.chosen.policy)
-    result = SearchResult(
-        policy=policy,
-        model=outcome.chosen.artefact,
-        accuracy=outcome.chosen.accuracy,
-        reference_accuracy=outcome.reference.accuracy,
-        max_accuracy_drop=max_accuracy_drop,
-        latency=latency(bench.shapes, policy, settings.hardware),
-        pareto=outcome.pareto,
-        evaluations=trials.evaluations,
-        baselines=baselines_of(space, outcome, fp32),
-        finalists=finalists_of(space, outcome),
-        target_damage=outcome.target,
-        strategy=strategy,
-        seed=seed,
-        model_name=type(model).__name__,
-        seconds=time.perf_counter() - start,
-        shapes=bench.shapes,
-        confirmation=outcome.chosen.drop_from(outcome.reference),
-        trained=trained_of(space, outcome),
-        rungs=rungs.ladder.correlations,
-        passed_over=rungs.passed_over,
-        ranking=rungs.ranking,
-        pareto_models=pareto_models_of(space, outcome, bench.training.untrained, out),
-        fraction=metric_fn is None,
-    )
-    if out is not None:
-        result.save(out)
-    return result
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Class and weights of a model."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return run_search(model, splits, settings, functions)

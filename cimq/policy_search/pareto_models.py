@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cimq.atomic_files import atomic_file
 from cimq.policy import Policy
@@ -63,17 +63,20 @@ class ParetoModel:
 
 
 def pareto_models_of(
-    space: SearchSpace, outcome: Outcome, untrained: Callable[[Pairs], nn.Module], out: str | Path | None
+    space: SearchSpace,
+    outcome: Outcome,
+    loaded: Callable[[Pairs, dict[str, Tensor]], nn.Module],
+    out: str | Path | None,
 ) -> list[ParetoModel]:
     """The networks that the flow trained along the front, the slowest first.
 
     Args:
         space: Gives times.
         outcome: Of the flow.
-        untrained: A network under a policy, into which weights are read.
+        loaded: `loaded(policy, state)` makes a network from its weights.
         out: Folder for `pareto/0.pt`, `pareto/0.json` (its policy) and so on; None keeps the networks in memory.
     """
-    return [_model(space, outcome, entry, number, untrained, out) for number, entry in enumerate(outcome.along)]
+    return [_model(space, outcome, entry, number, loaded, out) for number, entry in enumerate(outcome.along)]
 
 
 def _model(
@@ -81,7 +84,7 @@ def _model(
     outcome: Outcome,
     entry: Trained,
     number: int,
-    untrained: Callable[[Pairs], nn.Module],
+    loaded: Callable[[Pairs, dict[str, Tensor]], nn.Module],
     out: str | Path | None,
 ) -> ParetoModel:
     network: nn.Module = entry.artefact
@@ -93,9 +96,7 @@ def _model(
     def read() -> nn.Module:
         if path is None or not path.is_file():
             raise FileNotFoundError(f"search: {path} is gone, in which the search left a network of the front")
-        model = untrained(entry.policy)
-        model.load_state_dict(torch.load(path, weights_only=True))
-        return model
+        return loaded(entry.policy, torch.load(path, weights_only=True))
 
     if out is not None:
         path = Path(out) / FOLDER / f"{number}.pt"

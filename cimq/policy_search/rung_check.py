@@ -100,13 +100,15 @@ class RungCheck:
         """Whether strategies may start from the proxy; true where nothing says otherwise."""
         return PROXY not in self.passed_over
 
-    def run(self, uniform: Mapping[Pairs, float], target: float, train: Callable[[Pairs], float | None]) -> None:
+    def run(
+        self, uniform: Mapping[Pairs, float], target: float, train: Callable[[Sequence[Pairs]], Sequence[float | None]]
+    ) -> None:
         """Measures and decides; does nothing where it is not affordable.
 
         Args:
             uniform: Damages of uniform policies.
             target: The damage that is aimed at.
-            train: Gives the damage of a policy after the short training; None where that is not known.
+            train: Gives the damages of policies after the short training; None where that is not known.
         """
         if not self.affordable:
             return
@@ -116,8 +118,9 @@ class RungCheck:
             self.ladder.add(PROXY, AdditiveProxy(self._space, found))
         self.policies = self._chosen(uniform, target, max(ENOUGH_POLICIES, self._trained))
         self._budget.sensitivities += self.ladder.measure(self.policies)
-        for policy in self.policies[: self._trained]:
-            self._note_trained(policy, train(policy))
+        trained = self.policies[: self._trained]
+        for policy, damage in zip(trained, train(trained), strict=True):
+            self._note_trained(policy, damage)
         self._decide()
         self._warn()
 

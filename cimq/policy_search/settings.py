@@ -13,6 +13,7 @@ from cimq.hardware import Hardware
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.space import check_bits
 from cimq.policy_search.strategies import STRATEGIES
+from cimq.policy_search.workers.opening import check_workers
 from cimq.version import __version__
 
 
@@ -31,7 +32,8 @@ class SearchSettings:
     seed: int
     out: str | Path | None
     resume: bool
-    workers: int | None
+    workers: int | str | None
+    threads: int | None
     shared_epochs: int
     finetune_epochs: int
     finetune_lr: float
@@ -52,10 +54,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ValueError(f"search: strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
-        if self.workers not in (None, 1):
-            raise ValueError(
-                f"search: workers must be None or 1, evaluation is in this process only; got {self.workers!r}"
-            )
+        check_workers(self.workers, self.threads)
         if not (math.isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
@@ -73,13 +72,16 @@ class SearchSettings:
             raise ValueError(f"search: seed must be in 0..2^64-1, got {self.seed!r}")
         check_bits(self.bits, self.first_last_bits)
 
-    def journal_fields(self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str) -> dict[str, Any]:
+    def journal_fields(
+        self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str, plan: dict[str, Any]
+    ) -> dict[str, Any]:
         """What must be the same for a search to be resumed.
 
         Args:
             shapes: Layers in module order.
             samples: Sizes of the held-out sets.
             model: Fingerprint of the model.
+            plan: What was decided.
         """
         return {
             "model": model,
@@ -101,5 +103,6 @@ class SearchSettings:
             "groups": [list(group) for group in self.groups],
             "calibration_batches": self.calibration_batches,
             "bn_batches": self.bn_batches,
+            **plan,
             "version": __version__,
         }

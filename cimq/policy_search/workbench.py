@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.evaluators.remembered import Remembered
 from cimq.policy_search.evaluators.short_training import ShortTraining
+from cimq.policy_search.evaluators.side_by_side import OneByOne
 from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.flow import NEAR_UNIFORM
 from cimq.policy_search.functions import UserFunctions
@@ -27,6 +29,12 @@ from cimq.policy_search.space import SearchSpace
 from cimq.policy_search.strategies import WITHOUT_SENSITIVITIES
 from cimq.quantization import calibrate, layer_shapes, prepare
 from cimq.torch_tools.batches import kept_random_state, split_batch
+
+# Names of the tools: what ranks candidates, the same on fewer samples (both followed by the name of a rung), and what
+# judges the last few.
+CANDIDATES = "candidates, "
+SENSITIVITIES = "sensitivities, "
+TRAINING = "training"
 
 
 class Workbench:
@@ -74,46 +82,45 @@ class Workbench:
             resume=settings.resume and checkpoint is not None, progress=settings.progress,
         )  # fmt: skip
 
-    def rung_check(self, budget: Budget, candidates: Evaluator, few: Evaluator) -> RungCheck:
+    def tools(self) -> dict[str, Any]:
+        """What measures and trains policies, for workers: each has a copy of its own."""
+        tools: dict[str, Any] = {TRAINING: self.training}
+        models = {SHARED if self._calibrated is not None else CALIBRATED: self._prepared}
+        if self._calibrated is not None:
+            models[CALIBRATED] = self._calibrated
+        for rung, model in models.items():
+            candidate = CandidateModel(
+                copy.deepcopy(model),
+                self._splits.search,
+                self._statistics,
+                self._functions.forward,
+                self._settings.seed,
+            )
+            few = math.ceil(SENSITIVITY_SHARE * self._splits.samples[0])
+            tools[CANDIDATES + rung] = OneByOne(WithoutTraining(candidate, self._model, self._functions))
+            tools[SENSITIVITIES + rung] = OneByOne(WithoutTraining(candidate, self._model, self._functions, few))
+        return tools
+
+    def rung_check(self, budget: Budget, evaluator: Callable[[str], Evaluator]) -> RungCheck:
         """What finds out by which rung candidates are to be ranked.
 
         Args:
             budget: Of the search.
-            candidates: Ranks candidates unless it does not predict.
-            few: The same on fewer samples, for sensitivities.
+            evaluator: Asks a tool by its name.
         """
         settings = self._settings
-        sensitivities = Remembered(few, budget)
-        before = self.calibrated()
-        if before is None:
-            rungs: dict[str, Evaluator] = {CALIBRATED: sensitivities}
-            rankers: dict[str, Evaluator] = {CALIBRATED: candidates}
-        else:
-            rungs = {CALIBRATED: before[1], SHARED: sensitivities}
-            rankers = {CALIBRATED: before[0], SHARED: candidates}
+        names = [CALIBRATED] if self._calibrated is None else [CALIBRATED, SHARED]
+        rungs: dict[str, Evaluator] = {name: Remembered(evaluator(SENSITIVITIES + name), budget) for name in names}
+        informed = settings.strategy not in WITHOUT_SENSITIVITIES
         return RungCheck(
-            self.space, budget, rungs, rankers,
-            None if settings.strategy in WITHOUT_SENSITIVITIES else sensitivities,
-            seed=settings.seed, trained=settings.rung_policies,
+            self.space,
+            budget,
+            rungs,
+            {name: evaluator(CANDIDATES + name) for name in names},
+            rungs[names[-1]] if informed else None,
+            seed=settings.seed,
+            trained=settings.rung_policies,
             expected=settings.finalists + settings.pareto + NEAR_UNIFORM,
-        )  # fmt: skip
-
-    def calibrated(self) -> tuple[WithoutTraining, WithoutTraining] | None:
-        """The same as `evaluators` with the weights from before the training of the shared ones; None without it."""
-        return None if self._calibrated is None else self._measuring(self._calibrated)
-
-    def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
-        """What ranks candidates, and the same on fewer samples, for sensitivities."""
-        return self._measuring(copy.deepcopy(self._prepared))
-
-    def _measuring(self, model: nn.Module) -> tuple[WithoutTraining, WithoutTraining]:
-        candidate = CandidateModel(
-            model, self._splits.search, self._statistics, self._functions.forward, self._settings.seed
-        )
-        few = math.ceil(SENSITIVITY_SHARE * self._splits.samples[0])
-        return (
-            WithoutTraining(candidate, self._model, self._functions),
-            WithoutTraining(candidate, self._model, self._functions, few),
         )
 
 

@@ -58,7 +58,7 @@ def checked(
     sensitivities = rungs[SHARED] if alone is None else Remembered(Function(alone), budget)
     check = RungCheck(space, budget, rungs, rungs, sensitivities, trained=trained, expected=4)
     uniform = {policy: true(policy) for policy in uniform_grid(space, 50).values()}
-    check.run(uniform, true(space.canonical(space.uniform(4, 4))), true)
+    check.run(uniform, true(space.canonical(space.uniform(4, 4))), lambda policies: [true(p) for p in policies])
     return check, budget
 
 
@@ -145,7 +145,11 @@ def test_what_it_costs_is_counted_and_limited(space: SearchSpace, surrogate: Cal
         function = Function(damage)
         rungs = {CALIBRATED: Function(damage), SHARED: function}
         check = RungCheck(space, budget, rungs, rungs, None, expected=4)
-        check.run({p: damage(p) for p in uniform_grid(space, 50).values()}, 0.02, damage)
+        check.run(
+            {p: damage(p) for p in uniform_grid(space, 50).values()},
+            0.02,
+            lambda policies: [damage(p) for p in policies],
+        )
         assert 32 <= budget.sensitivities <= 0.1 * limit / 0.25
         trained = [space.canonical(space.uniform(w, a)) for w, a in ((4, 3), (4, 7), (8, 2), (8, 7))]
         before = budget.sensitivities

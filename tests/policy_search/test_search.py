@@ -184,7 +184,10 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": 2}, "workers must be None or 1"),
+        ({"workers": 0}, "workers must be None (this process), a number of local processes of at least 1, or the"),
+        ({"workers": True}, "workers must be None"),
+        ({"workers": ""}, "workers must be None"),
+        ({"threads": 0}, "threads must be None or at least 1, got 0"),
         ({"strategy": "magic"}, "strategy must be one of thompson, reinforce, random, uniform"),
         ({"max_accuracy_drop": -0.1}, "max_accuracy_drop must be a fraction of at least 0"),
         ({"evaluations": 0}, "evaluations must be an integer of at least 1"),

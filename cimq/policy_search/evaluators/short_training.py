@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cimq.policy import Policy
 from cimq.policy_search.confirmation import Confirmed
@@ -61,23 +61,29 @@ class ShortTraining:
             "progress": False,
         }
 
-    def train(self, policy: Pairs) -> tuple[Confirmed, nn.Module]:
-        """What the confirmation set says of a policy after training, and the trained model."""
+    def train(self, policy: Pairs) -> tuple[Confirmed, dict[str, Tensor]]:
+        """What the confirmation set says of a policy after training, and the weights that it has then."""
         train: Iterable[Any] = self._splits.train
-        network = self.untrained(policy)
+        network = self._under(policy)
         with kept_random_state(network, self._seed, [train]):
             if self._options["epochs"] > 0:
                 finetune(network, train, **self._options)
             else:
                 reestimate_bn(network, self._statistics, forward_fn=self._functions.forward)
             network.eval()
-            return self._confirmed(network), network
+            confirmed = self._confirmed(network)
+        return confirmed, {name: value.cpu() for name, value in network.state_dict().items()}
 
-    def untrained(self, policy: Pairs) -> nn.Module:
-        """A copy of the prepared model under a policy, for weights that were trained before."""
+    def model(self, policy: Pairs, state: dict[str, Tensor]) -> nn.Module:
+        """The model that `train` has trained, from its weights."""
+        network = self._under(policy).eval()
+        network.load_state_dict(state)
+        return network
+
+    def _under(self, policy: Pairs) -> nn.Module:
         network = copy.deepcopy(self._prepared)
         set_policy(network, Policy.from_pairs(policy))
-        return network.eval()
+        return network
 
     def _confirmed(self, network: nn.Module) -> Confirmed:
         forward, confirm = self._functions.forward or default_forward, self._splits.confirm
