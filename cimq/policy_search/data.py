@@ -140,7 +140,9 @@ def _split_indices(
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     parts, start = [], 0
     for size in sizes:
-        parts.append(sorted(order[start : start + size]))
+        # In the order drawn: the first part of them, on which sensitivities are measured, is a sample of all, though
+        # data sets are often sorted by class.
+        parts.append(order[start : start + size])
         start += size
     return [*parts, sorted(order[start:])] if rest else parts
 
