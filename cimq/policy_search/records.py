@@ -26,6 +26,7 @@ class Evaluation:
         seconds: What the measurement took.
         episode: The agent's episode; None for other proposals.
         rung: Name of the rung of evaluation that measured it, see `Ladder`; "" where there is but one.
+        share: How much of the search-validation set was gone through for it: 1, or less or more where a race was run.
     """
 
     index: int
@@ -40,6 +41,7 @@ class Evaluation:
     seconds: float
     episode: int | None = None
     rung: str = ""
+    share: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -13,8 +13,9 @@ from torch import nn
 
 from cimq.cost_model.sources import latency
 from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
-from cimq.policy_search.budget import Budget
+from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.data import Splits
+from cimq.policy_search.evaluators.racing import Racing
 from cimq.policy_search.evaluators.side_by_side import SideBySide
 from cimq.policy_search.flow import Outcome, run_flow
 from cimq.policy_search.functions import UserFunctions
@@ -102,6 +103,10 @@ def _searched(
     train = Trainings(pool, TRAINING, kept, bench.training.model, shown.training)
 
     def chosen_strategy(reward: Reward) -> Strategy:
+        if isinstance(rungs.ranker, Racing):
+            near = min(trials.evaluations, key=lambda e: abs(e.damage - reward.target))
+            rungs.ranker.aim(reward.target, near.policy, near.damage)
+            budget.spend(SENSITIVITY_SHARE)
         task = StrategyTask(space, budget, settings.seed, settings.batch, rungs.start, reward)
         return STRATEGIES[settings.strategy](task)
 

@@ -61,7 +61,7 @@ class Trials:
             raise RuntimeError("the evaluator cannot change once policies were evaluated")
         self.rung = rung
         recorded = {
-            entry.policy: Measurement(Measured(entry.accuracy, entry.damage), entry.seconds)
+            entry.policy: Measurement(Measured(entry.accuracy, entry.damage, entry.share), entry.seconds)
             for entry in self._journal.recorded
             if entry.rung == rung
         }
@@ -95,14 +95,18 @@ class Trials:
         Raises:
             ValueError: If the journal that is resumed continues differently.
         """
-        allowed, new = self._allowed(proposals)
-        self._journal.expect(len(self.evaluations), new)
-        measurements = self._cache.measure(new)
-        results = []
-        for proposal in allowed:
-            if proposal.policy not in self._evaluated:
-                self._enter(proposal, next(measurements))
-            results.append(self._evaluated[proposal.policy])
+        results: list[Evaluation] = []
+        while len(results) < len(proposals):
+            # Where a part of the samples sufficed, some of the budget is left, so that there may be another round.
+            allowed, new = self._allowed(proposals[len(results) :])
+            if not allowed:
+                break
+            self._journal.expect(len(self.evaluations), new)
+            measurements = self._cache.measure(new)
+            for proposal in allowed:
+                if proposal.policy not in self._evaluated:
+                    self._enter(proposal, next(measurements))
+                results.append(self._evaluated[proposal.policy])
         return results
 
     def run(self, strategy: Strategy, count: int) -> None:
@@ -127,7 +131,7 @@ class Trials:
 
     def _enter(self, proposal: Proposal, measured: Measurement) -> None:
         speedup = self.space.speedup(proposal.policy)
-        (accuracy, damage), seconds = measured
+        (accuracy, damage, share, _), seconds = measured
         evaluation = Evaluation(
             len(self.evaluations),
             proposal.policy,
@@ -141,9 +145,10 @@ class Trials:
             seconds,
             proposal.episode,
             self.rung,
+            share,
         )
         self._evaluated[proposal.policy] = evaluation
         self.evaluations.append(evaluation)
-        self.budget.evaluations += 1
+        self.budget.spend(share)
         self._journal.record(evaluation)
         self._progress.evaluated(evaluation)

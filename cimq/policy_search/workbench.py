@@ -16,6 +16,7 @@ from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.data import HeldBatches, Splits
 from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
+from cimq.policy_search.evaluators.racing import RACING_SAMPLES, Racing
 from cimq.policy_search.evaluators.remembered import Remembered
 from cimq.policy_search.evaluators.short_training import ShortTraining
 from cimq.policy_search.evaluators.side_by_side import OneByOne
@@ -111,12 +112,15 @@ class Workbench:
         settings = self._settings
         names = [CALIBRATED] if self._calibrated is None else [CALIBRATED, SHARED]
         rungs: dict[str, Evaluator] = {name: Remembered(evaluator(SENSITIVITIES + name), budget) for name in names}
+        wholes = {name: evaluator(CANDIDATES + name) for name in names}
+        if self._splits.samples[0] >= RACING_SAMPLES:
+            wholes = {name: Racing(evaluator(SENSITIVITIES + name), whole) for name, whole in wholes.items()}
         informed = settings.strategy not in WITHOUT_SENSITIVITIES
         return RungCheck(
             self.space,
             budget,
             rungs,
-            {name: evaluator(CANDIDATES + name) for name in names},
+            wholes,
             rungs[names[-1]] if informed else None,
             seed=settings.seed,
             trained=settings.rung_policies,

@@ -277,3 +277,20 @@ def test_without_shared_weights_the_calibrated_model_ranks(model: nn.Module) -> 
     result = search(model, evaluations=40, rung_policies=1, shared_epochs=0, finetune_epochs=0)
     assert result.ranking == "calibrated"
     assert ("additive proxy", "calibrated") in {(c.lower, c.higher) for c in result.rungs}
+
+
+def test_on_a_large_set_candidates_race(model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cimq.policy_search.workbench.RACING_SAMPLES", 100)
+    options = {"evaluations": 24, "finetune_epochs": 0, "strategy": "random"}
+    result = search(model, out=tmp_path, **options)
+    shares = [e.share for e in result.evaluations]
+    baselines = sum(e.strategy == "baseline" for e in result.evaluations)
+    assert set(shares[:baselines]) == {1.0}
+    assert 0.25 in shares[baselines:]
+    assert len(shares) > 24
+    assert sum(shares) <= 24.25
+    lines = (tmp_path / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "evaluations.jsonl").write_text("".join(lines[: baselines + 3]))
+    resumed = search(model, out=tmp_path, resume=True, **options)
+    assert [e.damage for e in resumed.evaluations] == [e.damage for e in result.evaluations]
+    assert resumed.policy == result.policy
