@@ -46,16 +46,18 @@ class Outcome:
         reference: 8 bits everywhere after the same training.
         trained: All that was trained, in that order.
         baselines: Uniform policies that were measured, by (weight bits, activation bits).
-        target: Damage that the strategy aimed at.
+        target: Damage that the strategy aimed at; None if it was interrupted before that was known.
         pareto: Front of the evaluations.
+        interrupted: By Ctrl-C: it is the best so far.
     """
 
     chosen: Trained
     reference: Trained
     trained: list[Trained]
     baselines: dict[tuple[int, int], Evaluation]
-    target: float
+    target: float | None
     pareto: list[Evaluation]
+    interrupted: bool = False
 
 
 class _Judge:
@@ -96,6 +98,8 @@ def run_flow(
     the other is learned from the uniform policies: the fastest of their front that satisfies the constraint after
     training, and the next one, which does not, tell the damage up to which it is expected to hold.
 
+    Ctrl-C, once the reference is trained, ends it: what was trained until then is chosen from.
+
     Args:
         trials: Space, evaluator, budget, journal.
         train: Trains a policy; returns its accuracy on the confirmation set, and the model.
@@ -113,26 +117,31 @@ def run_flow(
     damage = {policy: found.damage for policy, found in zip(policies, trials.measured(policies), strict=True)}
     judge = _Judge(train, ahead, reference, max_accuracy_drop)
 
-    points = front_of([(space.time_us(policy), damage[policy]) for policy in policies])
-    front = [policies[point] for point in reversed(points)]  # from the least damage to the least time
-    last = _last_within(front, judge)
-    target = _target(front, last, damage, judge, max_accuracy_drop)
+    incumbent, target, interrupted = reference, None, False
+    found: list[Evaluation] = []
+    try:
+        points = front_of([(space.time_us(policy), damage[policy]) for policy in policies])
+        front = [policies[point] for point in reversed(points)]  # from the least damage to the least time
+        last = _last_within(front, judge)
+        incumbent = front[last] if last >= 0 else reference
+        target = max(_target(front, last, damage, judge, max_accuracy_drop), 1e-9)
 
-    trials.reward = Reward(max(target, 1e-9))
-    found = trials.evaluate([Proposal(policy, "baseline") for policy in policies])
-    trials.run(strategy(trials.reward), batch)
+        trials.reward = Reward(target)
+        found = trials.evaluate([Proposal(policy, "baseline") for policy in policies])
+        trials.run(strategy(trials.reward), batch)
 
-    pareto = pareto_front(trials.evaluations)
-    incumbent = front[last] if last >= 0 else reference
-    walk = [candidate.policy for candidate in _finalists(trials, pareto, incumbent, finalists)]
-    for number, policy in enumerate(walk):
-        ahead(walk[number:])
-        if judge.satisfies(policy):
-            break
+        walk = [e.policy for e in _finalists(trials, pareto_front(trials.evaluations), incumbent, finalists)]
+        for number, policy in enumerate(walk):
+            ahead(walk[number:])
+            if judge.satisfies(policy):
+                break
+    except KeyboardInterrupt:  # there is something to return: the reference at least
+        interrupted = True
     within = [entry for entry in judge.trained.values() if judge.satisfies(entry.policy)]
     chosen = min(within, key=lambda entry: (space.time_us(entry.policy), -entry.accuracy))
     baselines = dict(zip(grid, found, strict=False))
-    return Outcome(chosen, judge.reference, list(judge.trained.values()), baselines, trials.reward.target, pareto)
+    pareto = pareto_front(trials.evaluations)
+    return Outcome(chosen, judge.reference, list(judge.trained.values()), baselines, target, pareto, interrupted)
 
 
 def _last_within(front: Sequence[Pairs], judge: _Judge) -> int:

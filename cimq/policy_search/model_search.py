@@ -111,7 +111,8 @@ def search(
         ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
             cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
             `metric_fn` are then needed.
-        KeyboardInterrupt: As usual; the log in `out` can be resumed.
+        KeyboardInterrupt: By Ctrl-C while nothing is trained that satisfies the constraint, or by a second one; else
+            the best so far is returned, with a warning and `result.interrupted`. What is in `out` can be resumed.
 
     Example:
         >>> result = cimq.search(model, loader, out="runs/mine")  # doctest: +SKIP

@@ -35,12 +35,13 @@ class SearchResult:
         evaluations: Everything that was measured before training, in order.
         baselines: By name: fp32 and the uniform policies.
         finalists: Policies trained at the end with their accuracy on the confirmation set, in that order.
-        target_damage: Damage that the search aimed at; see docs/search.md.
+        target_damage: Damage that the search aimed at, see docs/search.md; None if it was interrupted before it knew.
         strategy: What proposed the policies.
         seed: Of the search.
         model_name: Class of the model.
         seconds: Duration of the search.
         shapes: Layers in module order.
+        interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
     """
 
     policy: Policy
@@ -53,12 +54,13 @@ class SearchResult:
     evaluations: list[Evaluation]
     baselines: dict[str, Baseline]
     finalists: list[Baseline]
-    target_damage: float
+    target_damage: float | None
     strategy: str
     seed: int
     model_name: str
     seconds: float
     shapes: tuple[LayerShape, ...] = dataclasses.field(repr=False)
+    interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
@@ -85,11 +87,15 @@ class SearchResult:
             "finalists": [_row(finalist) for finalist in self.finalists],
             "evaluations": len(self.evaluations),
             "search_seconds": self.seconds,
+            "interrupted": self.interrupted,
             "versions": _versions(),
         }
 
     def save(self, folder: str | Path) -> None:
         """Writes `result.json`, `policy.json` and `evaluations.jsonl`.
+
+        A log that holds these evaluations and more stays: of a search that was resumed, and then interrupted, before it
+        came to all that was measured.
 
         Example:
             >>> result.save("runs/mine")  # doctest: +SKIP
@@ -97,7 +103,9 @@ class SearchResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(evaluation.to_dict()) + "\n" for evaluation in self.evaluations)
-        write_text_atomically(folder / "evaluations.jsonl", lines)
+        log = folder / "evaluations.jsonl"
+        if not (self.interrupted and log.exists() and log.read_text(encoding="utf-8").startswith(lines)):
+            write_text_atomically(log, lines)
         self.policy.save(folder / "policy.json")
         write_text_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1) + "\n")
 
@@ -116,7 +124,8 @@ class SearchResult:
             accuracy = "not trained" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
             time = "" if row["time_us"] is None else f"  {row['time_us']:,.1f} us  {row['speedup']:.3f}x"
             lines.append(f"{row['name']:14s} accuracy {accuracy}{time}")
-        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s"])
+        end = ", interrupted" if self.interrupted else ""
+        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s{end}"])
 
     def _layers(self) -> list[dict[str, Any]]:
         shapes = {shape.name: shape for shape in self.shapes}

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from contextlib import closing
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from cimq.atomic_files import remove_unfinished
 from cimq.cost_model.sources import latency
+from cimq.errors import CimqWarning
 from cimq.policy_search.baselines import baselines_of, finalists_of
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.data import Splits
 from cimq.policy_search.evaluators.side_by_side import SideBySide
 from cimq.policy_search.flow import Outcome, run_flow
 from cimq.policy_search.functions import UserFunctions
-from cimq.policy_search.journal import Journal, check_folder
-from cimq.policy_search.plan import planned
+from cimq.policy_search.journal import LOG_NAME, SETTINGS_NAME, Journal, check_folder
+from cimq.policy_search.plan import PLAN_NAME, planned
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
-from cimq.policy_search.trained_policies import TrainedPolicies
+from cimq.policy_search.trained_policies import FOLDER_NAME, TrainedPolicies
 from cimq.policy_search.trainings import Trainings
 from cimq.policy_search.trials import Trials
 from cimq.policy_search.workbench import CANDIDATES, SENSITIVITIES, TRAINING, Workbench
@@ -46,7 +49,8 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         functions: Of the user.
     """
     start = time.perf_counter()
-    check_folder(settings.out, settings.resume)
+    if check_folder(settings.out, settings.resume) or settings.resume:
+        _clean(settings.out)
     # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
     functions.check(model, splits.search, trains=settings.finetune_epochs + settings.shared_epochs > 0)
     plan = planned(settings)
@@ -74,6 +78,14 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
     result = _result(model, bench, outcome, trials, settings, fp32, time.perf_counter() - start)
     if settings.out is not None:
         result.save(settings.out)
+    if result.interrupted:
+        further = "" if settings.out is None else "; the same call with resume=True continues the search"
+        warnings.warn(
+            f"search: interrupted after {len(result.evaluations)} evaluations and {len(outcome.trained)} trainings; "
+            f"the result is the best so far{further}",
+            CimqWarning,
+            stacklevel=3,
+        )
     return result
 
 
@@ -138,7 +150,16 @@ def _result(
         model_name=type(model).__name__,
         seconds=seconds,
         shapes=bench.shapes,
+        interrupted=outcome.interrupted,
     )
+
+
+def _clean(out: str | Path | None) -> None:
+    """Removes what a search that was killed left half written."""
+    if out is not None:
+        files = (SHARED_NAME, PLAN_NAME, LOG_NAME, SETTINGS_NAME, "result.json", "policy.json", f"{FOLDER_NAME}/*.pt")
+        for name in files:
+            remove_unfinished(Path(out, name))
 
 
 def _fingerprint(model: nn.Module) -> str:
