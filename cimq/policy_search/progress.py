@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -38,6 +39,11 @@ class Progress:
         self._bar.set_description(f"training {bits}")
         yield
         self._bar.set_description("search")
+
+    def say(self, text: str) -> None:
+        """Writes a line above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Ends the bar."""

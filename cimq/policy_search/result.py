@@ -15,6 +15,7 @@ from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.policy import Policy
 from cimq.policy_search.baselines import Baseline
+from cimq.policy_search.plan import Plan
 from cimq.policy_search.records import Evaluation
 from cimq.report import write_report
 from cimq.version import __version__
@@ -42,6 +43,7 @@ class SearchResult:
         seconds: Duration of the search.
         shapes: Layers in module order.
         interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
+        plan: What was decided before it began: sizes, from the time budget or the defaults; measured costs; threads.
     """
 
     policy: Policy
@@ -61,6 +63,7 @@ class SearchResult:
     seconds: float
     shapes: tuple[LayerShape, ...] = dataclasses.field(repr=False)
     interrupted: bool = False
+    plan: Plan | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
@@ -88,6 +91,7 @@ class SearchResult:
             "evaluations": len(self.evaluations),
             "search_seconds": self.seconds,
             "interrupted": self.interrupted,
+            "plan": None if self.plan is None else self.plan.to_dict(),
             "versions": _versions(),
         }
 

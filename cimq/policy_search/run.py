@@ -16,12 +16,13 @@ from cimq.cost_model.sources import latency
 from cimq.errors import CimqWarning
 from cimq.policy_search.baselines import baselines_of, finalists_of
 from cimq.policy_search.budget import Budget
+from cimq.policy_search.costs import Size
 from cimq.policy_search.data import Splits
 from cimq.policy_search.evaluators.side_by_side import SideBySide
 from cimq.policy_search.flow import Outcome, run_flow
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.journal import LOG_NAME, SETTINGS_NAME, Journal, check_folder
-from cimq.policy_search.plan import PLAN_NAME, planned
+from cimq.policy_search.plan import PLAN_NAME, Plan, planned
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
 from cimq.policy_search.reward import Reward
@@ -32,7 +33,7 @@ from cimq.policy_search.trainings import Trainings
 from cimq.policy_search.trials import Trials
 from cimq.policy_search.workbench import CANDIDATES, SENSITIVITIES, TRAINING, Workbench
 from cimq.policy_search.workers import Pool
-from cimq.policy_search.workers.opening import open_pool
+from cimq.policy_search.workers.opening import open_pool, places
 from cimq.torch_tools.batches import kept_random_state
 from cimq.torch_tools.threads import computing_threads
 
@@ -52,7 +53,7 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
     if check_folder(settings.out, settings.resume) or settings.resume:
         _clean(settings.out)
     # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
-    functions.check(model, splits.search, trains=settings.finetune_epochs + settings.shared_epochs > 0)
+    functions.check(model, splits.search, trains=settings.finetune_epochs > 0 or settings.shared_epochs != 0)
     plan = planned(settings)
     sent = {
         "loader": splits.train, "val_loader": splits.confirm, "loss_fn": functions.loss, "metric_fn": functions.metric,
@@ -64,18 +65,27 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
     ):
         bench = Workbench(model, splits, settings, functions)
         bench.space.check_choice()
-        fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model), plan.to_dict())
+        side_by_side = min(settings.batch, places(pool, settings.workers, plan.threads))
+        spent = time.perf_counter() - start
+        size, plan = plan.sized(settings, spent, lambda: bench.costs(plan.threads, side_by_side))
+        settings = settings.of_size(size)
+        bench.shorten_epochs(settings.train_batches)
+        threads = (plan.threads, plan.shared_threads)
+        fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model), threads)
         if settings.out is not None:
             plan.write(settings.out)
         with (
             closing(Journal(settings.out, fields, resume=settings.resume)) as journal,
-            closing(Progress(settings.evaluations, settings.progress)) as shown,
+            closing(Progress(size.evaluations, settings.progress)) as shown,
         ):
             pool.start()
-            outcome, trials = _searched(bench, pool, settings, TrainedPolicies(settings.out, fields), journal, shown)
+            shown.say(f"search: {plan}")
+            outcome, trials = _searched(
+                bench, pool, settings, size, TrainedPolicies(settings.out, fields), journal, shown
+            )
             with kept_random_state(model, settings.seed, [splits.confirm]):
                 fp32 = functions.accuracy(model, splits.confirm)
-    result = _result(model, bench, outcome, trials, settings, fp32, time.perf_counter() - start)
+    result = _result(model, bench, outcome, trials, settings, plan, fp32, time.perf_counter() - start)
     if settings.out is not None:
         result.save(settings.out)
     if result.interrupted:
@@ -93,18 +103,19 @@ def _searched(
     bench: Workbench,
     pool: Pool,
     settings: SearchSettings,
+    size: Size,
     kept: TrainedPolicies,
     journal: Journal,
     shown: Progress,
 ) -> tuple[Outcome, Trials]:
     """Shared weights, then the flow."""
     space = bench.space
-    if settings.shared_epochs > 0:
+    if size.shared_epochs > 0:
         with shown.training(space.widest):
-            bench.train_shared(None if settings.out is None else Path(settings.out) / SHARED_NAME)
+            bench.train_shared(size.shared_epochs, None if settings.out is None else Path(settings.out) / SHARED_NAME)
     pool.equip(bench.tools())
     sensitivities = SideBySide(pool, SENSITIVITIES)
-    trials = Trials(space, SideBySide(pool, CANDIDATES), Budget(settings.evaluations), journal, shown)
+    trials = Trials(space, SideBySide(pool, CANDIDATES), Budget(size.evaluations), journal, shown)
     train = Trainings(pool, TRAINING, kept, bench.training.model, shown.training)
 
     def chosen_strategy(reward: Reward) -> Strategy:
@@ -117,7 +128,7 @@ def _searched(
         strategy=chosen_strategy,
         batch=settings.batch,
         max_accuracy_drop=settings.max_accuracy_drop,
-        finalists=settings.finalists,
+        finalists=size.finalists,
         ahead=train.ahead,
     )
     return outcome, trials
@@ -129,6 +140,7 @@ def _result(
     outcome: Outcome,
     trials: Trials,
     settings: SearchSettings,
+    plan: Plan,
     fp32: float,
     seconds: float,
 ) -> SearchResult:
@@ -151,6 +163,7 @@ def _result(
         seconds=seconds,
         shapes=bench.shapes,
         interrupted=outcome.interrupted,
+        plan=plan,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -12,12 +14,14 @@ from torch import nn
 
 from cimq.policy_search.any_bits import train_any_bits
 from cimq.policy_search.budget import SENSITIVITY_SHARE
-from cimq.policy_search.data import HeldBatches, Splits
+from cimq.policy_search.costs import Costs
+from cimq.policy_search.data import FirstBatches, HeldBatches, Splits
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.evaluators.short_training import ShortTraining
 from cimq.policy_search.evaluators.side_by_side import OneByOne
 from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
+from cimq.policy_search.measuring_costs import measure_costs
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
 from cimq.quantization import calibrate, layer_shapes, prepare
@@ -35,7 +39,6 @@ class Workbench:
     Attributes:
         shapes: Layers in module order.
         space: What may be chosen.
-        training: Judges the last few candidates.
 
     Args:
         model: The fp32 model; is not changed.
@@ -57,18 +60,37 @@ class Workbench:
             weight_multiple_of_cell=settings.weight_multiple_of_cell,
             groups=settings.groups,
         )
-        self.training = ShortTraining(self._prepared, model, splits, self._statistics, settings, functions)
 
-    def train_shared(self, checkpoint: Path | None) -> None:
+    def costs(self, threads: int, side_by_side: int) -> Costs:
+        """Times a few steps; see `measure_costs`."""
+        return measure_costs(
+            self._prepared, self._model, self._splits, self._statistics, self.space, self._functions, self._settings,
+            threads=threads, side_by_side=side_by_side,
+        )  # fmt: skip
+
+    def shorten_epochs(self, batches: int | None) -> None:
+        """Epochs go through so many batches from now on; None: all."""
+        if batches is not None:
+            self._splits = dataclasses.replace(self._splits, train=FirstBatches(self._splits.train, batches))
+
+    @functools.cached_property
+    def training(self) -> ShortTraining:
+        """Judges the last few candidates."""
+        return ShortTraining(
+            self._prepared, self._model, self._splits, self._statistics, self._settings, self._functions
+        )
+
+    def train_shared(self, epochs: int, checkpoint: Path | None) -> None:
         """Trains the weights that all candidates share; the short training starts from them.
 
         Args:
+            epochs: How many.
             checkpoint: File that is written after each epoch, and taken up where the search is resumed.
         """
         settings = self._settings
         train_any_bits(
             self._prepared, self._model, self._splits.train, self.space, self._functions,
-            epochs=settings.shared_epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
+            epochs=epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
             resume=settings.resume and checkpoint is not None, progress=settings.progress,
         )  # fmt: skip
 

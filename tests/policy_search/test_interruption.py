@@ -56,7 +56,7 @@ def test_whenever_it_is_killed_it_continues_to_the_same_result(tmp_path: Path) -
     assert rows(cut) == rows(whole)
     results = [json.loads((folder / "result.json").read_text()) for folder in (whole, cut)]
     for result in results:
-        del result["search_seconds"]
+        del result["search_seconds"], result["plan"]["costs"], result["plan"]["seconds"]  # measured times
     assert results[0] == results[1]
     for name in ("model.pt", "shared.pt"):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (whole, cut))
