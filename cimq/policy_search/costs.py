@@ -56,19 +56,26 @@ class Costs:
         """Seconds of one measurement."""
         return self.sample * self.measured_samples
 
+    def steps(self, train_batches: int | None) -> float:
+        """Of an epoch."""
+        if train_batches is None or self.epoch_batches is None:
+            # Of a stream nobody knows how long it is: as if it were short.
+            return self.epoch_batches or train_batches or 1
+        return min(train_batches, self.epoch_batches)
+
     def training(self, train_batches: int | None) -> float:
         """Seconds of one short training with its confirmation."""
-        steps = self.finetune_epochs * self._steps(train_batches)
+        steps = self.finetune_epochs * self.steps(train_batches)
         return steps * self.training_step + self.sample * self.confirmed_samples
 
     def stages(self, size: Size) -> dict[str, float]:
-        """Seconds of the shared weights, of measuring, and of the short trainings at most."""
-        wide = self.side_by_side
-        trainings = max(1, 1 + _BISECTIONS - (wide > 1)) + math.ceil(size.finalists / wide)
+        """Seconds of the shared weights, of trainings of uniform policies, of measuring, of trainings at the end."""
+        wide, training = self.side_by_side, self.training(size.train_batches)
         return {
-            "shared training": size.shared_epochs * self._steps(size.train_batches) * self.step,
+            "shared training": size.shared_epochs * self.steps(size.train_batches) * self.step,
+            "uniform policies": (1 + _BISECTIONS - (wide > 1)) * training,
             "evaluations": size.evaluations * self.evaluation / wide,
-            "short trainings": trainings * self.training(size.train_batches),
+            "finalists": math.ceil(size.finalists / wide) * training,
         }
 
     def total(self, size: Size) -> float:
@@ -78,9 +85,3 @@ class Costs:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
-
-    def _steps(self, train_batches: int | None) -> float:
-        if train_batches is None or self.epoch_batches is None:
-            # Of a stream nobody knows how long it is: as if it were short.
-            return self.epoch_batches or train_batches or 1
-        return min(train_batches, self.epoch_batches)

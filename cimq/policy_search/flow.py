@@ -14,7 +14,7 @@ from cimq.policy_search.trials import Trials
 from cimq.policy_search.uniform_front import REFERENCE_BITS, target_between, uniform_grid
 
 # Uniform policies take this share of the evaluations at most.
-_BASELINE_SHARE = 0.25
+BASELINE_SHARE = 0.25
 # Where every uniform policy satisfies the constraint, the search goes this much beyond the fastest.
 _STRETCH = 1.5
 
@@ -110,7 +110,7 @@ def run_flow(
         ahead: Is told which policies may be trained next, the likeliest first: training may begin with them.
     """
     space = trials.space
-    grid = uniform_grid(space, max(2, int(_BASELINE_SHARE * trials.budget.limit)))
+    grid = uniform_grid(space, max(2, int(BASELINE_SHARE * trials.budget.limit)))
     reference = grid[REFERENCE_BITS, REFERENCE_BITS]
     ahead([reference])
     policies = list(grid.values())

@@ -57,9 +57,11 @@ class Plan:
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"search: {path} is damaged: {error}") from None
 
-    def write(self, folder: str | Path) -> None:
-        """Writes the file."""
+    def keep(self, folder: str | Path, resume: bool) -> None:
+        """Writes the file, unless a search is resumed that has one."""
         path = Path(folder) / PLAN_NAME
+        if resume and path.exists():
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
 
@@ -103,8 +105,9 @@ class Plan:
         batches = self.costs.epoch_batches if size.train_batches is None else size.train_batches
         parts = {
             "shared training": f"{size.shared_epochs} shared epochs of {batches or 'all'} batches",
+            "uniform policies": "trainings of uniform policies",
             "evaluations": f"{size.evaluations} evaluations",
-            "short trainings": f"trainings of {size.finalists} finalists and the uniform policies near the target",
+            "finalists": f"trainings of {size.finalists} finalists",
         }
         listed = ", ".join(f"{part} {spoken(stages[name])}" for name, part in parts.items())
         return f"about {spoken(self.costs.total(size))} ({listed})"

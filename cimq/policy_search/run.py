@@ -19,7 +19,7 @@ from cimq.policy_search.budget import Budget
 from cimq.policy_search.costs import Size
 from cimq.policy_search.data import Splits
 from cimq.policy_search.evaluators.side_by_side import SideBySide
-from cimq.policy_search.flow import Outcome, run_flow
+from cimq.policy_search.flow import BASELINE_SHARE, Outcome, run_flow
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.journal import LOG_NAME, SETTINGS_NAME, Journal, check_folder
 from cimq.policy_search.plan import PLAN_NAME, Plan, planned
@@ -61,6 +61,7 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
     }  # fmt: skip
     with (
         computing_threads(plan.shared_threads),
+        closing(Progress(settings.progress)) as shown,
         closing(open_pool(settings.workers, plan.threads, model, sent)) as pool,
     ):
         bench = Workbench(model, splits, settings, functions)
@@ -73,18 +74,16 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         threads = (plan.threads, plan.shared_threads)
         fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model), threads)
         if settings.out is not None:
-            plan.write(settings.out)
-        with (
-            closing(Journal(settings.out, fields, resume=settings.resume)) as journal,
-            closing(Progress(size.evaluations, settings.progress)) as shown,
-        ):
-            pool.start()
-            shown.say(f"search: {plan}")
-            outcome, trials = _searched(
-                bench, pool, settings, size, TrainedPolicies(settings.out, fields), journal, shown
-            )
-            with kept_random_state(model, settings.seed, [splits.confirm]):
-                fp32 = functions.accuracy(model, splits.confirm)
+            plan.keep(settings.out, settings.resume)
+        kept = TrainedPolicies(settings.out, fields, resume=settings.resume)
+        pool.start()
+        shown.say(f"search: {plan}")
+        if plan.costs is not None:
+            shown.plan(size, plan.costs, BASELINE_SHARE, settings.resume)
+        with closing(Journal(settings.out, fields, resume=settings.resume)) as journal:
+            outcome, trials = _searched(bench, pool, settings, size, kept, journal, shown)
+        with kept_random_state(model, settings.seed, [splits.confirm]):
+            fp32 = functions.accuracy(model, splits.confirm)
     result = _result(model, bench, outcome, trials, settings, plan, fp32, time.perf_counter() - start)
     if settings.out is not None:
         result.save(settings.out)
@@ -111,8 +110,8 @@ def _searched(
     """Shared weights, then the flow."""
     space = bench.space
     if size.shared_epochs > 0:
-        with shown.training(space.widest):
-            bench.train_shared(size.shared_epochs, None if settings.out is None else Path(settings.out) / SHARED_NAME)
+        checkpoint = None if settings.out is None else Path(settings.out) / SHARED_NAME
+        bench.train_shared(size.shared_epochs, checkpoint, shown.stepped)
     pool.equip(bench.tools())
     sensitivities = SideBySide(pool, SENSITIVITIES)
     trials = Trials(space, SideBySide(pool, CANDIDATES), Budget(size.evaluations), journal, shown)

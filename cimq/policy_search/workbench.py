@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
 from cimq.quantization import calibrate, layer_shapes, prepare
 from cimq.torch_tools.batches import kept_random_state, split_batch
+from cimq.training.progress import length_of
 
 # Names of the tools: what ranks candidates, the same on fewer samples, and what judges the last few.
 CANDIDATES = "candidates"
@@ -80,18 +82,20 @@ class Workbench:
             self._prepared, self._model, self._splits, self._statistics, self._settings, self._functions
         )
 
-    def train_shared(self, epochs: int, checkpoint: Path | None) -> None:
+    def train_shared(self, epochs: int, checkpoint: Path | None, stepped: Callable[[int], None]) -> None:
         """Trains the weights that all candidates share; the short training starts from them.
 
         Args:
             epochs: How many.
             checkpoint: File that is written after each epoch, and taken up where the search is resumed.
+            stepped: Is told the number of the step that begins.
         """
-        settings = self._settings
+        settings, length = self._settings, length_of(self._splits.train) or 0
         train_any_bits(
             self._prepared, self._model, self._splits.train, self.space, self._functions,
             epochs=epochs, lr=settings.finetune_lr, seed=settings.seed, checkpoint=checkpoint,
-            resume=settings.resume and checkpoint is not None, progress=settings.progress,
+            resume=settings.resume and checkpoint is not None,
+            stepped=lambda epoch, step: stepped((epoch - 1) * length + step),
         )  # fmt: skip
 
     def tools(self) -> dict[str, Any]:
