@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -98,6 +99,29 @@ class HeldBatches:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.source if self._held is None else self._held)
+
+
+class FirstBatches:
+    """The first batches of every pass through a loader: of one that shuffles, others in every epoch.
+
+    Attributes:
+        loader: Where they come from.
+
+    Args:
+        loader: Can be gone through several times.
+        count: How many.
+    """
+
+    def __init__(self, loader: Iterable[Any], count: int) -> None:
+        self.loader = loader
+        self._count = count
+
+    def __len__(self) -> int:
+        length = length_of(self.loader)
+        return self._count if length is None else min(self._count, length)
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(self.loader, self._count)
 
 
 def _split(

@@ -15,7 +15,7 @@ from cimq.policy_search.trials import Trials
 from cimq.policy_search.uniform_front import REFERENCE_BITS, target_between, uniform_grid
 
 # Uniform policies take this share of the evaluations at most.
-_BASELINE_SHARE = 0.25
+BASELINE_SHARE = 0.25
 # Where every uniform policy satisfies the constraint, the search goes this much beyond the fastest.
 _STRETCH = 1.5
 # A uniform policy with a damage of up to this many targets may hold after training, even if it does not look like it.
@@ -34,18 +34,20 @@ class Outcome:
         reference: 8 bits everywhere after the same training.
         trained: All that was trained, in that order.
         baselines: Uniform policies that were measured, by (weight bits, activation bits).
-        target: Damage that the strategy aimed at.
+        target: Damage that the strategy aimed at; None if it was interrupted before that was known.
         pareto: Front of the evaluations.
         along: Trained policies along that front, the least damaged first.
+        interrupted: By Ctrl-C: it is the best so far.
     """
 
     chosen: Trained
     reference: Trained
     trained: list[Trained]
     baselines: dict[tuple[int, int], Evaluation]
-    target: float
+    target: float | None
     pareto: list[Evaluation]
     along: list[Trained]
+    interrupted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,8 @@ def run_flow(
     the other is learned from the uniform policies: the fastest of their front that satisfies the constraint after
     training, and the next one, which does not, tell the damage up to which it is expected to hold.
 
+    Ctrl-C, once the reference is trained, ends it: what was trained until then is chosen from.
+
     Args:
         trials: Space, evaluator, budget, journal.
         train: Trains a policy; returns what the confirmation set says of it, and the model.
@@ -93,36 +97,53 @@ def run_flow(
         ahead: Is told which policies may be trained next, the likeliest first: training may begin with them.
     """
     space = trials.space
-    grid = uniform_grid(space, max(2, int(_BASELINE_SHARE * trials.budget.limit)))
+    grid = uniform_grid(space, max(2, int(BASELINE_SHARE * trials.budget.limit)))
     reference = grid[REFERENCE_BITS, REFERENCE_BITS]
     policies = list(grid.values())
     ahead([reference])
     trials.measured(policies)  # while the reference is trained
     judge = Judge(train, ahead, reference, max_accuracy_drop)
-    aim = _aim(trials, policies, judge, max_accuracy_drop)
-    if rungs is not None:
-        rungs.run(aim.damage, aim.target, lambda some: [entry.confirmed.damage for entry in judge.all_trained(some)])
-        if rungs.ranking != trials.rung:
-            trials.rank_by(rungs.ranker, rungs.ranking)
-            aim = _aim(trials, policies, judge, max_accuracy_drop)
+    target: float | None = None
+    found: list[Evaluation] = []
+    along: list[Trained] = []
+    interrupted = False
+    try:
+        aim = _aim(trials, policies, judge, max_accuracy_drop)
+        if rungs is not None:
+            rungs.run(
+                aim.damage, aim.target, lambda some: [entry.confirmed.damage for entry in judge.all_trained(some)]
+            )
+            if rungs.ranking != trials.rung:
+                trials.rank_by(rungs.ranker, rungs.ranking)
+                aim = _aim(trials, policies, judge, max_accuracy_drop)
+        target = max(aim.target, 1e-9)
 
-    trials.reward = Reward(max(aim.target, 1e-9))
-    found = trials.evaluate([Proposal(policy, "baseline") for policy in policies])
-    trials.run(strategy(trials.reward), batch)
+        trials.reward = Reward(target)
+        found = trials.evaluate([Proposal(policy, "baseline") for policy in policies])
+        trials.run(strategy(trials.reward), batch)
 
-    front = pareto_front(trials.evaluations)
-    walk = [candidate.policy for candidate in _finalists(trials, front, aim.incumbent, finalists)]
-    for number, policy in enumerate(walk):
-        ahead(walk[number:])
-        if judge.satisfies(policy):
-            break
-    _train_near_uniform(trials, judge, aim)
-    along = judge.all_trained([evaluation.policy for evaluation in _along(front, pareto, _WIDE * aim.target)])
-    if rungs is not None:
-        rungs.finish({entry.policy: entry.confirmed.damage for entry in judge.trained.values()})
-    chosen = judge.fastest(space.time_us)
-    baselines = dict(zip(grid, found, strict=False))
-    return Outcome(chosen, judge.reference, list(judge.trained.values()), baselines, trials.reward.target, front, along)
+        front = pareto_front(trials.evaluations)
+        walk = [candidate.policy for candidate in _finalists(trials, front, aim.incumbent, finalists)]
+        for number, policy in enumerate(walk):
+            ahead(walk[number:])
+            if judge.satisfies(policy):
+                break
+        _train_near_uniform(trials, judge, aim)
+        along = judge.all_trained([evaluation.policy for evaluation in _along(front, pareto, _WIDE * target)])
+        if rungs is not None:
+            rungs.finish({entry.policy: entry.confirmed.damage for entry in judge.trained.values()})
+    except KeyboardInterrupt:  # there is something to return: the reference at least
+        interrupted = True
+    return Outcome(
+        judge.fastest(space.time_us),
+        judge.reference,
+        list(judge.trained.values()),
+        dict(zip(grid, found, strict=False)),
+        target,
+        pareto_front(trials.evaluations),
+        along,
+        interrupted,
+    )
 
 
 def _aim(trials: Trials, policies: Sequence[Pairs], judge: Judge, max_accuracy_drop: float) -> _Aim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cimq.policy_search.data import split_loaders
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.result import SearchResult
 from cimq.policy_search.run import run_search
-from cimq.policy_search.settings import SearchSettings
+from cimq.policy_search.settings import SearchSettings, seconds_allowed
 from cimq.torch_tools.batches import ForwardFn
 
 
@@ -25,7 +26,8 @@ def search(
     hardware: Hardware | str | Path = "paper",
     max_accuracy_drop: float = 0.01,
     strategy: str = "thompson",
-    evaluations: int = 200,
+    evaluations: int | None = None,
+    time_budget: str | float | timedelta | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -34,10 +36,11 @@ def search(
     loss_fn: Any = None,
     metric_fn: Any = None,
     forward_fn: ForwardFn | None = None,
-    shared_epochs: int = 3,
+    shared_epochs: int | None = None,
+    train_batches: int | None = None,
     finetune_epochs: int = 1,
     finetune_lr: float = 0.01,
-    finalists: int = 4,
+    finalists: int | None = None,
     batch: int = 8,
     bits: tuple[int, int] = (2, 8),
     first_last_bits: int | None = 8,
@@ -74,7 +77,10 @@ def search(
         max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`).
         strategy: "thompson" (learns what bits cost, proposes by exact knapsack), "reinforce", "random" or "uniform".
         evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
-            is measured on a quarter of the set, and counts as such).
+            is measured on a quarter of the set, and counts as such). None: 200, or as many as `time_budget` allows.
+        time_budget: The time that the search may take, in place of `evaluations`: "2h", "90m", "45s", seconds, or a
+            `timedelta`. A few steps are timed, and `evaluations`, `shared_epochs`, `train_batches` and `finalists` are
+            chosen where they are None (`result.plan`). It is an estimate, not a limit.
         seed: Of the split, the agent and training.
         out: Folder for `evaluations.jsonl`, `shared.pt` (the shared weights), `result.json`, `policy.json`. None writes
             nothing.
@@ -90,10 +96,12 @@ def search(
         metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy, for the same.
         forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
         shared_epochs: Epochs of the training of the shared weights, with bits drawn anew for every step and layer; 0:
-            candidates are measured with the weights of `model`.
+            candidates are measured with the weights of `model`. None: 3, or by `time_budget`.
+        train_batches: Batches of an epoch, of the shared weights and of the short trainings; None: all, or by
+            `time_budget`.
         finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
         finetune_lr: Its learning rate.
-        finalists: How many candidates are trained at most.
+        finalists: How many candidates are trained at most. None: 4, or by `time_budget`.
         batch: Policies that a strategy proposes at a time, and then learns from.
         bits: Smallest and largest width.
         first_last_bits: Width of the first and the last layer; None leaves them free.
@@ -116,7 +124,8 @@ def search(
         ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
             cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
             `metric_fn` are then needed.
-        KeyboardInterrupt: As usual; the log in `out` can be resumed.
+        KeyboardInterrupt: By Ctrl-C while nothing is trained that satisfies the constraint, or by a second one; else
+            the best so far is returned, with a warning and `result.interrupted`. What is in `out` can be resumed.
 
     Example:
         >>> result = cimq.search(model, loader, out="runs/mine")  # doctest: +SKIP
@@ -126,9 +135,9 @@ def search(
         raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
     settings = SearchSettings(
         hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
-        seed=seed, out=out, resume=resume, workers=workers, threads=threads, shared_epochs=shared_epochs,
-        finetune_epochs=finetune_epochs, finetune_lr=finetune_lr,
-        finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
+        time_budget=seconds_allowed(evaluations, time_budget), seed=seed, out=out, resume=resume, workers=workers,
+        threads=threads, shared_epochs=shared_epochs, train_batches=train_batches, finetune_epochs=finetune_epochs,
+        finetune_lr=finetune_lr, finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
         calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,
         progress=progress, rung_policies=rung_policies, pareto=pareto,

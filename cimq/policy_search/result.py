@@ -18,6 +18,7 @@ from cimq.policy_search.baselines import Baseline
 from cimq.policy_search.ladder import RungCorrelation
 from cimq.policy_search.paired_drop import PairedDrop
 from cimq.policy_search.pareto_models import ParetoModel
+from cimq.policy_search.plan import Plan
 from cimq.policy_search.records import Evaluation
 from cimq.report import write_report
 from cimq.version import __version__
@@ -38,7 +39,7 @@ class SearchResult:
         evaluations: Everything that was measured before training, in order.
         baselines: By name: fp32 and the uniform policies.
         finalists: Policies trained at the end with their accuracy on the confirmation set, in that order.
-        target_damage: Damage that the search aimed at; see docs/search.md.
+        target_damage: Damage that the search aimed at, see docs/search.md; None if it was interrupted before it knew.
         strategy: What proposed the policies.
         seed: Of the search.
         model_name: Class of the model.
@@ -54,6 +55,8 @@ class SearchResult:
         ranking: Name of the rung that candidates were ranked by.
         pareto_models: Trained networks along the front, the slowest first; as many as `pareto` asked for.
         fraction: Whether accuracies are fractions.
+        interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
+        plan: What was decided before it began: sizes, from the time budget or the defaults; measured costs; threads.
     """
 
     policy: Policy
@@ -66,7 +69,7 @@ class SearchResult:
     evaluations: list[Evaluation]
     baselines: dict[str, Baseline]
     finalists: list[Baseline]
-    target_damage: float
+    target_damage: float | None
     strategy: str
     seed: int
     model_name: str
@@ -97,6 +100,9 @@ class SearchResult:
             return "how far the drop is noise is unknown"
         compared = len([row for row in self.trained if row.drop is not None])
         return self.confirmation.sentence(self.fraction, self.max_accuracy_drop, max(1, compared - 1))
+
+    interrupted: bool = False
+    plan: Plan | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
@@ -130,11 +136,16 @@ class SearchResult:
             "pareto_models": [model.to_dict() for model in self.pareto_models],
             "evaluations": len(self.evaluations),
             "search_seconds": self.seconds,
+            "interrupted": self.interrupted,
+            "plan": None if self.plan is None else self.plan.to_dict(),
             "versions": _versions(),
         }
 
     def save(self, folder: str | Path) -> None:
         """Writes `result.json`, `policy.json` and `evaluations.jsonl`.
+
+        A log that holds these evaluations and more stays: of a search that was resumed, and then interrupted, before it
+        came to all that was measured.
 
         Example:
             >>> result.save("runs/mine")  # doctest: +SKIP
@@ -142,7 +153,9 @@ class SearchResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(evaluation.to_dict()) + "\n" for evaluation in self.evaluations)
-        write_text_atomically(folder / "evaluations.jsonl", lines)
+        log = folder / "evaluations.jsonl"
+        if not (self.interrupted and log.exists() and log.read_text(encoding="utf-8").startswith(lines)):
+            write_text_atomically(log, lines)
         self.policy.save(folder / "policy.json")
         write_text_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1) + "\n")
 
@@ -162,7 +175,8 @@ class SearchResult:
             time = "" if row["time_us"] is None else f"  {row['time_us']:,.1f} us  {row['speedup']:.3f}x"
             lines.append(f"{row['name']:14s} accuracy {accuracy}{time}")
         lines.append(self.verdict)
-        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s"])
+        end = ", interrupted" if self.interrupted else ""
+        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s{end}"])
 
     def _layers(self) -> list[dict[str, Any]]:
         shapes = {shape.name: shape for shape in self.shapes}

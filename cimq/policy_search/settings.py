@@ -11,6 +11,8 @@ from typing import Any
 from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware
 from cimq.policy_search.budget import Budget
+from cimq.policy_search.costs import Size
+from cimq.policy_search.durations import seconds_of
 from cimq.policy_search.space import check_bits
 from cimq.policy_search.strategies import STRATEGIES
 from cimq.policy_search.workers.opening import check_workers
@@ -28,16 +30,18 @@ class SearchSettings:
     hardware: Hardware
     max_accuracy_drop: float
     strategy: str
-    evaluations: int
+    evaluations: int | None
+    time_budget: float | None
     seed: int
     out: str | Path | None
     resume: bool
     workers: int | str | None
     threads: int | None
-    shared_epochs: int
+    shared_epochs: int | None
+    train_batches: int | None
     finetune_epochs: int
     finetune_lr: float
-    finalists: int
+    finalists: int | None
     batch: int
     bits: tuple[int, int]
     first_last_bits: int | None
@@ -59,12 +63,14 @@ class SearchSettings:
             raise ValueError(
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
             )
-        Budget(self.evaluations)
+        if self.evaluations is not None:
+            Budget(self.evaluations)
         for name, least in (
-            ("shared_epochs", 0), ("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1),
-            ("rung_policies", 0), ("pareto", 0),
+            ("shared_epochs", 0), ("train_batches", 1), ("finetune_epochs", 0), ("finalists", 0),
+            ("calibration_batches", 1), ("rung_policies", 0), ("pareto", 0),
         ):  # fmt: skip
-            if getattr(self, name) < least:
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise ValueError(f"search: {name} must be at least {least}, got {getattr(self, name)!r}")
         if self.batch < 2:
             raise ValueError(f"search: batch must be at least 2 policies per update, got {self.batch!r}")
@@ -72,8 +78,13 @@ class SearchSettings:
             raise ValueError(f"search: seed must be in 0..2^64-1, got {self.seed!r}")
         check_bits(self.bits, self.first_last_bits)
 
+    def of_size(self, size: Size) -> SearchSettings:
+        """With what was decided where the user left it open."""
+        chosen = {k: v for k, v in dataclasses.asdict(size).items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **chosen)
+
     def journal_fields(
-        self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str, plan: dict[str, Any]
+        self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str, threads: Sequence[int]
     ) -> dict[str, Any]:
         """What must be the same for a search to be resumed.
 
@@ -81,7 +92,7 @@ class SearchSettings:
             shapes: Layers in module order.
             samples: Sizes of the held-out sets.
             model: Fingerprint of the model.
-            plan: What was decided.
+            threads: Of a candidate, and of the shared weights.
         """
         return {
             "model": model,
@@ -90,9 +101,11 @@ class SearchSettings:
             "samples": list(samples),
             "strategy": self.strategy,
             "max_accuracy_drop": self.max_accuracy_drop,
+            "time_budget": self.time_budget,
             "evaluations": self.evaluations,
             "seed": self.seed,
             "shared_epochs": self.shared_epochs,
+            "train_batches": self.train_batches,
             "finetune_epochs": self.finetune_epochs,
             "finetune_lr": self.finetune_lr,
             "rung_policies": self.rung_policies,
@@ -103,6 +116,22 @@ class SearchSettings:
             "groups": [list(group) for group in self.groups],
             "calibration_batches": self.calibration_batches,
             "bn_batches": self.bn_batches,
-            **plan,
+            "threads": list(threads),
             "version": __version__,
         }
+
+
+def seconds_allowed(evaluations: int | None, time_budget: Any) -> float | None:
+    """The time budget in seconds; None without one.
+
+    Raises:
+        ValueError: If it is no time, or `evaluations` are given as well.
+    """
+    if time_budget is None:
+        return None
+    if evaluations is not None:
+        raise ValueError(
+            "search: give evaluations or time_budget, from which they would follow, not both; got "
+            f"{evaluations!r} and {time_budget!r}"
+        )
+    return seconds_of("time_budget", time_budget)

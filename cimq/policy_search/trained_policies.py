@@ -36,11 +36,15 @@ class TrainedPolicies:
     Args:
         folder: Of the search; None keeps nothing.
         settings: Plain values that determine the search: what was trained under others is not taken.
+        resume: Without, what is there is removed: it may be of other data or functions.
     """
 
-    def __init__(self, folder: str | Path | None, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path | None, settings: dict[str, Any], *, resume: bool) -> None:
         self._folder = None if folder is None else Path(folder) / FOLDER_NAME
         self._settings = _digest(settings)
+        if self._folder is not None and not resume:
+            for path in self._folder.glob("*.pt"):
+                path.unlink()
 
     def find(self, policy: Pairs) -> TrainedWeights | None:
         """What is kept of a policy.

@@ -23,7 +23,7 @@ class Trainings:
         tool: Name of a `ShortTraining` that they have.
         kept: What was trained before.
         model: `model(policy, state)` makes the trained model.
-        shown: `shown(policy)` is entered while a policy is waited for.
+        shown: `shown()` is entered while a policy is waited for.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Trainings:
         tool: str,
         kept: TrainedPolicies,
         model: Callable[[Pairs, dict[str, Tensor]], nn.Module],
-        shown: Callable[[Pairs], AbstractContextManager[None]],
+        shown: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._pool = pool
         self._tool = tool
@@ -55,7 +55,7 @@ class Trainings:
         if weights is None:
             if policy not in self._begun:
                 self._begin(policy)
-            with self._shown(policy):
+            with self._shown():
                 weights = TrainedWeights(*self._pool.result(self._begun.pop(policy)))
             self._kept.keep(policy, weights)
         return weights.confirmed, self._model(policy, weights.state)

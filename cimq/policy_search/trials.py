@@ -46,7 +46,7 @@ class Trials:
         self.budget = budget
         self.evaluations: list[Evaluation] = []
         self._journal = journal or Journal(None, {})
-        self._progress = progress or Progress(budget.limit, shown=False)
+        self._progress = progress or Progress(shown=False)
         self._reward: Reward | None = None
         self._evaluated: dict[Pairs, Evaluation] = {}
         self.rank_by(evaluator, rung)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,3 +57,12 @@ def open_pool(workers: int | str | None, threads: int, model: nn.Module, argumen
         pool.close()
         raise
     return pool
+
+
+def places(pool: Pool, workers: int | str | None, threads: int) -> int:
+    """How many calls are really answered at a time: local workers share the cores of this machine."""
+    if not isinstance(workers, int):
+        return pool.width
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, min(workers, cores // threads))
