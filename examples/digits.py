@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import shutil
 import time
 from pathlib import Path
 
@@ -34,7 +35,10 @@ from cimq.quantization import layer_outputs
 from cimq.report import record_measurements, write_report
 
 # What a run leaves in its folder; a run into the same folder replaces it.
-RESULT_FILES = ("evaluations.jsonl", "search.json", "shared.pt", "result.json", "policy.json", "report.html")
+RESULT_FILES = (
+    "evaluations.jsonl", "search.json", "plan.json", "shared.pt", "result.json", "policy.json", "report.html"
+)  # fmt: skip
+RESULT_FOLDERS = ("trained", "pareto")
 
 
 class SmallNet(nn.Module):
@@ -142,6 +146,8 @@ def main(arguments: list[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name in RESULT_FILES:
         (out / name).unlink(missing_ok=True)
+    for name in RESULT_FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)
 
     sets = digit_sets(seed)
     say("data: scikit-learn's digits, " + ", ".join(f"{len(data)} {name}" for name, data in sets.items()))
