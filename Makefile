@@ -4,6 +4,7 @@ VENV := .venv
 VENV_CUDA := .venv-cuda
 TORCH := torch==2.13.0
 TORCH_CUDA := torch==2.14.1 torchvision==0.29.1
+RAY := ray[client]==2.60.0
 TIMM := timm==1.0.31
 CATCH2 := comma-deps-catch2==2.13.10.post96
 CATCH2_DIR := build/catch2
@@ -23,12 +24,13 @@ CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.p
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-sdist soak fuzz lint format bench clean
+.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
 	@echo "make test       set up .venv, run every C++ and Python test"
 	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision, timm), build with nvcc where found, run the Python tests"
+	@echo "make test-ray   add Ray to .venv (80 MB to fetch, 250 MB on disk), run the tests of searches on a cluster"
 	@echo "make test-sdist source distribution -> wheel -> import in a fresh environment"
 	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make test-asan-ops  build the operators with AddressSanitizer and UndefinedBehaviorSanitizer, run their tests"
@@ -91,6 +93,14 @@ test-python: $(VENV)/.built
 # ---- the other lanes ----
 test-sdist: $(VENV)/.deps
 	MAX_JOBS=$(MAX_JOBS) $(VENV)/bin/python tests/packaging/source_distribution.py
+
+$(VENV)/.ray: $(VENV)/.deps
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$(RAY)"
+	@touch $@
+
+test-ray: $(VENV)/.built $(VENV)/.ray
+	@echo "== cimq: tests of searches on a Ray cluster"
+	$(TEST_ENV) $(VENV)/bin/pytest -p no:xdist tests/policy_search/test_ray_workers.py
 
 $(VENV_CUDA)/.deps: requirements.txt Makefile
 	@echo "== cimq: creating $(VENV_CUDA) and installing $(TORCH_CUDA) and the pinned packages (several GB)"

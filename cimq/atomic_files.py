@@ -84,6 +84,17 @@ def write_text_atomically(path: str | Path, text: str) -> None:
     write_bytes_atomically(path, text.encode("utf-8"))
 
 
+def remove_unfinished(path: str | Path) -> None:
+    """Removes temporary files that writers of `path` left when they were killed; nobody may be writing it now.
+
+    Args:
+        path: The file; its name may be a pattern, as in "runs/*.pt".
+    """
+    path = Path(path)
+    for left in path.parent.glob(f".{path.name[:_NAME_SHOWN]}.????????"):
+        left.unlink(missing_ok=True)
+
+
 def check_writable(path: str | Path) -> None:
     """Finds out, before long work, whether `path` can be written to; creates its folder and nothing else.
 

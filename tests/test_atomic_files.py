@@ -13,7 +13,13 @@ import pytest
 import torch
 
 import cimq
-from cimq.atomic_files import atomic_file, check_writable, write_bytes_atomically, write_text_atomically
+from cimq.atomic_files import (
+    atomic_file,
+    check_writable,
+    remove_unfinished,
+    write_bytes_atomically,
+    write_text_atomically,
+)
 
 FOLDER = Path(__file__).parent  # of child processes: beside the sources they would import those
 
@@ -42,6 +48,19 @@ def test_an_error_within_keeps_what_was_there(tmp_path: Path) -> None:
         write()
     assert target.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    script = "import os, sys\nfrom cimq.atomic_files import atomic_file\nwith atomic_file(sys.argv[1]): os._exit(1)"
+    for name in ("a.pt", "b.pt", "c.bin"):
+        subprocess.run([sys.executable, "-c", script, str(tmp_path / name)], cwd=FOLDER, check=False)
+    write_text_atomically(tmp_path / "a.pt", "whole")
+    (tmp_path / ".hidden").touch()
+    assert len(os.listdir(tmp_path)) == 5
+    remove_unfinished(tmp_path / "c.bin")
+    assert len(os.listdir(tmp_path)) == 4
+    remove_unfinished(tmp_path / "*.pt")
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a.pt"]
 
 
 def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:

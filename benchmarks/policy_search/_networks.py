@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,10 @@ from image_folder import BatchLoader, ImageTensors, last_of_each_class, read_fol
 from models.resnet_cifar import ResNetCifar
 from models.vgg_cifar import VggCifar
 from torch import nn
+from tqdm import tqdm
 
 from cimq.hardware import resolve
+from cimq.policy_search.budget import SENSITIVITY_SHARE
 from cimq.policy_search.data import HeldBatches, Splits
 from cimq.policy_search.evaluators import Measured
 from cimq.policy_search.evaluators.without_training import WithoutTraining
@@ -57,29 +60,40 @@ class Task:
             parts = {name: part.subset(_spread(len(part), args.images)) for name, part in parts.items()}
         self._loaders = {name: HeldBatches(BatchLoader(p, _BATCH)) for name, p in parts.items() if name != "train"}
         self._model = load_network(args.network, args.checkpoints)
+        train_loader = BatchLoader(parts["train"], 128, train=True)
+        self._steps = len(train_loader)
         splits = Splits(
-            BatchLoader(parts["train"], 128, train=True), self._loaders["search"], self._loaders["confirm"],
+            train_loader, self._loaders["search"], self._loaders["confirm"],
             (len(parts["search"]), len(parts["confirm"])),
         )  # fmt: skip
         settings = SearchSettings(
             hardware=resolve(args.hardware), max_accuracy_drop=0.0, strategy="thompson",
-            evaluations=args.evaluations, seed=seed, out=folder, resume=True, workers=None,
-            shared_epochs=args.shared_epochs, finetune_epochs=0, finetune_lr=0.01, finalists=0, batch=8, bits=(2, 8),
-            first_last_bits=None if args.first_last == "free" else 8, weight_multiple_of_cell=False, groups=(),
-            exclude=(), calibration_batches=8, bn_batches=4, search_samples=len(parts["search"]), progress=True,
+            evaluations=args.evaluations, time_budget=None, seed=seed, out=folder, resume=True, workers=None,
+            threads=None, shared_epochs=args.shared_epochs, train_batches=None, finetune_epochs=0, finetune_lr=0.01,
+            finalists=0, batch=8, bits=(2, 8), first_last_bits=None if args.first_last == "free" else 8,
+            weight_multiple_of_cell=False, groups=(), exclude=(), calibration_batches=8, bn_batches=4,
+            search_samples=len(parts["search"]), progress=True, rung_policies=0, pareto=0,
         )  # fmt: skip
         self._bench = Workbench(self._model, splits, settings, UserFunctions())
         self.space = self._bench.space
         self.shared_s: float | None = None
         if args.shared_epochs > 0:
-            start = time.perf_counter()
-            done = (folder / "shared.done").exists()
-            self._bench.train_shared(folder / "shared.pt")
-            if not done:
-                self.shared_s = time.perf_counter() - start
-                (folder / "shared.done").touch()
-        self._evaluators = self._bench.evaluators()
+            self._train_shared(folder, args.shared_epochs)
+        few = parts["search"].subset(torch.arange(math.ceil(SENSITIVITY_SHARE * len(parts["search"]))))
+        self._evaluators = (
+            self._bench.evaluator_on(self._loaders["search"]),
+            self._bench.evaluator_on(HeldBatches(BatchLoader(few, _BATCH))),
+        )
         self._known: dict[str, dict[str, Any]] = {}
+
+    def _train_shared(self, folder: Path, epochs: int) -> None:
+        start = time.perf_counter()
+        done = (folder / "shared.done").exists()
+        with tqdm(total=epochs * self._steps, desc="shared weights", unit="step") as bar:
+            self._bench.train_shared(epochs, folder / "shared.pt", lambda step: bar.update(step - bar.n))
+        if not done:
+            self.shared_s = time.perf_counter() - start
+            (folder / "shared.done").touch()
 
     def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
         """What ranks candidates, and the same on fewer samples."""

@@ -20,10 +20,14 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "max_accuracy_drop": (int, float),
     "strategy": (str,),
     "evaluations": (int,),
+    "time_budget": (int, float, str),
     "seed": (int,),
     "out": (str,),
     "resume": (bool,),
-    "workers": (int,),
+    "shared_epochs": (int,),
+    "workers": (int, str, type(None)),
+    "threads": (int, type(None)),
+    "train_batches": (int,),
     "finetune_epochs": (int,),
     "finetune_lr": (int, float),
     "finalists": (int,),
@@ -36,6 +40,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "calibration_batches": (int,),
     "bn_batches": (int,),
     "search_samples": (int,),
+    "rung_policies": (int,),
+    "pareto": (int,),
 }
 _KEYS = (*_FACTORIES, *_FUNCTIONS, *_TYPES, "hardware")
 

@@ -8,7 +8,7 @@ has scales of its own.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def train_any_bits(
     seed: int,
     checkpoint: Path | None = None,
     resume: bool = False,
-    progress: bool = False,
+    stepped: Callable[[int, int], None] = lambda epoch, step: None,
 ) -> None:
     """Trains a prepared, calibrated model in place for all policies of a space.
 
@@ -60,8 +60,13 @@ def train_any_bits(
         seed: Of the draws and of training.
         checkpoint: File that is written after each epoch.
         resume: Go on from it if it is there.
-        progress: Show a bar.
+        stepped: Is told the epoch (from 1) and the step (from 0) that begin.
     """
+
+    def drawn(epoch: int, step: int) -> Policy:
+        stepped(epoch, step)
+        return Policy.from_pairs(drawn_policy(space, seed, epoch, step))
+
     finetune(
         prepared,
         loader,
@@ -70,10 +75,10 @@ def train_any_bits(
         teacher=teacher if functions.loss is None else None,
         loss_fn=functions.loss,
         forward_fn=functions.forward,
-        policies=lambda epoch, step: Policy.from_pairs(drawn_policy(space, seed, epoch, step)),
+        policies=drawn,
         bn_batches=0,
         checkpoint=checkpoint,
         resume=resume,
         seed=seed,
-        progress=progress,
+        progress=False,
     )

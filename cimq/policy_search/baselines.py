@@ -6,6 +6,8 @@ import dataclasses
 
 from cimq.policy import Policy
 from cimq.policy_search.flow import Outcome
+from cimq.policy_search.judge import Trained
+from cimq.policy_search.paired_drop import PairedDrop
 from cimq.policy_search.space import SearchSpace
 from cimq.policy_search.uniform_front import name_of
 
@@ -21,6 +23,8 @@ class Baseline:
         search_accuracy: Before training, on the search-validation set; None if it was not measured.
         time_us: Closed-form latency; None for fp32, which crossbars cannot run.
         speedup: Against 8 bits everywhere; None for fp32.
+        drop: What it lost against 8 bits everywhere after the same training, sample by sample; None where it was not
+            trained.
     """
 
     name: str
@@ -29,37 +33,52 @@ class Baseline:
     search_accuracy: float | None
     time_us: float | None
     speedup: float | None
+    drop: PairedDrop | None = None
 
 
 def baselines_of(space: SearchSpace, outcome: Outcome, fp32: float) -> dict[str, Baseline]:
     """By name: fp32 and the uniform policies that were measured."""
-    trained = {entry.policy: entry.accuracy for entry in outcome.trained}
+    trained = {entry.policy: entry for entry in outcome.trained}
     found = {"fp32": Baseline("fp32", None, fp32, None, None, None)}
     for pair, evaluation in outcome.baselines.items():
         name = name_of(pair)
+        entry = trained.get(evaluation.policy)
         found[name] = Baseline(
             name,
             space.policy(evaluation.policy),
-            trained.get(evaluation.policy),
+            None if entry is None else entry.accuracy,
             evaluation.accuracy,
             evaluation.time_us,
             evaluation.speedup,
+            None if entry is None else entry.drop_from(outcome.reference),
         )
     return found
 
 
 def finalists_of(space: SearchSpace, outcome: Outcome) -> list[Baseline]:
-    """The policies that were trained at the end, in that order."""
+    """The policies that were trained besides uniform ones, in that order."""
     uniform = {evaluation.policy for evaluation in outcome.baselines.values()}
-    measured = {evaluation.policy: evaluation.accuracy for evaluation in outcome.pareto}
+    others = [entry for entry in outcome.trained if entry.policy not in uniform]
+    return [_trained(f"finalist {number}", space, outcome, entry) for number, entry in enumerate(others, start=1)]
+
+
+def trained_of(space: SearchSpace, outcome: Outcome) -> list[Baseline]:
+    """All policies that were trained, in that order, uniform ones by their names."""
+    names = {evaluation.policy: name_of(pair) for pair, evaluation in outcome.baselines.items()}
     return [
-        Baseline(
-            f"finalist {number}",
-            space.policy(entry.policy),
-            entry.accuracy,
-            measured.get(entry.policy),
-            space.time_us(entry.policy),
-            space.speedup(entry.policy),
-        )
-        for number, entry in enumerate((e for e in outcome.trained if e.policy not in uniform), start=1)
+        _trained(names.get(entry.policy, f"candidate {number}"), space, outcome, entry)
+        for number, entry in enumerate(outcome.trained)
     ]
+
+
+def _trained(name: str, space: SearchSpace, outcome: Outcome, entry: Trained) -> Baseline:
+    measured = {evaluation.policy: evaluation.accuracy for evaluation in outcome.pareto}
+    return Baseline(
+        name,
+        space.policy(entry.policy),
+        entry.accuracy,
+        measured.get(entry.policy),
+        space.time_us(entry.policy),
+        space.speedup(entry.policy),
+        entry.drop_from(outcome.reference),
+    )

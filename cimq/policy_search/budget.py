@@ -30,6 +30,17 @@ class Budget:
         self.evaluations = 0
         self.sensitivities = 0
 
+    def spend(self, share: float) -> None:
+        """Counts a measurement.
+
+        Args:
+            share: Of the search-validation set, in whole `SENSITIVITY_SHARE`.
+        """
+        parts = round(share / SENSITIVITY_SHARE)
+        whole = round(1 / SENSITIVITY_SHARE)
+        self.evaluations += parts // whole
+        self.sensitivities += parts % whole
+
     @property
     def left(self) -> int:
         """Evaluations that are still allowed."""

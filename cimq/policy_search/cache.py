@@ -39,8 +39,10 @@ class MeasurementCache:
         for policy in policies:
             if policy not in self._known:
                 start = time.perf_counter()
-                measured = Measured(*map(float, next(found)))
-                for name, value in measured._asdict().items():
+                measured = next(found)
+                measured = measured._replace(accuracy=float(measured.accuracy), damage=float(measured.damage))
+                for name in ("accuracy", "damage"):
+                    value = getattr(measured, name)
                     if value != value:
                         raise ValueError(f"search: the {name} of {list(policy)} is not a number")
                 self._known[policy] = Measurement(measured, time.perf_counter() - start)

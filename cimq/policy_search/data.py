@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -100,6 +101,29 @@ class HeldBatches:
         return iter(self.source if self._held is None else self._held)
 
 
+class FirstBatches:
+    """The first batches of every pass through a loader: of one that shuffles, others in every epoch.
+
+    Attributes:
+        loader: Where they come from.
+
+    Args:
+        loader: Can be gone through several times.
+        count: How many.
+    """
+
+    def __init__(self, loader: Iterable[Any], count: int) -> None:
+        self.loader = loader
+        self._count = count
+
+    def __len__(self) -> int:
+        length = length_of(self.loader)
+        return self._count if length is None else min(self._count, length)
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.islice(self.loader, self._count)
+
+
 def _split(
     source: Iterable[Any], seed: int, shares: Sequence[float], caps: Sequence[int], name: str, *, rest: bool
 ) -> list[Iterable[Any]]:
@@ -140,7 +164,9 @@ def _split_indices(
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     parts, start = [], 0
     for size in sizes:
-        parts.append(sorted(order[start : start + size]))
+        # In the order drawn: the first part of them, on which sensitivities are measured, is a sample of all, though
+        # data sets are often sorted by class.
+        parts.append(order[start : start + size])
         start += size
     return [*parts, sorted(order[start:])] if rest else parts
 

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from cimq.torch_tools.batches import ForwardFn
+from cimq.policy_search.paired_drop import Scores
+from cimq.torch_tools.batches import ForwardFn, batch_size, split_batch
 from cimq.torch_tools.forward import default_forward
 from cimq.training import evaluate
-from cimq.training.targets import Use, check_first_batch
+from cimq.training.targets import IGNORED, Use, check_first_batch, class_targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,3 +54,42 @@ class UserFunctions:
             return output
 
         return float(evaluate(model, batches, self.metric, forward_fn=seen, progress=False))
+
+    def scored(
+        self, model: nn.Module, batches: Iterable[Any], see: Callable[[Any, Any], None] | None = None
+    ) -> tuple[float, Scores]:
+        """The accuracy, and how it comes about: sample by sample, or batch by batch of a metric of the user's.
+
+        Args:
+            model: Any model.
+            batches: To measure on.
+            see: Is called with every batch and its output.
+        """
+        values: list[float] = []
+        weights: list[float] = []
+
+        def seen(batch: Any, output: Any) -> None:
+            if self.metric is None:
+                found = class_targets(output, split_batch(batch)[1], "metric")
+                counted = found.classes != IGNORED
+                values.extend(_per_sample(found.right))
+                weights.extend(_per_sample(counted))
+            else:
+                weights.append(float(batch_size(batch)))
+            if see is not None:
+                see(batch, output)
+
+        def kept(output: Any, target: Any) -> Any:
+            mean = self.metric(output, target)
+            values.append(float(mean) * weights[-1])
+            return mean
+
+        counting = self if self.metric is None else dataclasses.replace(self, metric=kept)
+        accuracy = counting.accuracy(model, batches, seen)
+        return accuracy, Scores(tuple(values), tuple(weights), "sample" if self.metric is None else "batch")
+
+
+def _per_sample(flags: Tensor) -> list[float]:
+    """How many of a sample's elements are set."""
+    sums: list[float] = flags.reshape(len(flags), -1).sum(1).double().tolist()
+    return sums

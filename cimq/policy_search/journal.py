@@ -12,8 +12,8 @@ from cimq.atomic_files import write_text_atomically
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
 
-_LOG_NAME = "evaluations.jsonl"
-_SETTINGS_NAME = "search.json"
+LOG_NAME = "evaluations.jsonl"
+SETTINGS_NAME = "search.json"
 
 
 class Journal:
@@ -38,16 +38,14 @@ class Journal:
         if folder is None:
             return
         folder = Path(folder)
-        self.path = folder / _LOG_NAME
+        self.path = folder / LOG_NAME
         settings = json.loads(json.dumps(settings))
-        present = self.path.exists() and self.path.stat().st_size > 0
-        if present and not resume:
-            raise ValueError(f"search: {self.path} holds a search already; pass resume=True or another folder as out")
+        present = check_folder(folder, resume)
         folder.mkdir(parents=True, exist_ok=True)
-        if present or (resume and (folder / _SETTINGS_NAME).exists()):  # the shared weights come before evaluations
-            _check_settings(folder / _SETTINGS_NAME, settings)
+        if present or (resume and (folder / SETTINGS_NAME).exists()):  # the shared weights come before evaluations
+            _check_settings(folder / SETTINGS_NAME, settings)
         else:
-            write_text_atomically(folder / _SETTINGS_NAME, json.dumps(settings, indent=1) + "\n")
+            write_text_atomically(folder / SETTINGS_NAME, json.dumps(settings, indent=1) + "\n")
         if present:
             self.recorded = self._read()
         self._file = self.path.open("a", encoding="utf-8")
@@ -105,6 +103,19 @@ class Journal:
                 )
             found.append(evaluation)
         return found
+
+
+def check_folder(folder: str | Path | None, resume: bool) -> bool:
+    """Whether a log is there to be continued.
+
+    Raises:
+        ValueError: If one is there, and is not to be continued.
+    """
+    path = None if folder is None else Path(folder) / LOG_NAME
+    present = path is not None and path.exists() and path.stat().st_size > 0
+    if present and not resume:
+        raise ValueError(f"search: {path} holds a search already; pass resume=True or another folder as out")
+    return present
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from cimq.cost_model.sources import latency
 from cimq.hardware import Hardware, resolve
-from cimq.policy_search.baselines import baselines_of, finalists_of
-from cimq.policy_search.budget import Budget
 from cimq.policy_search.data import split_loaders
-from cimq.policy_search.flow import run_flow
 from cimq.policy_search.functions import UserFunctions
-from cimq.policy_search.journal import Journal
-from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
-from cimq.policy_search.reward import Reward
-from cimq.policy_search.settings import SearchSettings
-from cimq.policy_search.space import Pairs
-from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
-from cimq.policy_search.trials import Trials
-from cimq.policy_search.workbench import Workbench
-from cimq.torch_tools.batches import ForwardFn, kept_random_state
-
-SHARED_NAME = "shared.pt"
+from cimq.policy_search.run import run_search
+from cimq.policy_search.settings import SearchSettings, seconds_allowed
+from cimq.torch_tools.batches import ForwardFn
 
 
 def search(
@@ -41,18 +26,21 @@ def search(
     hardware: Hardware | str | Path = "paper",
     max_accuracy_drop: float = 0.01,
     strategy: str = "thompson",
-    evaluations: int = 200,
+    evaluations: int | None = None,
+    time_budget: str | float | timedelta | None = None,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
-    workers: int | None = None,
+    workers: int | str | None = None,
+    threads: int | None = None,
     loss_fn: Any = None,
     metric_fn: Any = None,
     forward_fn: ForwardFn | None = None,
-    shared_epochs: int = 3,
+    shared_epochs: int | None = None,
+    train_batches: int | None = None,
     finetune_epochs: int = 1,
     finetune_lr: float = 0.01,
-    finalists: int = 4,
+    finalists: int | None = None,
     batch: int = 8,
     bits: tuple[int, int] = (2, 8),
     first_last_bits: int | None = 8,
@@ -62,6 +50,8 @@ def search(
     calibration_batches: int = 8,
     bn_batches: int = 4,
     search_samples: int = 2000,
+    rung_policies: int = 0,
+    pareto: int = 0,
     progress: bool = True,
 ) -> SearchResult:
     """Finds bits per layer that make a model fast on a crossbar machine, and trains it with them.
@@ -73,9 +63,10 @@ def search(
         accuracy >= accuracy of 8 bits everywhere after the same training - max_accuracy_drop
 
     on data that the search never saw. `model` and the random state of Python, NumPy and torch (and of the loaders' own
-    generators) stay as they are. The same seed gives the same result, interrupted or not, with the same number of
-    threads on the same kind of processor: PyTorch adds floats in an order that depends on both, and trained weights
-    then differ in their last bits. docs/search.md has the method.
+    generators) stay as they are. The same seed gives the same result, interrupted or not and whoever measures, with the
+    same `threads` (and those of this process, for the shared weights) on the same kind of processor: PyTorch adds
+    floats in an order that depends on both, and trained weights then differ in their last bits. docs/search.md has the
+    method.
 
     Args:
         model: A trained fp32 model.
@@ -88,21 +79,31 @@ def search(
             "pairwise" (the same, pairs are measured first), "knapsack" (of sensitivities, no learning), "evolution",
             "reinforce", "random" or "uniform".
         evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
-            is measured on a quarter of the set, and counts as such).
+            is measured on a quarter of the set, and counts as such). None: 200, or as many as `time_budget` allows.
+        time_budget: The time that the search may take, in place of `evaluations`: "2h", "90m", "45s", seconds, or a
+            `timedelta`. A few steps are timed, and `evaluations`, `shared_epochs`, `train_batches` and `finalists` are
+            chosen where they are None (`result.plan`). It is an estimate, not a limit.
         seed: Of the split, the agent and training.
         out: Folder for `evaluations.jsonl`, `shared.pt` (the shared weights), `result.json`, `policy.json`. None writes
             nothing.
         resume: Continue the search in `out`; its settings must be the same. What was measured is not measured again.
-        workers: None or 1.
+        workers: Who measures and trains candidates, side by side: None: this process, one after the other; a number of
+            local processes (the call must then be under `if __name__ == "__main__":`); or the address of a Ray cluster
+            ("auto", "HOST:PORT", "ray://HOST:PORT") on whose machines cimq is installed. Model, loaders and functions
+            are sent to them (pickled). The result does not depend on it.
+        threads: Threads of PyTorch that each candidate is measured and trained with. None: 1 with `workers`, else those
+            of this process; of a search that is resumed those that it had.
         loss_fn: `loss_fn(output, target)` for training; None is cross-entropy with `model` as the teacher, for the
             outputs and targets that `finetune` names.
         metric_fn: `metric_fn(output, target)`, mean of a batch, larger is better; None is top-1 accuracy, for the same.
         forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
         shared_epochs: Epochs of the training of the shared weights, with bits drawn anew for every step and layer; 0:
-            candidates are measured with the weights of `model`.
+            candidates are measured with the weights of `model`. None: 3, or by `time_budget`.
+        train_batches: Batches of an epoch, of the shared weights and of the short trainings; None: all, or by
+            `time_budget`.
         finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
         finetune_lr: Its learning rate.
-        finalists: How many candidates are trained at most.
+        finalists: How many candidates are trained at most. None: 4, or by `time_budget`.
         batch: Policies that a strategy proposes at a time, and then learns from.
         bits: Smallest and largest width.
         first_last_bits: Width of the first and the last layer; None leaves them free.
@@ -112,6 +113,9 @@ def search(
         calibration_batches: Training batches that activation scales are taken from.
         bn_batches: Training batches that batch statistics are re-estimated on for every candidate.
         search_samples: Largest size of the search-validation set that is split off.
+        rung_policies: Policies that are trained shortly for the rank correlation of training with what is cheaper
+            (`result.rungs`); 16 decide by which rung candidates are ranked. 0: only those that are trained anyway.
+        pareto: Policies along the front that are trained shortly and confirmed at the end (`result.pareto_models`).
         progress: Show a progress bar.
 
     Returns:
@@ -122,82 +126,24 @@ def search(
         ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
             cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
             `metric_fn` are then needed.
-        KeyboardInterrupt: As usual; the log in `out` can be resumed.
+        KeyboardInterrupt: By Ctrl-C while nothing is trained that satisfies the constraint, or by a second one; else
+            the best so far is returned, with a warning and `result.interrupted`. What is in `out` can be resumed.
 
     Example:
         >>> result = cimq.search(model, loader, out="runs/mine")  # doctest: +SKIP
         >>> cimq.export(result.model, "runs/mine/model.cimq", sample_input=x)  # doctest: +SKIP
     """
-    start = time.perf_counter()
     if not isinstance(model, nn.Module):
         raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
     settings = SearchSettings(
         hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
-        seed=seed, out=out, resume=resume, workers=workers, shared_epochs=shared_epochs,
-        finetune_epochs=finetune_epochs, finetune_lr=finetune_lr,
-        finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
+        time_budget=seconds_allowed(evaluations, time_budget), seed=seed, out=out, resume=resume, workers=workers,
+        threads=threads, shared_epochs=shared_epochs, train_batches=train_batches, finetune_epochs=finetune_epochs,
+        finetune_lr=finetune_lr, finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
         calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,
-        progress=progress,
+        progress=progress, rung_policies=rung_policies, pareto=pareto,
     )  # fmt: skip
     functions = UserFunctions(loss_fn, metric_fn, forward_fn)
     splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
-    # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
-    functions.check(model, splits.search, trains=finetune_epochs + shared_epochs > 0)
-
-    bench = Workbench(model, splits, settings, functions)
-    space = bench.space
-    space.check_choice()
-    fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model))
-    with closing(Journal(out, fields, resume=resume)) as journal, closing(Progress(evaluations, progress)) as shown:
-        if shared_epochs > 0:
-            with shown.training(space.widest):
-                bench.train_shared(None if out is None else Path(out) / SHARED_NAME)
-        candidates, sensitivities = bench.evaluators()
-        trials = Trials(space, candidates, Budget(evaluations), journal, shown)
-
-        def chosen_strategy(reward: Reward) -> Strategy:
-            return STRATEGIES[strategy](StrategyTask(space, trials.budget, seed, batch, sensitivities, reward))
-
-        def train(policy: Pairs) -> tuple[float, nn.Module]:
-            with shown.training(policy):
-                return bench.training.train(policy)
-
-        outcome = run_flow(
-            trials, train, strategy=chosen_strategy, batch=batch, max_accuracy_drop=max_accuracy_drop,
-            finalists=finalists,
-        )  # fmt: skip
-        with kept_random_state(model, seed, [splits.confirm]):
-            fp32 = functions.accuracy(model, splits.confirm)
-
-    policy = space.policy(outcome.chosen.policy)
-    result = SearchResult(
-        policy=policy,
-        model=outcome.chosen.artefact,
-        accuracy=outcome.chosen.accuracy,
-        reference_accuracy=outcome.reference.accuracy,
-        max_accuracy_drop=max_accuracy_drop,
-        latency=latency(bench.shapes, policy, settings.hardware),
-        pareto=outcome.pareto,
-        evaluations=trials.evaluations,
-        baselines=baselines_of(space, outcome, fp32),
-        finalists=finalists_of(space, outcome),
-        target_damage=outcome.target,
-        strategy=strategy,
-        seed=seed,
-        model_name=type(model).__name__,
-        seconds=time.perf_counter() - start,
-        shapes=bench.shapes,
-    )
-    if out is not None:
-        result.save(out)
-    return result
-
-
-def _fingerprint(model: nn.Module) -> str:
-    """Class and weights of a model."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return run_search(model, splits, settings, functions)

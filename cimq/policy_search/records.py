@@ -25,6 +25,8 @@ class Evaluation:
         feasible: Whether the damage is within the search's target.
         seconds: What the measurement took.
         episode: The agent's episode; None for other proposals.
+        rung: Name of the rung of evaluation that measured it, see `Ladder`; "" where there is but one.
+        share: How much of the search-validation set was gone through for it: 1, or less or more where a race was run.
     """
 
     index: int
@@ -38,6 +40,8 @@ class Evaluation:
     feasible: bool
     seconds: float
     episode: int | None = None
+    rung: str = ""
+    share: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -15,6 +15,10 @@ from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.policy import Policy
 from cimq.policy_search.baselines import Baseline
+from cimq.policy_search.ladder import RungCorrelation
+from cimq.policy_search.paired_drop import PairedDrop
+from cimq.policy_search.pareto_models import ParetoModel
+from cimq.policy_search.plan import Plan
 from cimq.policy_search.records import Evaluation
 from cimq.report import write_report
 from cimq.version import __version__
@@ -35,12 +39,24 @@ class SearchResult:
         evaluations: Everything that was measured before training, in order.
         baselines: By name: fp32 and the uniform policies.
         finalists: Policies trained at the end with their accuracy on the confirmation set, in that order.
-        target_damage: Damage that the search aimed at; see docs/search.md.
+        target_damage: Damage that the search aimed at, see docs/search.md; None if it was interrupted before it knew.
         strategy: What proposed the policies.
         seed: Of the search.
         model_name: Class of the model.
         seconds: Duration of the search.
         shapes: Layers in module order.
+        confirmation: What the found policy lost against the reference, sample by sample on the confirmation set; None
+            where that is not known.
+        trained: Everything that was trained, in order, uniform policies included; all of it was compared on the
+            confirmation set.
+        rungs: Rank correlations of every two rungs of evaluation, see docs/search.md; empty where measuring them would
+            have taken more than a tenth of the evaluations.
+        passed_over: Names of the rungs that do not predict.
+        ranking: Name of the rung that candidates were ranked by.
+        pareto_models: Trained networks along the front, the slowest first; as many as `pareto` asked for.
+        fraction: Whether accuracies are fractions.
+        interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
+        plan: What was decided before it began: sizes, from the time budget or the defaults; measured costs; threads.
     """
 
     policy: Policy
@@ -53,12 +69,40 @@ class SearchResult:
     evaluations: list[Evaluation]
     baselines: dict[str, Baseline]
     finalists: list[Baseline]
-    target_damage: float
+    target_damage: float | None
     strategy: str
     seed: int
     model_name: str
     seconds: float
     shapes: tuple[LayerShape, ...] = dataclasses.field(repr=False)
+    confirmation: PairedDrop | None = None
+    trained: list[Baseline] = dataclasses.field(default_factory=list)
+    rungs: list[RungCorrelation] = dataclasses.field(default_factory=list)
+    passed_over: list[str] = dataclasses.field(default_factory=list)
+    ranking: str = ""
+    pareto_models: list[ParetoModel] = dataclasses.field(default_factory=list)
+    fraction: bool = True
+
+    @property
+    def drop(self) -> float:
+        """Accuracy that the found policy lost against the reference, on the confirmation set."""
+        return self.reference_accuracy - self.accuracy
+
+    @property
+    def drop_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the drop, paired over the samples of the confirmation set; None where it is unknown."""
+        return None if self.confirmation is None else self.confirmation.interval
+
+    @property
+    def verdict(self) -> str:
+        """Whether the drop can be told from noise, in a sentence."""
+        if self.confirmation is None:
+            return "how far the drop is noise is unknown"
+        compared = len([row for row in self.trained if row.drop is not None])
+        return self.confirmation.sentence(self.fraction, self.max_accuracy_drop, max(1, compared - 1))
+
+    interrupted: bool = False
+    plan: Plan | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
@@ -83,13 +127,25 @@ class SearchResult:
                 for e in self.pareto
             ],
             "finalists": [_row(finalist) for finalist in self.finalists],
+            "trained": [_trained(row) for row in self.trained],
+            "drop": None if self.confirmation is None else self.confirmation.to_dict(),
+            "verdict": self.verdict,
+            "rungs": [found.to_dict() for found in self.rungs],
+            "passed_over": self.passed_over,
+            "ranking": self.ranking,
+            "pareto_models": [model.to_dict() for model in self.pareto_models],
             "evaluations": len(self.evaluations),
             "search_seconds": self.seconds,
+            "interrupted": self.interrupted,
+            "plan": None if self.plan is None else self.plan.to_dict(),
             "versions": _versions(),
         }
 
     def save(self, folder: str | Path) -> None:
         """Writes `result.json`, `policy.json` and `evaluations.jsonl`.
+
+        A log that holds these evaluations and more stays: of a search that was resumed, and then interrupted, before it
+        came to all that was measured.
 
         Example:
             >>> result.save("runs/mine")  # doctest: +SKIP
@@ -97,7 +153,9 @@ class SearchResult:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(evaluation.to_dict()) + "\n" for evaluation in self.evaluations)
-        write_text_atomically(folder / "evaluations.jsonl", lines)
+        log = folder / "evaluations.jsonl"
+        if not (self.interrupted and log.exists() and log.read_text(encoding="utf-8").startswith(lines)):
+            write_text_atomically(log, lines)
         self.policy.save(folder / "policy.json")
         write_text_atomically(folder / "result.json", json.dumps(self.to_dict(), indent=1) + "\n")
 
@@ -116,7 +174,9 @@ class SearchResult:
             accuracy = "not trained" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
             time = "" if row["time_us"] is None else f"  {row['time_us']:,.1f} us  {row['speedup']:.3f}x"
             lines.append(f"{row['name']:14s} accuracy {accuracy}{time}")
-        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s"])
+        lines.append(self.verdict)
+        end = ", interrupted" if self.interrupted else ""
+        return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s{end}"])
 
     def _layers(self) -> list[dict[str, Any]]:
         shapes = {shape.name: shape for shape in self.shapes}
@@ -139,6 +199,10 @@ def _row(baseline: Baseline) -> dict[str, Any]:
         "speedup": baseline.speedup,
         "policy": None if baseline.policy is None else [list(pair) for pair in baseline.policy.pairs()],
     }
+
+
+def _trained(baseline: Baseline) -> dict[str, Any]:
+    return {**_row(baseline), "drop": None if baseline.drop is None else baseline.drop.to_dict()}
 
 
 def _versions() -> dict[str, str]:

@@ -11,8 +11,11 @@ from typing import Any
 from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware
 from cimq.policy_search.budget import Budget
+from cimq.policy_search.costs import Size
+from cimq.policy_search.durations import seconds_of
 from cimq.policy_search.space import check_bits
 from cimq.policy_search.strategies import STRATEGIES
+from cimq.policy_search.workers.opening import check_workers
 from cimq.version import __version__
 
 
@@ -27,15 +30,18 @@ class SearchSettings:
     hardware: Hardware
     max_accuracy_drop: float
     strategy: str
-    evaluations: int
+    evaluations: int | None
+    time_budget: float | None
     seed: int
     out: str | Path | None
     resume: bool
-    workers: int | None
-    shared_epochs: int
+    workers: int | str | None
+    threads: int | None
+    shared_epochs: int | None
+    train_batches: int | None
     finetune_epochs: int
     finetune_lr: float
-    finalists: int
+    finalists: int | None
     batch: int
     bits: tuple[int, int]
     first_last_bits: int | None
@@ -46,21 +52,25 @@ class SearchSettings:
     bn_batches: int
     search_samples: int
     progress: bool
+    rung_policies: int
+    pareto: int
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ValueError(f"search: strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
-        if self.workers not in (None, 1):
-            raise ValueError(
-                f"search: workers must be None or 1, evaluation is in this process only; got {self.workers!r}"
-            )
+        check_workers(self.workers, self.threads)
         if not (math.isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
             )
-        Budget(self.evaluations)
-        for name, least in (("shared_epochs", 0), ("finetune_epochs", 0), ("finalists", 0), ("calibration_batches", 1)):
-            if getattr(self, name) < least:
+        if self.evaluations is not None:
+            Budget(self.evaluations)
+        for name, least in (
+            ("shared_epochs", 0), ("train_batches", 1), ("finetune_epochs", 0), ("finalists", 0),
+            ("calibration_batches", 1), ("rung_policies", 0), ("pareto", 0),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < least:
                 raise ValueError(f"search: {name} must be at least {least}, got {getattr(self, name)!r}")
         if self.batch < 2:
             raise ValueError(f"search: batch must be at least 2 policies per update, got {self.batch!r}")
@@ -68,13 +78,21 @@ class SearchSettings:
             raise ValueError(f"search: seed must be in 0..2^64-1, got {self.seed!r}")
         check_bits(self.bits, self.first_last_bits)
 
-    def journal_fields(self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str) -> dict[str, Any]:
+    def of_size(self, size: Size) -> SearchSettings:
+        """With what was decided where the user left it open."""
+        chosen = {k: v for k, v in dataclasses.asdict(size).items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **chosen)
+
+    def journal_fields(
+        self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str, threads: Sequence[int]
+    ) -> dict[str, Any]:
         """What must be the same for a search to be resumed.
 
         Args:
             shapes: Layers in module order.
             samples: Sizes of the held-out sets.
             model: Fingerprint of the model.
+            threads: Of a candidate, and of the shared weights.
         """
         return {
             "model": model,
@@ -83,11 +101,14 @@ class SearchSettings:
             "samples": list(samples),
             "strategy": self.strategy,
             "max_accuracy_drop": self.max_accuracy_drop,
+            "time_budget": self.time_budget,
             "evaluations": self.evaluations,
             "seed": self.seed,
             "shared_epochs": self.shared_epochs,
+            "train_batches": self.train_batches,
             "finetune_epochs": self.finetune_epochs,
             "finetune_lr": self.finetune_lr,
+            "rung_policies": self.rung_policies,
             "batch": self.batch,
             "bits": list(self.bits),
             "first_last_bits": self.first_last_bits,
@@ -95,5 +116,22 @@ class SearchSettings:
             "groups": [list(group) for group in self.groups],
             "calibration_batches": self.calibration_batches,
             "bn_batches": self.bn_batches,
+            "threads": list(threads),
             "version": __version__,
         }
+
+
+def seconds_allowed(evaluations: int | None, time_budget: Any) -> float | None:
+    """The time budget in seconds; None without one.
+
+    Raises:
+        ValueError: If it is no time, or `evaluations` are given as well.
+    """
+    if time_budget is None:
+        return None
+    if evaluations is not None:
+        raise ValueError(
+            "search: give evaluations or time_budget, from which they would follow, not both; got "
+            f"{evaluations!r} and {time_budget!r}"
+        )
+    return seconds_of("time_budget", time_budget)

@@ -22,6 +22,7 @@ class Trials:
         space: Gives time and speed-up.
         budget: Evaluations allowed and made.
         evaluations: All of them, in order.
+        rung: Name of the rung that they are measured on.
 
     Args:
         space: The search space.
@@ -29,6 +30,7 @@ class Trials:
         budget: What may be measured.
         journal: Where it is recorded; what it holds already is not measured again.
         progress: Shows what happens; None shows nothing.
+        rung: Name of the evaluator's rung.
     """
 
     def __init__(
@@ -38,17 +40,30 @@ class Trials:
         budget: Budget,
         journal: Journal | None = None,
         progress: Progress | None = None,
+        rung: str = "",
     ) -> None:
         self.space = space
         self.budget = budget
         self.evaluations: list[Evaluation] = []
         self._journal = journal or Journal(None, {})
-        self._progress = progress or Progress(budget.limit, shown=False)
+        self._progress = progress or Progress(shown=False)
         self._reward: Reward | None = None
         self._evaluated: dict[Pairs, Evaluation] = {}
+        self.rank_by(evaluator, rung)
+
+    def rank_by(self, evaluator: Evaluator, rung: str) -> None:
+        """Measures by another evaluator from now on; what was measured so far is of no use then.
+
+        Raises:
+            RuntimeError: If policies were evaluated already.
+        """
+        if self.evaluations:
+            raise RuntimeError("the evaluator cannot change once policies were evaluated")
+        self.rung = rung
         recorded = {
-            entry.policy: Measurement(Measured(entry.accuracy, entry.damage), entry.seconds)
+            entry.policy: Measurement(Measured(entry.accuracy, entry.damage, entry.share), entry.seconds)
             for entry in self._journal.recorded
+            if entry.rung == rung
         }
         self._cache = MeasurementCache(evaluator, recorded)
 
@@ -80,14 +95,18 @@ class Trials:
         Raises:
             ValueError: If the journal that is resumed continues differently.
         """
-        allowed, new = self._allowed(proposals)
-        self._journal.expect(len(self.evaluations), new)
-        measurements = self._cache.measure(new)
-        results = []
-        for proposal in allowed:
-            if proposal.policy not in self._evaluated:
-                self._enter(proposal, next(measurements))
-            results.append(self._evaluated[proposal.policy])
+        results: list[Evaluation] = []
+        while len(results) < len(proposals):
+            # Where a part of the samples sufficed, some of the budget is left, so that there may be another round.
+            allowed, new = self._allowed(proposals[len(results) :])
+            if not allowed:
+                break
+            self._journal.expect(len(self.evaluations), new)
+            measurements = self._cache.measure(new)
+            for proposal in allowed:
+                if proposal.policy not in self._evaluated:
+                    self._enter(proposal, next(measurements))
+                results.append(self._evaluated[proposal.policy])
         return results
 
     def run(self, strategy: Strategy, count: int) -> None:
@@ -112,7 +131,7 @@ class Trials:
 
     def _enter(self, proposal: Proposal, measured: Measurement) -> None:
         speedup = self.space.speedup(proposal.policy)
-        (accuracy, damage), seconds = measured
+        (accuracy, damage, share, _), seconds = measured
         evaluation = Evaluation(
             len(self.evaluations),
             proposal.policy,
@@ -125,9 +144,11 @@ class Trials:
             self.reward.feasible(damage),
             seconds,
             proposal.episode,
+            self.rung,
+            share,
         )
         self._evaluated[proposal.policy] = evaluation
         self.evaluations.append(evaluation)
-        self.budget.evaluations += 1
+        self.budget.spend(share)
         self._journal.record(evaluation)
         self._progress.evaluated(evaluation)

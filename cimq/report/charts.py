@@ -1,4 +1,4 @@
-"""Geometry of the two charts: where points, ticks and lines lie inside an SVG view box. Drawing is the template's."""
+"""Geometry of the charts: where points, ticks and lines lie inside an SVG view box. Drawing is the template's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from cimq.report.run_data import Evaluation, RunData
 
 WIDTH, HEIGHT = 420.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 410.0, 12.0, 258.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 410.0, 12.0, 258.0
 _MIN_FOR_CROP = 8
 
 
@@ -32,6 +32,14 @@ class Mark:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a history: where it begins, and its name."""
+
+    at: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Chart:
     """Everything that a chart draws, in view box units.
 
@@ -47,6 +55,9 @@ class Chart:
         limit: Height of the constraint line.
         limit_label: Its label.
         below: Evaluations that lie under the axis and are drawn at its edge.
+        uniform: SVG path of the front of the uniform policies.
+        bars: SVG path of intervals.
+        stages: Parts of a history, in order.
     """
 
     summary: str
@@ -60,10 +71,13 @@ class Chart:
     limit: float | None = None
     limit_label: str = ""
     below: int = 0
-    left: float = _LEFT
-    right: float = _RIGHT
-    top: float = _TOP
-    bottom: float = _BOTTOM
+    uniform: str = ""
+    bars: str = ""
+    stages: tuple[Stage, ...] = ()
+    left: float = LEFT
+    right: float = RIGHT
+    top: float = TOP
+    bottom: float = BOTTOM
     width: float = WIDTH
     height: float = HEIGHT
 
@@ -82,22 +96,50 @@ def history_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
     if not evaluations:
         return None
     speedups = [e.speedup for e in evaluations]
-    to_x, x_ticks = _axis(1, max(len(evaluations), 2), _LEFT, _RIGHT, whole=True, pad=0.02)
-    to_y, y_ticks = _axis(min(speedups), max(speedups), _BOTTOM, _TOP)
+    to_x, x_ticks = axis(1, max(len(evaluations), 2), LEFT, RIGHT, whole=True, pad=0.02)
+    to_y, y_ticks = axis(min(speedups), max(speedups), BOTTOM, TOP)
     marks = [_mark(to_x(n), to_y(e.speedup), e, show) for n, e in enumerate(evaluations, 1)]
     path, best, best_at = "", -math.inf, 0
     for number, evaluation in enumerate(evaluations, 1):
         if evaluation.feasible and evaluation.speedup > best:
-            start = f"M{_place(to_x(number))}" if not path else f"H{_place(to_x(number))}V"
-            path += f"{start}{' ' if not path else ''}{_place(to_y(evaluation.speedup))}"
+            start = f"M{place(to_x(number))}" if not path else f"H{place(to_x(number))}V"
+            path += f"{start}{' ' if not path else ''}{place(to_y(evaluation.speedup))}"
             best, best_at = evaluation.speedup, number
     if path:
-        path += f"H{_place(to_x(len(evaluations)))}"
+        path += f"H{place(to_x(len(evaluations)))}"
         found = f"The fastest one within the accuracy limit has {best:.2f}x, reached at evaluation {best_at}."
     else:
         found = "None is within the accuracy limit."
     summary = f"Speed-up of {len(evaluations)} evaluated policies in the order tried. {found}"
-    return Chart(summary, "evaluation", "speed-up over uniform 8-bit", x_ticks, y_ticks, tuple(marks), path)
+    stages = _stages(evaluations, to_x)
+    counts = ", ".join(f"{e} of {name}" for name, e in _stage_sizes(evaluations))
+    summary += f" By stage: {counts}."
+    return Chart(
+        summary, "evaluation", "speed-up over uniform 8-bit", x_ticks, y_ticks, tuple(marks), path, stages=stages
+    )
+
+
+def stage_name(strategy: str) -> str:
+    """What a reader is told of who proposed a policy."""
+    return "uniform" if strategy == "baseline" else strategy
+
+
+def _stage_sizes(evaluations: Sequence[Evaluation]) -> list[tuple[str, int]]:
+    sizes: dict[str, int] = {}
+    for evaluation in evaluations:
+        name = stage_name(evaluation.strategy)
+        sizes[name] = sizes.get(name, 0) + 1
+    return list(sizes.items())
+
+
+def _stages(evaluations: Sequence[Evaluation], to_x: Callable[[float], float]) -> tuple[Stage, ...]:
+    """Where the proposer changes for the first time; later changes back and forth would cover the chart."""
+    seen: dict[str, Stage] = {}
+    for number, evaluation in enumerate(evaluations, 1):
+        name = stage_name(evaluation.strategy)
+        if name not in seen:
+            seen[name] = Stage(to_x(number - 0.5) if seen else LEFT, name)
+    return tuple(seen.values()) if len(seen) > 1 else ()
 
 
 def tradeoff_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
@@ -118,20 +160,20 @@ def tradeoff_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
     shown += [limit] if limit is not None else []
     speedups = [e.speedup for e in evaluations] + [p.speedup for p in run.pareto]
     floor = _floor([e.accuracy for e in evaluations], limit)
-    to_x, x_ticks = _axis(min(speedups), max(speedups), _LEFT, _RIGHT)
+    to_x, x_ticks = axis(min(speedups), max(speedups), LEFT, RIGHT)
     percent = show(1.0).endswith("%")
-    to_y, y_ticks = _axis(max(min(shown), floor), max(shown), _BOTTOM, _TOP, percent=percent)
+    to_y, y_ticks = axis(max(min(shown), floor), max(shown), BOTTOM, TOP, percent=percent)
     marks = []
     for evaluation in evaluations:
         mark = _mark(to_x(evaluation.speedup), to_y(max(evaluation.accuracy, floor)), evaluation, show)
-        marks.append(dataclasses.replace(mark, kind="below", y=_BOTTOM) if evaluation.accuracy < floor else mark)
+        marks.append(dataclasses.replace(mark, kind="below", y=BOTTOM) if evaluation.accuracy < floor else mark)
     front = sorted(run.pareto, key=lambda point: (point.speedup, -point.accuracy))
     diamonds = [
         Mark(to_x(p.speedup), to_y(p.accuracy), "pareto", f"Pareto point: {show(p.accuracy)}, {p.speedup:.3f}x")
         for p in front
         if p.accuracy >= floor
     ]
-    line = "M" + "L".join(f"{_place(d.x)} {_place(d.y)}" for d in diamonds) if len(diamonds) > 1 else ""
+    line = "M" + "L".join(f"{place(d.x)} {place(d.y)}" for d in diamonds) if len(diamonds) > 1 else ""
     summary = f"Accuracy against speed-up of {len(evaluations)} evaluated policies. " + (
         "Pareto front: " + "; ".join(f"{show(p.accuracy)} at {p.speedup:.2f}x" for p in front) + "."
         if front
@@ -168,7 +210,7 @@ def nice_ticks(low: float, high: float, about: int = 5, *, whole: bool = False) 
     return [round(n * step, 12) for n in range(first, last + 1)]
 
 
-def _axis(
+def axis(
     low: float,
     high: float,
     start: float,
@@ -185,13 +227,13 @@ def _axis(
         low, high = low - extent / 2, high + extent / 2
     low, high = low - pad * extent, high + pad * extent
 
-    def place(value: float) -> float:
+    def at(value: float) -> float:
         return start + (value - low) / (high - low) * (end - start)
 
     values = nice_ticks(low, high, whole=whole)
     step = values[1] - values[0] if len(values) > 1 else high - low
     labels = [f"{_decimal(100 * v, 100 * step)} %" if percent else _decimal(v, step) for v in values]
-    return place, tuple(Tick(place(value), text) for value, text in zip(values, labels, strict=True))
+    return at, tuple(Tick(at(value), text) for value, text in zip(values, labels, strict=True))
 
 
 def _decimal(value: float, step: float) -> str:
@@ -216,5 +258,6 @@ def _mark(x: float, y: float, evaluation: Evaluation, show: Callable[[float], st
     return Mark(x, y, kind, f"{text}, {evaluation.speedup:.3f}x, {verdict}")
 
 
-def _place(value: float) -> str:
+def place(value: float) -> str:
+    """A coordinate as text."""
     return f"{value:.1f}"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 _MAX_BYTES = 256 * 1024 * 1024
 _T = TypeVar("_T")
+Policy = tuple[tuple[int, int], ...]
 
 
 class Fields:
@@ -111,3 +112,29 @@ def short(value: Any) -> str:
     """A JSON value for a message."""
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_policy(fields: Fields) -> Policy:
+    """The bits under "policy".
+
+    Raises:
+        ValueError: If they are no pairs of widths; names which.
+    """
+    return tuple(_pair(pair, f"{fields.where}: policy[{i}]") for i, pair in enumerate(fields.items("policy")))
+
+
+def _pair(value: Any, where: str) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2 or not all(is_integer(bits) for bits in value):
+        raise ValueError(f"{where} must be a pair of bit widths, got {short(value)}")
+    return read_bits(value[0], where), read_bits(value[1], where)
+
+
+def read_bits(value: int, where: str) -> int:
+    """A width.
+
+    Raises:
+        ValueError: If there is none such.
+    """
+    if not 1 <= value <= 8:
+        raise ValueError(f"{where} must be 1 to 8 bits, got {value}")
+    return value

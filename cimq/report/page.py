@@ -11,7 +11,8 @@ import jinja2
 
 from cimq.atomic_files import write_text_atomically
 from cimq.hardware import Hardware
-from cimq.report.charts import history_chart, tradeoff_chart
+from cimq.report.charts import history_chart, stage_name, tradeoff_chart
+from cimq.report.front_charts import damage_chart, trained_chart
 from cimq.report.layer_rows import layer_views
 from cimq.report.run_data import ResultRow, RunData, load_run
 
@@ -65,6 +66,7 @@ def render(run: RunData) -> str:
     environment.filters.update(accuracy=show, time=format_time, size=_format_size, mean_bits=_mean_bits)
     found = next((row for row in run.rows if row.name == _FOUND), run.rows[-1])
     uniform8 = next((row for row in run.rows if row.name == _UNIFORM8), None)
+    damages = damage_chart(run)
     page = environment.get_template("page.html.j2").render(
         run=run,
         found=found,
@@ -72,7 +74,10 @@ def render(run: RunData) -> str:
         change=_change(found, uniform8, show),
         layers=layer_views(run),
         history=history_chart(run, show),
-        tradeoff=tradeoff_chart(run, show),
+        tradeoff=damages or tradeoff_chart(run, show),
+        by_damage=damages is not None,
+        trained=trained_chart(run, show),
+        proposers={e.policy: stage_name(e.strategy) for e in run.evaluations},
         hardware=_hardware_rows(run.hardware),
         quoted_folder=shlex.quote(str(run.folder)),
         bundle_path=shlex.quote(str(run.folder / run.bundle.name)) if run.bundle else None,

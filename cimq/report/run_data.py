@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from cimq.hardware import Hardware
-from cimq.report.fields import Fields, is_integer, parse, read, short
+from cimq.report.fields import Fields, parse, read, read_bits, read_policy
+from cimq.report.trained import Trust, read_trust
 
 _SCHEMA = "cimq.result"
 _MAJOR = "1"
@@ -65,6 +65,7 @@ class Evaluation:
     reward: float | None
     feasible: bool
     seconds: float | None
+    damage: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,7 @@ class RunData:
         command: Command that repeats the run, if recorded.
         checks: Sentences about what was verified, if recorded.
         bundle: Contents of the bundle, if there is one.
+        trust: What was trained, and how far the result can be trusted.
     """
 
     folder: Path
@@ -112,6 +114,7 @@ class RunData:
     command: str | None
     checks: tuple[str, ...]
     bundle: BundleData | None
+    trust: Trust = dataclasses.field(default_factory=Trust)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +177,7 @@ def load_run(folder: str | Path) -> RunData:
         command=result.optional("command", result.text),
         checks=tuple(str(sentence) for sentence in checks),
         bundle=_bundle(folder, result.optional("bundle", result.text)),
+        trust=read_trust(result),
     )
 
 
@@ -198,17 +202,13 @@ def _row(row: Fields) -> ResultRow:
         row.optional("accuracy", row.number),
         row.optional("time_us", row.number),
         row.optional("speedup", row.number),
-        _policy(row) if row.has("policy") else None,
+        read_policy(row) if row.has("policy") else None,
     )
-
-
-def _policy(row: Fields) -> tuple[tuple[int, int], ...]:
-    return tuple(_pair(pair, f"{row.where}: policy[{i}]") for i, pair in enumerate(row.items("policy")))
 
 
 def _layer(row: Fields) -> ResultLayer:
     outputs, inputs, invocations, repeats = (row.count(k, 1) for k in ("outputs", "inputs", "invocations", "repeats"))
-    weight_bits, act_bits = (_bits(row.count(k, 1), f"{row.where}: {k!r}") for k in ("weight_bits", "act_bits"))
+    weight_bits, act_bits = (read_bits(row.count(k, 1), f"{row.where}: {k!r}") for k in ("weight_bits", "act_bits"))
     return ResultLayer(
         name=row.text("name"),
         kind=row.text("kind"),
@@ -242,7 +242,7 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
         evaluations.append(
             Evaluation(
                 fields.count("index"),
-                _policy(fields),
+                read_policy(fields),
                 fields.text("strategy"),
                 fields.number("accuracy"),
                 fields.number("time_us"),
@@ -250,6 +250,7 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
                 fields.optional("reward", fields.number),
                 fields.flag("feasible"),
                 fields.optional("seconds", fields.number),
+                fields.optional("damage", fields.number),
             )
         )
     return tuple(evaluations)
@@ -296,15 +297,3 @@ def _instruction_counts(path: Path) -> tuple[tuple[str, int], ...]:
         if fields.has("op"):
             counts[fields.text("op")] = counts.get(fields.text("op"), 0) + 1
     return tuple(counts.items())
-
-
-def _pair(value: Any, where: str) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2 or not all(is_integer(bits) for bits in value):
-        raise ValueError(f"{where} must be a pair of bit widths, got {short(value)}")
-    return _bits(value[0], where), _bits(value[1], where)
-
-
-def _bits(value: int, where: str) -> int:
-    if not 1 <= value <= 8:
-        raise ValueError(f"{where} must be 1 to 8 bits, got {value}")
-    return value

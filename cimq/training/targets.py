@@ -59,10 +59,15 @@ class ClassTargets:
         return int((self.classes != IGNORED).sum())
 
     @property
-    def correct(self) -> int:
-        """Elements whose largest score is that of their class; scores with NaN have none, though argmax finds one."""
+    def right(self) -> Tensor:
+        """Which elements have their largest score in their class; of scores with NaN none is the largest."""
         largest, found = self.scores.max(dim=1)
-        return int(((found == self.classes) & ~largest.isnan()).sum())
+        return (found == self.classes) & ~largest.isnan()
+
+    @property
+    def correct(self) -> int:
+        """How many elements are right."""
+        return int(self.right.sum())
 
     def cross_entropy(self, label_smoothing: float = 0.0) -> Tensor:
         """Mean over the elements that are not left out; 0 if all are."""

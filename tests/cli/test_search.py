@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from cli_commands import cimq_command, refused, write
 
 import cimq
-from cimq.cli.search_config import read_search_config
+from cimq.cli.search_config import _TYPES, read_search_config
 from cimq.hardware import Hardware
 
 FACTORIES = """
@@ -110,3 +111,8 @@ def test_search_config_must_be_a_mapping(tmp_path: Path) -> None:
 
 
 # ---- bundles ----
+
+
+def test_every_plain_argument_of_search_has_a_key() -> None:
+    given_otherwise = {"model", "loader", "val_loader", "hardware", "loss_fn", "metric_fn", "forward_fn", "progress"}
+    assert set(inspect.signature(cimq.search).parameters) - given_otherwise <= set(_TYPES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ from cimq.cost_model import LayerShape
 from cimq.policy_search import SearchSpace
 from cimq.policy_search.evaluators import Measured
 from cimq.policy_search.space import Pairs
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 TOP = 0.93
 SHAPES = [

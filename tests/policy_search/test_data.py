@@ -105,3 +105,12 @@ def test_held_batches_are_the_same_at_every_pass() -> None:
     held = HeldBatches(DataLoader(dataset(), batch_size=8, shuffle=True), limit=3)
     assert values(held) == values(held)
     assert len(values(held)) == 24 == held.samples
+
+
+def test_the_first_part_of_the_held_out_data_is_a_sample_of_all() -> None:
+    """Of data that are sorted by class, as folders of images are."""
+    classes = TensorDataset(torch.zeros(2000, 1), torch.arange(2000) // 200)
+    parts = split(DataLoader(classes, batch_size=50))
+    for held in (parts.search, parts.confirm):
+        first = next(iter(held))[1]
+        assert len(set(first.tolist())) >= 8

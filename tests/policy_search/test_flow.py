@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from cimq.policy_search import STRATEGIES, Budget, SearchSpace, StrategyTask, Trials
-from cimq.policy_search.flow import Outcome, run_flow
+from cimq.policy_search.confirmation import Confirmed
+from cimq.policy_search.flow import NEAR_UNIFORM, Outcome, run_flow
 from cimq.policy_search.records import front_of
 from cimq.policy_search.uniform_front import name_of, target_between, uniform_grid
 
@@ -25,6 +29,7 @@ def flow(
     strategy: str = "thompson",
     finalists: int = 4,
     train: Callable[[Any], tuple[float, Any]] | None = None,
+    pareto: int = 0,
 ) -> tuple[Outcome, Trials]:
     """Training repairs a share of the damage."""
 
@@ -36,7 +41,13 @@ def flow(
     def made(reward: Any) -> Any:
         return STRATEGIES[strategy](StrategyTask(space, trials.budget, 0, 8, type(evaluator)(), reward))
 
-    outcome = run_flow(trials, train or repairs, strategy=made, batch=8, max_accuracy_drop=drop, finalists=finalists)
+    def confirmed(pairs: Any) -> tuple[Confirmed, Any]:
+        accuracy, artefact = (train or repairs)(pairs)
+        return Confirmed(accuracy), artefact
+
+    outcome = run_flow(
+        trials, confirmed, strategy=made, batch=8, max_accuracy_drop=drop, finalists=finalists, pareto=pareto
+    )
     return outcome, trials
 
 
@@ -81,7 +92,7 @@ def test_the_found_policy_is_faster_than_every_uniform_one_that_holds(
 def test_few_uniform_policies_are_trained(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
     outcome, _ = flow(space, surrogate(), 0.9, finalists=0)
     assert len(outcome.baselines) > 8
-    assert len(outcome.trained) <= 1 + 4
+    assert len(outcome.trained) <= 1 + 4 + NEAR_UNIFORM
 
 
 def test_baselines_come_first_and_are_logged_with_the_final_reward(
@@ -151,3 +162,66 @@ def test_fronts_and_targets() -> None:
     assert target_between((0.02, 0.002), (0.06, 0.022), 0.012) == pytest.approx(0.04)
     assert target_between((0.02, 0.002), (0.06, 0.001), 0.012) == 0.02  # noise: the slower one is worse
     assert target_between((0.02, 0.002), (0.06, 0.022), 0.5) == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("scatter", [0.012, 0.03])
+def test_no_trained_uniform_policy_is_faster_and_more_accurate_whatever_training_gives(
+    space: SearchSpace, surrogate: Callable[..., Any], seed: int, scatter: float
+) -> None:
+    """Damages that say nothing of what training gives: it gives any accuracy, and it likes uniform policies."""
+    grid = set(uniform_grid(space, 100).values())
+    numbers = random.Random(seed)
+    given: dict[Any, float] = {}
+
+    def any_accuracy(policy: Any) -> tuple[float, Any]:
+        return given.setdefault(policy, 0.9 + scatter * numbers.random() + 0.3 * scatter * (policy in grid)), None
+
+    outcome, _ = flow(space, surrogate(), 0, drop=0.01, train=any_accuracy, budget=60)
+    time_us, accuracy = space.time_us(outcome.chosen.policy), outcome.chosen.accuracy
+    assert outcome.reference.accuracy - accuracy <= 0.01
+    trained = [entry for entry in outcome.trained if entry.policy in grid]
+    assert len(trained) >= 3
+    for entry in trained:
+        faster, better = time_us - space.time_us(entry.policy), entry.accuracy - accuracy
+        assert not (faster >= 0 and better >= 0 and max(faster, better) > 0)
+
+
+def test_a_uniform_policy_that_looks_too_damaged_is_tried_all_the_same(
+    space: SearchSpace, surrogate: Callable[..., Any]
+) -> None:
+    """The bisection ends at the first of the front that fails; one beyond, hardly more damaged, holds."""
+    exact = surrogate().damage
+
+    class Flat(surrogate):  # type: ignore[misc]
+        def damage(self, pairs: Any) -> float:
+            return 0.02 * exact(pairs) ** 0.1
+
+    policies = sorted(uniform_grid(space, 100).values(), key=space.time_us, reverse=True)
+    first, hidden = len(policies) // 2, len(policies) // 2 + 1
+
+    def train(policy: Any) -> tuple[float, Any]:
+        holds = policy in policies and (policies.index(policy) < first or policies.index(policy) == hidden)
+        return 0.94 if holds else 0.5, None
+
+    outcome, _ = flow(space, Flat(), 0, drop=0.01, train=train)
+    assert outcome.chosen.policy == policies[hidden]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_front_is_trained_where_it_is_asked_for(
+    space: SearchSpace, surrogate: Callable[..., Any], count: int
+) -> None:
+    outcome, trials = flow(space, surrogate(), 0.9, pareto=count)
+    assert len(outcome.along) == count
+    front = {e.policy for e in outcome.pareto}
+    assert {entry.policy for entry in outcome.along} <= front
+    assert all(entry in outcome.trained for entry in outcome.along)
+    times = [space.time_us(entry.policy) for entry in outcome.along]
+    assert times == sorted(times, reverse=True)
+    if count == 5:
+        slowest = max(e.time_us for e in trials.evaluations if e.policy in front and e.speedup > 1)
+        assert times[0] == slowest
+        steps = [math.log(a / b) for a, b in itertools.pairwise(times)]
+        assert max(steps) < 3 * sum(steps) / len(steps)
+    assert flow(space, surrogate(), 0.9)[0].along == []

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import cimq
 from cimq import CimqWarning
+from cimq.policy_search.data import split_loaders
 from cimq.quantization import get_policy
 
 datasets = pytest.importorskip("sklearn.datasets")
@@ -126,8 +127,7 @@ def test_the_same_seed_gives_the_same_search_and_an_interrupted_one_continues(
 
     with monkeypatch.context() as patch:
         patch.setattr(WithoutTraining, "measure", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            search(model, out=tmp_path / "cut")
+        assert search(model, out=tmp_path / "cut").interrupted  # in the middle of the sensitivities
     assert 0 < len(records(tmp_path / "cut")) < 16
     with pytest.raises(ValueError, match="resume=True"):
         search(model, out=tmp_path / "cut")
@@ -183,7 +183,10 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"workers": 2}, "workers must be None or 1"),
+        ({"workers": 0}, "workers must be None (this process), a number of local processes of at least 1, or the"),
+        ({"workers": True}, "workers must be None"),
+        ({"workers": ""}, "workers must be None"),
+        ({"threads": 0}, "threads must be None or at least 1, got 0"),
         (
             {"strategy": "magic"},
             "strategy must be one of auto, thompson, pairwise, knapsack, evolution, reinforce, random, uniform",
@@ -196,6 +199,8 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
         ({"finetune_epochs": -1}, "finetune_epochs must be at least 0"),
         ({"seed": -1}, "seed must be in 0..2^64-1"),
         ({"calibration_batches": 0}, "calibration_batches must be at least 1"),
+        ({"rung_policies": -1}, "rung_policies must be at least 0"),
+        ({"pareto": -1}, "pareto must be at least 0"),
     ],
 )
 def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
@@ -219,3 +224,75 @@ def test_a_stream_asks_for_val_loader(model: nn.Module) -> None:
         search(model, iter([]))
     with pytest.raises(TypeError, match=r"takes an nn\.Module"):
         cimq.search("model", [])
+
+
+def test_rungs_drops_and_the_trained_front_are_in_the_result(model: nn.Module, tmp_path: Path) -> None:
+    options = {"evaluations": 40, "rung_policies": 2, "pareto": 2, "max_accuracy_drop": 0.05}
+    result = search(model, out=tmp_path, **options)
+    assert {(c.lower, c.higher) for c in result.rungs} >= {
+        ("additive proxy", "calibrated"), ("calibrated", "shared weights"), ("shared weights", "short training")
+    }  # fmt: skip
+    assert all(c.count >= 16 for c in result.rungs if c.higher != "short training")
+    assert result.ranking == "shared weights"
+    assert {e.rung for e in result.evaluations} == {"shared weights"}
+    spent = len(result.evaluations) + 0.25 * 2 * 16
+    assert spent <= 40
+
+    held_out = 179  # a tenth of the images, of which each is right or wrong
+    assert result.drop == result.reference_accuracy - result.accuracy
+    assert result.confirmation is not None
+    assert result.confirmation.units == held_out
+    assert result.confirmation.drop == pytest.approx(result.drop, abs=1e-6)
+    low, high = result.drop_interval or (1.0, -1.0)
+    assert low < result.drop < high
+    assert f"{held_out} samples" in result.verdict
+    assert result.verdict in str(result)
+    assert all(row.drop is not None for row in result.trained)
+    assert {row.name for row in result.trained} > {"uniform 8-bit"}
+
+    assert len(result.pareto_models) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CimqWarning)
+        confirm = split_loaders(DataLoader(digits(), batch_size=64), None, seed=0, search_samples=2000).confirm
+    for found in result.pareto_models:
+        network = found.model
+        assert network is not found.model  # read anew
+        assert get_policy(network) == found.policy
+        assert cimq.evaluate(network, confirm, progress=False) == found.accuracy
+        assert found.path is not None
+        assert cimq.Policy.load(found.path.with_suffix(".json")) == found.policy
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert [entry["file"] for entry in written["pareto_models"]] == ["pareto/0.pt", "pareto/1.pt"]
+    assert len(written["rungs"]) == len(result.rungs)
+    assert written["verdict"] == result.verdict
+    for path in (tmp_path / "pareto").glob("*.pt"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        _ = result.pareto_models[0].model
+    in_memory = search(model, **options)
+    assert in_memory.pareto_models[0].path is None
+    assert [found.accuracy for found in in_memory.pareto_models] == [e["accuracy"] for e in written["pareto_models"]]
+    assert get_policy(in_memory.pareto_models[0].model) == in_memory.pareto_models[0].policy
+
+
+def test_without_shared_weights_the_calibrated_model_ranks(model: nn.Module) -> None:
+    result = search(model, evaluations=40, rung_policies=1, shared_epochs=0, finetune_epochs=0)
+    assert result.ranking == "calibrated"
+    assert ("additive proxy", "calibrated") in {(c.lower, c.higher) for c in result.rungs}
+
+
+def test_on_a_large_set_candidates_race(model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cimq.policy_search.workbench.RACING_SAMPLES", 100)
+    options = {"evaluations": 24, "finetune_epochs": 0, "strategy": "random"}
+    result = search(model, out=tmp_path, **options)
+    shares = [e.share for e in result.evaluations]
+    baselines = sum(e.strategy == "baseline" for e in result.evaluations)
+    assert set(shares[:baselines]) == {1.0}
+    assert 0.25 in shares[baselines:]
+    assert len(shares) > 24
+    assert sum(shares) <= 24.25
+    lines = (tmp_path / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "evaluations.jsonl").write_text("".join(lines[: baselines + 3]))
+    resumed = search(model, out=tmp_path, resume=True, **options)
+    assert [e.damage for e in resumed.evaluations] == [e.damage for e in result.evaluations]
+    assert resumed.policy == result.policy

@@ -91,6 +91,20 @@ def test_state_dict_round_trip_carries_the_calibration() -> None:
     assert fresh.conv2.act_signed is False
 
 
+@pytest.mark.parametrize("driven_to", [0.0, -1e-3])
+def test_state_dict_round_trip_keeps_scales_that_training_drove_to_zero_or_below(driven_to: float) -> None:
+    x = nets.images()
+    q = prepared(nets.randomise(nets.SmallCnn()), x, bits=4).eval()
+    with torch.no_grad():
+        q.conv1.weight_scales[3] *= 1.5  # learned: not what a search finds
+        q.conv1.weight_scales[3, 0] = driven_to
+    fresh = cimq.prepare(nets.SmallCnn(), cimq.Policy.uniform(4, 4)).eval()
+    fresh.load_state_dict(q.state_dict())
+    assert torch.equal(fresh.conv1.weight_scales, q.conv1.weight_scales)
+    with torch.no_grad():
+        assert torch.equal(fresh(x), q(x))
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_deepcopy_and_pickle(duplicate: object) -> None:
     x = nets.images()

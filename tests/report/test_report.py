@@ -351,3 +351,39 @@ def test_measurements_of_unknown_rows_are_refused(make_run: MakeRun, tmp_path: P
     (tmp_path / "result.json").write_text("[]")
     with pytest.raises(ValueError, match="must hold a list of rows"):
         record_measurements(tmp_path)
+
+
+def test_what_was_trained_and_how_rungs_agree_is_shown(make_run: MakeRun, tmp_path: Path) -> None:
+    result = make_run(tmp_path, evaluations=40, trust=True)
+    page = page_of(tmp_path)
+    assert page.count("svg", class_="chart", role="img") == 3
+    assert result["verdict"] in page.words
+    for network in result["trained"]:
+        assert network["name"] in page.words
+    for text in ("-2.00 to 4.00", "pareto/0.pt", "0.41", "-0.10 to 0.75, 16", "0.93", "Passed over: additive proxy."):
+        assert text in page.words
+    assert page.count("td", class_="few") == 1
+    assert page.count("path", class_="uniform-line") >= 2
+    assert page.count("path", class_="bars") == 1
+    assert page.count("text", class_="stage") == 2
+    labels = [words for words in ("8 of uniform", "32 of thompson") if words in page.words]
+    assert len(labels) == 2
+    for tag, found in page.elements:
+        if tag == "rect" and found.get("class") == "uniform" and found.get("x") != "-3.2":
+            assert 48 <= float(found["x"] or "nan") <= 410
+            assert 8 <= float(found["y"] or "nan") <= 258
+    # Intervals of a fraction end at 100 %.
+    assert "101 %" not in page.words
+
+
+def test_trained_networks_without_intervals(make_run: MakeRun, tmp_path: Path) -> None:
+    result = make_run(tmp_path, evaluations=0, trust=True)
+    for network in result["trained"]:
+        network["drop"] = None
+    edit(tmp_path / "result.json", trained=result["trained"], rungs=[], passed_over=[])
+    page = page_of(tmp_path)
+    assert page.count("path", class_="bars") == 0
+    assert "Do cheap measurements" not in page.words
+    edit(tmp_path / "result.json", rungs=[{**result["rungs"][0], "interval": [1]}])
+    with pytest.raises(ValueError, match=r"rungs\[0\]: 'interval' must be two numbers, got \[1\]"):
+        write_report(tmp_path)

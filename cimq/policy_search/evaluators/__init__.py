@@ -6,6 +6,6 @@ judges the last few.
 
 from __future__ import annotations
 
-from cimq.policy_search.evaluators.evaluator import Evaluator, Measured
+from cimq.policy_search.evaluators.evaluator import Evaluator, Measured, Units
 
-__all__ = ["Evaluator", "Measured"]
+__all__ = ["Evaluator", "Measured", "Units"]

@@ -8,6 +8,18 @@ from typing import NamedTuple, Protocol
 from cimq.policy_search.space import Pairs
 
 
+class Units(NamedTuple):
+    """Damages sample by sample, or batch by batch where samples have none of their own.
+
+    Attributes:
+        values: Sums over the samples of a unit.
+        weights: How many samples each has.
+    """
+
+    values: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
 class Measured(NamedTuple):
     """What is known of a policy once it was measured.
 
@@ -15,10 +27,14 @@ class Measured(NamedTuple):
         accuracy: As a fraction (or the user's metric).
         damage: Mean distance of the outputs from those of the fp32 model, 0 or more: it has far less scatter than an
             accuracy, so that it tells policies apart that an accuracy does not.
+        share: How much of the search-validation set was gone through for it.
+        units: What the damage is the mean of, where it was measured on a part of the set.
     """
 
     accuracy: float
     damage: float
+    share: float = 1.0
+    units: Units | None = None
 
 
 class Evaluator(Protocol):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from cimq.policy_search.evaluators.evaluator import Units
 from cimq.torch_tools.batches import batch_size, split_batch
 from cimq.training.targets import is_class_scores
 
@@ -19,30 +21,43 @@ class OutputDistance:
     relative to the power of the wanted output.
 
     Args:
-        wanted: Outputs of the same batches.
+        wanted: Outputs of the same batches; may be made as they are asked for.
     """
 
-    def __init__(self, wanted: Sequence[Any]) -> None:
+    def __init__(self, wanted: Iterable[Any]) -> None:
         self._wanted = iter(wanted)
-        self._total = 0.0
-        self._samples = 0
+        self._values: list[float] = []
+        self._weights: list[float] = []
 
     def see(self, batch: Any, output: Any) -> None:
         """Takes in the output of the next batch."""
         target, size = split_batch(batch)[1], batch_size(batch)
+        samples, others = 0.0, 0.0
+        each: Tensor | None = None
         for found, wanted in zip(_floats(output), _floats(next(self._wanted)), strict=True):
             if is_class_scores(wanted, target):
                 logs = F.log_softmax(found, 1), F.log_softmax(wanted, 1)
-                distance = F.kl_div(*logs, reduction="batchmean", log_target=True)
+                divergences = F.kl_div(*logs, reduction="none", log_target=True).sum(1)
+                each = divergences if each is None else each + divergences
+                samples += float(divergences.sum())
             else:
-                distance = (found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30)
-            self._total += size * float(distance)
-        self._samples += size
+                others += size * float((found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30))
+        if each is not None and len(each) == size and others == 0.0:
+            self._values += each.tolist()
+            self._weights += [1.0] * size
+        else:
+            self._values.append(samples + others)
+            self._weights.append(float(size))
 
     @property
     def mean(self) -> float:
         """Of what was taken in so far, not below 0 (where rounding leads)."""
-        return max(0.0, self._total / max(1, self._samples))
+        return max(0.0, math.fsum(self._values) / max(1.0, math.fsum(self._weights)))
+
+    @property
+    def units(self) -> Units:
+        """Sample by sample for class scores, else batch by batch."""
+        return Units(tuple(self._values), tuple(self._weights))
 
 
 def _floats(output: Any) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Accuracy of the last few candidates: after a short training, on data that the search never saw."""
+"""The highest rung: a short training for a policy alone, measured on data that the search never saw."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cimq.policy import Policy
+from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.data import HeldBatches, Splits
+from cimq.policy_search.evaluators.output_distance import OutputDistance
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import Pairs
 from cimq.quantization import reestimate_bn, set_policy
 from cimq.torch_tools.batches import kept_random_state
+from cimq.torch_tools.forward import default_forward
+from cimq.torch_tools.modes import in_evaluation
 from cimq.training import finetune
 
 
@@ -40,6 +44,7 @@ class ShortTraining:
         functions: UserFunctions,
     ) -> None:
         self._prepared = prepared
+        self._teacher = teacher
         self._splits = splits
         self._statistics = statistics
         self._functions = functions
@@ -56,15 +61,34 @@ class ShortTraining:
             "progress": False,
         }
 
-    def train(self, policy: Pairs) -> tuple[float, nn.Module]:
-        """Accuracy of a policy on the confirmation set after training, and the trained model."""
+    def train(self, policy: Pairs) -> tuple[Confirmed, dict[str, Tensor]]:
+        """What the confirmation set says of a policy after training, and the weights that it has then."""
         train: Iterable[Any] = self._splits.train
-        network = copy.deepcopy(self._prepared)
-        set_policy(network, Policy.from_pairs(policy))
+        network = self._under(policy)
         with kept_random_state(network, self._seed, [train]):
             if self._options["epochs"] > 0:
                 finetune(network, train, **self._options)
             else:
                 reestimate_bn(network, self._statistics, forward_fn=self._functions.forward)
             network.eval()
-            return self._functions.accuracy(network, self._splits.confirm), network
+            confirmed = self._confirmed(network)
+        return confirmed, {name: value.cpu() for name, value in network.state_dict().items()}
+
+    def model(self, policy: Pairs, state: dict[str, Tensor]) -> nn.Module:
+        """The model that `train` has trained, from its weights."""
+        network = self._under(policy).eval()
+        network.load_state_dict(state)
+        return network
+
+    def _under(self, policy: Pairs) -> nn.Module:
+        network = copy.deepcopy(self._prepared)
+        set_policy(network, Policy.from_pairs(policy))
+        return network
+
+    def _confirmed(self, network: nn.Module) -> Confirmed:
+        forward, confirm = self._functions.forward or default_forward, self._splits.confirm
+        with in_evaluation(self._teacher):
+            # Made batch by batch: the outputs for a whole set may be large.
+            distance = OutputDistance(forward(self._teacher, batch) for batch in confirm)
+            accuracy, scores = self._functions.scored(network, confirm, distance.see)
+        return Confirmed(accuracy, distance.mean, scores)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from cimq.policy_search.budget import SENSITIVITY_SHARE
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.evaluators.evaluator import Measured
 from cimq.policy_search.evaluators.output_distance import OutputDistance
@@ -25,7 +26,7 @@ class WithoutTraining:
         candidate: The model.
         fp32: What its outputs should be those of.
         functions: Metric and forward pass.
-        samples: Use so many samples (whole batches); None: all.
+        samples: Use so many samples (whole batches), the share that sensitivities are measured on; None: all.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class WithoutTraining:
         self._fp32 = fp32
         self._functions = functions
         self._batches = candidate.search if samples is None else _first(candidate.search, samples)
+        self._part = samples is not None
         self._wanted: list[Any] | None = None
 
     def measure(self, policies: Sequence[Pairs]) -> Iterator[Measured]:
@@ -48,6 +50,8 @@ class WithoutTraining:
             if candidate.normalises:
                 reestimate_bn(model, candidate.statistics, forward_fn=candidate.forward_fn)
             accuracy = self._functions.accuracy(model, self._batches, distance.see)
+        if self._part:
+            return Measured(accuracy, distance.mean, SENSITIVITY_SHARE, distance.units)
         return Measured(accuracy, distance.mean)
 
     def _outputs_of_fp32(self) -> list[Any]:

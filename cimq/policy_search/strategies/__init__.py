@@ -25,4 +25,7 @@ STRATEGIES: dict[str, Callable[[StrategyTask], Strategy]] = {
     "uniform": Uniform,
 }
 
-__all__ = ["STRATEGIES", "Proposal", "Strategy", "StrategyTask"]
+# These do not ask for sensitivities.
+WITHOUT_SENSITIVITIES = frozenset({"random", "uniform"})
+
+__all__ = ["STRATEGIES", "WITHOUT_SENSITIVITIES", "Proposal", "Strategy", "StrategyTask"]

@@ -287,7 +287,8 @@ class LayerScales(StateDictModule):
             self.act_signed = bool(state) if state < _UNKNOWN else None
             self.left_fp32 = state == _LEFT_FP32
             self._scaled_widths.clear()
-            self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row > 0).all()))
+            # Rows of widths that have no scales are 0; training may drive single scales to 0 or below.
+            self._scaled_widths.update(b + 1 for b, row in enumerate(self.weight_scales) if bool((row != 0).any()))
         elif any(key.startswith(prefix) and "weight" in key for key in state_dict):
             self.forget_scales()
         self.ensure_weight_scale(self.weight_bits)

@@ -1,0 +1,94 @@
+"""Policies after the short training, and which of them satisfy the constraint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cimq.policy_search.confirmation import Confirmed
+from cimq.policy_search.paired_drop import PairedDrop, paired_drop
+from cimq.policy_search.space import Pairs
+
+Train = Callable[[Pairs], tuple[Confirmed, Any]]
+Ahead = Callable[[Sequence[Pairs]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A policy after the short training.
+
+    Attributes:
+        policy: (weight bits, activation bits) per layer.
+        confirmed: What the confirmation set says.
+        artefact: What training returned besides (the model).
+    """
+
+    policy: Pairs
+    confirmed: Confirmed
+    artefact: Any
+
+    @property
+    def accuracy(self) -> float:
+        """On the confirmation set."""
+        return self.confirmed.accuracy
+
+    def drop_from(self, reference: Trained) -> PairedDrop | None:
+        """What it lost, sample by sample; None where that is not known. A policy loses nothing against itself."""
+        mine, others = self.confirmed.scores, reference.confirmed.scores
+        if mine is None or others is None:
+            return None
+        found = paired_drop(others, mine)
+        if self.policy == reference.policy:
+            return dataclasses.replace(found, drop=0.0, standard_error=0.0, interval=(0.0, 0.0))
+        return found
+
+
+class Judge:
+    """Trains policies, once each, and knows which of them satisfy the constraint.
+
+    Attributes:
+        trained: All that was, in that order.
+        reference: What the others are compared with.
+        ahead: Is told which policies may be trained next, the likeliest first.
+
+    Args:
+        train: Trains a policy.
+        ahead: As above.
+        reference: Is trained first.
+        max_accuracy_drop: The largest loss against it.
+    """
+
+    def __init__(self, train: Train, ahead: Ahead, reference: Pairs, max_accuracy_drop: float) -> None:
+        self.ahead = ahead
+        self.trained: dict[Pairs, Trained] = {}
+        self._train = train
+        self._limit = max_accuracy_drop + 1e-12
+        self.reference = self.trained_as(reference)
+
+    def trained_as(self, policy: Pairs) -> Trained:
+        """The policy after training."""
+        if policy not in self.trained:
+            self.trained[policy] = Trained(policy, *self._train(policy))
+        return self.trained[policy]
+
+    def all_trained(self, policies: Sequence[Pairs]) -> list[Trained]:
+        """Policies after training, side by side where there are workers."""
+        self.ahead([policy for policy in policies if policy not in self.trained])
+        return [self.trained_as(policy) for policy in policies]
+
+    def drop(self, policy: Pairs) -> float:
+        """What it loses against the reference."""
+        return self.reference.accuracy - self.trained_as(policy).accuracy
+
+    def satisfies(self, policy: Pairs) -> bool:
+        """Whether that is allowed."""
+        return self.drop(policy) <= self._limit
+
+    def fastest(self, time_us: Callable[[Pairs], float]) -> Trained:
+        """Of what was trained and satisfies the constraint; the more accurate of equally fast ones.
+
+        No other trained policy is both faster and as accurate: it would satisfy the constraint as well.
+        """
+        within = [entry for entry in self.trained.values() if self.satisfies(entry.policy)]
+        return min(within, key=lambda entry: (time_us(entry.policy), -entry.accuracy))
