@@ -107,7 +107,7 @@ def found(strategy: str, made: Problem, seed: int, budget: int, warm: bool) -> t
 def row(network: str, strategy: str, budget: int, arguments: Any) -> dict[str, Any]:
     """One line of the table."""
     speedups, shares, fronts, few, start = [], [], [], 0, time.perf_counter()
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         made, bound = problem(network, seed, arguments.interaction, arguments.noise)
         evaluations, few = found(strategy, made, seed, budget, not arguments.cold)
         points = [(made.damage(e.policy), e.speedup) for e in evaluations]
@@ -132,6 +132,7 @@ def main() -> None:
     parser = _common.parser("Search strategies at the same number of evaluations on networks with known optimum.")
     parser.add_argument("--evaluations", type=int, nargs="+", default=[50, 100, 300])
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=0, help="constants were chosen on 0 to 9")
     parser.add_argument("--networks", nargs="+", default=["20 layers", "50 layers"], help=", ".join(networks()))
     parser.add_argument("--strategies", nargs="+", choices=list(COMPARED), default=list(COMPARED))
     parser.add_argument("--interaction", type=float, default=0.5, help="deviation of the interactions of neighbours")
