@@ -20,7 +20,7 @@ BASELINE_SHARE = 0.25
 _STRETCH = 1.5
 # A uniform policy with a damage of up to this many targets may hold after training, even if it does not look like it.
 _NEAR = 1.25
-NEAR_UNIFORM = 2
+_NEAR_UNIFORM = 2
 # Policies along the front are trained up to a damage of so many targets: what lies beyond is of no use to anybody.
 _WIDE = 4.0
 
@@ -204,7 +204,7 @@ def _train_near_uniform(trials: Trials, judge: Judge, aim: _Aim) -> None:
         for policy, damage in aim.damage.items()
         if policy not in judge.trained and time_us(policy) <= limit and damage <= _NEAR * aim.target
     ]
-    judge.all_trained(sorted(near, key=lambda policy: aim.damage[policy])[:NEAR_UNIFORM])
+    judge.all_trained(sorted(near, key=lambda policy: aim.damage[policy])[:_NEAR_UNIFORM])
 
 
 def _along(front: Sequence[Evaluation], count: int, damage: float) -> list[Evaluation]:

@@ -119,7 +119,7 @@ def _searched(
         bench.train_shared(size.shared_epochs, checkpoint, shown.stepped)
     pool.equip(bench.tools())
     budget = Budget(size.evaluations)
-    rungs = bench.rung_check(budget, lambda tool: SideBySide(pool, tool), size.finalists)
+    rungs = bench.rung_check(budget, lambda tool: SideBySide(pool, tool))
     trials = Trials(space, rungs.ranker, budget, journal, shown, rungs.ranking)
     train = Trainings(pool, TRAINING, kept, bench.training.model, shown.training)
 

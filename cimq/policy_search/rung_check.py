@@ -29,6 +29,8 @@ _SHARE = 0.1
 # The damages that matter lie within this factor of the target, on both sides: over all that a space holds, any two
 # rungs agree that 2 bits are worse than 8.
 _RANGE = 4.0
+# Policies that are trained later, and measured then; fixed, so that a search may be resumed with other finalists.
+_LATER = 8
 _STATES = 1024
 _DRAWS = 50
 
@@ -51,7 +53,6 @@ class RungCheck:
         sensitivities: For the proxy; None: the strategy starts without, and the proxy is no rung.
         seed: Of the choice of policies.
         trained: How many policies are trained for the sake of the correlation; 0: only those that are anyway.
-        expected: How many the flow is going to train besides, which are measured at the end.
     """
 
     def __init__(
@@ -64,7 +65,6 @@ class RungCheck:
         *,
         seed: int = 0,
         trained: int = 0,
-        expected: int = 0,
     ) -> None:
         self.ladder = Ladder(rungs)
         self.passed_over: list[str] = []
@@ -81,7 +81,7 @@ class RungCheck:
         needed = len(rungs) * max(ENOUGH_POLICIES, trained)
         allowed = math.floor(_SHARE * budget.limit / SENSITIVITY_SHARE)
         self.affordable = trained > 0 or needed <= allowed  # where it was asked for, it is done
-        self._reserved = max(0, min(len(rungs) * expected, allowed - needed))
+        self._reserved = max(0, min(len(rungs) * _LATER, allowed - needed))
 
     @property
     def ranker(self) -> Evaluator:

@@ -24,7 +24,6 @@ from cimq.policy_search.evaluators.remembered import Remembered
 from cimq.policy_search.evaluators.short_training import ShortTraining
 from cimq.policy_search.evaluators.side_by_side import OneByOne
 from cimq.policy_search.evaluators.without_training import WithoutTraining
-from cimq.policy_search.flow import NEAR_UNIFORM
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.ladder import CALIBRATED, SHARED
 from cimq.policy_search.measuring_costs import measure_costs
@@ -121,13 +120,12 @@ class Workbench:
             tools[SENSITIVITIES + rung] = OneByOne(WithoutTraining(candidate, self._model, self._functions, few))
         return tools
 
-    def rung_check(self, budget: Budget, evaluator: Callable[[str], Evaluator], finalists: int) -> RungCheck:
+    def rung_check(self, budget: Budget, evaluator: Callable[[str], Evaluator]) -> RungCheck:
         """What finds out by which rung candidates are to be ranked.
 
         Args:
             budget: Of the search.
             evaluator: Asks a tool by its name.
-            finalists: Candidates that are going to be trained at most.
         """
         settings = self._settings
         names = [CALIBRATED] if self._calibrated is None else [CALIBRATED, SHARED]
@@ -144,7 +142,6 @@ class Workbench:
             rungs[names[-1]] if informed else None,
             seed=settings.seed,
             trained=settings.rung_policies,
-            expected=finalists + settings.pareto + NEAR_UNIFORM,
         )
 
     def evaluator_on(self, batches: Iterable[Any]) -> WithoutTraining:

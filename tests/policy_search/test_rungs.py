@@ -56,7 +56,7 @@ def checked(
         CALIBRATED: Function(calibrated or true), SHARED: Remembered(Function(shared or true), budget)
     }  # fmt: skip
     sensitivities = rungs[SHARED] if alone is None else Remembered(Function(alone), budget)
-    check = RungCheck(space, budget, rungs, rungs, sensitivities, trained=trained, expected=4)
+    check = RungCheck(space, budget, rungs, rungs, sensitivities, trained=trained)
     uniform = {policy: true(policy) for policy in uniform_grid(space, 50).values()}
     check.run(uniform, true(space.canonical(space.uniform(4, 4))), lambda policies: [true(p) for p in policies])
     return check, budget
@@ -144,7 +144,7 @@ def test_what_it_costs_is_counted_and_limited(space: SearchSpace, surrogate: Cal
         budget = Budget(limit)
         function = Function(damage)
         rungs = {CALIBRATED: Function(damage), SHARED: function}
-        check = RungCheck(space, budget, rungs, rungs, None, expected=4)
+        check = RungCheck(space, budget, rungs, rungs, None)
         check.run(
             {p: damage(p) for p in uniform_grid(space, 50).values()},
             0.02,
