@@ -195,6 +195,7 @@ def test_no_worker_outlives_the_search(script: str, code: int, said: list[str]) 
     pids, *rest = output.splitlines()
     assert (process.returncode, rest) == (code, said), errors
     assert "Traceback" not in errors
+    assert "leaked" not in errors  # as the standard library says of semaphores
     (worker,) = map(int, pids.split())
     deadline = time.monotonic() + 10
     while _runs(worker):
