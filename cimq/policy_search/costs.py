@@ -37,9 +37,12 @@ class Costs:
         sample: Of a forward pass of a candidate, per sample.
         epoch_batches: Batches of the training data; None where that is not known.
         measured_samples: That a measurement of a candidate goes through, those for batch statistics included.
-        confirmed_samples: That a confirmation goes through, those for batch statistics included.
+        confirmed_samples: That a confirmation goes through.
         finetune_epochs: Epochs of a short training.
         side_by_side: Candidates that are measured or trained at a time.
+        norm_batches: Training batches for the batch statistics at the end of a short training, at most those of an
+            epoch.
+        batch_samples: Of a training batch; 0 where there are no batch statistics.
     """
 
     step: float
@@ -50,6 +53,8 @@ class Costs:
     confirmed_samples: int
     finetune_epochs: int
     side_by_side: int
+    norm_batches: int = 0
+    batch_samples: int = 0
 
     @property
     def evaluation(self) -> float:
@@ -65,8 +70,9 @@ class Costs:
 
     def training(self, train_batches: int | None) -> float:
         """Seconds of one short training with its confirmation."""
-        steps = self.finetune_epochs * self.steps(train_batches)
-        return steps * self.training_step + self.sample * self.confirmed_samples
+        steps = self.steps(train_batches)
+        samples = self.confirmed_samples + min(self.norm_batches, steps) * self.batch_samples
+        return self.finetune_epochs * steps * self.training_step + samples * self.sample
 
     def stages(self, size: Size) -> dict[str, float]:
         """Seconds of the shared weights, of trainings of uniform policies, of measuring, of trainings at the end."""

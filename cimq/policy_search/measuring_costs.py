@@ -24,7 +24,7 @@ from cimq.training import finetune
 from cimq.training.progress import length_of
 
 _STEPS = 3
-_SLOW = 2.0  # seconds: what takes longer is timed once, though the first time is a little slower than others
+_SLOW = 10.0  # seconds: what takes longer is timed once, though the first time is slower than others
 _NORM_BATCHES = 50  # that `finetune` measures batch statistics on at its end
 
 
@@ -54,7 +54,6 @@ def measure_costs(
         side_by_side: Candidates that are measured at a time.
     """
     batches, loading = _taken(prepared, splits.train, settings.seed)
-    size = batch_size(batches[0])
     steps = len(batches)
 
     def train(count: int) -> None:
@@ -83,16 +82,17 @@ def measure_costs(
     with computing_threads(threads):
         forward = _seconds(lambda: list(evaluator.measure([policy])), lambda: list(evaluator.measure([policy])), 1)
     epoch = length_of(splits.train)
-    at_end = min(_NORM_BATCHES, epoch or _NORM_BATCHES) if settings.finetune_epochs > 0 else max(1, settings.bn_batches)
     return Costs(
         step=step + loading,
         training_step=training_step + loading,
         sample=forward / passed,
         epoch_batches=epoch,
         measured_samples=splits.samples[0] + normalised * statistics.samples,
-        confirmed_samples=splits.samples[1] + normalised * at_end * size,
+        confirmed_samples=splits.samples[1],
         finetune_epochs=settings.finetune_epochs,
         side_by_side=side_by_side,
+        norm_batches=_NORM_BATCHES if settings.finetune_epochs > 0 else max(1, settings.bn_batches),
+        batch_samples=normalised * batch_size(batches[0]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def trained_network() -> nn.Module:
 def search(net: nn.Module, **options: Any) -> cimq.SearchResult:
     """A search of seconds."""
     return cimq.search(net, data(16), val_loader=data(40)[16:], **{**FAST, **options})
+
+
+class Sleeper:
+    """A tool of workers that takes its time."""
+
+    def sleep(self, seconds: float) -> None:
+        """Does nothing else."""
+        time.sleep(seconds)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

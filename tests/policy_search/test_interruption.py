@@ -146,10 +146,9 @@ def test_a_second_ctrl_c_is_not_caught(net: nn.Module, monkeypatch: pytest.Monke
     assert original
 
 
-WITH_WORKERS = """
-import multiprocessing, os, signal, sys, time, warnings
+INTERRUPTED = """
+import multiprocessing, os, signal, time, warnings
 from small_searches import search, trained_network
-import cimq
 from cimq.policy_search.journal import Journal
 
 if __name__ == "__main__":
@@ -160,29 +159,46 @@ if __name__ == "__main__":
         record(self, evaluation)
         if evaluation.index == 5:
             print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-            if sys.argv[1] == "INT":
+            try:
                 os.killpg(0, signal.SIGINT)  # as a terminal does
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(5)
+            finally:
+                time.sleep(0.5)  # for the workers to show what they make of it
 
     Journal.record = recorded
     result = search(trained_network(), workers=1)
     print(result.interrupted, len(result.evaluations), flush=True)
 """
 
+KILLED = """
+import multiprocessing, os, signal, time
+from small_searches import Sleeper
+from cimq.policy_search.workers import Call
+from cimq.policy_search.workers.local import LocalProcesses
 
-@pytest.mark.parametrize("name", ["INT", "KILL"])
-def test_no_worker_outlives_the_search(name: str) -> None:
-    process = python(WITH_WORKERS, name, start_new_session=True)
-    output, errors = process.communicate()
+if __name__ == "__main__":
+    pool = LocalProcesses(1, threads=1)
+    pool.start()
+    pool.equip({"sleeper": Sleeper()})
+    pool.submit([Call("sleeper", "sleep", (600,))])
+    time.sleep(0.5)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("script", "code", "said"), [(INTERRUPTED, 0, ["True 6"]), (KILLED, -signal.SIGKILL, [])])
+def test_no_worker_outlives_the_search(script: str, code: int, said: list[str]) -> None:
+    """Not even one that is in the middle of something; and workers leave Ctrl-C to the search."""
+    process = python(script, start_new_session=True)
+    output, errors = process.communicate(timeout=100)  # they hold its output open
     pids, *rest = output.splitlines()
-    assert rest == (["True 6"] if name == "INT" else [])
-    assert process.returncode == (0 if name == "INT" else -signal.SIGKILL)
+    assert (process.returncode, rest) == (code, said), errors
     assert "Traceback" not in errors
-    workers = [int(pid) for pid in pids.split()]
-    assert len(workers) == 1
+    assert "leaked" not in errors  # as the standard library says of semaphores
+    (worker,) = map(int, pids.split())
     deadline = time.monotonic() + 10
-    while any(_runs(pid) for pid in workers):
+    while _runs(worker):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 

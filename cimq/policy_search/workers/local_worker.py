@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from cimq.policy_search.workers.pool import Call
 from cimq.policy_search.workers.scheduler import Answer, answered
@@ -33,6 +34,8 @@ def serve(connection: Connection, threads: int, parent: int) -> None:
     _unblock_interrupts()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
+    # Bars share a semaphore between processes otherwise, which a worker that is ended leaves behind, with a warning.
+    tqdm.set_lock(threading.RLock())
     connection.send_bytes(b"ready")
     tools: Mapping[str, Any] = {}
     while True:
