@@ -113,8 +113,8 @@ class RungCheck:
         if not self.affordable:
             return
         self._budget.sensitivities += self._reserved
-        if self._sensitivities is not None:
-            found = measure_sensitivity(self._space, self._sensitivities, self._budget)
+        found = measure_sensitivity(self._space, self._sensitivities, self._budget)
+        if found is not None:
             self.ladder.add(PROXY, AdditiveProxy(self._space, found))
         self.policies = self._chosen(uniform, target, max(ENOUGH_POLICIES, self._trained))
         self._budget.sensitivities += self.ladder.measure(self.policies)
