@@ -316,7 +316,7 @@ HOSTILE: list[tuple[dict[str, Any], str]] = [
     ({"mapping": "offset", "sign_magnitude": True}, "sign_magnitude must be false with mapping offset"),
     ({"sources": {"row": "x"}}, r"unknown key 'sources\.row' \(did you mean 'rows'\?\)"),
     ({"sources": {"rows": 3}}, r"sources\.rows must be a text, got 3"),
-    ({"base": "papr"}, r"no hardware preset 'papr' \(did you mean 'paper'\?\); there are: paper, paper-2b"),
+    ({"base": "papr"}, r"no hardware preset 'papr' \(did you mean 'paper'\?\); there are: isaac, paper, paper-2b"),
     ({"base": 3}, "base must be the name of a preset"),
 ]
 

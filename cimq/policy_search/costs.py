@@ -39,6 +39,7 @@ class Costs:
         measured_samples: That a measurement of a candidate goes through, those for batch statistics included.
         confirmed_samples: That a confirmation goes through.
         finetune_epochs: Epochs of a short training.
+        finetune_batches: Batches of such an epoch at most; None: all.
         side_by_side: Candidates that are measured or trained at a time.
         norm_batches: Training batches for the batch statistics at the end of a short training, at most those of an
             epoch.
@@ -53,6 +54,7 @@ class Costs:
     confirmed_samples: int
     finetune_epochs: int
     side_by_side: int
+    finetune_batches: int | None = None
     norm_batches: int = 0
     batch_samples: int = 0
 
@@ -71,6 +73,8 @@ class Costs:
     def training(self, train_batches: int | None) -> float:
         """Seconds of one short training with its confirmation."""
         steps = self.steps(train_batches)
+        if self.finetune_batches is not None:
+            steps = min(steps, self.finetune_batches)
         samples = self.confirmed_samples + min(self.norm_batches, steps) * self.batch_samples
         return self.finetune_epochs * steps * self.training_step + samples * self.sample
 

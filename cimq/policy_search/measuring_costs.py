@@ -91,6 +91,7 @@ def measure_costs(
         confirmed_samples=splits.samples[1],
         finetune_epochs=settings.finetune_epochs,
         side_by_side=side_by_side,
+        finetune_batches=settings.finetune_batches,
         norm_batches=_NORM_BATCHES if settings.finetune_epochs > 0 else max(1, settings.bn_batches),
         batch_samples=normalised * batch_size(batches[0]),
     )

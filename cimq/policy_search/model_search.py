@@ -37,8 +37,10 @@ def search(
     metric_fn: Any = None,
     forward_fn: ForwardFn | None = None,
     shared_epochs: int | None = None,
+    shared_weights: str | Path | None = None,
     train_batches: int | None = None,
     finetune_epochs: int = 1,
+    finetune_batches: int | None = 100,
     finetune_lr: float = 0.01,
     finalists: int | None = None,
     batch: int = 8,
@@ -79,7 +81,7 @@ def search(
             "pairwise" (the same, pairs are measured first), "knapsack" (of sensitivities, no learning), "evolution",
             "reinforce", "random" or "uniform".
         evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
-            is measured on a quarter of the set, and counts as such). None: 200, or as many as `time_budget` allows.
+            is measured on a quarter of the set, and counts as such). None: 120, or as many as `time_budget` allows.
         time_budget: The time that the search may take, in place of `evaluations`: "2h", "90m", "45s", seconds, or a
             `timedelta`. A few steps are timed, and `evaluations`, `shared_epochs`, `train_batches` and `finalists` are
             chosen where they are None (`result.plan`). It is an estimate, not a limit.
@@ -99,9 +101,12 @@ def search(
         forward_fn: `forward_fn(model, batch)` runs the model; None: on the inputs of the batch.
         shared_epochs: Epochs of the training of the shared weights, with bits drawn anew for every step and layer; 0:
             candidates are measured with the weights of `model`. None: 3, or by `time_budget`.
+        shared_weights: The `shared.pt` of an earlier search of the same model, on whatever machine of the same kind
+            (mapping, converter), which is taken in place of training; bits that it did not train are as they are.
         train_batches: Batches of an epoch, of the shared weights and of the short trainings; None: all, or by
             `time_budget`.
         finetune_epochs: Epochs of the short training, on the training part; 0 trains nothing.
+        finetune_batches: Batches of such an epoch at most; None: all. The shared weights are trained already.
         finetune_lr: Its learning rate.
         finalists: How many candidates are trained at most. None: 4, or by `time_budget`.
         batch: Policies that a strategy proposes at a time, and then learns from.
@@ -138,7 +143,9 @@ def search(
     settings = SearchSettings(
         hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
         time_budget=seconds_allowed(evaluations, time_budget), seed=seed, out=out, resume=resume, workers=workers,
-        threads=threads, shared_epochs=shared_epochs, train_batches=train_batches, finetune_epochs=finetune_epochs,
+        threads=threads, shared_epochs=0 if shared_weights is not None and shared_epochs is None else shared_epochs,
+        shared_weights=shared_weights, train_batches=train_batches, finetune_epochs=finetune_epochs,
+        finetune_batches=finetune_batches,
         finetune_lr=finetune_lr, finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
         calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,

@@ -53,6 +53,7 @@ class SearchResult:
             have taken more than a tenth of the evaluations.
         passed_over: Names of the rungs that do not predict.
         ranking: Name of the rung that candidates were ranked by.
+        trained_models: The networks of `trained`, by name.
         pareto_models: Trained networks along the front, the slowest first; as many as `pareto` asked for.
         fraction: Whether accuracies are fractions.
         interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
@@ -80,6 +81,7 @@ class SearchResult:
     rungs: list[RungCorrelation] = dataclasses.field(default_factory=list)
     passed_over: list[str] = dataclasses.field(default_factory=list)
     ranking: str = ""
+    trained_models: dict[str, nn.Module] = dataclasses.field(default_factory=dict, repr=False)
     pareto_models: list[ParetoModel] = dataclasses.field(default_factory=list)
     fraction: bool = True
 

@@ -30,7 +30,7 @@ from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.rung_check import RungCheck
-from cimq.policy_search.settings import SearchSettings
+from cimq.policy_search.settings import SHARED_NAME, SearchSettings
 from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
 from cimq.policy_search.trained_policies import FOLDER_NAME, TrainedPolicies
 from cimq.policy_search.trainings import Trainings
@@ -40,8 +40,6 @@ from cimq.policy_search.workers import Pool
 from cimq.policy_search.workers.opening import open_pool, places
 from cimq.torch_tools.batches import kept_random_state
 from cimq.torch_tools.threads import computing_threads
-
-SHARED_NAME = "shared.pt"
 
 
 def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, functions: UserFunctions) -> SearchResult:
@@ -114,7 +112,9 @@ def _searched(
 ) -> tuple[Outcome, Trials, RungCheck]:
     """Shared weights, then the flow."""
     space = bench.space
-    if size.shared_epochs > 0:
+    if settings.shared_weights is not None:
+        bench.take_shared(Path(settings.shared_weights))
+    elif size.shared_epochs > 0:
         checkpoint = None if settings.out is None else Path(settings.out) / SHARED_NAME
         bench.train_shared(size.shared_epochs, checkpoint, shown.stepped)
     pool.equip(bench.tools())
@@ -157,6 +157,7 @@ def _result(
     seconds: float,
 ) -> SearchResult:
     policy = bench.space.policy(outcome.chosen.policy)
+    trained = trained_of(bench.space, outcome)
     return SearchResult(
         policy=policy,
         model=outcome.chosen.artefact,
@@ -175,7 +176,8 @@ def _result(
         seconds=seconds,
         shapes=bench.shapes,
         confirmation=outcome.chosen.drop_from(outcome.reference),
-        trained=trained_of(bench.space, outcome),
+        trained=trained,
+        trained_models={row.name: entry.artefact for row, entry in zip(trained, outcome.trained, strict=True)},
         rungs=rungs.ladder.correlations,
         passed_over=rungs.passed_over,
         ranking=rungs.ranking,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from cimq.policy_search.space import check_bits
 from cimq.policy_search.strategies import STRATEGIES
 from cimq.policy_search.workers.opening import check_workers
 from cimq.version import __version__
+
+SHARED_NAME = "shared.pt"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,8 +41,10 @@ class SearchSettings:
     workers: int | str | None
     threads: int | None
     shared_epochs: int | None
+    shared_weights: str | Path | None
     train_batches: int | None
     finetune_epochs: int
+    finetune_batches: int | None
     finetune_lr: float
     finalists: int | None
     batch: int
@@ -66,7 +71,8 @@ class SearchSettings:
         if self.evaluations is not None:
             Budget(self.evaluations)
         for name, least in (
-            ("shared_epochs", 0), ("train_batches", 1), ("finetune_epochs", 0), ("finalists", 0),
+            ("shared_epochs", 0), ("train_batches", 1), ("finetune_epochs", 0), ("finetune_batches", 1),
+            ("finalists", 0),
             ("calibration_batches", 1), ("rung_policies", 0), ("pareto", 0),
         ):  # fmt: skip
             value = getattr(self, name)
@@ -76,6 +82,13 @@ class SearchSettings:
             raise ValueError(f"search: batch must be at least 2 policies per update, got {self.batch!r}")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"search: seed must be in 0..2^64-1, got {self.seed!r}")
+        if self.shared_weights is not None and not Path(self.shared_weights).is_file():
+            given = str(self.shared_weights)
+            raise ValueError(f"search: shared_weights must be the {SHARED_NAME} of an earlier search, got {given!r}")
+        if self.shared_weights is not None and self.shared_epochs:
+            raise ValueError(
+                f"search: shared_weights are not trained further, got shared_epochs={self.shared_epochs}; leave one out"
+            )
         check_bits(self.bits, self.first_last_bits)
 
     def of_size(self, size: Size) -> SearchSettings:
@@ -105,8 +118,10 @@ class SearchSettings:
             "evaluations": self.evaluations,
             "seed": self.seed,
             "shared_epochs": self.shared_epochs,
+            "shared_weights": None if self.shared_weights is None else _digest(Path(self.shared_weights)),
             "train_batches": self.train_batches,
             "finetune_epochs": self.finetune_epochs,
+            "finetune_batches": self.finetune_batches,
             "finetune_lr": self.finetune_lr,
             "rung_policies": self.rung_policies,
             "batch": self.batch,
@@ -135,3 +150,8 @@ def seconds_allowed(evaluations: int | None, time_budget: Any) -> float | None:
             f"{evaluations!r} and {time_budget!r}"
         )
     return seconds_of("time_budget", time_budget)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()

@@ -34,6 +34,7 @@ from cimq.policy_search.strategies import WITHOUT_SENSITIVITIES
 from cimq.quantization import calibrate, layer_shapes, prepare
 from cimq.torch_tools.batches import kept_random_state, split_batch
 from cimq.training.progress import length_of
+from cimq.training.state import load_weights
 
 # Names of the tools: what ranks candidates, the same on fewer samples (both followed by the name of a rung), and what
 # judges the last few.
@@ -86,9 +87,10 @@ class Workbench:
     @functools.cached_property
     def training(self) -> ShortTraining:
         """Judges the last few candidates."""
-        return ShortTraining(
-            self._prepared, self._model, self._splits, self._statistics, self._settings, self._functions
-        )
+        splits, most = self._splits, self._settings.finetune_batches
+        if most is not None:
+            splits = dataclasses.replace(splits, train=FirstBatches(splits.train, most))
+        return ShortTraining(self._prepared, self._model, splits, self._statistics, self._settings, self._functions)
 
     def train_shared(self, epochs: int, checkpoint: Path | None, stepped: Callable[[int], None]) -> None:
         """Trains the weights that all candidates share; the short training starts from them.
@@ -106,6 +108,15 @@ class Workbench:
             resume=settings.resume and checkpoint is not None,
             stepped=lambda epoch, step: stepped((epoch - 1) * length + step),
         )  # fmt: skip
+
+    def take_shared(self, path: Path) -> None:
+        """Takes the weights that an earlier search trained.
+
+        Raises:
+            ValueError: If the file is another one, or of another model; names it.
+        """
+        self._calibrated = copy.deepcopy(self._prepared)
+        load_weights(path, self._prepared)
 
     def tools(self) -> dict[str, Any]:
         """What measures and trains policies, for workers: each has a copy of its own."""

@@ -1,4 +1,4 @@
-"""examples/cifar10.py end to end on a handful of images made on the spot, with random weights."""
+"""examples/search_cifar10.py end to end on a handful of images made on the spot, with random weights."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_whole_run(tmp_path: Path) -> None:
     torch.save(ResNetCifar(1, 3).state_dict(), tmp_path / "model.pt")
     out = tmp_path / "out"
     command = [
-        *(sys.executable, str(EXAMPLES / "cifar10.py"), "--data", "data", "--checkpoint", "model.pt", "--out", "out"),
-        *("--blocks", "1", "--evaluations", "6", "--epochs", "1", "--finalist-images", "64", "--finalists", "1"),
+        *(sys.executable, str(EXAMPLES / "search_cifar10.py"), "--data", "data", "--checkpoint", "model.pt"),
+        *("--out", "out", "--blocks", "1", "--evaluations", "6", "--images", "64", "--held-out", "8"),
         *("--batch-size", "32", "--max-accuracy-drop", "0.5"),
     ]
     # The script's own folder comes first on its path; the package is found as this test found it.
@@ -54,12 +54,14 @@ def test_whole_run(tmp_path: Path) -> None:
 
     run()
     result = json.loads((out / "result.json").read_text())
-    assert [row["name"] for row in result["rows"]] == ["fp32", "uniform 8-bit", "uniform 4-bit", "found policy"]
-    assert all(0 <= row["accuracy"] <= 1 for row in result["rows"])
+    rows = {row["name"]: row for row in result["rows"]}
+    assert list(rows)[:2] == ["fp32", "uniform 8-bit"]
+    assert list(rows)[-1] == "found policy"
+    assert all(0 <= row["accuracy"] <= 1 for row in rows.values() if row["accuracy"] is not None)
     assert len((out / "evaluations.jsonl").read_text().splitlines()) == result["evaluations"] <= 6
     table = (out / "table.md").read_text()
     assert "| found policy |" in table
-    assert f"{result['rows'][3]['speedup']:.3f}x" in table
+    assert f"{rows['found policy']['speedup']:.3f}x" in table
     assert "same values as the trained network in every layer" in (out / "report.html").read_text()
     assert cimq.load_bundle(out / "model.cimq").check().equal
     assert torch.load(tmp_path / "model.pt", weights_only=True)["conv1.weight"].shape == (16, 3, 3, 3)
