@@ -51,8 +51,9 @@ class OutputDistance:
 
     @property
     def mean(self) -> float:
-        """Of what was taken in so far, not below 0 (where rounding leads)."""
-        return max(0.0, math.fsum(self._values) / max(1.0, math.fsum(self._weights)))
+        """Of what was taken in so far, not below 0 (where rounding leads); of outputs that are no numbers NaN."""
+        mean = math.fsum(self._values) / max(1.0, math.fsum(self._weights))
+        return 0.0 if mean < 0 else mean  # `max(0.0, NaN)` is 0: no damage at all
 
     @property
     def units(self) -> Units:

@@ -70,7 +70,8 @@ class Racing:
         estimate, error = corrected(found.units, *self._reference)
         if abs(estimate - self._target) <= _APART * error:
             return None
-        return Measured(found.accuracy, max(0.0, estimate), SENSITIVITY_SHARE)
+        # NaN stays, and is refused where it is entered.
+        return Measured(found.accuracy, 0.0 if estimate < 0 else estimate, SENSITIVITY_SHARE)
 
 
 def corrected(candidate: Units, reference: Units, damage: float) -> tuple[float, float]:
