@@ -15,6 +15,7 @@ from cimq.atomic_files import write_text_atomically
 from cimq.errors import CimqWarning
 from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.durations import spoken
+from cimq.policy_search.journal import SETTINGS_NAME
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.time_budget import fitted
 
@@ -60,7 +61,7 @@ class Plan:
     def keep(self, folder: str | Path, resume: bool) -> None:
         """Writes the file, unless a search is resumed that has one."""
         path = Path(folder) / PLAN_NAME
-        if resume and path.exists():
+        if resume and path.exists() and (path.parent / SETTINGS_NAME).exists():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
@@ -80,10 +81,13 @@ class Plan:
         Raises:
             ValueError: If nothing fits into the time budget.
         """
-        if self.size is not None:
-            return self.size, self
-        costs = measure()
         given = {name: getattr(settings, name) for name in dataclasses.asdict(DEFAULT_SIZE)}
+        if self.size is not None:
+            # What must be as it was is refused by the journal; a search may go on with other finalists.
+            size = dataclasses.replace(self.size, **{k: v for k, v in given.items() if v is not None})
+            seconds = None if self.costs is None else self.costs.total(size)
+            return size, dataclasses.replace(self, size=size, seconds=seconds)
+        costs = measure()
         if settings.time_budget is not None:
             size = fitted(costs, settings.time_budget - spent, **given)
         else:
@@ -114,8 +118,12 @@ class Plan:
 
 
 def planned(settings: SearchSettings) -> Plan:
-    """The plan of the search that is resumed, or a new one without sizes."""
-    before = Plan.read(settings.out) if settings.resume and settings.out is not None else None
+    """The plan of the search that is resumed, or a new one without sizes.
+
+    A plan without settings beside it, which are written after it, may be of another search that did not begin.
+    """
+    begun = settings.resume and settings.out is not None and (Path(settings.out) / SETTINGS_NAME).exists()
+    before = Plan.read(settings.out) if begun and settings.out is not None else None
     if before is not None:
         return before if settings.threads is None else dataclasses.replace(before, threads=settings.threads)
     here = torch.get_num_threads()

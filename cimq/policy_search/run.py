@@ -76,6 +76,8 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         threads = (plan.threads, plan.shared_threads)
         fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model), threads)
         if settings.out is not None:
+            if size.shared_epochs > 0:
+                _forget_shared_weights(Path(settings.out), settings.resume)
             plan.keep(settings.out, settings.resume)
         kept = TrainedPolicies(settings.out, fields, resume=settings.resume)
         pool.start()
@@ -202,6 +204,22 @@ def _clean(out: str | Path | None) -> None:
         )
         for name in files:
             remove_unfinished(Path(out, name))
+
+
+def _forget_shared_weights(out: Path, resume: bool) -> None:
+    """Removes those of an earlier search: one that is resumed before its first epoch has ended would go on from them.
+
+    Raises:
+        ValueError: If a search is to be resumed and nothing says which one they belong to.
+    """
+    path = out / SHARED_NAME
+    if not resume:
+        path.unlink(missing_ok=True)
+    elif path.exists() and not (out / SETTINGS_NAME).exists():
+        raise ValueError(
+            f"search: {out / SETTINGS_NAME} is missing; without it the search that {path} belongs to cannot be "
+            "resumed. Delete that file, or move it and give it as shared_weights"
+        )
 
 
 def _fingerprint(model: nn.Module) -> str:
