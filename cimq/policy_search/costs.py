@@ -44,6 +44,8 @@ class Costs:
         norm_batches: Training batches for the batch statistics at the end of a short training, at most those of an
             epoch.
         batch_samples: Of a training batch; 0 where there are no batch statistics.
+        rung_policies: Policies that are trained before the strategy starts, as was asked for.
+        pareto: Policies along the front that are trained at the end, as was asked for.
     """
 
     step: float
@@ -57,6 +59,8 @@ class Costs:
     finetune_batches: int | None = None
     norm_batches: int = 0
     batch_samples: int = 0
+    rung_policies: int = 0
+    pareto: int = 0
 
     @property
     def evaluation(self) -> float:
@@ -83,9 +87,9 @@ class Costs:
         wide, training = self.side_by_side, self.training(size.train_batches)
         return {
             "shared training": size.shared_epochs * self.steps(size.train_batches) * self.step,
-            "uniform policies": (1 + _BISECTIONS - (wide > 1)) * training,
+            "uniform policies": (1 + _BISECTIONS - (wide > 1) + math.ceil(self.rung_policies / wide)) * training,
             "evaluations": size.evaluations * self.evaluation / wide,
-            "finalists": math.ceil(size.finalists / wide) * training,
+            "finalists": (math.ceil(size.finalists / wide) + math.ceil(self.pareto / wide)) * training,
         }
 
     def total(self, size: Size) -> float:

@@ -82,6 +82,16 @@ def test_more_time_does_more_and_what_is_given_stays() -> None:
     assert min(stages.values()) > 0.1 * sum(stages.values())  # no part is starved
 
 
+def test_trainings_that_were_asked_for_take_time() -> None:
+    """`rung_policies` and `pareto` are no part of the size, and are trained like the finalists."""
+    asked = dataclasses.replace(COSTS, rung_policies=16, pareto=5)
+    size = Size(50, 1, 100, 4)
+    assert asked.total(size) - COSTS.total(size) == pytest.approx(21 * COSTS.training(100))
+    beside = dataclasses.replace(asked, side_by_side=4)
+    assert beside.stages(size)["finalists"] == pytest.approx((1 + 2) * COSTS.training(100))
+    assert fitted(asked, 2000).evaluations < fitted(COSTS, 2000).evaluations
+
+
 def test_of_a_stream_the_length_of_an_epoch_is_chosen() -> None:
     size = fitted(dataclasses.replace(COSTS, epoch_batches=None), 1000)
     assert size.train_batches is not None
@@ -129,10 +139,11 @@ def test_a_budget_is_planned_once_and_kept(net: nn.Module, tmp_path: Path, monke
 
 def test_costs_are_measured_on_copies(net: nn.Module) -> None:
     """A search whose epochs are shortened by hand; what was measured is in its plan, with or without a budget."""
-    result = search(net, train_batches=4, evaluations=8, finalists=0)
+    result = search(net, train_batches=4, evaluations=8, finalists=0, pareto=1)
     assert result.plan is not None
     costs = result.plan.costs
     assert costs is not None
+    assert (costs.rung_policies, costs.pareto) == (0, 1)
     assert costs.epoch_batches == 16
     assert costs.measured_samples == 240 + 80  # half of the validation data, and four batches for batch statistics
     assert 0 < costs.step < 1
