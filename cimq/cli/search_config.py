@@ -19,20 +19,20 @@ _FUNCTIONS = ("loss", "metric", "forward")
 _TYPES: dict[str, tuple[type, ...]] = {
     "max_accuracy_drop": (int, float),
     "strategy": (str,),
-    "evaluations": (int,),
-    "time_budget": (int, float, str),
+    "evaluations": (int, type(None)),
+    "time_budget": (int, float, str, type(None)),
     "seed": (int,),
     "out": (str,),
     "resume": (bool,),
-    "shared_epochs": (int,),
-    "shared_weights": (str,),
+    "shared_epochs": (int, type(None)),
+    "shared_weights": (str, type(None)),
     "workers": (int, str, type(None)),
     "threads": (int, type(None)),
-    "train_batches": (int,),
+    "train_batches": (int, type(None)),
     "finetune_epochs": (int,),
     "finetune_batches": (int, type(None)),
     "finetune_lr": (int, float),
-    "finalists": (int,),
+    "finalists": (int, type(None)),
     "batch": (int,),
     "bits": (list,),
     "first_last_bits": (int, type(None)),
@@ -45,6 +45,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "rung_policies": (int,),
     "pareto": (int,),
 }
+_PATHS = ("out", "shared_weights")
 _KEYS = (*_FACTORIES, *_FUNCTIONS, *_TYPES, "hardware")
 
 
@@ -72,7 +73,9 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
         arguments: dict[str, Any] = {key: content[key] for key in _TYPES if key in content}
         if "bits" in arguments:
             arguments["bits"] = tuple(arguments["bits"])
-        arguments["out"] = folder / content["out"]
+        for key in _PATHS:
+            if arguments.get(key) is not None:
+                arguments[key] = folder / arguments[key]
         if "hardware" in content:
             arguments["hardware"] = _hardware(content["hardware"], folder)
         names = {"data": "loader", "val_data": "val_loader", "loss": "loss_fn", "metric": "metric_fn"}

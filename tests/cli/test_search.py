@@ -71,8 +71,8 @@ def test_search_config_becomes_arguments(tmp_path: Path, factories: str) -> None
     [
         ({"modle": "x"}, "unknown key 'modle' (did you mean 'model'?); allowed: model, data"),
         ({"out": ...}, "it lacks out"),
-        ({"evaluations": "many"}, 'evaluations must be of type int, got "many"'),
-        ({"evaluations": True}, "evaluations must be of type int, got true"),
+        ({"evaluations": "many"}, 'evaluations must be of type int or null, got "many"'),
+        ({"evaluations": True}, "evaluations must be of type int or null, got true"),
         ({"first_last_bits": "8"}, 'first_last_bits must be of type int or null, got "8"'),
         ({"resume": 1}, "resume must be of type bool, got 1"),
         ({"model": "model"}, 'model must have the form "package.module:function", got "model"'),
@@ -113,6 +113,21 @@ def test_search_config_must_be_a_mapping(tmp_path: Path) -> None:
 # ---- bundles ----
 
 
-def test_every_plain_argument_of_search_has_a_key() -> None:
+def test_every_plain_argument_of_search_has_a_key_that_takes_its_default() -> None:
     given_otherwise = {"model", "loader", "val_loader", "hardware", "loss_fn", "metric_fn", "forward_fn", "progress"}
-    assert set(inspect.signature(cimq.search).parameters) - given_otherwise <= set(_TYPES)
+    plain = {k: v for k, v in inspect.signature(cimq.search).parameters.items() if k not in given_otherwise}
+    assert set(plain) <= set(_TYPES)
+    for name, parameter in plain.items():
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        # A result without a folder would be lost.
+        assert isinstance(default, _TYPES[name]) or name == "out", name
+
+
+def test_paths_start_at_the_file(tmp_path: Path, factories: str) -> None:
+    content = config(factories, shared_weights="first/shared.pt", time_budget=None, finalists=None)
+    arguments = read_search_config(write(tmp_path, content, "c.yaml"))
+    assert arguments["shared_weights"] == tmp_path / "first/shared.pt"
+    assert arguments["out"] == tmp_path / "runs/x"
+    assert (arguments["time_budget"], arguments["finalists"]) == (None, None)
+    path = write(tmp_path, config(factories, shared_weights=None), "c.yaml")
+    assert read_search_config(path)["shared_weights"] is None
