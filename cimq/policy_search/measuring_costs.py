@@ -92,7 +92,7 @@ def measure_costs(
         finetune_epochs=settings.finetune_epochs,
         side_by_side=side_by_side,
         finetune_batches=settings.finetune_batches,
-        norm_batches=_NORM_BATCHES if settings.finetune_epochs > 0 else max(1, settings.bn_batches),
+        norm_batches=_NORM_BATCHES if settings.finetune_epochs > 0 else settings.bn_batches,
         batch_samples=normalised * batch_size(batches[0]),
         rung_policies=settings.rung_policies,
         pareto=settings.pareto,

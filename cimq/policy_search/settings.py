@@ -20,6 +20,7 @@ from cimq.policy_search.workers.opening import check_workers
 from cimq.version import __version__
 
 SHARED_NAME = "shared.pt"
+_OPTIONAL = ("shared_epochs", "train_batches", "finetune_batches", "finalists")  # None is decided, or all
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,15 +73,16 @@ class SearchSettings:
             Budget(self.evaluations)
         for name, least in (
             ("shared_epochs", 0), ("train_batches", 1), ("finetune_epochs", 0), ("finetune_batches", 1),
-            ("finalists", 0),
-            ("calibration_batches", 1), ("rung_policies", 0), ("pareto", 0),
+            ("finalists", 0), ("batch", 2), ("calibration_batches", 1), ("bn_batches", 1), ("search_samples", 1),
+            ("rung_policies", 0), ("pareto", 0),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"search: {name} must be at least {least}, got {getattr(self, name)!r}")
-        if self.batch < 2:
-            raise ValueError(f"search: batch must be at least 2 policies per update, got {self.batch!r}")
-        if not 0 <= self.seed < 2**64:
+            if value is None and name in _OPTIONAL:
+                continue
+            # Some of them are first used when a search has gone on for hours.
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"search: {name} must be an integer of at least {least}, got {value!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
             raise ValueError(f"search: seed must be in 0..2^64-1, got {self.seed!r}")
         if self.shared_weights is not None and not Path(self.shared_weights).is_file():
             given = str(self.shared_weights)

@@ -168,8 +168,7 @@ def _calibrate(prepared: nn.Module, splits: Splits, settings: SearchSettings, fu
     """Calibrates the model on the training data; gives the batches that batch statistics are measured on."""
     with kept_random_state(prepared, settings.seed, [splits.train]):
         calibrate(prepared, splits.train, batches=settings.calibration_batches, forward_fn=functions.forward)
-        count = max(1, settings.bn_batches)
-        return HeldBatches(itertools.islice(splits.train, count), count)
+        return HeldBatches(itertools.islice(splits.train, settings.bn_batches), settings.bn_batches)
 
 
 def _one_sample(statistics: HeldBatches) -> Any:

@@ -171,7 +171,7 @@ def test_a_search_that_will_take_long_says_so_before_it_starts(net: nn.Module, m
     [
         ({"time_budget": "soon"}, "time_budget must be a time above 0"),
         ({"time_budget": "1h", "evaluations": 50}, "give evaluations or time_budget"),
-        ({"train_batches": 0}, "train_batches must be at least 1"),
+        ({"train_batches": 0}, "train_batches must be an integer of at least 1"),
         ({"time_budget": "1 s", "search_samples": 100}, "time_budget leaves"),
     ],
 )
