@@ -78,7 +78,8 @@ class HeldBatches:
     """Batches kept in memory after the first pass, if they are not too large; the same values at every pass.
 
     Attributes:
-        source: Where they come from.
+        source: Where they come from; empty where they are held. It would otherwise go to every worker with them, and
+            an iterator over a loader is nothing that can be sent.
         samples: How many they hold.
     """
 
@@ -96,6 +97,8 @@ class HeldBatches:
                 self._held.append(batch)
             if size > _HELD_BYTES and limit is None:
                 self._held = None
+        if self._held is not None:
+            self.source = ()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.source if self._held is None else self._held)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import pickle
 import warnings
 from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
 
 from cimq import CimqWarning
 from cimq.policy_search.data import HeldBatches, Splits, split_loaders
@@ -114,3 +116,12 @@ def test_the_first_part_of_the_held_out_data_is_a_sample_of_all() -> None:
     for held in (parts.search, parts.confirm):
         first = next(iter(held))[1]
         assert len(set(first.tolist())) >= 8
+
+
+def test_what_is_held_goes_to_workers_without_its_source() -> None:
+    loader = DataLoader(TensorDataset(torch.zeros(10_000, 8)), batch_size=8)
+    held = HeldBatches(itertools.islice(loader, 3), limit=3)
+    assert len(pickle.dumps(held)) < 10_000
+    assert len(pickle.dumps(HeldBatches(DataLoader(Subset(loader.dataset, range(8)))))) < 10_000
+    assert held.samples == 24
+    assert [len(x) for (x,) in held] == [len(x) for (x,) in held] == [8, 8, 8]
