@@ -15,7 +15,7 @@ from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.result import SearchResult
 from cimq.policy_search.run import run_search
 from cimq.policy_search.settings import SearchSettings, seconds_allowed
-from cimq.torch_tools.batches import ForwardFn
+from cimq.torch_tools.batches import ForwardFn, kept_random_state
 
 
 def search(
@@ -152,5 +152,7 @@ def search(
         progress=progress, rung_policies=rung_policies, pareto=pareto,
     )  # fmt: skip
     functions = UserFunctions(loss_fn, metric_fn, forward_fn)
-    splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
+    # Transforms of the data may draw: what is held out is then a function of the seed as well.
+    with kept_random_state(model, seed, [loader, val_loader]):
+        splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
     return run_search(model, splits, settings, functions)

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import cimq
 from cimq import CimqWarning
 from cimq.policy_search.data import split_loaders
 from cimq.quantization import get_policy
+from cimq.torch_tools.batches import random_state
 
 datasets = pytest.importorskip("sklearn.datasets")
 
@@ -93,6 +94,38 @@ def test_two_arguments_are_enough_and_nothing_of_the_users_changes(model: nn.Mod
     times = [e.time_us for e in result.pareto]
     assert times == sorted(times)
     assert "found policy" in str(result)
+
+
+class Jittered(Dataset[Any]):
+    """Digits with a transform that draws, from the global random state, as augmentations do."""
+
+    def __init__(self) -> None:
+        self.digits = digits()
+
+    def __len__(self) -> int:
+        return len(self.digits)
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = self.digits[index]
+        return x + 0.3 * torch.randn(x.shape) + float(np.random.rand()) * 0.01, y
+
+
+@pytest.mark.parametrize("with_validation_data", [False, True])
+def test_transforms_that_draw_depend_on_the_seed_and_leave_the_random_state(
+    model: nn.Module, with_validation_data: bool
+) -> None:
+    found = []
+    for start in (1, 2):
+        torch.manual_seed(start)
+        np.random.seed(start)
+        before = random_state()
+        loader = DataLoader(Jittered(), batch_size=64, shuffle=True)
+        val_loader = DataLoader(Jittered(), batch_size=64) if with_validation_data else None
+        options = {"evaluations": 8, "shared_epochs": 0, "finetune_epochs": 0, "strategy": "uniform"}
+        found.append(search(model, loader, val_loader=val_loader, **options))
+        assert random_state() == before
+    assert [e.damage for e in found[0].evaluations] == [e.damage for e in found[1].evaluations]
+    assert found[0].accuracy == found[1].accuracy
 
 
 def test_the_result_never_loses_to_a_uniform_policy_that_satisfies(model: nn.Module) -> None:
