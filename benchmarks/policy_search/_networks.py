@@ -17,6 +17,7 @@ from models.vgg_cifar import VggCifar
 from torch import nn
 from tqdm import tqdm
 
+from cimq.atomic_files import write_text_atomically
 from cimq.hardware import resolve
 from cimq.policy_search.budget import SENSITIVITY_SHARE
 from cimq.policy_search.data import HeldBatches, Splits
@@ -124,7 +125,7 @@ class Task:
         for policy in policies:
             if str(policy) not in known:
                 known[str(policy)] = list(next(iter(evaluator.measure([policy]))))
-                file.write_text(json.dumps(known, indent=1))
+                write_text_atomically(file, json.dumps(known, indent=1))
         return [Measured(*known[str(policy)]) for policy in policies]
 
 

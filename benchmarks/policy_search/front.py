@@ -21,6 +21,7 @@ Every seed has a folder below --out; an interrupted run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import math
@@ -79,9 +80,7 @@ class Line:
 
 
 def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
-    folder = args.out / f"{args.network}-{args.first_last}-{args.shared_epochs}epochs-seed{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    task = Task(args, seed, folder)
+    task = Task(args, seed, seed_folder(args, seed))
     space = task.space
     uniform = task.uniform()
     on_search = task.measured("search", uniform)
@@ -117,6 +116,17 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
         for p, m in zip(uniform, on_test, strict=True)
     ]
     return {"seed": seed, "uniform": points, "found": rows, "fp32": task.fp32_accuracy(), "shared_s": task.shared_s}
+
+
+def seed_folder(args: argparse.Namespace, seed: int) -> Path:
+    """Named after all that the files in it depend on: what is there is taken up, and not that of other settings."""
+    inputs = [Path(args.hardware).stem, str(args.data.resolve()), str(args.checkpoints.resolve()), args.images]
+    if Path(args.hardware).is_file():
+        inputs.append(Path(args.hardware).read_text())
+    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
+    folder = args.out / f"{args.network}-{args.first_last}-{args.shared_epochs}epochs-seed{seed}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def between(line: Sequence[tuple[float, float]], x: float) -> float:
