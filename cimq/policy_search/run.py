@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cimq.atomic_files import remove_unfinished
+from cimq.atomic_files import check_writable, remove_unfinished
 from cimq.cost_model.sources import latency
 from cimq.errors import CimqWarning
 from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
@@ -54,6 +54,8 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
     start = time.perf_counter()
     if check_folder(settings.out, settings.resume) or settings.resume:
         _clean(settings.out)
+    if settings.out is not None:
+        _check_out(Path(settings.out))
     # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
     functions.check(model, splits.search, trains=settings.finetune_epochs > 0 or settings.shared_epochs != 0)
     plan = planned(settings)
@@ -187,6 +189,20 @@ def _result(
         interrupted=outcome.interrupted,
         plan=plan,
     )
+
+
+def _check_out(out: Path) -> None:
+    """Finds out before long work whether files can be written there.
+
+    Raises:
+        OSError: If not; names the folder.
+    """
+    try:
+        check_writable(out / LOG_NAME)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"search: out must be a folder that can be written to ({error.strerror})", str(out)
+        ) from None
 
 
 def _clean(out: str | Path | None) -> None:

@@ -77,3 +77,14 @@ def test_shared_weights_of_an_earlier_search_are_not_taken_up(
     ours = torch.load(tmp_path / "begun" / "shared.pt", weights_only=True)["model"]
     others = torch.load(tmp_path / "other" / "shared.pt", weights_only=True)["model"]
     assert any(not torch.equal(value, others[key]) for key, value in ours.items())
+
+
+def test_a_folder_that_is_none_is_refused_before_anything_is_done(
+    net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(workbench, "calibrate", lambda *_, **__: pytest.fail("the model was calibrated"))
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match="search: out must be a folder that can be written to"):
+            search(net, out=out)
+    assert (tmp_path / "file").read_text() == "mine"
