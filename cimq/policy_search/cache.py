@@ -44,6 +44,6 @@ class MeasurementCache:
                 for name in ("accuracy", "damage"):
                     value = getattr(measured, name)
                     if value != value:
-                        raise ValueError(f"search: the {name} of {list(policy)} is not a number; outputs must be finite")
+                        raise ValueError(f"search: the {name} of {list(policy)} is no number; outputs must be finite")
                 self._known[policy] = Measurement(measured, time.perf_counter() - start)
             yield self._known[policy]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,12 +30,14 @@ class Splits:
         search: For the accuracy of candidates.
         confirm: For the final pick; candidates of the search never saw it.
         samples: Sizes of `search` and `confirm`.
+        digests: Of what is in them.
     """
 
     train: Iterable[Any]
     search: Iterable[Any]
     confirm: Iterable[Any]
     samples: tuple[int, int]
+    digests: tuple[str, str] = ("", "")
 
 
 def split_loaders(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, seed: int, search_samples: int) -> Splits:
@@ -71,7 +74,7 @@ def split_loaders(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, se
     samples = (held[0].samples, held[1].samples)
     if min(samples) < 1:
         raise ValueError(f"search: the held-out sets must not be empty, got {samples[0]} and {samples[1]} samples")
-    return Splits(train, *held, samples)
+    return Splits(train, *held, samples, (held[0].digest, held[1].digest))
 
 
 class HeldBatches:
@@ -81,24 +84,30 @@ class HeldBatches:
         source: Where they come from; empty where they are held. It would otherwise go to every worker with them, and
             an iterator over a loader is nothing that can be sent.
         samples: How many they hold.
+        digest: Of the numbers in them.
     """
 
     def __init__(self, batches: Iterable[Any], limit: int | None = None) -> None:
         self._held: list[Any] | None = []
         self.source = batches
         self.samples = 0
-        size = 0
+        size, seen = 0, hashlib.sha256()
         for number, batch in enumerate(batches):
             if limit is not None and number >= limit:
                 break
             self.samples += batch_size(batch)
             size += _bytes(batch)
+            for tensor in tensors_of(batch):
+                seen.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+                if tensor.layout == torch.strided:
+                    seen.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
             if self._held is not None:
                 self._held.append(batch)
             if size > _HELD_BYTES and limit is None:
                 self._held = None
         if self._held is not None:
             self.source = ()
+        self.digest = seen.hexdigest()
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.source if self._held is None else self._held)

@@ -76,7 +76,7 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         settings = settings.of_size(size)
         bench.shorten_epochs(settings.train_batches)
         threads = (plan.threads, plan.shared_threads)
-        fields = settings.journal_fields(bench.shapes, splits.samples, _fingerprint(model), threads)
+        fields = settings.journal_fields(bench.shapes, splits.samples, splits.digests, _fingerprint(model), threads)
         if settings.out is not None:
             if size.shared_epochs > 0:
                 _forget_shared_weights(Path(settings.out), settings.resume)

@@ -99,13 +99,19 @@ class SearchSettings:
         return dataclasses.replace(self, **chosen)
 
     def journal_fields(
-        self, shapes: Sequence[LayerShape], samples: Sequence[int], model: str, threads: Sequence[int]
+        self,
+        shapes: Sequence[LayerShape],
+        samples: Sequence[int],
+        held_out: Sequence[str],
+        model: str,
+        threads: Sequence[int],
     ) -> dict[str, Any]:
         """What must be the same for a search to be resumed.
 
         Args:
             shapes: Layers in module order.
             samples: Sizes of the held-out sets.
+            held_out: Digests of what is in them.
             model: Fingerprint of the model.
             threads: Of a candidate, and of the shared weights.
         """
@@ -114,6 +120,7 @@ class SearchSettings:
             "layers": [[s.name, s.outputs, s.inputs, s.invocations, s.repeats] for s in shapes],
             "hardware": self.hardware.to_dict(),
             "samples": list(samples),
+            "held_out_data": list(held_out),
             "strategy": self.strategy,
             "max_accuracy_drop": self.max_accuracy_drop,
             "time_budget": self.time_budget,

@@ -47,5 +47,5 @@ def test_a_search_refuses_them() -> None:
     val = [(x.clone(), y) for x, y in data(40)[16:]]
     for x, _ in val:
         x[5, 2] = math.nan
-    with pytest.raises(ValueError, match=r"the damage of .* is not a number; outputs must be finite"):
+    with pytest.raises(ValueError, match=r"the damage of .* is no number; outputs must be finite"):
         cimq.search(trained_network(), data(16), val_loader=val, **{**FAST, "shared_epochs": 0, "finetune_epochs": 0})

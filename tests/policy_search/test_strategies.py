@@ -264,7 +264,7 @@ def test_an_accuracy_that_is_no_number_is_refused(space: SearchSpace, surrogate:
     evaluator = surrogate()
     for measured, name in ((Measured(math.nan, 0.0), "accuracy"), (Measured(0.5, math.nan), "damage")):
         evaluator.measure = lambda policies, found=measured: [found] * len(policies)
-        with pytest.raises(ValueError, match=f"the {name} of .* is not a number"):
+        with pytest.raises(ValueError, match=f"the {name} of .* is no number"):
             make_trials(space, evaluator, 5).measured([space.widest])
     with pytest.raises(ValueError, match="evaluations must be an integer of at least 1"):
         Budget(0)

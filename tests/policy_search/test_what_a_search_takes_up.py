@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from small_searches import assert_same, rows, search, trained_network
+from small_searches import FAST, assert_same, data, rows, search, trained_network
 from torch import nn
 
+import cimq
 from cimq.policy_search import workbench
 from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.plan import Plan
@@ -88,3 +89,19 @@ def test_a_folder_that_is_none_is_refused_before_anything_is_done(
         with pytest.raises(OSError, match="search: out must be a folder that can be written to"):
             search(net, out=out)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_was_measured_on_other_data_is_refused(net: nn.Module, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        **FAST,
+        "shared_epochs": 0,
+        "finetune_epochs": 0,
+        "evaluations": 6,
+        "strategy": "uniform",
+    }
+    val = data(40)[16:]
+    cimq.search(net, data(16), val_loader=val, out=tmp_path, **options)
+    others = [(x + 0.5, y) for x, y in val]
+    with pytest.raises(ValueError, match="other settings: held_out_data was"):
+        cimq.search(net, data(16), val_loader=others, out=tmp_path, resume=True, **options)
+    cimq.search(net, data(16), val_loader=val, out=tmp_path, resume=True, **options)
