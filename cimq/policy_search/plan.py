@@ -70,12 +70,14 @@ class Plan:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
 
-    def sized(self, settings: SearchSettings, spent: float, measure: Callable[[], Costs]) -> tuple[Size, Plan]:
+    def sized(
+        self, settings: SearchSettings, spent: Callable[[], float], measure: Callable[[], Costs]
+    ) -> tuple[Size, Plan]:
         """Decides how much is done, unless that was decided before.
 
         Args:
             settings: What the user gave is kept.
-            spent: Seconds since the search began.
+            spent: Gives the seconds since the search began; measuring costs takes some as well.
             measure: Measures costs.
 
         Raises:
@@ -89,7 +91,7 @@ class Plan:
             return size, dataclasses.replace(self, size=size, seconds=seconds)
         costs = measure()
         if settings.time_budget is not None:
-            size = fitted(costs, settings.time_budget - spent, **given)
+            size = fitted(costs, settings.time_budget - spent(), **given)
         else:
             size = dataclasses.replace(DEFAULT_SIZE, **{k: v for k, v in given.items() if v is not None})
         plan = dataclasses.replace(self, size=size, costs=costs, seconds=costs.total(size))

@@ -71,8 +71,9 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         bench = Workbench(model, splits, settings, functions)
         bench.space.check_choice()
         side_by_side = min(settings.batch, places(pool, settings.workers, plan.threads))
-        spent = time.perf_counter() - start
-        size, plan = plan.sized(settings, spent, lambda: bench.costs(plan.threads, side_by_side))
+        size, plan = plan.sized(
+            settings, lambda: time.perf_counter() - start, lambda: bench.costs(plan.threads, side_by_side)
+        )
         settings = settings.of_size(size)
         bench.shorten_epochs(settings.train_batches)
         threads = (plan.threads, plan.shared_threads)

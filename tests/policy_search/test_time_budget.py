@@ -7,6 +7,7 @@ import json
 import warnings
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from cimq import CimqWarning
 from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.data import FirstBatches
 from cimq.policy_search.durations import seconds_of, spoken
+from cimq.policy_search.plan import Plan
 from cimq.policy_search.time_budget import fitted
 from cimq.policy_search.workbench import Workbench
 
@@ -90,6 +92,20 @@ def test_trainings_that_were_asked_for_take_time() -> None:
     beside = dataclasses.replace(asked, side_by_side=4)
     assert beside.stages(size)["finalists"] == pytest.approx((1 + 2) * COSTS.training(100))
     assert fitted(asked, 2000).evaluations < fitted(COSTS, 2000).evaluations
+
+
+def test_the_time_that_measuring_costs_takes_is_spent() -> None:
+    passed = [10.0]
+
+    def measure() -> Costs:
+        passed[0] += 500.0
+        return COSTS
+
+    asked: Any = SimpleNamespace(
+        time_budget=2000.0, evaluations=None, shared_epochs=None, train_batches=None, finalists=None
+    )
+    size, _ = Plan(1, 1).sized(asked, lambda: passed[0], measure)
+    assert size == fitted(COSTS, 1490.0) != fitted(COSTS, 1990.0)
 
 
 def test_of_a_stream_the_length_of_an_epoch_is_chosen() -> None:
