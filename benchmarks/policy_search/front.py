@@ -89,7 +89,7 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     # At equal levels of accuracy on test: the divergence, on the search images, that strategies may reach.
     by_accuracy = Line([(t, 1 - m.accuracy) for t, m in zip(times, on_test, strict=True)])
     by_damage = Line([(t, m.damage) for t, m in zip(times, on_test, strict=True)])
-    on_search_line = sorted((math.log(t), m.damage) for t, m in zip(times, on_search, strict=True))
+    on_search_line = front_line(times, [m.damage for m in on_search])
     w4a4 = task.measured("test", [task.uniform_of(4, 4)])[0].accuracy
     rows = []
     for below in BELOW:
@@ -127,6 +127,12 @@ def seed_folder(args: argparse.Namespace, seed: int) -> Path:
     folder = args.out / f"{args.network}-{args.first_last}-{args.shared_epochs}epochs-seed{seed}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def front_line(times: Sequence[float], damages: Sequence[float]) -> list[tuple[float, float]]:
+    """(logarithm of the time, damage) of the policies that no other beats in both, fastest first."""
+    kept = front_of(list(zip(times, damages, strict=True)))
+    return [(math.log(times[i]), damages[i]) for i in kept]
 
 
 def between(line: Sequence[tuple[float, float]], x: float) -> float:

@@ -22,6 +22,10 @@ names = []
 for more in [*others, []]:
     sys.argv = [*given, *more]
     names.append(front.seed_folder(front.arguments(), 0).name)
+# Of the second, which is slower and worse than the third, nothing counts.
+line = front.front_line([4.0, 3.0, 2.0, 1.0], [0.1, 0.9, 0.3, 0.8])
+assert [damage for _, damage in line] == [0.8, 0.3, 0.1]
+assert 0.1 < front.between(line, line[1][0] + 0.3) < 0.3
 print(json.dumps(names))
 """
 
