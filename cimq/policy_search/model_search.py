@@ -88,7 +88,7 @@ def search(
         seed: Of the split, the agent and training.
         out: Folder for `evaluations.jsonl`, `shared.pt` (the shared weights), `result.json`, `policy.json`. None writes
             nothing.
-        resume: Continue the search in `out`; its settings must be the same, but for `workers`, `finalists` and `pareto`.
+        resume: Continue the search in `out`; its settings must be the same (but for `workers`, `finalists`, `pareto`).
             What was measured is not measured again.
         workers: Who measures and trains candidates, side by side: None: this process, one after the other; a number of
             local processes (the call must then be under `if __name__ == "__main__":`); or the address of a Ray cluster
