@@ -172,7 +172,7 @@ def test_a_search_that_will_take_long_says_so_before_it_starts(net: nn.Module, m
     slow = dataclasses.replace(COSTS, step=5.0)
     monkeypatch.setattr(Workbench, "costs", lambda *_: slow)
     monkeypatch.setattr(Workbench, "train_shared", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    words = r'will take about 1 h 57 min .*shared epochs of 350 batches 1 h 27 min.*time_budget="1h"'
+    words = r'will take about 1 h 52 min .*shared epochs of 350 batches 1 h 27 min.*time_budget="1h"'
     with pytest.warns(CimqWarning, match=words) as caught, pytest.raises(KeyboardInterrupt):
         search(net, shared_epochs=None, evaluations=None)
     assert Path(caught[0].filename).name == "small_searches.py"  # where cimq.search is called
