@@ -40,7 +40,7 @@ def search(
     shared_weights: str | Path | None = None,
     train_batches: int | None = None,
     finetune_epochs: int = 1,
-    finetune_batches: int | None = 100,
+    finetune_batches: int | None = 60,
     finetune_lr: float = 0.01,
     finalists: int | None = None,
     batch: int = 8,
@@ -81,7 +81,7 @@ def search(
             "pairwise" (the same, pairs are measured first), "knapsack" (of sensitivities, no learning), "evolution",
             "reinforce", "random" or "uniform".
         evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
-            is measured on a quarter of the set, and counts as such). None: 120, or as many as `time_budget` allows.
+            is measured on a quarter of the set, and counts as such). None: 100, or as many as `time_budget` allows.
         time_budget: The time that the search may take, in place of `evaluations`: "2h", "90m", "45s", seconds, or a
             `timedelta`. A few steps are timed, and `evaluations`, `shared_epochs`, `train_batches` and `finalists` are
             chosen where they are None (`result.plan`). It is an estimate, not a limit.
