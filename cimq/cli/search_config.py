@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "out": (str,),
     "resume": (bool,),
+    "objective": (str,),
     "shared_epochs": (int,),
     "shared_weights": (str,),
     "workers": (int, str, type(None)),

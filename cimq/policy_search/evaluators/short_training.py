@@ -21,7 +21,7 @@ from cimq.torch_tools.forward import default_forward
 from cimq.torch_tools.modes import in_evaluation
 from cimq.training import finetune
 
-# For the batch statistics at the end: a few thousand images in place of finetune's 50 batches, which take as long as half a training.
+# For the batch statistics at the end: fewer than finetune's 50, which would take as long as half of the training.
 NORM_BATCHES = 20
 
 
