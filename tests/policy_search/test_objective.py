@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -49,7 +50,10 @@ def test_the_cost_is_what_the_reports_say(objective: str) -> None:
     assert space.cost(policy) == pytest.approx(cost[objective], rel=1e-15)
     assert space.gain(policy) == pytest.approx(gain[objective], rel=1e-15)
     total = sum(slot.cost[policy[slot.layers[0]]] for slot in space.slots)
-    assert space.uniform8_cost / total == pytest.approx(gain[objective], rel=0.02 if "delay" in objective else 1e-12)
+    if objective == "energy_delay":  # the mean of two shares in place of the root of their product: never less
+        assert 0.9 * gain[objective] < space.uniform8_cost / total < gain[objective]
+    else:
+        assert space.uniform8_cost / total == pytest.approx(gain[objective], rel=1e-12)
 
 
 def test_weights_that_cost_no_time_cost_energy() -> None:
@@ -70,7 +74,7 @@ def test_a_search_for_energy_finds_another_policy(tmp_path: Path) -> None:
     assert fast.energy is None
     front = [(e.cost, e.damage) for e in frugal.pareto]
     assert front == sorted(front)
-    assert all(low[1] > high[1] for low, high in zip(front, front[1:], strict=False))
+    assert all(low[1] > high[1] for low, high in itertools.pairwise(front))
     found = json.loads((tmp_path / "result.json").read_text())
     assert found["objective"] == "energy"
     assert found["energy"]["energy_pj"] == energy.energy_pj
