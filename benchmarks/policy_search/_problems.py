@@ -106,7 +106,7 @@ class Problem:
         slots = self.space.slots
         fastest, bound = self._improved(list(self.space.widest), target), 0.0
         # Prices around that of the target: a share of the damage for a share of the time.
-        unit = target / self.space.uniform8_ps
+        unit = target / self.space.uniform8_cost
         met: set[Pairs] = set()
         for number in range(_PRICES):
             price = unit * 10 ** (-1.5 + 3 * number / (_PRICES - 1))
@@ -117,7 +117,7 @@ class Problem:
         for policy in sorted(within, key=self.space.time_us)[:3]:
             fastest = min(fastest, self._improved(list(policy), target))
         assert len(slots) == len(self.shapes), "the dynamic programme goes from layer to layer"
-        return self.space.uniform8_ps / fastest, self.space.uniform8_ps / bound
+        return self.space.uniform8_cost / fastest, self.space.uniform8_cost / bound
 
     def _cheapest(self, price: float) -> tuple[Pairs, float]:
         """The policy with the least `damage + price * time`, by dynamic programming, and that sum."""
@@ -130,7 +130,7 @@ class Problem:
                 value, before = min(
                     (value + strength * math.sqrt(own * last), number) for number, (value, _, last) in enumerate(best)
                 )
-                following.append((value + own + price * slot.time_ps[pair], (*best[before][1], pair), own))
+                following.append((value + own + price * slot.cost[pair], (*best[before][1], pair), own))
             best = following
         value, policy, _ = min(best)
         return policy, value
@@ -140,7 +140,7 @@ class Problem:
         while True:
             better = min(self._faster(policy, target), default=None)
             if better is None:
-                return round(self.space.uniform8_ps / self.space.speedup(policy))
+                return round(self.space.uniform8_cost / self.space.speedup(policy))
             for layer, pair in better[1]:
                 policy[layer] = pair
 
@@ -161,7 +161,7 @@ class Problem:
                     moved = [*own[:layer], self._own(layer, *pair), *own[layer + 1 :]]
                     change = moved[layer] - own[layer]
                     change += sum(meeting(at, moved) - meeting(at, own) for at in (layer, layer + 1))
-                    time = slot.time_ps[pair] - slot.time_ps[policy[layer]]
+                    time = slot.cost[pair] - slot.cost[policy[layer]]
                     singles.append((layer, pair, time, change))
         room = target - damage
         for layer, pair, time, change in singles:

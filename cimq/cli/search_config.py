@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "out": (str,),
     "resume": (bool,),
+    "objective": (str,),
     "shared_epochs": (int, type(None)),
     "shared_weights": (str, type(None)),
     "workers": (int, str, type(None)),

@@ -129,13 +129,15 @@ def run_flow(
             if judge.satisfies(policy):
                 break
         _train_near_uniform(trials, judge, aim)
-        along = judge.all_trained([evaluation.policy for evaluation in _along(front, pareto, _WIDE * target)])
+        along = judge.all_trained(
+            [evaluation.policy for evaluation in _along(front, pareto, _WIDE * target, space.cost(reference))]
+        )
         if rungs is not None:
             rungs.finish({entry.policy: entry.confirmed.damage for entry in judge.trained.values()})
     except KeyboardInterrupt:  # there is something to return: the reference at least
         interrupted = True
     return Outcome(
-        judge.fastest(space.time_us),
+        judge.fastest(space.cost),
         judge.reference,
         list(judge.trained.values()),
         dict(zip(grid, found, strict=False)),
@@ -149,7 +151,7 @@ def run_flow(
 def _aim(trials: Trials, policies: Sequence[Pairs], judge: Judge, max_accuracy_drop: float) -> _Aim:
     """Measures the uniform policies, and trains those of their front that tell where the constraint ends."""
     damage = {policy: found.damage for policy, found in zip(policies, trials.measured(policies), strict=True)}
-    points = front_of([(trials.space.time_us(policy), damage[policy]) for policy in policies])
+    points = front_of([(trials.space.cost(policy), damage[policy]) for policy in policies])
     front = [policies[point] for point in reversed(points)]  # from the least damage to the least time
     last = _last_within(front, judge)
     target = _target(front, last, damage, judge, max_accuracy_drop)
@@ -179,7 +181,7 @@ def _target(
 
 def _finalists(trials: Trials, front: Sequence[Evaluation], incumbent: Pairs, count: int) -> list[Evaluation]:
     """Front members faster than the incumbent, from the best reward to the least damage, evenly spaced."""
-    faster = [e for e in front if e.time_us < trials.space.time_us(incumbent)]
+    faster = [e for e in front if e.cost < trials.space.cost(incumbent)]
     if not faster or count < 1:
         return []
     start = max(range(len(faster)), key=lambda i: (faster[i].reward, -i))
@@ -197,28 +199,28 @@ def _train_near_uniform(trials: Trials, judge: Judge, aim: _Aim) -> None:
     The bisection goes by the front of their damages, and what training repairs differs: one beside the front, or one
     beyond the first that failed, may hold.
     """
-    time_us = trials.space.time_us
-    limit = time_us(judge.fastest(time_us).policy)
+    cost = trials.space.cost
+    limit = cost(judge.fastest(cost).policy)
     near = [
         policy
         for policy, damage in aim.damage.items()
-        if policy not in judge.trained and time_us(policy) <= limit and damage <= _NEAR * aim.target
+        if policy not in judge.trained and cost(policy) <= limit and damage <= _NEAR * aim.target
     ]
     judge.all_trained(sorted(near, key=lambda policy: aim.damage[policy])[:_NEAR_UNIFORM])
 
 
-def _along(front: Sequence[Evaluation], count: int, damage: float) -> list[Evaluation]:
-    """At most so many of a front, the least damaged first, with even steps of the logarithm of time between them."""
-    slow_first = [e for e in reversed(front) if e.speedup > 1 and e.damage <= damage]
+def _along(front: Sequence[Evaluation], count: int, damage: float, eight: float) -> list[Evaluation]:
+    """At most so many of a front, the least damaged first, with even steps of the logarithm of the cost between."""
+    slow_first = [e for e in reversed(front) if e.cost < eight and e.damage <= damage]
     if len(slow_first) <= count or count < 1:
         return slow_first[: max(0, count)]
     if count == 1:
         return slow_first[-1:]
-    first, last = slow_first[0].time_us, slow_first[-1].time_us
+    first, last = slow_first[0].cost, slow_first[-1].cost
     chosen: dict[int, None] = {}
     for step in range(count):
         wanted = first * (last / first) ** (step / (count - 1))
         # At least one more than before, and as many left as are still wanted.
         low, high = max(chosen, default=-1) + 1, len(slow_first) - (count - step)
-        chosen[min(range(low, high + 1), key=lambda i: abs(slow_first[i].time_us - wanted))] = None
+        chosen[min(range(low, high + 1), key=lambda i: abs(slow_first[i].cost - wanted))] = None
     return [slow_first[position] for position in chosen]

@@ -85,10 +85,10 @@ class Judge:
         """Whether that is allowed."""
         return self.drop(policy) <= self._limit
 
-    def fastest(self, time_us: Callable[[Pairs], float]) -> Trained:
+    def fastest(self, cost: Callable[[Pairs], float]) -> Trained:
         """Of what was trained and satisfies the constraint; the more accurate of equally fast ones.
 
         No other trained policy is both faster and as accurate: it would satisfy the constraint as well.
         """
         within = [entry for entry in self.trained.values() if self.satisfies(entry.policy)]
-        return min(within, key=lambda entry: (time_us(entry.policy), -entry.accuracy))
+        return min(within, key=lambda entry: (cost(entry.policy), -entry.accuracy))

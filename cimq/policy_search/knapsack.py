@@ -108,7 +108,7 @@ class PolicyFront:
     """Policies that no other beats in both time and damage, if the damage is a sum over slots; the fastest first.
 
     Attributes:
-        times_ps: Times, ascending.
+        costs: What the objective counts, ascending.
         damages: Damages, descending.
 
     Args:
@@ -120,13 +120,10 @@ class PolicyFront:
     def __init__(self, space: SearchSpace, damage: Callable[[int, tuple[int, int]], float], states: int) -> None:
         self._space = space
         self._front = KnapsackFront(
-            [
-                [(slot.time_ps[pair], damage(index, pair)) for pair in slot.pairs]
-                for index, slot in enumerate(space.slots)
-            ],
+            [[(slot.cost[pair], damage(index, pair)) for pair in slot.pairs] for index, slot in enumerate(space.slots)],
             states,
         )
-        self.times_ps = self._front.costs
+        self.costs = self._front.costs
         self.damages = self._front.damages
 
     def policy(self, point: int) -> Pairs:
@@ -138,7 +135,7 @@ class PolicyFront:
 def knapsack_path(space: SearchSpace, sensitivity: Sensitivity) -> list[Pairs]:
     """Policies that no other beats in both time and summed sensitivity, from the most accurate to the fastest."""
     front = PolicyFront(space, sensitivity.of, _STATES)
-    return [front.policy(point) for point in reversed(range(len(front.times_ps)))]
+    return [front.policy(point) for point in reversed(range(len(front.costs)))]
 
 
 def _two_widths(choices: Sequence[int]) -> list[int]:

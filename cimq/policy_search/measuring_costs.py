@@ -14,6 +14,7 @@ from cimq.policy_search.any_bits import drawn_policy
 from cimq.policy_search.costs import Costs
 from cimq.policy_search.data import HeldBatches, Splits
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
+from cimq.policy_search.evaluators.short_training import NORM_BATCHES
 from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
@@ -25,7 +26,6 @@ from cimq.training.progress import length_of
 
 _STEPS = 3
 _SLOW = 10.0  # seconds: what takes longer is timed once, though the first time is slower than others
-_NORM_BATCHES = 50  # that `finetune` measures batch statistics on at its end
 
 
 def measure_costs(
@@ -92,7 +92,7 @@ def measure_costs(
         finetune_epochs=settings.finetune_epochs,
         side_by_side=side_by_side,
         finetune_batches=settings.finetune_batches,
-        norm_batches=_NORM_BATCHES if settings.finetune_epochs > 0 else settings.bn_batches,
+        norm_batches=NORM_BATCHES if settings.finetune_epochs > 0 else settings.bn_batches,
         batch_samples=normalised * batch_size(batches[0]),
         rung_policies=settings.rung_policies,
         pareto=settings.pareto,

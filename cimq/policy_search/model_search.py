@@ -26,6 +26,7 @@ def search(
     hardware: Hardware | str | Path = "paper",
     max_accuracy_drop: float = 0.01,
     strategy: str = "thompson",
+    objective: str = "latency",
     evaluations: int | None = None,
     time_budget: str | float | timedelta | None = None,
     seed: int = 0,
@@ -40,7 +41,7 @@ def search(
     shared_weights: str | Path | None = None,
     train_batches: int | None = None,
     finetune_epochs: int = 1,
-    finetune_batches: int | None = 100,
+    finetune_batches: int | None = 60,
     finetune_lr: float = 0.01,
     finalists: int | None = None,
     batch: int = 8,
@@ -77,11 +78,13 @@ def search(
             None: 10 % + 10 % of the data set of `loader` are held out, with a warning.
         hardware: The crossbar machine: a Hardware, a preset's name or a file.
         max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`).
+        objective: What is to be small: "latency", "energy" (`cimq.energy`; the machine must describe energies, as the
+            presets "isaac" and "puma" do) or "energy_delay", their product.
         strategy: "auto" (what measures best: docs/search.md), "thompson" (learns what bits and pairs of layers cost),
             "pairwise" (the same, pairs are measured first), "knapsack" (of sensitivities, no learning), "evolution",
             "reinforce", "random" or "uniform".
         evaluations: Policies measured on the search-validation set, baselines and sensitivities included (a sensitivity
-            is measured on a quarter of the set, and counts as such). None: 120, or as many as `time_budget` allows.
+            is measured on a quarter of the set, and counts as such). None: 100, or as many as `time_budget` allows.
         time_budget: The time that the search may take, in place of `evaluations`: "2h", "90m", "45s", seconds, or a
             `timedelta`. A few steps are timed, and `evaluations`, `shared_epochs`, `train_batches` and `finalists` are
             chosen where they are None (`result.plan`). It is an estimate, not a limit.
@@ -142,7 +145,8 @@ def search(
     if not isinstance(model, nn.Module):
         raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
     settings = SearchSettings(
-        hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, evaluations=evaluations,
+        hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, objective=objective,
+        evaluations=evaluations,
         time_budget=seconds_allowed(evaluations, time_budget), seed=seed, out=out, resume=resume, workers=workers,
         threads=threads, shared_epochs=0 if shared_weights is not None and shared_epochs is None else shared_epochs,
         shared_weights=shared_weights, train_batches=train_batches, finetune_epochs=finetune_epochs,

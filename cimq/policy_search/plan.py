@@ -20,7 +20,7 @@ from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.time_budget import fitted
 
 PLAN_NAME = "plan.json"
-DEFAULT_SIZE = Size(evaluations=120, shared_epochs=3, train_batches=None, finalists=4)
+DEFAULT_SIZE = Size(evaluations=100, shared_epochs=3, train_batches=None, finalists=4)
 _LONG = 3600.0  # seconds that nobody expects of defaults
 
 

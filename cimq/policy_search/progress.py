@@ -39,7 +39,7 @@ class Progress:
         self._clock = clock
         self._expected = dict.fromkeys(STAGES, 0.0)  # seconds
         self._shared_steps = self._evaluations = self._seen = self._feasible = 0
-        self._fastest = 0.0
+        self._fastest, self._least = 0.0, float("inf")
         self._began = clock()
         self._done = 0.0  # share of the stage
         self._resumed = False
@@ -77,7 +77,8 @@ class Progress:
         self._seen += 1
         if evaluation.feasible:
             self._feasible += 1
-            self._fastest = max(self._fastest, evaluation.speedup)
+            if evaluation.cost < self._least:
+                self._least, self._fastest = evaluation.cost, evaluation.speedup
         uniform = evaluation.strategy == "baseline"
         self._at(UNIFORM if uniform else STRATEGY, 0.9 if uniform else self._seen / max(1, self._evaluations))
 

@@ -21,6 +21,7 @@ class Evaluation:
         damage: Distance of the outputs from those of the fp32 model on the same set, see `OutputDistance`.
         time_us: Closed-form latency of one inference.
         speedup: Against 8 bits everywhere.
+        cost: What the objective counts: microseconds, picojoules, or their product.
         reward: What the agent was given.
         feasible: Whether the damage is within the search's target.
         seconds: What the measurement took.
@@ -36,6 +37,7 @@ class Evaluation:
     damage: float
     time_us: float
     speedup: float
+    cost: float
     reward: float
     feasible: bool
     seconds: float
@@ -58,7 +60,7 @@ class Evaluation:
         names = {field.name for field in dataclasses.fields(cls)}
         if set(fields) != names:
             raise ValueError(f"an evaluation must have the keys {', '.join(sorted(names))}; got {sorted(fields)}")
-        numbers = ("index", "accuracy", "damage", "time_us", "speedup", "reward", "seconds")
+        numbers = ("index", "accuracy", "damage", "time_us", "speedup", "cost", "reward", "seconds")
         wrong = [key for key in numbers if isinstance(fields[key], bool) or not isinstance(fields[key], (int, float))]
         if wrong:
             raise ValueError(f"an evaluation's {wrong[0]} must be a number, got {fields[wrong[0]]!r}")
@@ -84,13 +86,13 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """Those that no other beats in both damage and time, fastest first; of equals the earliest.
+    """Those that no other beats in both damage and cost, cheapest first; of equals the earliest.
 
     Example:
         >>> def point(index, damage, time):
-        ...     return Evaluation(index, ((8, 8),), "random", 0.9, damage, time, 1.0, 0.0, True, 0.0)
+        ...     return Evaluation(index, ((8, 8),), "random", 0.9, damage, time, 1.0, time, 0.0, True, 0.0)
         >>> [e.index for e in pareto_front([point(0, 0.1, 5.0), point(1, 0.2, 3.0), point(2, 0.3, 4.0)])]
         [1, 0]
     """
     points = list(evaluations)
-    return [points[position] for position in front_of([(e.time_us, e.damage) for e in points])]
+    return [points[position] for position in front_of([(e.cost, e.damage) for e in points])]

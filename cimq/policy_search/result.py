@@ -13,6 +13,7 @@ from torch import nn
 
 from cimq.atomic_files import write_text_atomically
 from cimq.cost_model import LatencyReport, LayerShape
+from cimq.cost_model.component_energy import EnergyReport
 from cimq.policy import Policy
 from cimq.policy_search.baselines import Baseline
 from cimq.policy_search.ladder import RungCorrelation
@@ -57,6 +58,8 @@ class SearchResult:
         pareto_models: Trained networks along the front, the slowest first; as many as `pareto` asked for.
         fraction: Whether accuracies are fractions.
         interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
+        objective: What was to be small.
+        energy: Closed-form energy of `policy`, where the objective counts it.
         plan: What was decided before it began: sizes, from the time budget or the defaults; measured costs; threads.
     """
 
@@ -105,6 +108,8 @@ class SearchResult:
 
     interrupted: bool = False
     plan: Plan | None = None
+    objective: str = "latency"
+    energy: EnergyReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
@@ -118,6 +123,8 @@ class SearchResult:
             "model": self.model_name,
             "hardware": self.latency.hardware.to_dict(),
             "strategy": self.strategy,
+            "objective": self.objective,
+            "energy": None if self.energy is None else self._energies(self.energy),
             "seed": self.seed,
             "max_accuracy_drop": self.max_accuracy_drop,
             "target_damage": self.target_damage,
@@ -142,6 +149,11 @@ class SearchResult:
             "plan": None if self.plan is None else self.plan.to_dict(),
             "versions": _versions(),
         }
+
+    def _energies(self, energy: EnergyReport) -> dict[str, Any]:
+        names = ("energy_pj", "uniform8_energy_pj", "saving")
+        fields: dict[str, Any] = {name: getattr(energy, name) for name in names}
+        return {**fields, "parts_pj": dict(energy.parts_pj), "missing": list(energy.missing)}
 
     def save(self, folder: str | Path) -> None:
         """Writes `result.json`, `policy.json` and `evaluations.jsonl`.
@@ -176,6 +188,9 @@ class SearchResult:
             accuracy = "not trained" if row["accuracy"] is None else f"{row['accuracy']:.4f}"
             time = "" if row["time_us"] is None else f"  {row['time_us']:,.1f} us  {row['speedup']:.3f}x"
             lines.append(f"{row['name']:14s} accuracy {accuracy}{time}")
+        if self.energy is not None:
+            energy = self.energy
+            lines.append(f"energy {energy.energy_pj:,.1f} pJ, {energy.saving:.3f}x less than uniform 8-bit")
         lines.append(self.verdict)
         end = ", interrupted" if self.interrupted else ""
         return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s{end}"])

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cimq.atomic_files import check_writable, remove_unfinished
-from cimq.cost_model.sources import latency
+from cimq.cost_model.sources import energy, latency
 from cimq.errors import CimqWarning
 from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
 from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
@@ -176,6 +176,8 @@ def _result(
         finalists=finalists_of(bench.space, outcome),
         target_damage=outcome.target,
         strategy=settings.strategy,
+        objective=settings.objective,
+        energy=None if settings.objective == "latency" else energy(bench.shapes, policy, settings.hardware),
         seed=settings.seed,
         model_name=type(model).__name__,
         seconds=seconds,

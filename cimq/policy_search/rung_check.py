@@ -149,7 +149,7 @@ class RungCheck:
         ]
         if len(near) < 2:  # a target below or above all of them
             near = sorted(filter(self._is_canonical, uniform), key=lambda policy: abs(uniform[policy] - target))[:4]
-        near.sort(key=lambda policy: -self._space.time_us(policy))
+        near.sort(key=lambda policy: -self._space.cost(policy))
         chosen = dict.fromkeys(_spread(near, max(2, count // 3)))
         if PROXY in self.ladder.asked and near:
             chosen.update(dict.fromkeys(_spread(self._proxy_front(near), count // 3)))
@@ -173,9 +173,9 @@ class RungCheck:
             return next(iter(proxy.measure([alone]))).damage
 
         front = PolicyFront(space, damage, _STATES)
-        times = [space.time_us(policy) for policy in near]
-        points = [i for i, time in enumerate(front.times_ps) if min(times) <= time / 1e6 <= max(times)]
-        return [front.policy(point) for point in points]
+        costs = [space.cost(policy) for policy in near]
+        policies = [front.policy(point) for point in range(len(front.costs))]
+        return [policy for policy in policies if min(costs) <= space.cost(policy) <= max(costs)]
 
     def _mix(self, numbers: random.Random, near: Sequence[Pairs]) -> Pairs:
         """Every layer from one of two policies; where there is but one, from it or the most bits."""

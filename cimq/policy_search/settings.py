@@ -14,7 +14,7 @@ from cimq.hardware import Hardware
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.costs import Size
 from cimq.policy_search.durations import seconds_of
-from cimq.policy_search.space import check_bits
+from cimq.policy_search.space import OBJECTIVES, check_bits
 from cimq.policy_search.strategies import STRATEGIES
 from cimq.policy_search.workers.opening import check_workers
 from cimq.version import __version__
@@ -34,6 +34,7 @@ class SearchSettings:
     hardware: Hardware
     max_accuracy_drop: float
     strategy: str
+    objective: str
     evaluations: int | None
     time_budget: float | None
     seed: int
@@ -64,6 +65,8 @@ class SearchSettings:
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             raise ValueError(f"search: strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         check_workers(self.workers, self.threads)
         if not (math.isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
@@ -122,6 +125,7 @@ class SearchSettings:
             "samples": list(samples),
             "held_out_data": list(held_out),
             "strategy": self.strategy,
+            "objective": self.objective,
             "max_accuracy_drop": self.max_accuracy_drop,
             "time_budget": self.time_budget,
             "evaluations": self.evaluations,

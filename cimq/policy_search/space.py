@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cimq.cost_model import LayerShape, cost_table
+from cimq.cost_model.component_energy import energy_table, missing_parts
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import MAX_BITS, MIN_BITS, Policy
 
 Pairs = tuple[tuple[int, int], ...]
+OBJECTIVES = ("latency", "energy", "energy_delay")
 _PS_PER_US = 1_000_000
+_FJ_PER_PJ = 1_000
+_MEAN_SCALE = 2**48  # of shares, so that integers hold them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +34,15 @@ class Slot:
 
     Attributes:
         layers: Positions in module order.
-        time_ps: Picoseconds of these layers together for every allowed (w, a).
+        cost: What the objective counts of these layers together for every allowed (w, a), an integer: picoseconds,
+            femtojoules, or a mean of both (see `SearchSpace`).
         canonical: For every allowed (w, a) the pair with the most bits that costs no more.
         weight_choices: Weight widths worth sampling, ascending.
         act_choices: Activation widths worth sampling, ascending.
     """
 
     layers: tuple[int, ...]
-    time_ps: Mapping[tuple[int, int], int]
+    cost: Mapping[tuple[int, int], int]
     canonical: Mapping[tuple[int, int], tuple[int, int]]
     weight_choices: tuple[int, ...]
     act_choices: tuple[int, ...]
@@ -52,12 +58,15 @@ class SearchSpace:
 
     Args:
         shapes: Layers in module order.
-        hardware: Machine, preset or file; its closed-form latency is the cost.
+        hardware: Machine, preset or file; its closed-form latency or energy is the cost.
         bits: Smallest and largest width of weights and activations, both included.
         first_last_bits: Width of weights and activations of the first and the last layer; None leaves them free.
         weight_multiple_of_cell: Allow only weight widths that fill whole cells.
         groups: Each a list of layer names (or glob patterns) that must share their bits, e.g. layers whose outputs are
             added.
+        objective: "latency", "energy", or "energy_delay", the product of both. A product of sums is no sum over layers:
+            to first order around equal shares of what 8 bits take its logarithm is that of the mean of both shares,
+            which slots have as their `cost`; `gain` is exact.
 
     Raises:
         ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
@@ -81,7 +90,10 @@ class SearchSpace:
         first_last_bits: int | None = 8,
         weight_multiple_of_cell: bool = False,
         groups: Sequence[Sequence[str]] = (),
+        objective: str = "latency",
     ) -> None:
+        if objective not in OBJECTIVES:
+            raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
         if not shapes:
             raise ValueError("search: the model has no layer that could be on a crossbar")
         self.shapes = tuple(shapes)
@@ -93,7 +105,10 @@ class SearchSpace:
         widths = range(MIN_BITS, MAX_BITS + 1)
         table = cost_table(shapes, self.hardware, list(widths))
         self._time_ps = [{(w, a): round(layer[w][a] * _PS_PER_US) for w in widths for a in widths} for layer in table]
-        self.uniform8_ps = sum(times[MAX_BITS, MAX_BITS] for times in self._time_ps)
+        self.objective = objective
+        self._energy_fj = [] if objective == "latency" else self._energies(list(widths))
+        self._cost = self._costs()
+        self.uniform8_cost = sum(costs[MAX_BITS, MAX_BITS] for costs in self._cost)
         cell = self.hardware.cell_bits
         weights = [w for w in range(low, high + 1) if not weight_multiple_of_cell or w % cell == 0]
         if not weights:
@@ -130,7 +145,7 @@ class SearchSpace:
         if self.size > 1:
             return
         count = len(self.shapes)
-        if any(len(slot.time_ps) > 1 for slot in self.slots):
+        if any(len(slot.cost) > 1 for slot in self.slots):
             warnings.warn(
                 f"search: there is nothing to choose: on {self.hardware.name}, fewer bits make none of the {count} "
                 f"layers faster (first_last_bits={self.first_last_bits}); the result is the policy with the most bits",
@@ -170,7 +185,7 @@ class SearchSpace:
     @property
     def widest(self) -> Pairs:
         """The most bits that every layer may have."""
-        return tuple(max(self._slot_of[layer].time_ps) for layer in range(len(self.shapes)))
+        return tuple(max(self._slot_of[layer].cost) for layer in range(len(self.shapes)))
 
     def canonical(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
         """The cache key of a policy: every layer gets the most bits that cost it no more.
@@ -207,9 +222,7 @@ class SearchSpace:
     def uniform(self, weight_bits: int, act_bits: int) -> Pairs:
         """The same bits everywhere, `first_last_bits` in the layers that are fixed."""
         return tuple(
-            (weight_bits, act_bits)
-            if len(self._slot_of[layer].time_ps) > 1
-            else next(iter(self._slot_of[layer].time_ps))
+            (weight_bits, act_bits) if len(self._slot_of[layer].cost) > 1 else next(iter(self._slot_of[layer].cost))
             for layer in range(len(self.shapes))
         )
 
@@ -220,15 +233,61 @@ class SearchSpace:
 
     def time_us(self, pairs: Sequence[tuple[int, int]]) -> float:
         """Closed-form latency, the same number as `cimq.latency` gives."""
-        return self._total_ps(pairs) / _PS_PER_US
+        return self._total(self._time_ps, pairs) / _PS_PER_US
 
     def speedup(self, pairs: Sequence[tuple[int, int]]) -> float:
         """Latency of 8 bits everywhere over that of the policy."""
-        return self.uniform8_ps / self._total_ps(pairs)
+        return self._eight(self._time_ps) / self._total(self._time_ps, pairs)
 
-    def _total_ps(self, pairs: Sequence[tuple[int, int]]) -> int:
+    def energy_pj(self, pairs: Sequence[tuple[int, int]]) -> float:
+        """Closed-form energy, the same number as `cimq.energy` gives; only where the objective counts it."""
+        return self._total(self._energy_fj, pairs) / _FJ_PER_PJ
+
+    def cost(self, pairs: Sequence[tuple[int, int]]) -> float:
+        """What the objective counts: microseconds, picojoules, or their product."""
+        if self.objective == "latency":
+            return self.time_us(pairs)
+        energy = self.energy_pj(pairs)
+        return energy if self.objective == "energy" else energy * self.time_us(pairs)
+
+    def gain(self, pairs: Sequence[tuple[int, int]]) -> float:
+        """The cost of 8 bits everywhere over that of the policy; of a product its root, as a gain in both."""
+        if self.objective == "latency":
+            return self.speedup(pairs)
+        saving = self._eight(self._energy_fj) / self._total(self._energy_fj, pairs)
+        return saving if self.objective == "energy" else math.sqrt(saving * self.speedup(pairs))
+
+    def _energies(self, widths: list[int]) -> list[dict[tuple[int, int], int]]:
+        table = energy_table(self.shapes, self.hardware, widths)
+        if not any(layer[MAX_BITS][MAX_BITS] for layer in table):
+            raise ValueError(f"search: objective {self.objective!r}: {self.hardware.name} needs energies above 0")
+        missing = missing_parts(self.hardware)
+        if missing:
+            warnings.warn(
+                f"search: {self.hardware.name} does not describe the energy of: {', '.join(missing)}; counted as 0",
+                CimqWarning,
+                stacklevel=4,
+            )
+        return [{(w, a): layer[w][a] for w in widths for a in widths} for layer in table]
+
+    def _costs(self) -> list[dict[tuple[int, int], int]]:
+        """Of every layer, as integers that the knapsack adds up."""
+        if self.objective == "latency":
+            return self._time_ps
+        if self.objective == "energy":
+            return self._energy_fj
+        time, energy = self._eight(self._time_ps), self._eight(self._energy_fj)
+        return [
+            {pair: round(_MEAN_SCALE * (times[pair] / time + energies[pair] / energy) / 2) for pair in times}
+            for times, energies in zip(self._time_ps, self._energy_fj, strict=True)
+        ]
+
+    def _eight(self, table: Sequence[Mapping[tuple[int, int], int]]) -> int:
+        return sum(layer[MAX_BITS, MAX_BITS] for layer in table)
+
+    def _total(self, table: Sequence[Mapping[tuple[int, int], int]], pairs: Sequence[tuple[int, int]]) -> int:
         self._check_length(pairs)
-        return sum(times[pair[0], pair[1]] for times, pair in zip(self._time_ps, pairs, strict=True))
+        return sum(layer[pair[0], pair[1]] for layer, pair in zip(table, pairs, strict=True))
 
     def _check_length(self, pairs: Sequence[tuple[int, int]]) -> None:
         if len(pairs) != len(self.shapes):
@@ -257,12 +316,12 @@ class SearchSpace:
         fixed = self._is_fixed(layers)
         weights = [self.first_last_bits or 0] if fixed else self.weight_widths
         acts = [self.first_last_bits or 0] if fixed else self.act_widths
-        time_ps = {(w, a): sum(self._time_ps[layer][w, a] for layer in layers) for w in weights for a in acts}
-        canonical = {pair: _most_bits(pair, time_ps) for pair in time_ps}
+        cost = {(w, a): sum(self._cost[layer][w, a] for layer in layers) for w in weights for a in acts}
+        canonical = {pair: _most_bits(pair, cost) for pair in cost}
         kept = set(canonical.values())
         return Slot(
             layers,
-            time_ps,
+            cost,
             canonical,
             tuple(sorted({w for w, _ in kept})),
             tuple(sorted({a for _, a in kept})),
@@ -273,10 +332,10 @@ def _heads(slot: Slot) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return slot.weight_choices, slot.act_choices
 
 
-def _most_bits(pair: tuple[int, int], time_ps: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+def _most_bits(pair: tuple[int, int], cost: Mapping[tuple[int, int], int]) -> tuple[int, int]:
     """The pair with the most bits (weights first on a tie) that has no fewer of either and costs no more."""
     w, a = pair
-    better = [other for other, time in time_ps.items() if other[0] >= w and other[1] >= a and time <= time_ps[pair]]
+    better = [other for other, value in cost.items() if other[0] >= w and other[1] >= a and value <= cost[pair]]
     return max(better, key=lambda other: (other[0] + other[1], other[0]))
 
 

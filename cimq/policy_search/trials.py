@@ -130,7 +130,6 @@ class Trials:
         return list(proposals), list(new)
 
     def _enter(self, proposal: Proposal, measured: Measurement) -> None:
-        speedup = self.space.speedup(proposal.policy)
         (accuracy, damage, share, _), seconds = measured
         evaluation = Evaluation(
             len(self.evaluations),
@@ -139,8 +138,9 @@ class Trials:
             accuracy,
             damage,
             self.space.time_us(proposal.policy),
-            speedup,
-            self.reward(damage, speedup),
+            self.space.speedup(proposal.policy),
+            self.space.cost(proposal.policy),
+            self.reward(damage, self.space.gain(proposal.policy)),
             self.reward.feasible(damage),
             seconds,
             proposal.episode,

@@ -25,7 +25,7 @@ def uniform_grid(space: SearchSpace, limit: int) -> dict[tuple[int, int], Pairs]
     pairs = [(w, a) for w in reversed(space.weight_widths) for a in reversed(space.act_widths)]
     for pair in sorted(pairs, key=lambda pair: pair[0] != pair[1]):
         policy = space.canonical(space.uniform(*pair))
-        if policy not in grid.values() and space.speedup(policy) > 1:
+        if policy not in grid.values() and space.gain(policy) > 1:
             grid[pair] = policy
     reference, *others = grid
     others.sort(key=lambda pair: (pair[0] != pair[1], abs(pair[0] - _CENTRE)))

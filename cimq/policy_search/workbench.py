@@ -70,6 +70,7 @@ class Workbench:
             first_last_bits=settings.first_last_bits,
             weight_multiple_of_cell=settings.weight_multiple_of_cell,
             groups=settings.groups,
+            objective=settings.objective,
         )
 
     def costs(self, threads: int, side_by_side: int) -> Costs:

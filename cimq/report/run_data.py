@@ -93,6 +93,8 @@ class RunData:
         checks: Sentences about what was verified, if recorded.
         bundle: Contents of the bundle, if there is one.
         trust: What was trained, and how far the result can be trusted.
+        objective: What the search made small.
+        energy: (picojoules of the found policy, how much less that is than of uniform 8-bit) where that was counted.
     """
 
     folder: Path
@@ -115,6 +117,8 @@ class RunData:
     checks: tuple[str, ...]
     bundle: BundleData | None
     trust: Trust = dataclasses.field(default_factory=Trust)
+    objective: str = "latency"
+    energy: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +182,8 @@ def load_run(folder: str | Path) -> RunData:
         checks=tuple(str(sentence) for sentence in checks),
         bundle=_bundle(folder, result.optional("bundle", result.text)),
         trust=read_trust(result),
+        objective=result.optional("objective", result.text) or "latency",
+        energy=_energy(result),
     )
 
 
@@ -223,6 +229,11 @@ def _layer(row: Fields) -> ResultLayer:
         mvms=row.count("mvms", 1),
         time_us=row.number("time_us"),
     )
+
+
+def _energy(result: Fields) -> tuple[float, float] | None:
+    energy = result.optional("energy", result.fields)
+    return None if energy is None else (energy.number("energy_pj"), energy.number("saving"))
 
 
 def _pareto(result: Fields) -> tuple[ParetoPoint, ...]:

@@ -56,7 +56,7 @@ def test_the_function_of_coefficients_is_what_the_features_add_up_to(space: Sear
         wanted = sum(coefficients[index] * value for index, value in zip(*found, strict=True))
         choices = [slot.pairs.index(policy[slot.layers[0]]) for slot in space.slots]
         assert function.constant + function.choices.damage(choices) == pytest.approx(wanted)
-        assert space.uniform8_ps / function.choices.cost(choices) == pytest.approx(space.speedup(policy))
+        assert space.uniform8_cost / function.choices.cost(choices) == pytest.approx(space.speedup(policy))
 
 
 def test_fewer_bits_never_cost_less_in_a_draw(space: SearchSpace) -> None:

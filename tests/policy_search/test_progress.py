@@ -27,7 +27,9 @@ class Clock:
 
 
 def evaluation(index: int, feasible: bool, strategy: str = "thompson") -> Evaluation:
-    return Evaluation(index, ((4, 4),), strategy, 0.9, 0.1, 5.0, 2.0 + 0.1 * index, 0.0, feasible, 1.0)
+    return Evaluation(
+        index, ((4, 4),), strategy, 0.9, 0.1, 5.0, 2.0 + 0.1 * index, 5.0 - 0.1 * index, 0.0, feasible, 1.0
+    )
 
 
 @pytest.fixture

@@ -40,11 +40,11 @@ def test_dominance_holds_for_every_pair() -> None:
         for pair, kept in slot.canonical.items():
             assert kept[0] >= pair[0]
             assert kept[1] >= pair[1]
-            assert slot.time_ps[kept] <= slot.time_ps[pair]
+            assert slot.cost[kept] <= slot.cost[pair]
             assert slot.canonical[kept] == kept
         for w, a in set(slot.canonical.values()):
-            rivals = [p for p in slot.time_ps if p != (w, a) and p[0] >= w and p[1] >= a]
-            assert all(slot.time_ps[p] > slot.time_ps[w, a] for p in rivals)
+            rivals = [p for p in slot.cost if p != (w, a) and p[0] >= w and p[1] >= a]
+            assert all(slot.cost[p] > slot.cost[w, a] for p in rivals)
 
 
 def test_activation_widths_collapse_with_multi_bit_drivers() -> None:

@@ -271,7 +271,7 @@ def test_an_accuracy_that_is_no_number_is_refused(space: SearchSpace, surrogate:
 
 
 def evaluation(index: int, damage: float = 0.1, time_us: float = 1.0) -> Evaluation:
-    return Evaluation(index, ((8, 8),), "random", 0.9, damage, time_us, 1.0, 0.0, True, 0.1)
+    return Evaluation(index, ((8, 8),), "random", 0.9, damage, time_us, 1.0, time_us, 0.0, True, 0.1)
 
 
 def test_pareto_front() -> None:

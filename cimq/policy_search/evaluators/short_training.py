@@ -21,6 +21,9 @@ from cimq.torch_tools.forward import default_forward
 from cimq.torch_tools.modes import in_evaluation
 from cimq.training import finetune
 
+# For the batch statistics at the end: fewer than finetune's 50, which would take as long as half of the training.
+NORM_BATCHES = 20
+
 
 class ShortTraining:
     """Trains copies of a prepared model.
@@ -58,6 +61,7 @@ class ShortTraining:
             "teacher": teacher if functions.loss is None else None,
             "loss_fn": functions.loss,
             "forward_fn": functions.forward,
+            "bn_batches": NORM_BATCHES,
             "progress": False,
         }
 

@@ -116,10 +116,7 @@ class DamageTerms:
         for index, slot in enumerate(self._space.slots):
             weights, acts = tables[2 * index], tables[2 * index + 1]
             slots.append(
-                [
-                    (slot.time_ps[w, a], weights[w] + acts[a], math.sqrt(self.alone(index, (w, a))))
-                    for w, a in slot.pairs
-                ]
+                [(slot.cost[w, a], weights[w] + acts[a], math.sqrt(self.alone(index, (w, a)))) for w, a in slot.pairs]
             )
         pairs = [(i, j, coefficients[self._first_pair + number]) for number, (i, j) in enumerate(self._meeting)]
         return DamageFunction(coefficients[0], PairwiseDamage(slots, pairs))

@@ -114,11 +114,11 @@ class LearnedDamage:
         """Points of the knapsack's front where slots contribute what they do around `choices`."""
         table = function.choices.around(choices)
         slots = [
-            [(slot.time_ps[pair], damage) for pair, damage in zip(slot.pairs, row, strict=True)]
+            [(slot.cost[pair], damage) for pair, damage in zip(slot.pairs, row, strict=True)]
             for slot, row in zip(self._space.slots, table, strict=True)
         ]
         front = KnapsackFront(slots, max(_LEAST_STATES, _STATES_PER_SLOT * len(slots)))
-        total = self._space.uniform8_ps
+        total = self._space.uniform8_cost
         # Damages fall along the front: all points whose reward may be the largest.
         rising = [-(function.constant + damage) for damage in front.damages]
         first = bisect.bisect_left(rising, -_FARTHEST * reward.target)
@@ -131,4 +131,4 @@ class LearnedDamage:
 
     def _value(self, function: DamageFunction, choices: Sequence[int], reward: Reward) -> float:
         damage = function.constant + function.choices.damage(choices)
-        return reward(damage, self._space.uniform8_ps / function.choices.cost(choices))
+        return reward(damage, self._space.uniform8_cost / function.choices.cost(choices))
