@@ -11,14 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from small_searches import assert_same, data, rows, search, trained_network
+from small_searches import FAST, assert_same, data, rows, search, trained_network
 from torch import nn
 
 from cimq import CimqWarning
 from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.data import FirstBatches
 from cimq.policy_search.durations import seconds_of, spoken
-from cimq.policy_search.plan import Plan
+from cimq.policy_search.plan import DEFAULT_SIZE, Plan
 from cimq.policy_search.time_budget import fitted
 from cimq.policy_search.workbench import Workbench
 
@@ -172,7 +172,8 @@ def test_a_search_that_will_take_long_says_so_before_it_starts(net: nn.Module, m
     slow = dataclasses.replace(COSTS, step=5.0)
     monkeypatch.setattr(Workbench, "costs", lambda *_: slow)
     monkeypatch.setattr(Workbench, "train_shared", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    words = r'will take about 1 h 52 min .*shared epochs of 350 batches 1 h 27 min.*time_budget="1h"'
+    expected = spoken(slow.total(dataclasses.replace(DEFAULT_SIZE, finalists=FAST["finalists"])))
+    words = rf'will take about {expected} .*shared epochs of 350 batches 1 h 27 min.*time_budget="1h"'
     with pytest.warns(CimqWarning, match=words) as caught, pytest.raises(KeyboardInterrupt):
         search(net, shared_epochs=None, evaluations=None)
     assert Path(caught[0].filename).name == "small_searches.py"  # where cimq.search is called
