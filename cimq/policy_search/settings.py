@@ -68,6 +68,12 @@ class SearchSettings:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         check_workers(self.workers, self.threads)
+        for name in ("max_accuracy_drop", "finetune_lr"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"search: {name} must be a number, got {value!r}")
+        if not (math.isfinite(self.finetune_lr) and self.finetune_lr > 0):
+            raise ValueError(f"search: finetune_lr must be above 0, got {self.finetune_lr!r}")
         if not (math.isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"

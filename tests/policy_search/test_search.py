@@ -239,6 +239,7 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
         ({"bn_batches": 0}, "bn_batches must be an integer of at least 1, got 0"),
         ({"search_samples": 0}, "search_samples must be an integer of at least 1, got 0"),
         ({"seed": 1.5}, "seed must be in 0..2^64-1, got 1.5"),
+        ({"finetune_lr": float("nan")}, "search: finetune_lr must be above 0, got nan"),
         ({"pareto": -1}, "pareto must be an integer of at least 0"),
     ],
 )
@@ -246,6 +247,12 @@ def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         search(model, **options)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["max_accuracy_drop", "finetune_lr"])
+def test_what_is_no_number_is_refused(model: nn.Module, name: str) -> None:
+    with pytest.raises(TypeError, match=f"search: {name} must be a number, got '0.1'"):
+        search(model, **{name: "0.1"})
 
 
 def test_settings_are_checked_before_data_is_read(model: nn.Module) -> None:
