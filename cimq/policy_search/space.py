@@ -65,8 +65,8 @@ class SearchSpace:
         groups: Each a list of layer names (or glob patterns) that must share their bits, e.g. layers whose outputs are
             added.
         objective: "latency", "energy", or "energy_delay", the product of both. A product of sums is no sum over layers:
-            to first order around equal shares of what 8 bits take its logarithm is that of the mean of both shares,
-            which slots have as their `cost`; `gain` is exact.
+            its logarithm is, to first order around the middle of the bit range, that of the mean of both in shares of
+            what they are there, which slots have as their `cost`; `cost` and `gain` of a policy are exact.
 
     Raises:
         ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
@@ -276,7 +276,8 @@ class SearchSpace:
             return self._time_ps
         if self.objective == "energy":
             return self._energy_fj
-        time, energy = self._eight(self._time_ps), self._eight(self._energy_fj)
+        middle = (sum(self.bits) // 2,) * 2
+        time, energy = (sum(layer[middle] for layer in table) for table in (self._time_ps, self._energy_fj))
         return [
             {pair: round(_MEAN_SCALE * (times[pair] / time + energies[pair] / energy) / 2) for pair in times}
             for times, energies in zip(self._time_ps, self._energy_fj, strict=True)

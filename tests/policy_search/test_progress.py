@@ -27,9 +27,8 @@ class Clock:
 
 
 def evaluation(index: int, feasible: bool, strategy: str = "thompson") -> Evaluation:
-    return Evaluation(
-        index, ((4, 4),), strategy, 0.9, 0.1, 5.0, 2.0 + 0.1 * index, 5.0 - 0.1 * index, 0.0, feasible, 1.0
-    )
+    time_us, speedup = 5.0 - 0.1 * index, 2.0 + 0.1 * index
+    return Evaluation(index, ((4, 4),), strategy, 0.9, 0.1, time_us, speedup, time_us, 0.0, feasible, 1.0)
 
 
 @pytest.fixture
