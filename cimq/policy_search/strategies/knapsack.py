@@ -31,7 +31,8 @@ class Knapsack:
             measured = measure_sensitivity(task.space, task.sensitivities, task.budget)
             sensitivity = measured or assumed_sensitivity(task.space)
             path = knapsack_path(task.space, sensitivity)
-            self._walk = KnapsackWalk(path, task.budget.left, _outwards(len(path)))
+            # The budget ends it: where candidates race, it may be enough for more than are left now.
+            self._walk = KnapsackWalk(path, len(path), _outwards(len(path)))
             self._walk.observe(self._known)
         return self._walk.propose(count)
 
