@@ -128,7 +128,7 @@ def _searched(
             near = min(trials.evaluations, key=lambda e: abs(e.damage - reward.target))
             rungs.ranker.aim(reward.target, near.policy, near.damage)
             budget.spend(SENSITIVITY_SHARE)
-        task = StrategyTask(space, budget, settings.seed, settings.batch, rungs.start, reward)
+        task = StrategyTask(space, budget, settings.seed, settings.batch, rungs.start, reward, rungs.sensitivity)
         return STRATEGIES[settings.strategy](task)
 
     outcome = run_flow(
