@@ -116,6 +116,7 @@ def run_flow(
             if rungs.ranking != trials.rung:
                 trials.rank_by(rungs.ranker, rungs.ranking)
                 aim = _aim(trials, policies, judge, max_accuracy_drop)
+                trials.budget.evaluations += len(policies)  # measured on the other rung, in vain
         target = max(aim.target, 1e-9)
 
         trials.reward = Reward(target)
