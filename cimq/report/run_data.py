@@ -93,6 +93,7 @@ class RunData:
         checks: Sentences about what was verified, if recorded.
         bundle: Contents of the bundle, if there is one.
         trust: What was trained, and how far the result can be trusted.
+        interrupted: Whether the search was, so that this is the best so far.
     """
 
     folder: Path
@@ -115,6 +116,12 @@ class RunData:
     checks: tuple[str, ...]
     bundle: BundleData | None
     trust: Trust = dataclasses.field(default_factory=Trust)
+    interrupted: bool = False
+
+    @property
+    def ranked_by_damage(self) -> bool:
+        """Whether evaluations are feasible by their damage; by their accuracy in runs of earlier versions."""
+        return all(evaluation.damage is not None for evaluation in self.evaluations)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +185,7 @@ def load_run(folder: str | Path) -> RunData:
         checks=tuple(str(sentence) for sentence in checks),
         bundle=_bundle(folder, result.optional("bundle", result.text)),
         trust=read_trust(result),
+        interrupted=result.optional("interrupted", result.flag) or False,
     )
 
 

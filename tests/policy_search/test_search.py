@@ -90,6 +90,10 @@ def test_two_arguments_are_enough_and_nothing_of_the_users_changes(model: nn.Mod
     assert not result.model.training
     assert result.accuracy > 0.9
     assert {"fp32", "uniform 8-bit"} < set(result.baselines)
+    trained = {row.name: row for row in result.trained}
+    assert all(row.search_accuracy is not None for row in trained.values())
+    for name in trained.keys() & result.baselines.keys():
+        assert trained[name] == result.baselines[name]
     times = [e.time_us for e in result.pareto]
     assert times == sorted(times)
     assert "found policy" in str(result)
