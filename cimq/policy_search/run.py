@@ -124,7 +124,7 @@ def _searched(
     train = Trainings(pool, TRAINING, kept, bench.training.model, shown.training)
 
     def chosen_strategy(reward: Reward) -> Strategy:
-        if isinstance(rungs.ranker, Racing):
+        if isinstance(rungs.ranker, Racing) and trials.evaluations:
             near = min(trials.evaluations, key=lambda e: abs(e.damage - reward.target))
             rungs.ranker.aim(reward.target, near.policy, near.damage)
             budget.spend(SENSITIVITY_SHARE)

@@ -205,6 +205,7 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
         ({"calibration_batches": 0}, "calibration_batches must be at least 1"),
         ({"rung_policies": -1}, "rung_policies must be at least 0"),
         ({"pareto": -1}, "pareto must be at least 0"),
+        ({"rung_policies": 16, "evaluations": 8}, "evaluations must be more than the 8 that rung_policies=16 takes"),
     ],
 )
 def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
