@@ -88,6 +88,14 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
             fp32 = functions.accuracy(model, splits.confirm)
     result = _result(model, bench, outcome, trials, rungs, settings, plan, fp32, time.perf_counter() - start)
     result = dataclasses.replace(result, fraction=functions.metric is None)
+    if not bench.space.contains(outcome.chosen.policy):
+        warnings.warn(
+            f"search: no trained policy that obeys bits={settings.bits}, first_last_bits={settings.first_last_bits}, "
+            f"weight_multiple_of_cell={settings.weight_multiple_of_cell} and groups satisfies max_accuracy_drop="
+            f"{settings.max_accuracy_drop}; the result is 8 bits everywhere, which does not obey them",
+            CimqWarning,
+            stacklevel=3,
+        )
     if settings.out is not None:
         result.save(settings.out)
     if result.interrupted:

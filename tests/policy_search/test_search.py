@@ -214,6 +214,14 @@ def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_a_result_that_does_not_obey_what_was_asked_for_is_named(model: nn.Module) -> None:
+    options = {"bits": (2, 3), "first_last_bits": 2, "max_accuracy_drop": 0.0, "finetune_epochs": 0, "shared_epochs": 0}
+    loader = DataLoader(digits(), batch_size=64)
+    with pytest.warns(CimqWarning, match=r"obeys bits=\(2, 3\), first_last_bits=2, .* the result is 8 bits everywhere"):
+        result = cimq.search(model, loader, val_loader=loader, **{**FAST, "evaluations": 6, **options})
+    assert set(result.policy.pairs()) == {(8, 8)}
+
+
 def test_settings_are_checked_before_data_is_read(model: nn.Module) -> None:
     class Data(list[Any]):
         def __iter__(self) -> Any:
