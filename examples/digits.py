@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import shlex
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -225,7 +227,7 @@ def main(arguments: list[str] | None = None) -> None:
         out,
         accuracies=accuracies,
         measured_on=f"the test set ({len(images)} images, used once, at the end)",
-        command=f"python examples/digits.py --out {out} --evaluations {options.evaluations} --seed {seed}",
+        command=shlex.join(["python", "examples/digits.py", *(sys.argv[1:] if arguments is None else arguments)]),
         checks=checks,
         bundle="model.cimq",
         versions={"numpy": np.__version__, "scikit-learn": sklearn.__version__},

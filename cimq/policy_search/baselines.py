@@ -37,34 +37,36 @@ class Baseline:
 
 
 def baselines_of(space: SearchSpace, outcome: Outcome, fp32: float) -> dict[str, Baseline]:
-    """By name: fp32 and the uniform policies that were measured."""
+    """By name: fp32 and the uniform policies that were evaluated or trained."""
     trained = {entry.policy: entry for entry in outcome.trained}
     found = {"fp32": Baseline("fp32", None, fp32, None, None, None)}
-    for pair, evaluation in outcome.baselines.items():
-        name = name_of(pair)
-        entry = trained.get(evaluation.policy)
-        found[name] = Baseline(
-            name,
-            space.policy(evaluation.policy),
-            None if entry is None else entry.accuracy,
-            evaluation.accuracy,
-            evaluation.time_us,
-            evaluation.speedup,
-            None if entry is None else entry.drop_from(outcome.reference),
-        )
+    for pair, policy in outcome.uniform.items():
+        entry = trained.get(policy)
+        if entry is not None:
+            found[name_of(pair)] = _trained(name_of(pair), space, outcome, entry)
+        elif pair in outcome.baselines:
+            evaluation = outcome.baselines[pair]
+            found[name_of(pair)] = Baseline(
+                name_of(pair),
+                space.policy(policy),
+                None,
+                evaluation.accuracy,
+                evaluation.time_us,
+                evaluation.speedup,
+            )
     return found
 
 
 def finalists_of(space: SearchSpace, outcome: Outcome) -> list[Baseline]:
     """The policies that were trained besides uniform ones, in that order."""
-    uniform = {evaluation.policy for evaluation in outcome.baselines.values()}
+    uniform = set(outcome.uniform.values())
     others = [entry for entry in outcome.trained if entry.policy not in uniform]
     return [_trained(f"finalist {number}", space, outcome, entry) for number, entry in enumerate(others, start=1)]
 
 
 def trained_of(space: SearchSpace, outcome: Outcome) -> list[Baseline]:
     """All policies that were trained, in that order, uniform ones by their names."""
-    names = {evaluation.policy: name_of(pair) for pair, evaluation in outcome.baselines.items()}
+    names = {policy: name_of(pair) for pair, policy in outcome.uniform.items()}
     return [
         _trained(names.get(entry.policy, f"candidate {number}"), space, outcome, entry)
         for number, entry in enumerate(outcome.trained)
@@ -72,7 +74,8 @@ def trained_of(space: SearchSpace, outcome: Outcome) -> list[Baseline]:
 
 
 def _trained(name: str, space: SearchSpace, outcome: Outcome, entry: Trained) -> Baseline:
-    measured = {evaluation.policy: evaluation.accuracy for evaluation in outcome.pareto}
+    evaluations = [*outcome.baselines.values(), *outcome.pareto]
+    measured = {evaluation.policy: evaluation.accuracy for evaluation in evaluations}
     return Baseline(
         name,
         space.policy(entry.policy),

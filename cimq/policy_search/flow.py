@@ -33,7 +33,8 @@ class Outcome:
         chosen: The fastest trained policy that satisfies the constraint, the more accurate of equally fast ones.
         reference: 8 bits everywhere after the same training.
         trained: All that was trained, in that order.
-        baselines: Uniform policies that were measured, by (weight bits, activation bits).
+        uniform: Uniform policies, by (weight bits, activation bits).
+        baselines: Those of them that are among the evaluations, by the same.
         target: Damage that the strategy aimed at; None if it was interrupted before that was known.
         pareto: Front of the evaluations.
         along: Trained policies along that front, the least damaged first.
@@ -43,6 +44,7 @@ class Outcome:
     chosen: Trained
     reference: Trained
     trained: list[Trained]
+    uniform: dict[tuple[int, int], Pairs]
     baselines: dict[tuple[int, int], Evaluation]
     target: float | None
     pareto: list[Evaluation]
@@ -114,6 +116,7 @@ def run_flow(
                 aim.damage, aim.target, lambda some: [entry.confirmed.damage for entry in judge.all_trained(some)]
             )
             if rungs.ranking != trials.rung:
+                trials.budget.evaluations += len(policies)  # measured on the other rung, in vain
                 trials.rank_by(rungs.ranker, rungs.ranking)
                 aim = _aim(trials, policies, judge, max_accuracy_drop)
         target = max(aim.target, 1e-9)
@@ -140,6 +143,7 @@ def run_flow(
         judge.fastest(space.cost),
         judge.reference,
         list(judge.trained.values()),
+        grid,
         dict(zip(grid, found, strict=False)),
         target,
         pareto_front(trials.evaluations),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,9 +68,18 @@ class Judge:
         self.reference = self.trained_as(reference)
 
     def trained_as(self, policy: Pairs) -> Trained:
-        """The policy after training."""
+        """The policy after training.
+
+        Raises:
+            ValueError: If its accuracy is not a number.
+        """
         if policy not in self.trained:
-            self.trained[policy] = Trained(policy, *self._train(policy))
+            trained = Trained(policy, *self._train(policy))
+            if math.isnan(trained.accuracy):
+                raise ValueError(
+                    f"search: on the confirmation set, the accuracy of {list(policy)} after training is not a number"
+                )
+            self.trained[policy] = trained
         return self.trained[policy]
 
     def all_trained(self, policies: Sequence[Pairs]) -> list[Trained]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _NORMAL_95 = 1.959964
-# Fewer batches say too little about their scatter.
-_LEAST_BATCHES = 8
+# Fewer batches, or samples whose score is no right or wrong, say too little about their scatter.
+_LEAST_UNITS = 8
 # 97.5 % quantiles of Student's distribution, by degrees of freedom from 7 on, for a few batches.
 _STUDENT_95 = {7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228, 12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042}
 
@@ -30,8 +30,8 @@ class Scores:
 
     @property
     def right_or_wrong(self) -> bool:
-        """Whether every unit is either right or wrong."""
-        return self.unit == "sample" and set(self.weights) <= {1.0} and set(self.values) <= {0.0, 1.0}
+        """Whether every unit that counts is either right or wrong."""
+        return self.unit == "sample" and set(self.weights) <= {0.0, 1.0} and set(self.values) <= {0.0, 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PairedDrop:
     Attributes:
         drop: Accuracy of the other less that of the network.
         standard_error: Of the drop; None where it is not known.
-        interval: Of 95 %; None where it is not known (few batches of a metric that is a mean of a batch).
+        interval: Of 95 %; None where it is not known (few batches or samples, and answers not just right or wrong).
         units: Samples, or batches.
         unit: "sample" or "batch".
     """
@@ -103,15 +103,18 @@ def paired_drop(reference: Scores, network: Scores) -> PairedDrop:
     """
     if (reference.unit, reference.weights) != (network.unit, network.weights):
         raise ValueError("search: the networks that are compared were not measured on the same samples")
-    lost = [a - b for a, b in zip(reference.values, network.values, strict=True)]
-    count, total = len(lost), math.fsum(network.weights)
+    scores = zip(reference.values, network.values, network.weights, strict=True)
+    # What has no weight (a sample without a target that counts) says nothing.
+    pairs = [(before - after, weight) for before, after, weight in scores if weight > 0]
+    lost, weights = [loss for loss, _ in pairs], [weight for _, weight in pairs]
+    count, total = len(pairs), math.fsum(weights)
     drop = math.fsum(lost) / total if total else 0.0
     if reference.right_or_wrong and network.right_or_wrong and count > 0:
         error, interval = _right_or_wrong(lost)
-    elif count < 2 or (reference.unit == "batch" and count < _LEAST_BATCHES):
+    elif count < _LEAST_UNITS:
         return PairedDrop(drop, None, None, count, reference.unit)
     else:
-        rest = (value - drop * weight for value, weight in zip(lost, network.weights, strict=True))
+        rest = (value - drop * weight for value, weight in zip(lost, weights, strict=True))
         error = math.sqrt(count / (count - 1) * math.fsum(value**2 for value in rest)) / total
         half = _quantile(count - 1) * error
         interval = (drop - half, drop + half)
@@ -129,5 +132,4 @@ def _right_or_wrong(lost: Sequence[float]) -> tuple[float, tuple[float, float]]:
 
 
 def _quantile(freedom: int) -> float:
-    known = [limit for limit in _STUDENT_95 if limit <= freedom]
-    return _NORMAL_95 if freedom > 60 or not known else _STUDENT_95[max(known)]
+    return _NORMAL_95 if freedom > 60 else _STUDENT_95[max(limit for limit in _STUDENT_95 if limit <= freedom)]

@@ -33,6 +33,9 @@ def spearman_interval(correlation: float, count: int) -> tuple[float, float]:
     """95 % interval of a rank correlation of `count` pairs: Fisher's transform with the variance of Bonett and Wright
     (Psychometrika 65, 2000), (1 + r^2 / 2) / (count - 3); all of -1..1 for fewer than 4 pairs.
 
+    The transform of 1 is infinite, and its interval would be a point whatever the count: a correlation of 1 or -1 is
+    taken as half a step of rank correlations nearer to 0, and is itself the end of its interval.
+
     Example:
         >>> low, high = spearman_interval(0.8, 16)
         >>> round(low, 2), round(high, 2)
@@ -40,9 +43,11 @@ def spearman_interval(correlation: float, count: int) -> tuple[float, float]:
     """
     if count < 4:
         return (-1.0, 1.0)
-    bounded = max(-1 + 1e-9, min(1 - 1e-9, correlation))
+    most = 1 - 6 / (count * (count**2 - 1))  # two neighbours that change places take twice as much away from 1
+    bounded = max(-most, min(most, correlation))
     half = _NORMAL_95 * math.sqrt((1 + bounded**2 / 2) / (count - 3))
-    return math.tanh(math.atanh(bounded) - half), math.tanh(math.atanh(bounded) + half)
+    low, high = math.tanh(math.atanh(bounded) - half), math.tanh(math.atanh(bounded) + half)
+    return min(low, correlation), max(high, correlation)
 
 
 def _ranks(values: Sequence[float]) -> list[float]:

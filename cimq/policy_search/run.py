@@ -93,6 +93,14 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
             fp32 = functions.accuracy(model, splits.confirm)
     result = _result(model, bench, outcome, trials, rungs, settings, plan, fp32, time.perf_counter() - start)
     result = dataclasses.replace(result, fraction=functions.metric is None)
+    if not bench.space.contains(outcome.chosen.policy):
+        warnings.warn(
+            f"search: no trained policy that obeys bits={settings.bits}, first_last_bits={settings.first_last_bits}, "
+            f"weight_multiple_of_cell={settings.weight_multiple_of_cell} and groups satisfies max_accuracy_drop="
+            f"{settings.max_accuracy_drop}; the result is 8 bits everywhere, which does not obey them",
+            CimqWarning,
+            stacklevel=3,
+        )
     if settings.out is not None:
         result.save(settings.out)
     if result.interrupted:
@@ -129,11 +137,11 @@ def _searched(
     train = Trainings(pool, TRAINING, kept, bench.training.model, shown.training)
 
     def chosen_strategy(reward: Reward) -> Strategy:
-        if isinstance(rungs.ranker, Racing):
+        if isinstance(rungs.ranker, Racing) and trials.evaluations:
             near = min(trials.evaluations, key=lambda e: abs(e.damage - reward.target))
             rungs.ranker.aim(reward.target, near.policy, near.damage)
             budget.spend(SENSITIVITY_SHARE)
-        task = StrategyTask(space, budget, settings.seed, settings.batch, rungs.start, reward)
+        task = StrategyTask(space, budget, settings.seed, settings.batch, rungs.start, reward, rungs.sensitivity)
         return STRATEGIES[settings.strategy](task)
 
     outcome = run_flow(

@@ -11,7 +11,7 @@ from cimq.errors import CimqWarning
 from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.evaluators.additive import AdditiveProxy
-from cimq.policy_search.knapsack import PolicyFront, measure_sensitivity
+from cimq.policy_search.knapsack import PolicyFront, Sensitivity, measure_sensitivity
 from cimq.policy_search.ladder import (
     CALIBRATED,
     ENOUGH_POLICIES,
@@ -76,6 +76,7 @@ class RungCheck:
         self._sensitivities = sensitivities
         self._seed = seed
         self._trained = trained
+        self._found: Sensitivity | None = None
         self._cheap = len(rungs)
         self._sentences: list[str] = []
         needed = len(rungs) * max(ENOUGH_POLICIES, trained)
@@ -96,6 +97,11 @@ class RungCheck:
         return self._sensitivities if self.ranking == self._first else self.ladder.evaluator(self.ranking)
 
     @property
+    def sensitivity(self) -> Sensitivity | None:
+        """What was measured with `start` already; None where nothing was."""
+        return self._found if self.proxy_predicts and self.ranking == self._first else None
+
+    @property
     def proxy_predicts(self) -> bool:
         """Whether strategies may start from the proxy; true where nothing says otherwise."""
         return PROXY not in self.passed_over
@@ -113,9 +119,9 @@ class RungCheck:
         if not self.affordable:
             return
         self._budget.sensitivities += self._reserved
-        found = measure_sensitivity(self._space, self._sensitivities, self._budget)
-        if found is not None:
-            self.ladder.add(PROXY, AdditiveProxy(self._space, found))
+        self._found = measure_sensitivity(self._space, self._sensitivities, self._budget)
+        if self._found is not None:
+            self.ladder.add(PROXY, AdditiveProxy(self._space, self._found))
         self.policies = self._chosen(uniform, target, max(ENOUGH_POLICIES, self._trained))
         self._budget.sensitivities += self.ladder.measure(self.policies)
         trained = self.policies[: self._trained]

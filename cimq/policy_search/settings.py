@@ -11,9 +11,10 @@ from typing import Any
 
 from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware
-from cimq.policy_search.budget import Budget
+from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.costs import Size
 from cimq.policy_search.durations import seconds_of
+from cimq.policy_search.ladder import ENOUGH_POLICIES
 from cimq.policy_search.space import OBJECTIVES, check_bits
 from cimq.policy_search.strategies import STRATEGIES
 from cimq.policy_search.workers.opening import check_workers
@@ -101,6 +102,19 @@ class SearchSettings:
                 f"search: shared_weights are not trained further, got shared_epochs={self.shared_epochs}; leave one out"
             )
         check_bits(self.bits, self.first_last_bits)
+        self._check_rung_policies()
+
+    def _check_rung_policies(self) -> None:
+        """Refuses what would leave nothing for the search itself."""
+        if self.rung_policies == 0 or self.evaluations is None:
+            return
+        rungs = 1 if self.shared_epochs == 0 and self.shared_weights is None else 2
+        taken = SENSITIVITY_SHARE * rungs * max(ENOUGH_POLICIES, self.rung_policies)
+        if taken >= self.evaluations:
+            raise ValueError(
+                f"search: evaluations must be more than the {taken:g} that rung_policies={self.rung_policies} takes "
+                f"before the search, got {self.evaluations}"
+            )
 
     def of_size(self, size: Size) -> SearchSettings:
         """With what was decided where the user left it open."""

@@ -105,11 +105,12 @@ def history_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
             start = f"M{place(to_x(number))}" if not path else f"H{place(to_x(number))}V"
             path += f"{start}{' ' if not path else ''}{place(to_y(evaluation.speedup))}"
             best, best_at = evaluation.speedup, number
+    limit = "target damage" if run.ranked_by_damage else "accuracy limit"
     if path:
         path += f"H{place(to_x(len(evaluations)))}"
-        found = f"The fastest one within the accuracy limit has {best:.2f}x, reached at evaluation {best_at}."
+        found = f"The fastest one within the {limit} has {best:.2f}x, reached at evaluation {best_at}."
     else:
-        found = "None is within the accuracy limit."
+        found = f"None is within the {limit}."
     summary = f"Speed-up of {len(evaluations)} evaluated policies in the order tried. {found}"
     stages = _stages(evaluations, to_x)
     counts = ", ".join(f"{e} of {name}" for name, e in _stage_sizes(evaluations))
@@ -253,7 +254,10 @@ def _floor(accuracies: Sequence[float], limit: float | None) -> float:
 
 def _mark(x: float, y: float, evaluation: Evaluation, show: Callable[[float], str]) -> Mark:
     kind = "feasible" if evaluation.feasible else "infeasible"
-    verdict = "within the limit" if evaluation.feasible else "not accurate enough"
+    if evaluation.damage is None:
+        verdict = "within the limit" if evaluation.feasible else "not accurate enough"
+    else:
+        verdict = f"damage {'within' if evaluation.feasible else 'beyond'} the target"
     text = f"evaluation {evaluation.index} ({evaluation.strategy}): {show(evaluation.accuracy)}"
     return Mark(x, y, kind, f"{text}, {evaluation.speedup:.3f}x, {verdict}")
 

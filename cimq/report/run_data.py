@@ -95,6 +95,7 @@ class RunData:
         trust: What was trained, and how far the result can be trusted.
         objective: What the search made small.
         energy: (picojoules of the found policy, how much less that is than of uniform 8-bit) where that was counted.
+        interrupted: Whether the search was, so that this is the best so far.
     """
 
     folder: Path
@@ -119,6 +120,12 @@ class RunData:
     trust: Trust = dataclasses.field(default_factory=Trust)
     objective: str = "latency"
     energy: tuple[float, float] | None = None
+    interrupted: bool = False
+
+    @property
+    def ranked_by_damage(self) -> bool:
+        """Whether evaluations are feasible by their damage; by their accuracy in runs of earlier versions."""
+        return all(evaluation.damage is not None for evaluation in self.evaluations)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +191,7 @@ def load_run(folder: str | Path) -> RunData:
         trust=read_trust(result),
         objective=result.optional("objective", result.text) or "latency",
         energy=_energy(result),
+        interrupted=result.optional("interrupted", result.flag) or False,
     )
 
 

@@ -53,6 +53,7 @@ def test_whole_chain_and_again_into_the_same_folder(
     assert list(rows) == ["fp32", "uniform 8-bit", "uniform 4-bit", "found policy"]
     assert result["evaluations"] == len((out / "evaluations.jsonl").read_text().splitlines()) <= 8
     assert "all 6 crossbar layers" in result["checks"][0]
+    assert result["command"].endswith(f"{' '.join(TINY)} --out {out}")
     page = (out / "report.html").read_text()
     for row in rows.values():
         assert row["name"] in page

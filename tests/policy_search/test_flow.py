@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from cimq import CimqWarning
 from cimq.policy_search import STRATEGIES, Budget, SearchSpace, StrategyTask, Trials
 from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.flow import Outcome, run_flow
+from cimq.policy_search.ladder import CALIBRATED, SHARED
 from cimq.policy_search.records import front_of
+from cimq.policy_search.rung_check import RungCheck
 from cimq.policy_search.uniform_front import name_of, target_between, uniform_grid
 
 EIGHT = (8, 8)
@@ -134,6 +137,45 @@ def test_the_number_of_finalists_is_kept(space: SearchSpace, surrogate: Callable
         others = [entry for entry in outcome.trained if entry.policy not in grid]
         assert len(others) <= finalists
         assert outcome.chosen.policy in grid
+
+
+def test_an_accuracy_after_training_that_is_no_number_is_refused(
+    space: SearchSpace, surrogate: Callable[..., Any]
+) -> None:
+    with pytest.raises(ValueError, match="after training is not a number"):
+        flow(space, surrogate(), 0, train=lambda policy: (math.nan, None))
+
+
+def test_uniform_policies_that_are_measured_on_two_rungs_count_twice(
+    space: SearchSpace, surrogate: Callable[..., Any]
+) -> None:
+    class Noise(surrogate):  # type: ignore[misc]
+        def damage(self, pairs: Any) -> float:
+            return random.Random(str(pairs)).random()
+
+    few = {SHARED: Noise(), CALIBRATED: surrogate()}
+    whole = {SHARED: Noise(), CALIBRATED: surrogate()}
+    budget = Budget(100)
+    check = RungCheck(space, budget, few, whole, None, trained=16)
+    trials = Trials(space, check.ranker, budget, rung=check.ranking)
+
+    def train(policy: Any) -> tuple[Confirmed, Any]:
+        damage = surrogate().damage(policy)
+        return Confirmed(0.94 - damage, damage), None
+
+    with pytest.warns(CimqWarning, match="ranked by: calibrated"):
+        run_flow(
+            trials,
+            train,
+            strategy=lambda reward: STRATEGIES["random"](StrategyTask(space, budget, 0, 8, None, reward)),
+            batch=8,
+            max_accuracy_drop=0.01,
+            finalists=1,
+            rungs=check,
+        )
+    assert whole[SHARED].calls > 10
+    measured = sum(rung.calls for rung in whole.values()) + 0.25 * sum(rung.calls for rung in few.values())
+    assert 95 <= measured <= 100
 
 
 def test_a_tiny_budget_still_returns_a_result(space: SearchSpace, surrogate: Callable[..., Any]) -> None:

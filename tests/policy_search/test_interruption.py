@@ -118,7 +118,11 @@ def test_ctrl_c_returns_the_best_so_far_and_the_search_continues(
             assert json.loads((tmp_path / "result.json").read_text())["interrupted"]
             assert len(best.evaluations) == {"uniform": 0, "strategy": 8, "finalist": total}[moment]
             assert (best.target_damage is None) == (moment == "uniform")
-            best.report(tmp_path / "report")  # a page of what there is
+            assert best.trained[0].name == "uniform 8-bit"
+            assert best.baselines["uniform 8-bit"].accuracy == best.reference_accuracy
+            assert all(row.name != "uniform 8-bit" and row.speedup != 1 for row in best.finalists)
+            page = best.report(tmp_path / "report")  # of what there is
+            assert "interrupted" in page.read_text()
     done = search(net, out=tmp_path, resume=True)
     assert not done.interrupted
     assert rows(tmp_path) == rows(whole[1])

@@ -74,6 +74,30 @@ def test_a_metric_of_batches_needs_enough_of_them() -> None:
         paired_drop(reference, answers([1.0]))
 
 
+def test_answers_per_element_need_enough_samples() -> None:
+    """Their scatter is not known of a few; the interval of 3 samples would have to be twice that of many."""
+    numbers = random.Random(0)
+    for count, known in ((2, False), (7, False), (8, True)):
+        held = 0
+        for _ in range(300):
+            lost = [float(numbers.randint(0, 4)) for _ in range(count)]  # of 10 elements, 2 on average
+            found = paired_drop(
+                answers([9.0] * count, [10.0] * count), answers([9.0 - x for x in lost], [10.0] * count)
+            )
+            assert (found.interval is not None) == known
+            held += found.interval is not None and found.interval[0] <= 0.2 <= found.interval[1]
+        assert not known or held > 0.9 * 300
+
+
+def test_samples_that_do_not_count_change_nothing() -> None:
+    counted = paired_drop(answers([1.0] * 20), answers([1.0] * 19 + [0.0]))
+    padded = answers([1.0] * 20 + [0.0] * 30, [1.0] * 20 + [0.0] * 30)
+    network = answers([1.0] * 19 + [0.0] * 31, [1.0] * 20 + [0.0] * 30)
+    assert paired_drop(padded, network) == counted
+    nothing = paired_drop(answers([0.0] * 9, [0.0] * 9), answers([0.0] * 9, [0.0] * 9))
+    assert (nothing.drop, nothing.interval, nothing.units) == (0.0, None, 0)
+
+
 def test_sentences() -> None:
     clear = PairedDrop(0.02, 0.002, (0.016, 0.024), 5000, "sample")
     assert clear.sentence(True, 0.02, 4) == (
@@ -111,7 +135,8 @@ def test_scores_add_up_to_the_accuracy() -> None:
     assert scores.weights == (0.0, 4.0, 4.0, 4.0)
     assert not scores.right_or_wrong
     assert sum(scores.values) / 12 == pytest.approx(accuracy)
-    assert paired_drop(scores, scores).interval == (0.0, 0.0)
+    few = paired_drop(scores, scores)
+    assert (few.units, few.drop, few.interval) == (3, 0.0, None)
 
     def loss(output: Tensor, target: Tensor) -> Tensor:
         return -nn.functional.cross_entropy(output, target)

@@ -112,7 +112,9 @@ def test_before_there_is_a_target_everything_is_measured_on_all(
     assert part.calls == 0
 
 
-def run(space: SearchSpace, surrogate: Any, count: int, journal: Journal | None = None) -> Trials:
+def run(
+    space: SearchSpace, surrogate: Any, count: int, journal: Journal | None = None, strategy: str = "random"
+) -> Trials:
     part, whole = Samples(surrogate, PART), Samples(surrogate, SAMPLES)
     racing: Evaluator = Racing(part, whole)
     trials = Trials(space, racing, Budget(40), journal)
@@ -121,7 +123,7 @@ def run(space: SearchSpace, surrogate: Any, count: int, journal: Journal | None 
     assert isinstance(racing, Racing)
     racing.aim(0.012, near.policy, near.damage)
     trials.budget.spend(0.25)
-    trials.run(STRATEGIES["random"](StrategyTask(space, trials.budget, 2, 8, None, trials.reward)), count)
+    trials.run(STRATEGIES[strategy](StrategyTask(space, trials.budget, 2, 8, None, trials.reward)), count)
     return trials
 
 
@@ -135,6 +137,11 @@ def test_the_budget_counts_shares_however_many_are_measured_at_a_time(space: Sea
     spent = sum(e.share for e in runs[0].evaluations) + 0.25
     assert 38.5 <= spent <= 40.5
     assert len(runs[0].evaluations) > 60
+
+
+def test_the_knapsack_goes_on_where_parts_suffice(space: SearchSpace, surrogate: Any) -> None:
+    trials = run(space, surrogate(), 8, strategy="knapsack")
+    assert len(trials.evaluations) > 40
 
 
 def test_a_race_that_is_resumed_goes_on_in_the_same_way(space: SearchSpace, surrogate: Any, tmp_path: Any) -> None:

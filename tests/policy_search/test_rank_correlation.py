@@ -45,3 +45,9 @@ def test_few_pairs_say_nothing() -> None:
     assert spearman_interval(1.0, 3) == (-1.0, 1.0)
     low, high = spearman_interval(1.0, 100)
     assert 0.99 < low < high <= 1
+    # Four pairs are in order by chance in one of 24 cases.
+    low, high = spearman_interval(1.0, 4)
+    assert low < 0 < high == 1
+    low, high = spearman_interval(1.0, 16)
+    assert 0.9 < low < 0.999 < high == 1
+    assert spearman_interval(-1.0, 16) == (-high, -low)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cimq import CimqWarning
-from cimq.policy_search import Budget, SearchSpace
+from cimq.cost_model import LayerShape
+from cimq.policy_search import STRATEGIES, Budget, Reward, SearchSpace, StrategyTask
 from cimq.policy_search.evaluators import Evaluator, Measured
 from cimq.policy_search.evaluators.remembered import Remembered
 from cimq.policy_search.ladder import CALIBRATED, PROXY, SHARED, TRAINED, Ladder
@@ -182,6 +183,22 @@ def test_what_is_remembered_is_counted_once(space: SearchSpace) -> None:
         found = [measured.damage for measured in remembered.measure(asked)]
         assert found == [noise(policy) for policy in asked]
     assert (budget.sensitivities, function.calls) == (3, 3)
+
+
+@pytest.mark.parametrize("strategy", ["thompson", "knapsack", "evolution", "reinforce"])
+def test_a_strategy_takes_the_sensitivities_of_the_check(surrogate: Callable[..., Any], strategy: str) -> None:
+    """Two widths of each layer were measured of the whole budget; of what is left then it would be one, another."""
+    damage = surrogate().damage
+    space = SearchSpace([LayerShape(f"layer {i}", "conv2d", 256, 1152, 49) for i in range(30)])
+    check, budget = checked(space, damage, limit=100)
+    assert check.start is not None
+    widths = 28 * (1 + 2)  # of the weights and of the activations of the layers that are free
+    assert 0.25 * widths > 0.25 * budget.left
+    before = budget.sensitivities
+    reward = Reward(damage(space.uniform(4, 4)))
+    task = StrategyTask(space, budget, 0, 8, check.start, reward, check.sensitivity)
+    assert STRATEGIES[strategy](task).propose(1)
+    assert budget.sensitivities == before
 
 
 def test_a_ladder_names_its_rungs() -> None:

@@ -91,6 +91,10 @@ def test_two_arguments_are_enough_and_nothing_of_the_users_changes(model: nn.Mod
     assert not result.model.training
     assert result.accuracy > 0.9
     assert {"fp32", "uniform 8-bit"} < set(result.baselines)
+    trained = {row.name: row for row in result.trained}
+    assert all(row.search_accuracy is not None for row in trained.values())
+    for name in trained.keys() & result.baselines.keys():
+        assert trained[name] == result.baselines[name]
     times = [e.time_us for e in result.pareto]
     assert times == sorted(times)
     assert "found policy" in str(result)
@@ -241,6 +245,7 @@ def test_evaluation_is_a_function_of_the_policy(model: nn.Module) -> None:
         ({"seed": 1.5}, "seed must be in 0..2^64-1, got 1.5"),
         ({"finetune_lr": float("nan")}, "search: finetune_lr must be above 0, got nan"),
         ({"pareto": -1}, "pareto must be an integer of at least 0"),
+        ({"rung_policies": 16, "evaluations": 8}, "evaluations must be more than the 8 that rung_policies=16 takes"),
     ],
 )
 def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
@@ -253,6 +258,14 @@ def test_errors(model: nn.Module, options: dict[str, Any], words: str) -> None:
 def test_what_is_no_number_is_refused(model: nn.Module, name: str) -> None:
     with pytest.raises(TypeError, match=f"search: {name} must be a number, got '0.1'"):
         search(model, **{name: "0.1"})
+
+
+def test_a_result_that_does_not_obey_what_was_asked_for_is_named(model: nn.Module) -> None:
+    options = {"bits": (2, 3), "first_last_bits": 2, "max_accuracy_drop": 0.0, "finetune_epochs": 0, "shared_epochs": 0}
+    loader = DataLoader(digits(), batch_size=64)
+    with pytest.warns(CimqWarning, match=r"obeys bits=\(2, 3\), first_last_bits=2, .* the result is 8 bits everywhere"):
+        result = cimq.search(model, loader, val_loader=loader, **{**FAST, "evaluations": 6, **options})
+    assert set(result.policy.pairs()) == {(8, 8)}
 
 
 def test_settings_are_checked_before_data_is_read(model: nn.Module) -> None:

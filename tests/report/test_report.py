@@ -360,7 +360,7 @@ def test_what_was_trained_and_how_rungs_agree_is_shown(make_run: MakeRun, tmp_pa
     assert result["verdict"] in page.words
     for network in result["trained"]:
         assert network["name"] in page.words
-    for text in ("-2.00 to 4.00", "pareto/0.pt", "0.41", "-0.10 to 0.75, 16", "0.93", "Passed over: additive proxy."):
+    for text in ("-2.00 to 4.00", "pareto/0.pt", "0.41", "-0.10 to 0.75, 16", "0.93", "not predict: additive proxy."):
         assert text in page.words
     assert page.count("td", class_="few") == 1
     assert page.count("path", class_="uniform-line") >= 2
@@ -372,6 +372,9 @@ def test_what_was_trained_and_how_rungs_agree_is_shown(make_run: MakeRun, tmp_pa
         if tag == "rect" and found.get("class") == "uniform" and found.get("x") != "-3.2":
             assert 48 <= float(found["x"] or "nan") <= 410
             assert 8 <= float(found["y"] or "nan") <= 258
+    assert "damage within the target" in page.words
+    assert "accurate enough" not in page.words
+    assert "interrupted" not in page.words
     # Intervals of a fraction end at 100 %.
     assert "101 %" not in page.words
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cimq.policy_search.knapsack import assumed_sensitivity, knapsack_path, measure_sensitivity
+from cimq.policy_search.knapsack import assumed_sensitivity, knapsack_path
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.strategies.knapsack_walk import KnapsackWalk
 from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
@@ -28,10 +28,10 @@ class Knapsack:
         """One policy of the bisection, or the next on the front."""
         if self._walk is None:
             task = self._task
-            measured = measure_sensitivity(task.space, task.sensitivities, task.budget)
-            sensitivity = measured or assumed_sensitivity(task.space)
+            sensitivity = task.sensitivity() or assumed_sensitivity(task.space)
             path = knapsack_path(task.space, sensitivity)
-            self._walk = KnapsackWalk(path, task.budget.left, _outwards(len(path)))
+            # The budget ends it: where candidates race, it may be enough for more than are left now.
+            self._walk = KnapsackWalk(path, len(path), _outwards(len(path)))
             self._walk.observe(self._known)
         return self._walk.propose(count)
 

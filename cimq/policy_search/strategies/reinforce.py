@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from cimq._C import Reinforce as Agent
-from cimq.policy_search.knapsack import knapsack_path, measure_sensitivity
+from cimq.policy_search.knapsack import knapsack_path
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies.knapsack_walk import KnapsackWalk
@@ -74,7 +74,7 @@ class Reinforce:
     def _warm_start(self, count: int) -> list[Proposal]:
         task = self._task
         if self._walk is None:
-            sensitivity = measure_sensitivity(task.space, task.sensitivities, task.budget)
+            sensitivity = task.sensitivity()
             if sensitivity is None:
                 return []
             path = knapsack_path(task.space, sensitivity)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.evaluators import Evaluator
+from cimq.policy_search.knapsack import Sensitivity, measure_sensitivity
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.space import Pairs, SearchSpace
@@ -53,6 +54,7 @@ class StrategyTask:
         batch: Policies per update of the agent, at least 2.
         sensitivities: For a warm start: measures policies on fewer samples. None: the start is cold.
         reward: What is to be made large.
+        known: Sensitivities that were measured with it before.
     """
 
     space: SearchSpace
@@ -61,3 +63,8 @@ class StrategyTask:
     batch: int = 8
     sensitivities: Evaluator | None = None
     reward: Reward = dataclasses.field(default_factory=lambda: Reward(1.0))
+    known: Sensitivity | None = None
+
+    def sensitivity(self) -> Sensitivity | None:
+        """Sensitivities, which are measured once: what is chosen for them depends on what is left of the budget."""
+        return self.known or measure_sensitivity(self.space, self.sensitivities, self.budget)

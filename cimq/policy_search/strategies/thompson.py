@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cimq.policy_search.evaluators import Evaluator
-from cimq.policy_search.knapsack import measure_sensitivity
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies.damage_terms import DamageTerms
@@ -69,7 +68,7 @@ class Thompson:
 
     def _prior(self) -> LearnedDamage:
         task = self._task
-        found = measure_sensitivity(task.space, task.sensitivities, task.budget)
+        found = task.sensitivity()
         terms = DamageTerms(task.space, found, task.reward.target)
         damage = LearnedDamage(task.space, terms, task.reward)
         if found is not None and task.sensitivities is not None:
