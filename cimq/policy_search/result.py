@@ -113,9 +113,9 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
-        rows = [
-            _row(self.baselines[name]) for name in ("fp32", "uniform 8-bit", "uniform 4-bit") if name in self.baselines
-        ]
+        names = dict.fromkeys(("fp32", "uniform 8-bit", "uniform 4-bit", *(row.name for row in self.trained)))
+        shown = [self.baselines[name] for name in names if name in self.baselines]
+        rows = [_row(row) for row in sorted(shown, key=lambda row: row.speedup or 0.0)]
         found = Baseline("found policy", self.policy, self.accuracy, None, self.latency.time_us, self.latency.speedup)
         return {
             "schema": "cimq.result",
