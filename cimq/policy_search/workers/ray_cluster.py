@@ -22,6 +22,8 @@ from cimq.policy_search.workers.sending import unpacked
 
 _FAILED_STARTS = 3  # in a row, after which no more workers are started
 _PATIENCE = 60.0  # seconds without a worker, after which the user is told
+# Seconds for a first worker to import torch: on a machine with other work that takes a while.
+_START = 180.0
 
 
 class RayActors(Scheduler):
@@ -85,7 +87,7 @@ class RayActors(Scheduler):
         """
         ray = self._ray
         try:
-            found = ray.get(ray.remote(num_cpus=self._threads)(versions).remote(), timeout=_PATIENCE)
+            found = ray.get(ray.remote(num_cpus=self._threads)(versions).remote(), timeout=_START)
         except ray.exceptions.RayError as error:
             raise RuntimeError(
                 f"search: the {self._name} cannot be used; cimq must be installed on its machines, and "
