@@ -36,8 +36,6 @@ std::int64_t converted_columns(const Hardware& hw, std::int64_t columns) {
   return pairs ? columns / 2 : columns;
 }
 
-std::int64_t arrays_for(std::int64_t needed, std::int64_t available) { return (needed + available - 1) / available; }
-
 }  // namespace
 
 std::int64_t EnergyCost::total_fj() const { return std::accumulate(part_fj.begin(), part_fj.end(), std::int64_t{0}); }
@@ -58,7 +56,8 @@ EnergyCost energy(const Hardware& hw, const LayerShape& shape, int weight_bits, 
   const std::int64_t steps = product(vectors, input_digits(hw, act_bits));
   const std::int64_t conversions = product(steps, product(row_tiles, converted_columns(hw, columns)));
   const std::int64_t drives = product(steps, product(arrays_for(columns, hw.cols), rows));
-  const std::int64_t input_bytes = arrays_for(product(shape.inputs, act_bits), 8);
+  const std::int64_t bits = product(shape.inputs, act_bits);
+  const std::int64_t input_bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
   const std::int64_t bytes =
       product(vectors, checked_sum(input_bytes, shape.outputs, "the bytes of layer '" + shape.name + "'"));
 

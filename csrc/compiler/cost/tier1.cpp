@@ -32,11 +32,6 @@ void check_bits(const LayerShape& shape, const char* key, int bits) {
   check(bits >= 1 && bits <= 8, "latency: layer '", shape.name, "': ", key, " must be from 1 to 8, got ", bits);
 }
 
-/// Crossbars that `needed` lines fill, `available` lines each.
-std::int64_t arrays_for(std::int64_t needed, std::int64_t available) {
-  return needed / available + (needed % available != 0 ? 1 : 0);
-}
-
 }  // namespace
 
 std::int64_t picoseconds(double time_us) {
@@ -49,6 +44,10 @@ std::int64_t checked_sum(std::int64_t a, std::int64_t b, const std::string& what
   std::int64_t result = 0;
   check(!__builtin_add_overflow(a, b, &result), "latency: ", what, " exceeds 63 bits (", a, " + ", b, ")");
   return result;
+}
+
+std::int64_t arrays_for(std::int64_t needed, std::int64_t available) {
+  return needed / available + (needed % available != 0 ? 1 : 0);
 }
 
 std::int64_t tile_count(const Hardware& hw, const LayerShape& shape, int weight_bits) {

@@ -34,6 +34,9 @@ std::int64_t picoseconds(double time_us);
 /// The microseconds nearest to a whole number of picoseconds.
 double microseconds(std::int64_t time_ps);
 
+/// Crossbars that `needed` lines fill, `available` lines each.
+std::int64_t arrays_for(std::int64_t needed, std::int64_t available);
+
 /// Tiles of the [outputs, inputs] matrix with weight_bits-bit weights under the hardware's mapping.
 /// Throws Error (naming layer and key) for sizes below 1, bits outside 1..8, or counts beyond 63 bits.
 std::int64_t tile_count(const Hardware& hw, const LayerShape& shape, int weight_bits);
