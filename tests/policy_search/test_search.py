@@ -168,7 +168,7 @@ def test_the_same_seed_gives_the_same_search_and_an_interrupted_one_continues(
     assert 0 < len(records(tmp_path / "cut")) < 16
     with pytest.raises(ValueError, match="resume=True"):
         search(model, out=tmp_path / "cut")
-    with pytest.raises(ValueError, match="other settings: .*seed was 0, is 1"):
+    with pytest.raises(ValueError, match=r"other settings: .*seed was 0, is 1"):
         search(model, out=tmp_path / "cut", seed=1, resume=True)
     resumed = search(model, out=tmp_path / "cut", resume=True)
     assert records(tmp_path / "cut") == records(tmp_path / "whole")
