@@ -51,6 +51,7 @@ def python(script: str, *arguments: object, **options: Any) -> subprocess.Popen[
     return subprocess.Popen(
         [sys.executable, "-c" if "\n" in script else "-u", script, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        cwd=HERE,  # from where a script finds no other package than these tests have
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
