@@ -114,7 +114,8 @@ class HeldBatches:
 
 
 class FirstBatches:
-    """The first batches of every pass through a loader: of one that shuffles, others in every epoch.
+    """Some batches of every pass through a loader: the first, others in every epoch where it shuffles; of a list, which
+    does not, as many with even steps between them.
 
     Attributes:
         loader: Where they come from.
@@ -127,12 +128,23 @@ class FirstBatches:
     def __init__(self, loader: Iterable[Any], count: int) -> None:
         self.loader = loader
         self._count = count
+        length = length_of(loader)
+        sampler = loader.sampler if isinstance(loader, DataLoader) else None
+        if isinstance(sampler, SequentialSampler) and length is not None and count < length:
+            warnings.warn(
+                f"search: loader does not shuffle, and its first {count} of {length} batches are all that an epoch is "
+                "trained on; pass shuffle=True, or finetune_batches=None and no train_batches for whole epochs",
+                CimqWarning,
+                stacklevel=2,
+            )
 
     def __len__(self) -> int:
         length = length_of(self.loader)
         return self._count if length is None else min(self._count, length)
 
     def __iter__(self) -> Iterator[Any]:
+        if isinstance(self.loader, Sequence) and self._count < len(self.loader):
+            return (self.loader[number * len(self.loader) // self._count] for number in range(self._count))
         return itertools.islice(self.loader, self._count)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
 
 from cimq import CimqWarning
-from cimq.policy_search.data import HeldBatches, Splits, split_loaders
+from cimq.policy_search.data import FirstBatches, HeldBatches, Splits, split_loaders
 
 
 def dataset(count: int = 100) -> TensorDataset:
@@ -125,3 +125,17 @@ def test_what_is_held_goes_to_workers_without_its_source() -> None:
     assert len(pickle.dumps(HeldBatches(DataLoader(Subset(loader.dataset, range(8)))))) < 10_000
     assert held.samples == 24
     assert [len(x) for (x,) in held] == [len(x) for (x,) in held] == [8, 8, 8]
+
+
+def test_some_batches_of_a_list_are_spread_over_it() -> None:
+    assert list(FirstBatches(list(range(10)), 4)) == [0, 2, 5, 7]
+    assert list(FirstBatches([1, 2], 4)) == [1, 2]
+    assert len(FirstBatches(list(range(10)), 4)) == 4
+
+
+def test_a_loader_that_does_not_shuffle_is_named() -> None:
+    data = TensorDataset(torch.zeros(40, 1), torch.arange(40))
+    with pytest.warns(CimqWarning, match="loader does not shuffle, and its first 3 of 10 batches"):
+        FirstBatches(DataLoader(data, batch_size=4), 3)
+    FirstBatches(DataLoader(data, batch_size=4, shuffle=True), 3)
+    FirstBatches(DataLoader(data, batch_size=4), 10)
