@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from cimq.policy_search.judge import Ahead, Judge, Train, Trained
-from cimq.policy_search.records import Evaluation, front_of, pareto_front
+from cimq.policy_search.records import Evaluation, evenly_spaced, front_of, pareto_front
 from cimq.policy_search.reward import Reward
 from cimq.policy_search.rung_check import RungCheck
 from cimq.policy_search.space import Pairs
@@ -189,12 +189,7 @@ def _finalists(trials: Trials, front: Sequence[Evaluation], incumbent: Pairs, co
     if not faster or count < 1:
         return []
     start = max(range(len(faster)), key=lambda i: (faster[i].reward, -i))
-    walk = faster[start:]
-    if len(walk) <= count:
-        return walk
-    if count == 1:
-        return walk[:1]
-    return [walk[round(i * (len(walk) - 1) / (count - 1))] for i in range(count)]
+    return evenly_spaced(faster[start:], count)
 
 
 def _train_near_uniform(trials: Trials, judge: Judge, aim: _Aim) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from cimq.policy_search.space import Pairs
+
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,20 @@ def front_of(points: Sequence[tuple[float, float]]) -> list[int]:
         if not front or points[position][1] < points[front[-1]][1]:
             front.append(position)
     return front
+
+
+def evenly_spaced(items: Sequence[_T], count: int) -> list[_T]:
+    """At most so many, the first and the last among them; of one that is wanted the first.
+
+    Example:
+        >>> evenly_spaced("abcdefg", 3), evenly_spaced("ab", 3), evenly_spaced("abc", 1), evenly_spaced("abc", 0)
+        (['a', 'd', 'g'], ['a', 'b'], ['a'], [])
+    """
+    if len(items) <= count:
+        return list(items)
+    if count < 2:
+        return list(items[: max(0, count)])
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
 
 
 def pareto_front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:

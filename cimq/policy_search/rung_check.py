@@ -22,6 +22,7 @@ from cimq.policy_search.ladder import (
     Ladder,
     RungCorrelation,
 )
+from cimq.policy_search.records import evenly_spaced
 from cimq.policy_search.space import Pairs, SearchSpace
 
 # Measuring may take this share of the evaluations; where it would take more, nothing is checked.
@@ -156,9 +157,9 @@ class RungCheck:
         if len(near) < 2:  # a target below or above all of them
             near = sorted(filter(self._is_canonical, uniform), key=lambda policy: abs(uniform[policy] - target))[:4]
         near.sort(key=lambda policy: -self._space.cost(policy))
-        chosen = dict.fromkeys(_spread(near, max(2, count // 3)))
-        if PROXY in self.ladder.asked and near:
-            chosen.update(dict.fromkeys(_spread(self._proxy_front(near), count // 3)))
+        chosen = dict.fromkeys(evenly_spaced(near, max(2, count // 3)))
+        if self._found is not None and near:
+            chosen.update(dict.fromkeys(evenly_spaced(self._proxy_front(self._found, near), count // 3)))
         numbers = random.Random(f"rungs {self._seed}")
         for draw in range(_DRAWS * count):
             if len(chosen) >= count:
@@ -168,17 +169,10 @@ class RungCheck:
             chosen[self._drawn(numbers) if anything else self._mix(numbers, near)] = None
         return list(chosen)[:count]
 
-    def _proxy_front(self, near: Sequence[Pairs]) -> list[Pairs]:
+    def _proxy_front(self, found: Sensitivity, near: Sequence[Pairs]) -> list[Pairs]:
         """The proxy's best policies, as fast as these."""
-        proxy = self.ladder.evaluator(PROXY)
         space = self._space
-
-        def damage(index: int, pair: tuple[int, int]) -> float:
-            slot = space.slots[index]
-            alone = tuple(pair if layer in slot.layers else bits for layer, bits in enumerate(space.widest))
-            return next(iter(proxy.measure([alone]))).damage
-
-        front = PolicyFront(space, damage, _STATES)
+        front = PolicyFront(space, found.of, _STATES)
         costs = [space.cost(policy) for policy in near]
         policies = [front.policy(point) for point in range(len(front.costs))]
         return [policy for policy in policies if min(costs) <= space.cost(policy) <= max(costs)]
@@ -237,12 +231,3 @@ class RungCheck:
 
     def _is_canonical(self, policy: Pairs) -> bool:
         return self._space.contains(policy) and self._space.canonical(policy) == policy
-
-
-def _spread(policies: Sequence[Pairs], count: int) -> list[Pairs]:
-    """At most so many, evenly spaced."""
-    if len(policies) <= count:
-        return list(policies)
-    if count < 2:
-        return list(policies[:count])
-    return [policies[round(i * (len(policies) - 1) / (count - 1))] for i in range(count)]
