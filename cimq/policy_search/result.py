@@ -87,6 +87,10 @@ class SearchResult:
     trained_models: dict[str, nn.Module] = dataclasses.field(default_factory=dict, repr=False)
     pareto_models: list[ParetoModel] = dataclasses.field(default_factory=list)
     fraction: bool = True
+    interrupted: bool = False
+    plan: Plan | None = None
+    objective: str = "latency"
+    energy: EnergyReport | None = None
 
     @property
     def drop(self) -> float:
@@ -105,11 +109,6 @@ class SearchResult:
             return "how far the drop is noise is unknown"
         compared = len([row for row in self.trained if row.drop is not None])
         return self.confirmation.sentence(self.fraction, self.max_accuracy_drop, max(1, compared - 1))
-
-    interrupted: bool = False
-    plan: Plan | None = None
-    objective: str = "latency"
-    energy: EnergyReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
