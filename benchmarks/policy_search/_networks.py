@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import time
@@ -69,7 +70,7 @@ class Task:
         )  # fmt: skip
         settings = SearchSettings(
             hardware=resolve(args.hardware), max_accuracy_drop=0.0, strategy="thompson", objective="latency",
-            evaluations=args.evaluations, time_budget=None, seed=seed, out=folder, resume=True, workers=None,
+            evaluations=100, time_budget=None, seed=seed, out=folder, resume=True, workers=None,
             threads=None, shared_epochs=args.shared_epochs, shared_weights=None, train_batches=None,
             finetune_epochs=0, finetune_batches=None, finetune_lr=0.01, finalists=0, batch=8, bits=(2, 8),
             first_last_bits=None if args.first_last == "free" else 8,
@@ -87,6 +88,7 @@ class Task:
             self._bench.evaluator_on(HeldBatches(BatchLoader(few, _BATCH))),
         )
         self._known: dict[str, dict[str, Any]] = {}
+        self._parts = parts
 
     def _train_shared(self, folder: Path, epochs: int) -> None:
         start = time.perf_counter()
@@ -100,6 +102,16 @@ class Task:
     def evaluators(self) -> tuple[WithoutTraining, WithoutTraining]:
         """What ranks candidates, and the same on fewer samples."""
         return self._evaluators
+
+    def count(self, name: str) -> int:
+        """Images of a set."""
+        return len(self._parts[name])
+
+    def evaluator_on(self, name: str, images: range) -> WithoutTraining:
+        """What measures on some images of a set."""
+        return self._bench.evaluator_on(
+            HeldBatches(BatchLoader(self._parts[name].subset(torch.tensor(images)), _BATCH))
+        )
 
     def uniform(self) -> list[Pairs]:
         """All uniform policies with 8 bits in the first and the last layer, wider where that costs nothing."""
@@ -127,6 +139,30 @@ class Task:
                 known[str(policy)] = list(next(iter(evaluator.measure([policy]))))
                 write_text_atomically(file, json.dumps(known, indent=1))
         return [Measured(*known[str(policy)]) for policy in policies]
+
+
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that say what is measured on what; see front.py."""
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--checkpoints", type=Path, required=True)
+    parser.add_argument("--network", choices=["resnet20", "vgg11"], default="resnet20")
+    parser.add_argument("--first-last", choices=["8", "free"], default="8", help="bits of the first and the last layer")
+    parser.add_argument("--shared-epochs", type=int, default=3)
+    parser.add_argument("--hardware", default="paper")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/front"))
+    parser.add_argument("--images", type=int, default=None, help="use only so many images of each set (quick try)")
+
+
+def seed_folder(args: argparse.Namespace, seed: int) -> Path:
+    """Named after all that the files in it depend on: what is there is taken up, and not that of other settings."""
+    inputs = [Path(args.hardware).stem, str(args.data.resolve()), str(args.checkpoints.resolve()), args.images]
+    if Path(args.hardware).is_file():
+        inputs.append(Path(args.hardware).read_text())
+    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
+    folder = args.out / f"{args.network}-{args.first_last}-{args.shared_epochs}epochs-seed{seed}-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _spread(count: int, wanted: int) -> torch.Tensor:

@@ -21,7 +21,6 @@ Every seed has a folder below --out; an interrupted run goes on where it was.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 import math
@@ -35,7 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 import _common
-from _networks import Task
+from _networks import Task, add_network_arguments, seed_folder
 
 from cimq.policy_search import STRATEGIES, Budget, Reward, StrategyTask, Trials
 from cimq.policy_search.records import front_of
@@ -47,17 +46,9 @@ BELOW = (0.0, 0.005, 0.01, 0.02)  # of uniform W4A4's accuracy
 def arguments() -> argparse.Namespace:
     parser = _common.parser(__doc__ or "")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--checkpoints", type=Path, required=True)
-    parser.add_argument("--network", choices=["resnet20", "vgg11"], default="resnet20")
-    parser.add_argument("--first-last", choices=["8", "free"], default="8", help="bits of the first and the last layer")
+    add_network_arguments(parser)
     parser.add_argument("--strategies", nargs="+", default=["thompson"], choices=sorted(STRATEGIES))
     parser.add_argument("--evaluations", type=int, default=100, help="for each level")
-    parser.add_argument("--shared-epochs", type=int, default=3)
-    parser.add_argument("--hardware", default="paper")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/front"))
-    parser.add_argument("--images", type=int, default=None, help="use only so many images of each set (quick try)")
     return parser.parse_args()
 
 
@@ -116,17 +107,6 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
         for p, m in zip(uniform, on_test, strict=True)
     ]
     return {"seed": seed, "uniform": points, "found": rows, "fp32": task.fp32_accuracy(), "shared_s": task.shared_s}
-
-
-def seed_folder(args: argparse.Namespace, seed: int) -> Path:
-    """Named after all that the files in it depend on: what is there is taken up, and not that of other settings."""
-    inputs = [Path(args.hardware).stem, str(args.data.resolve()), str(args.checkpoints.resolve()), args.images]
-    if Path(args.hardware).is_file():
-        inputs.append(Path(args.hardware).read_text())
-    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:8]
-    folder = args.out / f"{args.network}-{args.first_last}-{args.shared_epochs}epochs-seed{seed}-{digest}"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def front_line(times: Sequence[float], damages: Sequence[float]) -> list[tuple[float, float]]:

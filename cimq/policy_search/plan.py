@@ -17,11 +17,12 @@ from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.durations import spoken
 from cimq.policy_search.journal import SETTINGS_NAME
 from cimq.policy_search.settings import SearchSettings
-from cimq.policy_search.time_budget import fitted
+from cimq.policy_search.time_budget import fitted, fitted_or_least
 
 PLAN_NAME = "plan.json"
 DEFAULT_SIZE = Size(evaluations=100, shared_epochs=3, train_batches=None, finalists=4)
-_LONG = 3600.0  # seconds that nobody expects of defaults
+_LONG = 3600.0  # seconds that nobody expects
+_LONGEST_DEFAULT = 2 * _LONG  # of a search whose size is left open altogether: large images, many layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Plan:
             size = fitted(costs, settings.time_budget - spent(), **given)
         else:
             size = dataclasses.replace(DEFAULT_SIZE, **{k: v for k, v in given.items() if v is not None})
+            if costs.total(size) > _LONGEST_DEFAULT and all(value is None for value in given.values()):
+                return self._of_default_length(costs)
         plan = dataclasses.replace(self, size=size, costs=costs, seconds=costs.total(size))
         if settings.time_budget is None and costs.total(size) > _LONG:
             warnings.warn(
@@ -102,6 +105,20 @@ class Plan:
                 CimqWarning,
                 stacklevel=4,
             )
+        return size, plan
+
+    def _of_default_length(self, costs: Costs) -> tuple[Size, Plan]:
+        """A search that ends, where the default size would take hours or days; says what it gives up."""
+        whole = dataclasses.replace(self, size=DEFAULT_SIZE, costs=costs, seconds=costs.total(DEFAULT_SIZE))
+        size = fitted_or_least(costs, _LONGEST_DEFAULT)
+        plan = dataclasses.replace(self, size=size, costs=costs, seconds=costs.total(size))
+        chosen = ", ".join(f"{name}={getattr(DEFAULT_SIZE, name)}" for name in ("evaluations", "shared_epochs"))
+        warnings.warn(
+            f"search: of the default size it would take {whole}; it is made smaller, {plan}. Give {chosen} for the "
+            "whole, or a time_budget",
+            CimqWarning,
+            stacklevel=5,
+        )
         return size, plan
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.data import FirstBatches
 from cimq.policy_search.durations import seconds_of, spoken
 from cimq.policy_search.plan import DEFAULT_SIZE, Plan
-from cimq.policy_search.time_budget import fitted
+from cimq.policy_search.time_budget import fitted, fitted_or_least
 from cimq.policy_search.workbench import Workbench
 
 # ResNet-20 on one core, about.
@@ -72,6 +72,26 @@ def test_a_size_fits_and_uses_the_time(seconds: float, change: dict[str, Any]) -
     assert costs.total(size) <= 0.9 * seconds
     most = costs.total(Size(1000, 6, None, 8))
     assert costs.total(size) >= 0.5 * min(0.9 * seconds, most)
+
+
+def test_defaults_end_on_large_images() -> None:
+    """EfficientNet at 224 pixels on two cores, of ImageNet: 16 days of shared training alone at the default size."""
+    costs = dataclasses.replace(
+        COSTS, step=25.0, training_step=25.0, sample=0.06, epoch_batches=20_000, confirmed_samples=5000
+    )
+    settings = SimpleNamespace(**dict.fromkeys(dataclasses.asdict(DEFAULT_SIZE)), time_budget=None)
+    with pytest.warns(CimqWarning, match=r"default size it would take about .* d .*; it is made smaller, about"):
+        size, plan = Plan(1, 1).sized(settings, lambda: 0.0, lambda: costs)  # type: ignore[arg-type]
+    assert costs.total(size) <= 7200
+    assert plan.seconds == costs.total(size)
+    # Who asks for a size gets it, with a warning.
+    settings.evaluations = 100
+    with pytest.warns(CimqWarning, match="this will take"):
+        size, _ = Plan(1, 1).sized(settings, lambda: 0.0, lambda: costs)  # type: ignore[arg-type]
+    assert size == DEFAULT_SIZE
+    # Where nothing ends in time, the least there is.
+    slow = dataclasses.replace(costs, sample=60.0)
+    assert fitted_or_least(slow, 7200) == Size(12, 1, 10, 1)
 
 
 def test_more_time_does_more_and_what_is_given_stays() -> None:
