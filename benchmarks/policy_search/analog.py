@@ -4,11 +4,11 @@
     python benchmarks/policy_search/analog.py --network resnet20 --data DIR --checkpoints DIR --min-speedup 2.2
 
 Two searches of one network for the same speed: one on the analog machine (--sigma-levels of programming noise,
-converters of --adc-bits), one on the same machine with exact cells and converters. A policy takes the same time on both.
-Both policies are then trained on the analog machine, in the same way from the same fp32 network, and measured on --chips
-chips with images that nothing else has seen. `digits` is the network of examples/digits.py on scikit-learn's images,
-another one for every seed; for ResNet-20, DIR of --data has ImageFolder layout, and the checkpoint (as for front.py) had
-the last 500 images of every class of train held out.
+converters of --adc-bits), one on the same machine with exact cells and converters. A policy takes the same time on
+both. Both policies are then trained on the analog machine, in the same way from the same fp32 network, and measured on
+--chips chips with images that nothing else has seen. `digits` is the network of examples/digits.py on scikit-learn's
+images, another one for every seed; for ResNet-20, DIR of --data has ImageFolder layout, and the checkpoint (as for
+front.py) had the last 500 images of every class of train held out.
 
 The interval of the difference is Student's: over the chips for a seed, over the seeds for the mean of all.
 """

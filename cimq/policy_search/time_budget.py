@@ -82,7 +82,8 @@ def _batches(epoch: int | None) -> Sequence[int | None]:
     if epoch is None:
         return [_FEWEST_BATCHES * 2**power for power in range(10)]
     fewest = min(epoch, _FEWEST_BATCHES)
-    return [*dict.fromkeys(max(fewest, round(share * epoch)) for share in _SHARES[:-1]), None]
+    below = itertools.takewhile(lambda count: count < _SHARES[0] * epoch, (fewest * 2**power for power in range(60)))
+    return [*below, *dict.fromkeys(max(fewest, round(share * epoch)) for share in _SHARES[:-1]), None]
 
 
 def _worth(size: Size, costs: Costs) -> float:
