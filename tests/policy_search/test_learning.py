@@ -20,9 +20,12 @@ from typing import Any
 import pytest
 
 from cimq.policy_search import Budget, Evaluation, Reward, StrategyTask, Trials
+from cimq.policy_search.cost_limit import CostLimit
+from cimq.policy_search.reward import AnyReward, LeastDamage
 from cimq.policy_search.strategies.evolution import Evolution
 from cimq.policy_search.strategies.knapsack import Knapsack
 from cimq.policy_search.strategies.learned_damage import LearnedDamage
+from cimq.policy_search.strategies.random import Random
 from cimq.policy_search.strategies.reinforce import Reinforce
 from cimq.policy_search.strategies.thompson import Thompson
 
@@ -73,6 +76,7 @@ class Case:
     warm: bool = True
     interaction: float = 0.5
     noise: float = 0.02
+    gain: float | None = None  # a budget on cost: the least damage is wanted
 
 
 @functools.cache
@@ -82,14 +86,24 @@ def problem(layers: int, seed: int, interaction: float, noise: float) -> Problem
 
 @functools.cache
 def found(strategy: Callable[[StrategyTask], Any], case: Case, seed: int) -> float:
-    """Logarithm of the speed-up of the fastest measured policy that is truly within the target."""
+    """Logarithm of the speed-up of the fastest measured policy that is truly within the target.
+
+    Within a cost: how little damaged the best is, as a logarithm.
+    """
     made = problem(case.layers, seed, case.interaction, case.noise)
     trials = Trials(made.space, made, Budget(case.budget))
-    trials.reward = Reward(TARGET)
+    trials.reward = reward(made, case)
     few = made.sensitivities if case.warm else None
     trials.run(strategy(StrategyTask(made.space, trials.budget, seed, 8, few, trials.reward)), 8)
+    if case.gain is not None:
+        assert all(made.space.gain(e.policy) >= case.gain for e in trials.evaluations)
+        return -math.log(min(made.damage(e.policy) for e in trials.evaluations))
     within = [e.speedup for e in trials.evaluations if made.damage(e.policy) <= TARGET]
     return math.log(max(within, default=1.0))
+
+
+def reward(made: Problem, case: Case) -> AnyReward:
+    return Reward(TARGET) if case.gain is None else LeastDamage(TARGET, CostLimit(made.space, case.gain))
 
 
 def beats(strategy: Callable[[StrategyTask], Any], other: Callable[[StrategyTask], Any], case: Case) -> bool:
@@ -104,6 +118,7 @@ def beats(strategy: Callable[[StrategyTask], Any], other: Callable[[StrategyTask
 
 
 FAST = Case(20, 100)
+WITHIN_COST = Case(20, 100, gain=2.5)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +128,7 @@ FAST = Case(20, 100)
         Case(20, 100, noise=0.0),
         Case(20, 100, interaction=0.0),
         Case(20, 100, warm=False),
+        WITHIN_COST,
         pytest.param(Case(50, 100), marks=pytest.mark.slow),
     ],
     ids=str,
@@ -154,6 +170,22 @@ def test_a_model_that_takes_nothing_in_or_the_wrong_way_is_found_out(
     assert not beats(Broken, ThompsonWithoutLearning, FAST)
 
 
+def test_within_a_cost_learning_comes_near_the_least_damage_and_others_do_not() -> None:
+    def off(strategy: Callable[[StrategyTask], Any]) -> float:
+        """How much more damaged, as a share; the mean over networks."""
+        shares = []
+        for seed in SEEDS:
+            _, bound = problem(20, seed, WITHIN_COST.interaction, WITHIN_COST.noise).least_damage(WITHIN_COST.gain or 1)
+            shares.append(math.exp(-found(strategy, WITHIN_COST, seed)) / bound - 1)
+        return sum(shares) / len(shares)
+
+    assert off(Thompson) < 0.05
+    assert off(Thompson) < 0.5 * off(Knapsack)
+    assert beats(Thompson, Knapsack, WITHIN_COST)
+    assert beats(Thompson, Evolution, WITHIN_COST)
+    assert off(Random) > 0.5
+
+
 def test_the_bounds_of_the_optimum_hold_it() -> None:
     for seed in range(6):
         small = Problem(5, seed)
@@ -163,6 +195,10 @@ def test_the_bounds_of_the_optimum_hold_it() -> None:
         assert lower <= best * (1 + 1e-9)
         assert best <= upper * (1 + 1e-9)
         assert lower >= 0.95 * best
+        for gain in (1.5, 2.0):
+            least = min(small.damage(p) for p in itertools.product(*options) if small.space.speedup(p) >= gain)
+            found_least, bound = small.least_damage(gain)
+            assert bound <= least * (1 + 1e-9) <= found_least * (1 + 2e-9)
 
 
 def test_the_bounds_of_the_optimum_of_a_deep_network_are_close() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from contextlib import redirect_stderr
 
@@ -62,6 +63,14 @@ def test_the_time_left_is_what_was_expected_corrected_by_what_it_took(progress: 
         assert progress.stage == "finalists"
         assert progress.left == pytest.approx(80)  # twice what was expected for two
     assert str(progress) == "best 3.900x, 40 evaluations, 50% feasible, 56 s left"
+
+
+def test_within_a_cost_the_best_is_the_least_damaged(clock: Clock) -> None:
+    progress = Progress(False, clock, by_damage=True)
+    for index, damage in enumerate((0.3, 0.1, 0.2)):
+        progress.evaluated(dataclasses.replace(evaluation(index, True), damage=damage))
+    progress.evaluated(dataclasses.replace(evaluation(3, False), damage=0.01))
+    assert str(progress) == "best 2.100x with damage 0.1, 4 evaluations, 75% feasible"
 
 
 def test_what_a_resumed_search_skips_does_not_make_the_rest_look_quick(progress: Progress, clock: Clock) -> None:
