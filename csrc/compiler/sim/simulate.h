@@ -43,9 +43,8 @@ struct SimulatedTime {
 
   /// Share of the time of its crossbars that was used.
   double utilisation() const {
-    return time_ps == 0 ? 0.0
-                        : static_cast<double>(crossbars.busy_ps) / static_cast<double>(time_ps) /
-                              static_cast<double>(crossbars.parts);
+    if (time_ps == 0 || crossbars.parts == 0) return 0.0;
+    return static_cast<double>(crossbars.busy_ps) / static_cast<double>(time_ps) / static_cast<double>(crossbars.parts);
   }
 };
 
