@@ -57,15 +57,35 @@ class Adc:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Times of one crossbar: programming it, and one activation (one input digit)."""
+    """Times of single steps.
+
+    Attributes:
+        write_time_us: Programming one crossbar.
+        mvm_time_us: One activation of one crossbar (one input digit).
+        adc_time_us: One conversion. None: not described, takes no time.
+        vector_time_us: One digital operation of one vector lane. None: not described, takes no time.
+    """
 
     write_time_us: float = 56.0
     mvm_time_us: float = 1.4
+    adc_time_us: float | None = None
+    vector_time_us: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What the machine has. None: without limit (crossbars) or not described; only `crossbars` is in use so far."""
+    """What the machine has; None is without limit. docs/machines.md says what each limits.
+
+    The closed form looks at none of them; the time of a program (`cimq.compile(...).simulated`) at all.
+
+    Attributes:
+        crossbars: Crossbars of the machine.
+        adcs_per_crossbar: Converters that the columns of a crossbar share. None: one for every line that is converted.
+        parallel_writes: Crossbars that are written at once.
+        buffer_bytes: Space for input vectors and sums in flight.
+        bus_bytes_per_us: Input vectors moved to crossbars in a microsecond, and results moved back.
+        vector_lanes: Digital operations at once.
+    """
 
     crossbars: int | None = 1
     adcs_per_crossbar: int | None = None
@@ -90,12 +110,27 @@ class Energy:
 
 @dataclasses.dataclass(frozen=True)
 class Area:
-    """Area per component; descriptive, carried along for reports."""
+    """Area per component, for `cimq.cost_model.machine_area`; what is None counts as 0.
+
+    Attributes:
+        crossbar_area_um2: The cells of one crossbar.
+        adc_area_um2: One converter.
+        dac_area_um2: The driver of one word line.
+        sample_hold_area_um2: Sample-and-hold of one line that is converted.
+        digital_area_um2: Shift-and-add of one crossbar.
+        buffer_area_um2_per_byte: One byte of the buffer.
+        bus_area_um2: A crossbar's share of bus and routers.
+        vector_area_um2: One vector lane.
+    """
 
     crossbar_area_um2: float | None = None
     adc_area_um2: float | None = None
     dac_area_um2: float | None = None
+    sample_hold_area_um2: float | None = None
+    digital_area_um2: float | None = None
     buffer_area_um2_per_byte: float | None = None
+    bus_area_um2: float | None = None
+    vector_area_um2: float | None = None
 
 
 _GROUPS: dict[str, type[Any]] = {
@@ -274,10 +309,13 @@ class Hardware:
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as nested dicts of plain values, in the schema's order."""
-        return cast("dict[str, Any]", json.loads(self.to_json()))
+        plain = cast("dict[str, Any]", json.loads(self.to_json()))
+        for name, group in _GROUPS.items():  # to_json leaves out what came to the schema later and is not given
+            plain[name] = {field.name: plain[name].get(field.name) for field in dataclasses.fields(group)}
+        return plain
 
     def to_json(self) -> str:
-        """Canonical JSON: complete, ordered, one line. What the C++ side parses; equal machines give equal text."""
+        """Canonical JSON, ordered, one line. What the C++ side parses; equal machines give equal text."""
         return cast(str, self.__dict__["_canonical"])
 
     def save(self, path: str | Path) -> None:

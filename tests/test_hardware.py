@@ -126,7 +126,12 @@ def machines(draw: st.DrawFn) -> Hardware:
         ),
         cell=cell,
         wires=wires,
-        timing=Timing(draw(st.just(0.0) | st.floats(1e-6, 1e9)), draw(st.floats(1e-6, 1e9))),
+        timing=Timing(
+            draw(st.just(0.0) | st.floats(1e-6, 1e9)),
+            draw(st.floats(1e-6, 1e9)),
+            draw(st.none() | st.just(0.0) | st.floats(1e-6, 1e9)),
+            draw(st.none() | st.just(0.0) | st.floats(1e-6, 1e9)),
+        ),
         resources=draw(filled(Resources, counts, bus_bytes_per_us=rates)),
         energy=draw(filled(Energy, quantities)),
         area=draw(filled(Area, quantities)),

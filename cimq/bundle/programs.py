@@ -12,7 +12,7 @@ from cimq import _C
 from cimq.atomic_files import write_text_atomically
 from cimq.bundle.folder import replace_in_bundle
 from cimq.bundle.loader import bundle_folder
-from cimq.bundle.simulated import SimulatedTime, simulate
+from cimq.bundle.simulated import SimulatedTime, simulate, trace
 from cimq.cost_model.closed_form import LatencyReport
 from cimq.cost_model.shapes import LayerShape
 from cimq.cost_model.sources import latency as closed_form
@@ -21,6 +21,7 @@ from cimq.policy import Policy
 
 PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
+STATIONARY = "stationary"
 
 
 class Tile(NamedTuple):
@@ -68,6 +69,7 @@ class CompiledProgram:
         writes: Crossbar writes of one inference.
         mvms: Crossbar activations of one inference.
         setup_writes: Crossbars written once, when the network is loaded: their tiles stay.
+        layers_json: The network that was compiled.
     """
 
     layers: tuple[CompiledLayer, ...]
@@ -78,11 +80,27 @@ class CompiledProgram:
     writes: int
     mvms: int
     setup_writes: int
+    layers_json: str = dataclasses.field(repr=False)
 
     @functools.cached_property
     def simulated(self) -> SimulatedTime:
-        """Time of one inference, event by event. On one crossbar that of the closed form."""
-        return simulate(self.text)
+        """Time of one inference, event by event. On one crossbar without other limits that of the closed form.
+
+        Raises:
+            ValueError: If its input vectors and sums do not fit `resources.buffer_bytes`; names the instruction.
+        """
+        return simulate(self.text, self.layers_json, self.hardware)
+
+    def save_trace(self, path: str | Path) -> None:
+        """Writes what happens when, as a Chrome trace that https://ui.perfetto.dev opens.
+
+        Args:
+            path: A .json file; it appears complete or not at all.
+
+        Raises:
+            ValueError: As `simulated`.
+        """
+        write_text_atomically(path, trace(self.text, self.layers_json))
 
 
 def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM) -> CompiledProgram:
@@ -115,7 +133,9 @@ def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_
         report.mvms,
     ):  # the verifier has counted the program, the report comes from shapes
         raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {report}")
-    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, compiled["setup_writes"])
+    return CompiledProgram(
+        layers, report, hardware, compiled["text"], None, *counts, compiled["setup_writes"], layers_json
+    )
 
 
 def compile(
@@ -159,6 +179,19 @@ def compile(
     manifest = json.loads(texts["manifest.json"])
     replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)}, manifest)
     return dataclasses.replace(program, path=path / PROGRAM)
+
+
+def compiled(
+    bundle: str | Path, hardware: Hardware | str | Path | None = None, pipeline: str = CLOSED_FORM
+) -> CompiledProgram:
+    """Compiles a bundle and writes nothing, wherever the program is for; otherwise as `compile`."""
+    texts, _, machine = _texts_and_machines(Path(bundle), hardware)
+    return compile_layers(texts["layers.json"], machine, pipeline)
+
+
+def machine_of(bundle: str | Path, hardware: Hardware | str | Path | None = None) -> Hardware:
+    """The machine that a bundle would be compiled for: `hardware`, or its own where that is None."""
+    return _texts_and_machines(Path(bundle), hardware)[2]
 
 
 def dump_after(

@@ -10,6 +10,7 @@ import typer
 
 from cimq.cli.compile_bundle import command as compile_command
 from cimq.cli.doctor import command as doctor_command
+from cimq.cli.explain import command as explain_command
 from cimq.cli.info import command as info_command
 from cimq.cli.latency import command as latency_command
 from cimq.cli.report import command as report_command
@@ -30,6 +31,7 @@ app.command("latency")(latency_command)
 app.command("search")(search_command)
 app.command("doctor")(doctor_command)
 app.command("compile")(compile_command)
+app.command("explain")(explain_command)
 app.command("run")(run_command)
 app.command("report")(report_command)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +20,27 @@ def command(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="File to write the program to, not the bundle.")] = None,
     pipeline: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="closed_form: every tile is written once per inference. stationary: tiles stay in their crossbars "
-            "where they fit; prints the time of the program, event by event."
+            help="closed_form: every tile is written once per inference (the default). stationary: tiles stay in their "
+            "crossbars where they fit (the default of --sweep); prints the time of the program, event by event."
         ),
-    ] = "closed_form",
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what happens when as a trace that https://ui.perfetto.dev opens."),
+    ] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RESOURCE=VALUES",
+            help="Print the time on machines that differ in a resource, as crossbars=1,4,16,inf; write no program.",
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="With --sweep: draw it to this file (.png, .svg, .pdf).")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print latency and simulated time, or the sweep, as JSON.")
+    ] = False,
     dump_after: Annotated[
         str | None,
         typer.Option(metavar="PASS", help="Print the network as this pass leaves it (docs/isa.md) and write nothing."),
@@ -37,11 +53,30 @@ def command(
     """
     import cimq
     from cimq.bundle import programs
+    from cimq.bundle.sweep import read_sweep
+    from cimq.bundle.sweep import sweep as sweep_resource
     from cimq.hardware import resolve
 
     if dump_after is not None:
-        say(programs.dump_after(bundle, dump_after, hardware, pipeline).rstrip())
+        say(programs.dump_after(bundle, dump_after, hardware, pipeline or programs.CLOSED_FORM).rstrip())
         return
     machine = None if hardware is None else resolve(hardware)
+    if plot is not None and sweep is None:
+        raise ValueError("compile: --plot draws a sweep, give --sweep")
+    if sweep is not None:
+        if output is not None or trace is not None:
+            raise ValueError("compile: --sweep writes no program and no trace, leave out --output and --trace")
+        resource, values = read_sweep(sweep)
+        found = sweep_resource(bundle, resource, values, machine, pipeline or programs.STATIONARY)
+        if plot is not None:
+            found.plot(plot)
+        say(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+        return
+    pipeline = pipeline or programs.CLOSED_FORM
     program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline)
-    say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))
+    if trace is not None:
+        program.save_trace(trace)
+    if as_json:
+        say(json.dumps({"latency": program.latency.to_dict(), "simulated": program.simulated.to_dict()}, indent=2))
+    else:
+        say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))

@@ -1,8 +1,8 @@
 """What a network costs on a crossbar machine, from shapes, bits and a hardware description.
 
-`shapes` (imports nothing) <- `closed_form` <- `policy_table`, `component_energy`; `sources` has `cimq.latency` and
-`cimq.energy`, which also take models and bundles and therefore stand above `cimq.quantization`, where the others stand
-below it.
+`shapes` (imports nothing) <- `closed_form` <- `policy_table`, `component_energy`; `machine_parts` has what the machine
+itself takes; `sources` has `cimq.latency` and `cimq.energy`, which also take models and bundles and therefore stand
+above `cimq.quantization`, where the others stand below it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cimq.cost_model.closed_form import LatencyReport, LayerLatency, cost_table
+from cimq.cost_model.machine_parts import MachineParts, busy_power, machine_area
 from cimq.cost_model.shapes import LayerShape
 
 if TYPE_CHECKING:
     from cimq.cost_model.sources import latency as latency
 
-__all__ = ["LatencyReport", "LayerLatency", "LayerShape", "cost_table", "latency"]
+__all__ = [
+    "LatencyReport",
+    "LayerLatency",
+    "LayerShape",
+    "MachineParts",
+    "busy_power",
+    "cost_table",
+    "latency",
+    "machine_area",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -118,6 +118,8 @@ void describe(Visitor& v, H& hw) {
   v.group("timing", false, [&](auto& g) {
     g.number("write_time_us", hw.timing.write_time_us, 0.0, kMaxTimeUs);
     g.number("mvm_time_us", hw.timing.mvm_time_us, 0.0, kMaxTimeUs);
+    g.number_if_given("adc_time_us", hw.timing.adc_time_us, 0.0, kMaxTimeUs);
+    g.number_if_given("vector_time_us", hw.timing.vector_time_us, 0.0, kMaxTimeUs);
   });
   v.group("resources", false, [&](auto& g) {
     g.integer("crossbars", hw.resources.crossbars, 1, kMaxCount);
@@ -140,7 +142,11 @@ void describe(Visitor& v, H& hw) {
     g.number("crossbar_area_um2", hw.area.crossbar_area_um2, 0.0, kMaxQuantity);
     g.number("adc_area_um2", hw.area.adc_area_um2, 0.0, kMaxQuantity);
     g.number("dac_area_um2", hw.area.dac_area_um2, 0.0, kMaxQuantity);
+    g.number_if_given("sample_hold_area_um2", hw.area.sample_hold_area_um2, 0.0, kMaxQuantity);
+    g.number_if_given("digital_area_um2", hw.area.digital_area_um2, 0.0, kMaxQuantity);
     g.number("buffer_area_um2_per_byte", hw.area.buffer_area_um2_per_byte, 0.0, kMaxQuantity);
+    g.number_if_given("bus_area_um2", hw.area.bus_area_um2, 0.0, kMaxQuantity);
+    g.number_if_given("vector_area_um2", hw.area.vector_area_um2, 0.0, kMaxQuantity);
   });
   v.texts_by_path("sources", hw.sources);
 }
@@ -164,6 +170,12 @@ void check_together(const Hardware& hw) {
         "hardware: timing.write_time_us must be 0 or at least one picosecond (1e-6), got ", hw.timing.write_time_us);
   check(hw.timing.mvm_time_us >= kHalfPicosecondUs,
         "hardware: timing.mvm_time_us must be at least one picosecond (1e-6), got ", hw.timing.mvm_time_us);
+  const auto check_short_time = [](const char* key, const std::optional<double>& time_us) {
+    check(!time_us || *time_us == 0.0 || *time_us >= kHalfPicosecondUs, "hardware: timing.", key,
+          " must be null, 0 or at least one picosecond (1e-6), got ", time_us.value_or(0.0));
+  };
+  check_short_time("adc_time_us", hw.timing.adc_time_us);
+  check_short_time("vector_time_us", hw.timing.vector_time_us);
   check(!hw.resources.bus_bytes_per_us || *hw.resources.bus_bytes_per_us > 0.0,
         "hardware: resources.bus_bytes_per_us must be positive or null, got 0");
 }

@@ -27,15 +27,18 @@ struct Adc {
 struct Timing {
   double write_time_us = 56.0;  ///< programming one crossbar
   double mvm_time_us = 1.4;     ///< one activation of one crossbar (one input digit)
+  // nullopt: not described, takes no time.
+  std::optional<double> adc_time_us;     ///< one conversion
+  std::optional<double> vector_time_us;  ///< one digital operation of a vector lane
 };
 
-/// nullopt: without limit (crossbars) or not described.
+/// nullopt: without limit. What each limits is in docs/machines.md.
 struct Resources {
   std::optional<std::int64_t> crossbars = 1;
-  std::optional<std::int64_t> adcs_per_crossbar;
+  std::optional<std::int64_t> adcs_per_crossbar;  ///< nullopt: one for every line that is converted
   std::optional<std::int64_t> parallel_writes;
-  std::optional<std::int64_t> buffer_bytes;
-  std::optional<double> bus_bytes_per_us;
+  std::optional<std::int64_t> buffer_bytes;  ///< for input vectors and sums
+  std::optional<double> bus_bytes_per_us;    ///< in each direction
   std::optional<std::int64_t> vector_lanes;
 };
 
@@ -50,12 +53,16 @@ struct Energy {
   std::optional<double> bus_energy_pj_per_byte;     ///< one byte moved
 };
 
-/// Descriptive: carried along for reports, read by no computation yet.
+/// Area of what a machine has (compiler/cost/area.h); nullopt: not described, counts as 0.
 struct Area {
-  std::optional<double> crossbar_area_um2;
-  std::optional<double> adc_area_um2;
-  std::optional<double> dac_area_um2;
-  std::optional<double> buffer_area_um2_per_byte;
+  std::optional<double> crossbar_area_um2;         ///< the cells of one crossbar
+  std::optional<double> adc_area_um2;              ///< one converter
+  std::optional<double> dac_area_um2;              ///< the driver of one word line
+  std::optional<double> sample_hold_area_um2;      ///< one line that is converted
+  std::optional<double> digital_area_um2;          ///< shift-and-add of one crossbar
+  std::optional<double> buffer_area_um2_per_byte;  ///< one byte of the buffer
+  std::optional<double> bus_area_um2;              ///< a crossbar's share of bus and routers
+  std::optional<double> vector_area_um2;           ///< one vector lane
 };
 
 struct Hardware {
@@ -82,7 +89,7 @@ struct Hardware {
   /// Parses JSON of the schema of cimq.Hardware: missing keys take the defaults above, every key must be known (once),
   /// every value of its type and in range. Throws cimq::Error naming key, value and what is allowed.
   static Hardware from_json(std::string_view text);
-  /// Canonical JSON: every key, in the order of this file.
+  /// Canonical JSON: every key, in the order of this file; those that came later only where they are given.
   std::string to_json() const;
   /// Throws cimq::Error for impossible values.
   void validate() const;

@@ -36,6 +36,10 @@ class FieldReader {
   void integer(const char* key, std::optional<std::int64_t>& field, std::int64_t lo, std::int64_t hi);
   void number(const char* key, double& field, double lo, double hi);
   void number(const char* key, std::optional<double>& field, double lo, double hi);
+  /// A number that came to the schema later: written where it is given only, so that texts without it stay the same.
+  void number_if_given(const char* key, std::optional<double>& field, double lo, double hi) {
+    number(key, field, lo, hi);
+  }
   /// A list of 1 to `max_count` numbers, or null.
   void numbers(const char* key, std::optional<std::vector<double>>& field, double lo, double hi, std::size_t max_count);
 
@@ -122,6 +126,9 @@ class FieldWriter {
   template <typename T>
   void number(const char* key, const T& field, double, double) {
     put(key, field);
+  }
+  void number_if_given(const char* key, const std::optional<double>& field, double, double) {
+    if (field) object_[key] = *field;
   }
   void numbers(const char* key, const std::optional<std::vector<double>>& field, double, double, std::size_t) {
     put(key, field);

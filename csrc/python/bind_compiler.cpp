@@ -1,12 +1,10 @@
-// cimq._C.compile_program, verify_program and simulate_program: layers.json and hardware in; program, tiles and time
-// out.
+// cimq._C.compile_program and verify_program: layers.json and hardware in; program and tiles out.
 #include <pybind11/stl.h>
 
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/passes/pipeline.h"
-#include "compiler/sim/simulate.h"
 #include "compiler/verify/program.h"
 #include "python/bindings.h"
 
@@ -76,27 +74,6 @@ std::pair<std::int64_t, std::int64_t> verify_program(const std::string& program,
   return {counts.writes, counts.mvms};
 }
 
-py::dict simulate_program(const std::string& text) {
-  compiler::SimulatedTime time;
-  {
-    const py::gil_scoped_release unlocked;
-    time = compiler::simulate(compiler::read_program(text));
-  }
-  py::list layers;
-  for (const compiler::SimulatedLayer& layer : time.layers) {
-    layers.append(py::make_tuple(layer.name, layer.begin_ps, layer.end_ps, layer.writes, layer.mvms, layer.write_ps,
-                                 layer.mvm_ps));
-  }
-  py::dict result;
-  result["time_ps"] = time.time_ps;
-  result["write_ps"] = time.write_ps;
-  result["mvm_ps"] = time.mvm_ps;
-  result["crossbars"] = time.crossbars;
-  result["busy_ps"] = time.busy_ps;
-  result["layers"] = layers;
-  return result;
-}
-
 }  // namespace
 
 void bind_compiler(py::module_& m) {
@@ -106,8 +83,6 @@ void bind_compiler(py::module_& m) {
         "group), and the network as it is after the pass that is named.");
   m.def("verify_program", &verify_program, py::arg("program"), py::arg("layers_json"),
         "(writes, MVMs) of a program.jsonl that fits the network; CimqError naming the line otherwise.");
-  m.def("simulate_program", &simulate_program, py::arg("program"),
-        "Time of one sample of a verified program.jsonl, event by event, in picoseconds.");
 }
 
 }  // namespace cimq::python

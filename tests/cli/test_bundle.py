@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -91,3 +92,32 @@ def test_compile_prints_the_latency(bundle: Path, damaged: Path, tmp_path: Path)
 
 def test_report_refuses_a_folder_without_results(tmp_path: Path) -> None:
     assert "result.json is missing" in refused("report", tmp_path)
+
+
+def test_compile_writes_a_trace_and_prints_json(bundle: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    result = cimq_command("compile", bundle, "--pipeline", "stationary", "--trace", trace, "--json")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["simulated"]["time_us"] == printed["latency"]["time_us"]  # one crossbar, no other limits
+    spans = [event for event in json.loads(trace.read_text())["traceEvents"] if event.get("cat") == "layer"]
+    assert [span["name"] for span in spans] == [layer["name"] for layer in printed["simulated"]["layers"]]
+
+
+def test_explain_prints_a_layer(bundle: Path) -> None:
+    name = cimq.compile(bundle).layers[0].name
+    result = cimq_command("explain", bundle, name, "--hardware", "isaac")
+    assert result.exit_code == 0, result.output
+    assert "on arrays of 128 x 128" in result.stdout
+    assert "energy: " in result.stdout
+    assert "there is no crossbar layer 'nothing'" in refused("explain", bundle, "nothing")
+
+
+def test_compile_sweeps_a_resource(bundle: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "sweep.png"
+    result = cimq_command("compile", bundle, "--sweep", "crossbars=1,4,inf", "--plot", picture)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["1", "4", "inf"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "--plot draws a sweep, give --sweep" in refused("compile", bundle, "--plot", picture)
+    assert "leave out --output and --trace" in refused("compile", bundle, "--sweep", "crossbars=1", "--trace", picture)

@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "common/mapping.h"
 #include "common/rounding.h"
+#include "compiler/cost/durations.h"
 
 namespace cimq::compiler {
 namespace {
@@ -24,29 +25,23 @@ std::array<std::optional<std::int64_t>, kEnergyParts> energies(const Hardware& h
     return pj ? std::optional(static_cast<std::int64_t>(round_half_even(*pj * kFemtojoulesPerPicojoule)))
               : std::nullopt;
   });
-  check(std::ranges::any_of(found, [](const auto& fj) { return fj.has_value(); }), "energy: hardware '", hw.name,
-        "' must describe the energy of at least one component (energy.mvm_energy_pj, energy.adc_energy_pj, ...)");
   return found;
-}
-
-/// How many lines are converted in a row tile for each digit.
-std::int64_t converted_columns(const Hardware& hw, std::int64_t columns) {
-  // What the description says, also where the converter is ideal and the order of subtraction makes no difference.
-  const bool pairs = hw.mapping == Mapping::kDifferentialColumn && hw.adc.placement == AdcPlacement::kDifferential;
-  return pairs ? columns / 2 : columns;
 }
 
 }  // namespace
 
+bool describes_energy(const Hardware& hw) {
+  return std::ranges::any_of(energies(hw), [](const auto& fj) { return fj.has_value(); });
+}
+
 std::int64_t EnergyCost::total_fj() const { return std::accumulate(part_fj.begin(), part_fj.end(), std::int64_t{0}); }
 
 EnergyCost energy(const Hardware& hw, const LayerShape& shape, int weight_bits, int act_bits) {
-  const auto each = energies(hw);
   const Tier1Cost events = tier1(hw, shape, weight_bits, act_bits);  // checks sizes and bits
   const auto product = [&](std::int64_t a, std::int64_t b) {
     std::int64_t result = 0;
-    check(!__builtin_mul_overflow(a, b, &result), "energy: layer '", shape.name,
-          "': a count or an energy in femtojoules exceeds 63 bits (", a, " * ", b, ")");
+    check(!__builtin_mul_overflow(a, b, &result), "energy: layer '", shape.name, "': a count exceeds 63 bits (", a,
+          " * ", b, ")");
     return result;
   };
   const std::int64_t columns = physical_columns(hw.mapping, shape.outputs, weight_slices(hw, weight_bits));
@@ -54,20 +49,27 @@ EnergyCost energy(const Hardware& hw, const LayerShape& shape, int weight_bits, 
   const std::int64_t row_tiles = arrays_for(rows, hw.rows);
   const std::int64_t vectors = product(shape.repeats, shape.invocations);
   const std::int64_t steps = product(vectors, input_digits(hw, act_bits));
-  const std::int64_t conversions = product(steps, product(row_tiles, converted_columns(hw, columns)));
+  const std::int64_t conversions = product(steps, product(row_tiles, converted_lines(hw, 0, columns)));
   const std::int64_t drives = product(steps, product(arrays_for(columns, hw.cols), rows));
   const std::int64_t bits = product(shape.inputs, act_bits);
   const std::int64_t input_bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
   const std::int64_t bytes =
       product(vectors, checked_sum(input_bytes, shape.outputs, "the bytes of layer '" + shape.name + "'"));
 
-  const std::array<std::int64_t, kEnergyParts> counts = {events.writes, events.mvms, conversions, drives,
-                                                         conversions,   bytes,       bytes};
+  return energy_of(hw, {events.writes, events.mvms, conversions, drives, conversions, bytes, bytes},
+                   "layer '" + shape.name + "'");
+}
+
+EnergyCost energy_of(const Hardware& hw, const EnergyEvents& events, const std::string& what) {
+  check(describes_energy(hw), "energy: hardware '", hw.name,
+        "' must describe the energy of at least one component (energy.mvm_energy_pj, energy.adc_energy_pj, ...)");
+  const auto each = energies(hw);
   EnergyCost cost;
   std::int64_t total = 0;
   for (std::size_t part = 0; part < kEnergyParts; ++part) {
-    cost.part_fj[part] = product(counts[part], each[part].value_or(0));
-    total = checked_sum(total, cost.part_fj[part], "the energy of layer '" + shape.name + "' in femtojoules");
+    check(!__builtin_mul_overflow(events[part], each[part].value_or(0), &cost.part_fj[part]), "energy: ", what,
+          ": an energy in femtojoules exceeds 63 bits (", events[part], " * ", each[part].value_or(0), ")");
+    total = checked_sum(total, cost.part_fj[part], "the energy of " + what + " in femtojoules");
   }
   return cost;
 }

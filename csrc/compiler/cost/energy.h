@@ -14,6 +14,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "common/hardware.h"
@@ -31,6 +32,16 @@ struct EnergyCost {
   std::array<std::int64_t, kEnergyParts> part_fj{};
   std::int64_t total_fj() const;
 };
+
+/// Events by component: of write and mvm crossbars, of adc, dac and digital lines, of buffer and bus bytes.
+using EnergyEvents = std::array<std::int64_t, kEnergyParts>;
+
+/// Whether the machine describes the energy of at least one component.
+bool describes_energy(const Hardware& hw);
+
+/// Energy of counted events; `what` names them in errors. Throws Error where the machine describes no energy at all,
+/// and beyond 63 bits.
+EnergyCost energy_of(const Hardware& hw, const EnergyEvents& events, const std::string& what);
 
 /// Energy of one layer. Throws Error as tier1, and where the machine describes no energy at all.
 EnergyCost energy(const Hardware& hw, const LayerShape& shape, int weight_bits, int act_bits);

@@ -1,5 +1,6 @@
 // Time of a network of which some tiles stay in their crossbars and the others pass through a pool in rounds: what
-// sim/simulate.h finds for such a program, round by round instead of instruction by instruction.
+// sim/simulate.h finds for such a program, round by round instead of instruction by instruction: to the picosecond on
+// machines that describe writes and MVMs only, without what else takes time on others.
 #pragma once
 
 #include <cstdint>

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/saturating.h"
+#include "compiler/cost/durations.h"
 #include "compiler/cost/rounds.h"
 #include "compiler/cost/tier1.h"
 #include "compiler/ir/limits.h"
@@ -105,12 +106,14 @@ class Placing {
 
 void place_stationary(Module& module, Context&) {
   const Hardware& hardware = module.hardware;
-  const std::int64_t mvm_ps = picoseconds(hardware.timing.mvm_time_us);
   std::vector<LayerLoad> loads;
   loads.reserve(tiles_of(module).size());
   for (const TiledLayer& layer : tiles_of(module)) {
     const CrossbarLayer& facts = crossbar_of(module.graph.nodes[layer.node]);
-    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, mvm_ps * layer.tiling.digits});
+    // All tiles see a vector together: the widest has most to convert.
+    const std::int64_t columns = std::min<std::int64_t>(layer.tiling.columns, hardware.cols);
+    const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();
+    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, step_ps * layer.tiling.digits});
   }
   const PoolMachine machine{0, picoseconds(hardware.timing.write_time_us),
                             hardware.resources.parallel_writes.value_or(0)};

@@ -44,6 +44,21 @@ TEST_CASE("hardware survives JSON", "[hardware]") {
   CHECK(back.varies());
 }
 
+TEST_CASE("what came to the schema later is written where it is given only", "[hardware]") {
+  // Programs and bundles of machines without it stay the same bytes.
+  Hardware hw;
+  for (const char* key : {"adc_time_us", "vector_time_us", "sample_hold_area_um2", "bus_area_um2"}) {
+    CHECK(hw.to_json().find(key) == std::string::npos);
+  }
+  hw.timing.adc_time_us = 0.25;
+  hw.area.bus_area_um2 = 3.0;
+  const Hardware back = Hardware::from_json(hw.to_json());
+  CHECK(back.timing.adc_time_us == 0.25);
+  CHECK(back.area.bus_area_um2 == 3.0);
+  CHECK(!back.timing.vector_time_us);
+  CHECK(!Hardware::from_json(R"({"timing": {"adc_time_us": null}})").timing.adc_time_us);
+}
+
 TEST_CASE("what is impossible is refused by name", "[hardware]") {
   const auto [json, reason] = GENERATE(table<std::string, std::string>({
       {R"({"rows": 0})", "rows must be an integer from 1 to 65536, got 0"},
@@ -61,6 +76,8 @@ TEST_CASE("what is impossible is refused by name", "[hardware]") {
       {R"({"timing": {"mvm_time_us": 0}})", "timing.mvm_time_us must be at least one picosecond"},
       {R"({"timing": {"mvm_time_us": "1"}})", "timing.mvm_time_us must be a number"},
       {R"({"timing": null})", "timing must be an object"},
+      {R"({"timing": {"adc_time_us": 1e-9}})", "timing.adc_time_us must be null, 0 or at least one picosecond"},
+      {R"({"timing": {"vector_time_us": -1}})", "timing.vector_time_us must be a number from 0"},
       {R"({"cell": {"read": {"sigma": 1}}})", "unknown key 'cell.read.sigma' (did you mean 'sigma_levels'?)"},
       {R"({"cell": {"read": {"sigma_levels": 1}}})",
        "cell.read.sigma_levels must be 0 with model none: it belongs to model constant"},
