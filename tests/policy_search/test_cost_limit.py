@@ -27,7 +27,7 @@ def some_space(request: pytest.FixtureRequest, space: SearchSpace) -> SearchSpac
 @pytest.fixture
 def small(space: SearchSpace) -> SearchSpace:
     """All of its policies can be gone through."""
-    return SearchSpace(space.shapes, "paper", bits=(4, 7))
+    return SearchSpace(space.shapes, "paper", bits=(3, 7))
 
 
 def drawn(space: SearchSpace, count: int) -> list[Any]:
@@ -59,7 +59,8 @@ def test_the_largest_sum_is_exact(space: SearchSpace) -> None:
             assert space.cost_at(gain) == sum(slot.cost[policy[slot.layers[0]]] for slot in space.slots)
 
 
-def test_the_nearest_that_fits_has_the_fewest_bits_changed(small: SearchSpace) -> None:
+def test_the_nearest_that_fits_has_the_fewest_bits_changed(space: SearchSpace) -> None:
+    small = SearchSpace(space.shapes, "paper", bits=(4, 7))
     limit = CostLimit(small, 1.8)
 
     def changed(policy: Any, other: Any) -> int:
@@ -75,7 +76,7 @@ def test_the_nearest_that_fits_has_the_fewest_bits_changed(small: SearchSpace) -
 
 
 def test_of_few_uniform_policies_one_fits(space: SearchSpace) -> None:
-    for gain in (1.3, 2.0, 3.0, space.gain(space.fastest)):
+    for gain in (1.3, 2.0, space.gain(space.fastest)):
         limit = CostLimit(space, gain)
         for count in (2, 3, 6):
             grid = uniform_grid(space, count, gain)
@@ -107,7 +108,7 @@ def within(space: SearchSpace, surrogate: Callable[..., Any], strategy: str, gai
     return trials
 
 
-@pytest.mark.parametrize("gain", [1.4, 1.9])
+@pytest.mark.parametrize("gain", [1.4, 1.8])
 def test_strategies_stay_within_and_come_near_the_least_damage(
     small: SearchSpace, surrogate: Callable[..., Any], gain: float
 ) -> None:

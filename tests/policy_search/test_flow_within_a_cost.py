@@ -16,7 +16,7 @@ from cimq.policy_search.goals import MostAccurate
 from cimq.policy_search.uniform_front import uniform_grid
 
 EIGHT = (8, 8)
-GAIN = 2.2
+GAIN = 2.0
 
 
 def flow(
@@ -44,7 +44,7 @@ def flow(
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-@pytest.mark.parametrize("gain", [1.3, GAIN, 4.0])
+@pytest.mark.parametrize("gain", [1.3, GAIN, 2.5])
 def test_the_choice_is_within_the_budget_and_the_most_accurate_that_was_trained(
     space: SearchSpace, surrogate: Callable[..., Any], strategy: str, gain: float
 ) -> None:
@@ -62,7 +62,7 @@ def test_the_choice_is_within_the_budget_and_the_most_accurate_that_was_trained(
 def test_it_is_less_damaged_than_the_best_uniform_policy(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
     outcome, _ = flow(space, surrogate())
     uniform = [e.damage for e in outcome.baselines.values() if e.speedup >= GAIN]
-    assert surrogate().damage(outcome.chosen.policy) < 0.9 * min(uniform)
+    assert surrogate().damage(outcome.chosen.policy) < 0.5 * min(uniform)
     assert outcome.target == min(uniform)
 
 
