@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from cimq.hardware import Hardware, resolve
+from cimq.policy_search.chips import shared_out
 from cimq.policy_search.data import split_loaders
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.result import SearchResult
@@ -170,4 +171,6 @@ def search(
     # Transforms of the data may draw: what is held out is then a function of the seed as well.
     with kept_random_state(model, seed, [loader, val_loader]):
         splits = split_loaders(loader, val_loader, seed=seed, search_samples=search_samples)
+        if settings.hardware.varies:
+            splits = shared_out(splits)
     return run_search(model, splits, settings, functions)

@@ -74,17 +74,33 @@ def batch_size(batch: Any) -> int:
 
 
 def first_samples(batch: Any, count: int) -> Any:
-    """The first samples of a batch whose tensors all have one row per sample.
-
-    A batch that holds anything else (texts, tensors of another first dimension) stays whole: what belongs to which
-    sample is not known there.
+    """The first samples of a batch whose tensors all have one row per sample; see `samples_between`.
 
     Example:
         >>> first_samples((torch.zeros(5, 2), torch.arange(5)), 2)[1]
         tensor([0, 1])
     """
+    return samples_between(batch, 0, count)
+
+
+def samples_between(batch: Any, begin: int, end: int) -> Any:
+    """Some samples of a batch whose tensors all have one row per sample.
+
+    A batch that holds anything else (texts, tensors of another first dimension) stays whole: what belongs to which
+    sample is not known there.
+
+    Args:
+        batch: Any.
+        begin: The first sample.
+        end: The one after the last.
+
+    Example:
+        >>> samples_between((torch.zeros(5, 2), torch.arange(5)), 2, 4)[1]
+        tensor([2, 3])
+    """
     size = batch_size(batch)
-    return _rows(batch, count) if count < size and _has_rows(batch, size) else batch
+    whole = begin <= 0 and end >= size
+    return batch if whole or not _has_rows(batch, size) else _rows(batch, slice(begin, end))
 
 
 def _has_rows(value: Any, size: int) -> bool:
@@ -96,12 +112,12 @@ def _has_rows(value: Any, size: int) -> bool:
     return plain and all(_has_rows(inner, size) for inner in value)
 
 
-def _rows(value: Any, count: int) -> Any:
+def _rows(value: Any, rows: slice) -> Any:
     if isinstance(value, Tensor):
-        return value[:count]
+        return value[rows]
     if isinstance(value, Mapping):
-        return {key: _rows(inner, count) for key, inner in value.items()}
-    cut = [_rows(inner, count) for inner in value]
+        return {key: _rows(inner, rows) for key, inner in value.items()}
+    cut = [_rows(inner, rows) for inner in value]
     if hasattr(value, "_fields"):  # a named tuple
         return type(value)(*cut)
     return cut if isinstance(value, list) else tuple(cut)

@@ -94,5 +94,6 @@ class ShortTraining:
         with in_evaluation(self._teacher):
             # Made batch by batch: the outputs for a whole set may be large.
             distance = OutputDistance(forward(self._teacher, batch) for batch in confirm)
-            accuracy, scores = self._functions.scored(network, confirm, distance.see)
+            with on_chips(network, confirm, CONFIRMATION_CHIP) as batches:
+                accuracy, scores = self._functions.scored(network, batches, distance.see)
         return Confirmed(accuracy, distance.mean, scores)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from cimq.policy_search.budget import SENSITIVITY_SHARE
+from cimq.policy_search.chips import SEARCH_CHIP, on_chips
 from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.evaluators.evaluator import Measured
 from cimq.policy_search.evaluators.output_distance import OutputDistance
@@ -50,7 +51,8 @@ class WithoutTraining:
         with candidate.under(policy) as model:
             if candidate.normalises:
                 reestimate_bn(model, candidate.statistics, forward_fn=candidate.forward_fn)
-            accuracy = self._functions.accuracy(model, self._batches, distance.see)
+            with on_chips(model, self._batches, SEARCH_CHIP) as batches:
+                accuracy = self._functions.accuracy(model, batches, distance.see)
         if self._part:
             return Measured(accuracy, distance.mean, SENSITIVITY_SHARE, distance.units)
         return Measured(accuracy, distance.mean)
