@@ -365,7 +365,7 @@ def presets() -> list[str]:
 
     Example:
         >>> presets()[:2]
-        ['paper', 'paper-2b']
+        ['isaac', 'paper']
     """
     return preset_names()
 

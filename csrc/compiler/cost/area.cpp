@@ -44,8 +44,8 @@ PowerCost busy_power(const Hardware& hw, std::int64_t crossbars) {
   const double steps =
       static_cast<double>(crossbars) * kPicosecondsPerNanosecond / static_cast<double>(digit_time(hw, lines).step_ps());
   const auto converted = static_cast<double>(lines);
-  const double results = static_cast<double>(hw.cols / (column_polarities(hw.mapping) * weight_slices(hw, kBits)));
-  const double bytes = (static_cast<double>(inputs_per_tile(hw)) + results) / input_digits(hw, kBits);
+  const std::int64_t results = hw.cols / (std::int64_t{column_polarities(hw.mapping)} * weight_slices(hw, kBits));
+  const double bytes = static_cast<double>(inputs_per_tile(hw) + results) / input_digits(hw, kBits);
   const Energy& e = hw.energy;
   return {{times(e.mvm_energy_pj, steps), times(e.adc_energy_pj, steps * converted),
            times(e.dac_energy_pj, steps * static_cast<double>(used_rows(hw))),

@@ -21,7 +21,7 @@ struct Moment {
 };
 
 /// The later one; of equal ones the first.
-inline const Moment& later(const Moment& a, const Moment& b) { return b.time_ps > a.time_ps ? b : a; }
+inline Moment later(const Moment& a, const Moment& b) { return b.time_ps > a.time_ps ? b : a; }
 
 class Chains {
  public:

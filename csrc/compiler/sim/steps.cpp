@@ -96,9 +96,8 @@ class Resolver {
 
   void resolve(const isa::Configure& i, Step&) {
     const Node& found = node(i.node);
-    check(found.crossbar.has_value(), line_of(at_), ": node '", i.node, "' is no crossbar layer");
     layer_nodes_.push_back(&found);
-    steps_.layers.push_back(facts_of(program_.hardware, *found.crossbar));
+    steps_.layers.push_back(facts_of(program_.hardware, crossbar_of(found)));
   }
   void resolve(const isa::Ready&, Step&) {}
   void resolve(const isa::Loop& i, Step& step) {

@@ -1,7 +1,6 @@
 // Operations of the vector unit, node by node.
 #include <catch2/catch.hpp>
 
-#include "common/error.h"
 #include "compiler/cost/vector_work.h"
 
 using namespace cimq::compiler;
@@ -10,7 +9,6 @@ namespace {
 
 Node node_of(OpKind op, std::vector<int> inputs, Shape shape) {
   Node node;
-  node.name = "n";
   node.op = op;
   node.inputs = std::move(inputs);
   node.shape = std::move(shape);
