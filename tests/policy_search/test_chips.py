@@ -13,6 +13,7 @@ from cimq.policy_search.evaluators.candidate_model import CandidateModel
 from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
 from cimq.quantization import quant_layers
+from cimq.quantization.inspection import set_chip
 
 NOISY = cimq.Hardware.preset("rram-wan2022").replace(rows=32, cols=32)
 PAIRS = ((4, 4), (4, 4))
@@ -49,14 +50,17 @@ def test_samples_are_shared_out_among_chips(sizes: list[int], recwarn: pytest.Wa
 
 def test_what_cannot_be_cut_is_named() -> None:
     held = HeldBatches([{"x": torch.randn(6, 12), "names": ["a"] * 6, "y": torch.arange(6)}])
-    with pytest.warns(cimq.CimqWarning, match="what confirms policies is 1 batches.*judged on 1 chips"):
+    with pytest.warns(cimq.CimqWarning) as caught:
         after = shared_out(Splits([], held, held, (6, 6)))
     assert len(list(after.search)) == 1
+    said = [str(warning.message) for warning in caught]
+    assert ["measures policies is 1 batches" in said[0], "confirms policies is 1 batches" in said[1]] == [True, True]
+    assert all("judged on 1 chips and not on 8" in words for words in said)
 
 
 def test_a_batch_sets_its_chip_and_the_model_gets_its_own_back() -> None:
     model = prepared(NOISY)
-    cimq.set_chip(model, 5)
+    set_chip(model, 5)
     layers = [layer for _, layer in quant_layers(model)]
     seen = []
     with on_chips(model, range(10), 70) as batches:
@@ -86,7 +90,7 @@ def test_a_candidate_is_measured_on_the_chips_of_the_search() -> None:
     def right(chip_of: dict[int, int]) -> int:
         total = 0
         for number, (x, y) in enumerate(held):
-            cimq.set_chip(model, chip_of[number])
+            set_chip(model, chip_of[number])
             with torch.no_grad():
                 output: Tensor = model(x)
             total += int((output.argmax(1) == y).sum())

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cimq.policy import Policy
+from cimq.policy_search.chips import CONFIRMATION_CHIP, on_chips
 from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.data import HeldBatches, Splits
 from cimq.policy_search.evaluators.output_distance import OutputDistance
