@@ -100,8 +100,7 @@ def executor_equals_model(bundle: Path, network: nn.Module, images: Tensor) -> i
 
 def compared_networks(model: nn.Module, result: cimq.SearchResult) -> dict[str, nn.Module]:
     """fp32, the uniform policies worth comparing, and the found policy."""
-    limit = result.reference_accuracy - result.max_accuracy_drop - 1e-12
-    within = [row for row in result.trained if row.name.startswith("uniform") and row.accuracy >= limit]
+    within = [row for row in result.trained if row.name.startswith("uniform") and result.satisfies(row.accuracy)]
     fastest = max(within, key=lambda row: row.speedup)
     uniform = dict.fromkeys(("uniform 8-bit", fastest.name))
     return {"fp32": model, **{name: result.trained_models[name] for name in uniform}, "found policy": result.model}

@@ -68,9 +68,9 @@ class Task:
             (len(parts["search"]), len(parts["confirm"])),
         )  # fmt: skip
         settings = SearchSettings(
-            hardware=resolve(args.hardware), max_accuracy_drop=0.0, strategy="thompson", objective="latency",
-            evaluations=args.evaluations, time_budget=None, seed=seed, out=folder, resume=True, workers=None,
-            threads=None, shared_epochs=args.shared_epochs, shared_weights=None, train_batches=None,
+            hardware=resolve(args.hardware), max_accuracy_drop=0.0, min_speedup=None, strategy="thompson",
+            objective="latency", evaluations=args.evaluations, time_budget=None, seed=seed, out=folder, resume=True,
+            workers=None, threads=None, shared_epochs=args.shared_epochs, shared_weights=None, train_batches=None,
             finetune_epochs=0, finetune_batches=None, finetune_lr=0.01, finalists=0, batch=8, bits=(2, 8),
             first_last_bits=None if args.first_last == "free" else 8,
             weight_multiple_of_cell=False, groups=(), exclude=(), calibration_batches=8, bn_batches=4,

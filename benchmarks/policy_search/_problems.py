@@ -5,10 +5,11 @@ with a sign of its own: errors of layers add up or cancel each other. The evalua
 whenever it is measured. Sensitivities are measured with fewer samples: what a layer costs there is off by a factor of
 its own for weights and activations, and the noise is larger.
 
-The optimum is known between two bounds. For a price of time, the policy with the least `damage + price * time` follows
-exactly from a dynamic programme along the chain of layers; no policy within a damage D is faster than the largest over
-all prices of `(least - D) / price` (Lagrange's bound). The fastest policy within D that is met on the way, improved by
-moves of one and two layers, is the other bound.
+The optimum, the fastest within a damage, is known between two bounds. For a price of time, the policy with the least
+`damage + price * time` follows exactly from a dynamic programme along the chain of layers; no policy within a damage D
+is faster than the largest over all prices of `(least - D) / price` (Lagrange's bound). The fastest policy within D that
+is met on the way, improved by moves of one and two layers, is the other bound. Of the least damage within a time, the
+same prices give a lower bound, the largest `least - price * time`, and the best policy that is met is the other.
 
 Used by the benchmarks of this folder and by tests/policy_search.
 """
@@ -118,6 +119,18 @@ class Problem:
             fastest = min(fastest, self._improved(list(policy), target))
         assert len(slots) == len(self.shapes), "the dynamic programme goes from layer to layer"
         return self.space.uniform8_cost / fastest, self.space.uniform8_cost / bound
+
+    def least_damage(self, gain: float) -> tuple[float, float]:
+        """Damage of the least damaged policy with a speed-up: of one that has it, and what none is below."""
+        space = self.space
+        time, bound = space.cost_at(gain), 0.0
+        met: set[Pairs] = {space.fastest}
+        for number in range(4 * _PRICES):
+            price = 10 ** (-3 + 8 * number / (4 * _PRICES - 1)) / space.uniform8_cost
+            policy, least = self._cheapest(price)
+            bound = max(bound, least - price * time)
+            met.add(policy)
+        return min(self.damage(policy) for policy in met if space.speedup(policy) >= gain), bound
 
     def _cheapest(self, price: float) -> tuple[Pairs, float]:
         """The policy with the least `damage + price * time`, by dynamic programming, and that sum."""

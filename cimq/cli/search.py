@@ -13,7 +13,9 @@ from cimq.cli.user_errors import one_sentence
 
 @one_sentence
 def command(
-    config: Annotated[Path, typer.Argument(help="YAML or JSON: model, data, hardware, max_accuracy_drop, out, ...")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML or JSON: model, data, hardware, max_accuracy_drop or min_speedup, out, ...")
+    ],
 ) -> None:
     """Search a policy as CONFIG says.
 

@@ -13,11 +13,13 @@ from cimq import _C
 from cimq.hardware import Hardware, resolve
 from cimq.structured_files import read_structured
 
-_REQUIRED = ("model", "data", "max_accuracy_drop", "out")
+_REQUIRED = ("model", "data", "out")
+_GOALS = ("max_accuracy_drop", "min_speedup")  # one of them
 _FACTORIES = ("model", "data", "val_data")
 _FUNCTIONS = ("loss", "metric", "forward")
 _TYPES: dict[str, tuple[type, ...]] = {
-    "max_accuracy_drop": (int, float),
+    "max_accuracy_drop": (int, float, type(None)),
+    "min_speedup": (int, float, type(None)),
     "strategy": (str,),
     "evaluations": (int, type(None)),
     "time_budget": (int, float, str, type(None)),
@@ -99,6 +101,8 @@ def _check_keys(content: Any) -> None:
             hint = f" (did you mean {near!r}?)" if near else ""
             raise ValueError(f"unknown key {key!r}{hint}; allowed: {', '.join(_KEYS)}")
     missing = [key for key in _REQUIRED if key not in content]
+    if all(content.get(key) is None for key in _GOALS):
+        missing.append(" or ".join(_GOALS))
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
     for key, types in _TYPES.items():

@@ -6,8 +6,11 @@ import dataclasses
 import math
 from typing import Any
 
-# Trainings of uniform policies, by bisection, before the finalists; 8 bits everywhere is one more.
-_BISECTIONS = 4
+# Trainings of uniform policies before the finalists; 8 bits everywhere is one more. By bisection one after the other,
+# but for one where there are several workers; within a cost it is known which one.
+_BISECTIONS, _WITHIN_COST = 4, 1
+# Uniform policies near the target that are trained with the finalists, at most.
+_NEAR_UNIFORM = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Costs:
         batch_samples: Of a training batch; 0 where there are no batch statistics.
         rung_policies: Policies that are trained before the strategy starts, as was asked for.
         pareto: Policies along the front that are trained at the end, as was asked for.
+        within_cost: Whether the cost is bounded, not the accuracy.
     """
 
     step: float
@@ -61,6 +65,7 @@ class Costs:
     batch_samples: int = 0
     rung_policies: int = 0
     pareto: int = 0
+    within_cost: bool = False
 
     @property
     def evaluation(self) -> float:
@@ -85,11 +90,13 @@ class Costs:
     def stages(self, size: Size) -> dict[str, float]:
         """Seconds of the shared weights, of trainings of uniform policies, of measuring, of trainings at the end."""
         wide, training = self.side_by_side, self.training(size.train_batches)
+        uniform = _WITHIN_COST if self.within_cost else _BISECTIONS - (wide > 1)
+        last = (size.finalists, _NEAR_UNIFORM, self.pareto)
         return {
             "shared training": size.shared_epochs * self.steps(size.train_batches) * self.step,
-            "uniform policies": (1 + _BISECTIONS - (wide > 1) + math.ceil(self.rung_policies / wide)) * training,
+            "uniform policies": (1 + uniform + math.ceil(self.rung_policies / wide)) * training,
             "evaluations": size.evaluations * self.evaluation / wide,
-            "finalists": (math.ceil(size.finalists / wide) + math.ceil(self.pareto / wide)) * training,
+            "finalists": sum(math.ceil(count / wide) for count in last) * training,
         }
 
     def total(self, size: Size) -> float:

@@ -1,4 +1,4 @@
-"""Policies after the short training, and which of them satisfy the constraint."""
+"""Policies after the short training, and what they lost by it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Trained:
 
 
 class Judge:
-    """Trains policies, once each, and knows which of them satisfy the constraint.
+    """Trains policies, once each, and compares them with the reference.
 
     Attributes:
         trained: All that was, in that order.
@@ -57,14 +57,12 @@ class Judge:
         train: Trains a policy.
         ahead: As above.
         reference: Is trained first.
-        max_accuracy_drop: The largest loss against it.
     """
 
-    def __init__(self, train: Train, ahead: Ahead, reference: Pairs, max_accuracy_drop: float) -> None:
+    def __init__(self, train: Train, ahead: Ahead, reference: Pairs) -> None:
         self.ahead = ahead
         self.trained: dict[Pairs, Trained] = {}
         self._train = train
-        self._limit = max_accuracy_drop + 1e-12
         self.reference = self.trained_as(reference)
 
     def trained_as(self, policy: Pairs) -> Trained:
@@ -90,15 +88,3 @@ class Judge:
     def drop(self, policy: Pairs) -> float:
         """What it loses against the reference."""
         return self.reference.accuracy - self.trained_as(policy).accuracy
-
-    def satisfies(self, policy: Pairs) -> bool:
-        """Whether that is allowed."""
-        return self.drop(policy) <= self._limit
-
-    def fastest(self, cost: Callable[[Pairs], float]) -> Trained:
-        """Of what was trained and satisfies the constraint; the more accurate of equally fast ones.
-
-        No other trained policy is both faster and as accurate: it would satisfy the constraint as well.
-        """
-        within = [entry for entry in self.trained.values() if self.satisfies(entry.policy)]
-        return min(within, key=lambda entry: (cost(entry.policy), -entry.accuracy))

@@ -96,6 +96,7 @@ def measure_costs(
         batch_samples=normalised * batch_size(batches[0]),
         rung_policies=settings.rung_policies,
         pareto=settings.pareto,
+        within_cost=settings.min_speedup is not None,
     )
 
 

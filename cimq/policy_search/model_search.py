@@ -24,7 +24,8 @@ def search(
     *,
     val_loader: Iterable[Any] | None = None,
     hardware: Hardware | str | Path = "paper",
-    max_accuracy_drop: float = 0.01,
+    max_accuracy_drop: float | None = None,
+    min_speedup: float | None = None,
     strategy: str = "thompson",
     objective: str = "latency",
     evaluations: int | None = None,
@@ -65,6 +66,10 @@ def search(
 
         accuracy >= accuracy of 8 bits everywhere after the same training - max_accuracy_drop
 
+    or, with `min_speedup`, the most accurate that satisfies
+
+        speed-up over 8 bits everywhere >= min_speedup
+
     on data that the search never saw. `model` and the random state of Python, NumPy and torch (and of the loaders' own
     generators) stay as they are. The same seed gives the same result, interrupted or not and whoever measures, with the
     same `threads` (and those of this process, for the shared weights) on the same kind of processor: PyTorch adds
@@ -77,7 +82,11 @@ def search(
         val_loader: Data that the model was not trained on; one half measures candidates, the other the final pick.
             None: 10 % + 10 % of the data set of `loader` are held out, with a warning.
         hardware: The crossbar machine: a Hardware, a preset's name or a file.
-        max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`).
+        max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`). None: 0.01, unless
+            there is a `min_speedup`.
+        min_speedup: A budget on cost in place of `max_accuracy_drop`: how many times as fast as 8 bits everywhere the
+            policy must be at least (`result.latency.speedup`); of another `objective`, how many times less it must need
+            (`result.gain`).
         objective: What is to be small: "latency", "energy" (`cimq.energy`; the machine must describe energies, as the
             presets "isaac" and "puma" do) or "energy_delay", their product.
         strategy: "auto" (what measures best: docs/search.md), "thompson" (learns what bits and pairs of layers cost),
@@ -132,10 +141,10 @@ def search(
 
     Raises:
         TypeError: For arguments of another type; also as below.
-        ValueError: For settings out of range or that leave nothing to choose, data that cannot be split, a log that
-            cannot be resumed, and outputs or targets that the default loss or metric is not for: a `loss_fn` and a
-            `metric_fn` are then needed.
-        KeyboardInterrupt: By Ctrl-C while nothing is trained that satisfies the constraint, or by a second one; else
+        ValueError: For settings out of range or that leave nothing to choose, a `min_speedup` that no policy has (names
+            the largest there is), data that cannot be split, a log that cannot be resumed, and outputs or targets that
+            the default loss or metric is not for: a `loss_fn` and a `metric_fn` are then needed.
+        KeyboardInterrupt: By Ctrl-C while nothing is trained that is what was asked for, or by a second one; else
             the best so far is returned, with a warning and `result.interrupted`. What is in `out` can be resumed.
 
     Example:
@@ -145,8 +154,9 @@ def search(
     if not isinstance(model, nn.Module):
         raise TypeError(f"search takes an nn.Module, got {type(model).__name__}")
     settings = SearchSettings(
-        hardware=resolve(hardware), max_accuracy_drop=max_accuracy_drop, strategy=strategy, objective=objective,
-        evaluations=evaluations,
+        hardware=resolve(hardware),
+        max_accuracy_drop=0.01 if max_accuracy_drop is None and min_speedup is None else max_accuracy_drop,
+        min_speedup=min_speedup, strategy=strategy, objective=objective, evaluations=evaluations,
         time_budget=seconds_allowed(evaluations, time_budget), seed=seed, out=out, resume=resume, workers=workers,
         threads=threads, shared_epochs=0 if shared_weights is not None and shared_epochs is None else shared_epochs,
         shared_weights=shared_weights, train_batches=train_batches, finetune_epochs=finetune_epochs,

@@ -22,24 +22,26 @@ _ENOUGH = 0.02
 
 
 class Progress:
-    """A bar over the expected time of a search: stage, fastest feasible speed-up, share of feasible ones, time left.
+    """A bar over the expected time of a search: stage, best feasible policy, share of feasible ones, time left.
 
     Attributes:
         stage: Where the search is.
 
     Args:
         shown: False shows nothing.
+        by_damage: Whether the best one is the least damaged, not the fastest.
         clock: Gives seconds.
     """
 
-    def __init__(self, shown: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, shown: bool, clock: Callable[[], float] = time.monotonic, *, by_damage: bool = False) -> None:
         self._bar = tqdm(
             total=1.0, desc="search", disable=not shown, bar_format="{desc} |{bar}| {percentage:3.0f}%{postfix}"
         )
         self._clock = clock
         self._expected = dict.fromkeys(STAGES, 0.0)  # seconds
         self._shared_steps = self._evaluations = self._seen = self._feasible = 0
-        self._fastest, self._least = 0.0, float("inf")
+        self._by_damage = by_damage
+        self._best: Evaluation | None = None
         self._began = clock()
         self._done = 0.0  # share of the stage
         self._resumed = False
@@ -77,8 +79,8 @@ class Progress:
         self._seen += 1
         if evaluation.feasible:
             self._feasible += 1
-            if evaluation.cost < self._least:
-                self._least, self._fastest = evaluation.cost, evaluation.speedup
+            if self._best is None or self._rank(evaluation) < self._rank(self._best):
+                self._best = evaluation
         uniform = evaluation.strategy == "baseline"
         self._at(UNIFORM if uniform else STRATEGY, 0.9 if uniform else self._seen / max(1, self._evaluations))
 
@@ -111,13 +113,17 @@ class Progress:
 
     def __str__(self) -> str:
         parts = []
-        if self._fastest:
-            parts.append(f"best {self._fastest:.3f}x")
+        if self._best is not None:
+            damage = f" with damage {self._best.damage:.3g}" if self._by_damage else ""
+            parts.append(f"best {self._best.speedup:.3f}x{damage}")
         if self._seen:
             parts.append(f"{self._seen} evaluations, {100 * self._feasible / self._seen:.0f}% feasible")
         if self.left is not None:
             parts.append(f"{spoken(self.left)} left")
         return ", ".join(parts)
+
+    def _rank(self, evaluation: Evaluation) -> float:
+        return evaluation.damage if self._by_damage else evaluation.cost
 
     def _passed(self) -> float:
         """Of the expected seconds, those of what is done."""

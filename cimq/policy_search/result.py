@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cimq.cost_model import LatencyReport, LayerShape
 from cimq.cost_model.component_energy import EnergyReport
 from cimq.policy import Policy
 from cimq.policy_search.baselines import Baseline
+from cimq.policy_search.goals.fastest import within_drop
 from cimq.policy_search.ladder import RungCorrelation
 from cimq.policy_search.paired_drop import PairedDrop
 from cimq.policy_search.pareto_models import ParetoModel
@@ -30,17 +32,21 @@ class SearchResult:
     """Result of `cimq.search`. Accuracies are fractions (or the user's metric), times microseconds.
 
     Attributes:
-        policy: The fastest trained policy that satisfies the constraint.
+        policy: The fastest trained policy that satisfies `max_accuracy_drop`, or the most accurate one that has
+            `min_speedup`.
         model: The model prepared and trained with it; ready for `cimq.export`.
         accuracy: Of `model` on the confirmation set.
         reference_accuracy: Of 8 bits everywhere after the same training, on the same set.
-        max_accuracy_drop: The constraint: accuracy >= reference_accuracy - max_accuracy_drop.
+        max_accuracy_drop: The constraint: accuracy >= reference_accuracy - max_accuracy_drop; None where there was
+            another.
+        min_speedup: The other constraint: gain >= min_speedup; None where there was none.
         latency: Closed-form latency of `policy`, layer by layer.
         pareto: Front of the evaluations (accuracy before training against time), fastest first.
         evaluations: Everything that was measured before training, in order.
         baselines: By name: fp32 and the uniform policies.
         finalists: Policies trained at the end with their accuracy on the confirmation set, in that order.
-        target_damage: Damage that the search aimed at, see docs/search.md; None if it was interrupted before it knew.
+        target_damage: Damage that the search aimed at, see docs/search.md; None if it was interrupted before it knew,
+            and with `min_speedup`, where less damage is always better.
         strategy: What proposed the policies.
         seed: Of the search.
         model_name: Class of the model.
@@ -67,7 +73,7 @@ class SearchResult:
     model: nn.Module
     accuracy: float
     reference_accuracy: float
-    max_accuracy_drop: float
+    max_accuracy_drop: float | None
     latency: LatencyReport
     pareto: list[Evaluation]
     evaluations: list[Evaluation]
@@ -91,6 +97,19 @@ class SearchResult:
     plan: Plan | None = None
     objective: str = "latency"
     energy: EnergyReport | None = None
+    min_speedup: float | None = None
+
+    @property
+    def gain(self) -> float:
+        """What uniform 8-bit costs over what the policy does: speed-up, saving of energy, or the root of both."""
+        if self.energy is None:
+            return self.latency.speedup
+        saving = self.energy.saving
+        return saving if self.objective == "energy" else math.sqrt(saving * self.latency.speedup)
+
+    def satisfies(self, accuracy: float) -> bool:
+        """Whether an accuracy on the confirmation set is within `max_accuracy_drop`; true where there is none."""
+        return self.max_accuracy_drop is None or within_drop(self.reference_accuracy - accuracy, self.max_accuracy_drop)
 
     @property
     def drop(self) -> float:
@@ -104,11 +123,16 @@ class SearchResult:
 
     @property
     def verdict(self) -> str:
-        """Whether the drop can be told from noise, in a sentence."""
+        """Whether the drop can be told from noise, in a sentence, and before it what was asked for of the cost."""
+        within = ""
+        if self.min_speedup is not None:
+            words = {"energy": "less energy", "energy_delay": "less energy and time on average"}
+            kind = words.get(self.objective, "as fast")
+            within = f"{self.gain:.3f} times {kind}, at least {self.min_speedup:g} were asked for; "
         if self.confirmation is None:
-            return "how far the drop is noise is unknown"
+            return f"{within}how far the drop is noise is unknown"
         compared = len([row for row in self.trained if row.drop is not None])
-        return self.confirmation.sentence(self.fraction, self.max_accuracy_drop, max(1, compared - 1))
+        return within + self.confirmation.sentence(self.fraction, self.max_accuracy_drop, max(1, compared - 1))
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values of `result.json`."""
@@ -126,6 +150,7 @@ class SearchResult:
             "energy": None if self.energy is None else self._energies(self.energy),
             "seed": self.seed,
             "max_accuracy_drop": self.max_accuracy_drop,
+            "min_speedup": self.min_speedup,
             "target_damage": self.target_damage,
             "reference": {"accuracy": self.reference_accuracy, "time_us": self.latency.uniform8_time_us},
             "rows": [*rows, _row(found)],

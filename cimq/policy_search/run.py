@@ -17,20 +17,23 @@ from cimq.cost_model.sources import energy, latency
 from cimq.errors import CimqWarning
 from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
 from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
+from cimq.policy_search.cost_limit import CostLimit
 from cimq.policy_search.costs import Size
 from cimq.policy_search.data import Splits
 from cimq.policy_search.evaluators.racing import Racing
 from cimq.policy_search.evaluators.side_by_side import SideBySide
 from cimq.policy_search.flow import BASELINE_SHARE, Outcome, run_flow
 from cimq.policy_search.functions import UserFunctions
+from cimq.policy_search.goals import Fastest, Goal, MostAccurate
 from cimq.policy_search.journal import LOG_NAME, SETTINGS_NAME, Journal, check_folder
 from cimq.policy_search.pareto_models import FOLDER, pareto_models_of
 from cimq.policy_search.plan import PLAN_NAME, Plan, planned
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
-from cimq.policy_search.reward import Reward
+from cimq.policy_search.reward import AnyReward
 from cimq.policy_search.rung_check import RungCheck
 from cimq.policy_search.settings import SHARED_NAME, SearchSettings
+from cimq.policy_search.space import SearchSpace
 from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
 from cimq.policy_search.trained_policies import FOLDER_NAME, TrainedPolicies
 from cimq.policy_search.trainings import Trainings
@@ -65,11 +68,12 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
     }  # fmt: skip
     with (
         computing_threads(plan.shared_threads),
-        closing(Progress(settings.progress)) as shown,
+        closing(Progress(settings.progress, by_damage=settings.min_speedup is not None)) as shown,
         closing(open_pool(settings.workers, plan.threads, model, sent)) as pool,
     ):
         bench = Workbench(model, splits, settings, functions)
         bench.space.check_choice()
+        goal = _goal(settings, bench.space)
         side_by_side = min(settings.batch, places(pool, settings.workers, plan.threads))
         size, plan = plan.sized(
             settings, lambda: time.perf_counter() - start, lambda: bench.costs(plan.threads, side_by_side)
@@ -88,7 +92,7 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         if plan.costs is not None:
             shown.plan(size, plan.costs, BASELINE_SHARE, settings.resume)
         with closing(Journal(settings.out, fields, resume=settings.resume)) as journal:
-            outcome, trials, rungs = _searched(bench, pool, settings, size, kept, journal, shown)
+            outcome, trials, rungs = _searched(bench, pool, settings, goal, size, kept, journal, shown)
         with kept_random_state(model, settings.seed, [splits.confirm]):
             fp32 = functions.accuracy(model, splits.confirm)
     result = _result(model, bench, outcome, trials, rungs, settings, plan, fp32, time.perf_counter() - start)
@@ -118,6 +122,7 @@ def _searched(
     bench: Workbench,
     pool: Pool,
     settings: SearchSettings,
+    goal: Goal,
     size: Size,
     kept: TrainedPolicies,
     journal: Journal,
@@ -136,8 +141,9 @@ def _searched(
     trials = Trials(space, rungs.ranker, budget, journal, shown, rungs.ranking)
     train = Trainings(pool, TRAINING, kept, bench.training.model, shown.training)
 
-    def chosen_strategy(reward: Reward) -> Strategy:
-        if isinstance(rungs.ranker, Racing) and trials.evaluations:
+    def chosen_strategy(reward: AnyReward) -> Strategy:
+        # Within a cost it is the least damage that is wanted, and no side of a target.
+        if isinstance(rungs.ranker, Racing) and trials.evaluations and reward.limit is None:
             near = min(trials.evaluations, key=lambda e: abs(e.damage - reward.target))
             rungs.ranker.aim(reward.target, near.policy, near.damage)
             budget.spend(SENSITIVITY_SHARE)
@@ -147,15 +153,26 @@ def _searched(
     outcome = run_flow(
         trials,
         train,
+        goal=goal,
         strategy=chosen_strategy,
         batch=settings.batch,
-        max_accuracy_drop=settings.max_accuracy_drop,
         finalists=size.finalists,
         ahead=train.ahead,
         rungs=rungs,
         pareto=settings.pareto,
     )
     return outcome, trials, rungs
+
+
+def _goal(settings: SearchSettings, space: SearchSpace) -> Goal:
+    """What was asked for, one of two.
+
+    Raises:
+        ValueError: If no policy is within the budget.
+    """
+    if settings.min_speedup is not None:
+        return MostAccurate(CostLimit(space, settings.min_speedup))
+    return Fastest(settings.max_accuracy_drop or 0.0)
 
 
 def _result(
@@ -177,12 +194,13 @@ def _result(
         accuracy=outcome.chosen.accuracy,
         reference_accuracy=outcome.reference.accuracy,
         max_accuracy_drop=settings.max_accuracy_drop,
+        min_speedup=settings.min_speedup,
         latency=latency(bench.shapes, policy, settings.hardware),
         pareto=outcome.pareto,
         evaluations=trials.evaluations,
         baselines=baselines_of(bench.space, outcome, fp32),
         finalists=finalists_of(bench.space, outcome),
-        target_damage=outcome.target,
+        target_damage=outcome.target if settings.min_speedup is None else None,
         strategy=settings.strategy,
         objective=settings.objective,
         energy=None if settings.objective == "latency" else energy(bench.shapes, policy, settings.hardware),

@@ -33,7 +33,8 @@ class SearchSettings:
     """
 
     hardware: Hardware
-    max_accuracy_drop: float
+    max_accuracy_drop: float | None
+    min_speedup: float | None
     strategy: str
     objective: str
     evaluations: int | None
@@ -69,15 +70,26 @@ class SearchSettings:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         check_workers(self.workers, self.threads)
-        for name in ("max_accuracy_drop", "finetune_lr"):
+        if (self.max_accuracy_drop is None) == (self.min_speedup is None):
+            raise ValueError(
+                "search: give max_accuracy_drop, for the fastest policy within an accuracy, or min_speedup, for the "
+                f"most accurate one within a cost, not both; got {self.max_accuracy_drop!r} and {self.min_speedup!r}"
+            )
+        for name in ("max_accuracy_drop", "min_speedup", "finetune_lr"):
             value = getattr(self, name)
+            if value is None and name != "finetune_lr":
+                continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"search: {name} must be a number, got {value!r}")
         if not (math.isfinite(self.finetune_lr) and self.finetune_lr > 0):
             raise ValueError(f"search: finetune_lr must be above 0, got {self.finetune_lr!r}")
-        if not (math.isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
+        if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop < math.inf:
             raise ValueError(
                 f"search: max_accuracy_drop must be a fraction of at least 0, got {self.max_accuracy_drop!r}"
+            )
+        if self.min_speedup is not None and not 1 < self.min_speedup < math.inf:
+            raise ValueError(
+                f"search: min_speedup must be above 1, which 8 bits everywhere have, got {self.min_speedup!r}"
             )
         if self.evaluations is not None:
             Budget(self.evaluations)
@@ -147,6 +159,7 @@ class SearchSettings:
             "strategy": self.strategy,
             "objective": self.objective,
             "max_accuracy_drop": self.max_accuracy_drop,
+            "min_speedup": self.min_speedup,
             "time_budget": self.time_budget,
             "evaluations": self.evaluations,
             "seed": self.seed,

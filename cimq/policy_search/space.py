@@ -187,6 +187,11 @@ class SearchSpace:
         """The most bits that every layer may have."""
         return tuple(max(self._slot_of[layer].cost) for layer in range(len(self.shapes)))
 
+    @property
+    def fastest(self) -> Pairs:
+        """The fewest bits that every layer may have, in canonical form: no policy costs less."""
+        return self.canonical(self.uniform(self.weight_widths[0], self.act_widths[0]))
+
     def canonical(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
         """The cache key of a policy: every layer gets the most bits that cost it no more.
 
@@ -257,6 +262,21 @@ class SearchSpace:
         saving = self._eight(self._energy_fj) / self._total(self._energy_fj, pairs)
         return saving if self.objective == "energy" else math.sqrt(saving * self.speedup(pairs))
 
+    def cost_at(self, gain: float) -> int:
+        """The largest sum of the slots' costs at which a policy has a gain for certain.
+
+        Of a product the slots count a mean, which is no less than the root of the product that the gain is of: policies
+        whose time and energy fall differently may cost a little more, and have that gain all the same.
+        """
+        if self.objective == "energy_delay":
+            time, energy = (
+                self._eight(table) / middle
+                for table, middle in zip((self._time_ps, self._energy_fj), self._middle(), strict=True)
+            )
+            return math.floor((1 - 1e-12) * _MEAN_SCALE * math.sqrt(time * energy) / gain)
+        cost = math.floor(self.uniform8_cost / gain)  # of floats: the last place may be off
+        return next(value for value in (cost + 1, cost, cost - 1) if self.uniform8_cost / value >= gain)
+
     def _energies(self, widths: list[int]) -> list[dict[tuple[int, int], int]]:
         table = energy_table(self.shapes, self.hardware, widths)
         if not any(layer[MAX_BITS][MAX_BITS] for layer in table):
@@ -276,12 +296,17 @@ class SearchSpace:
             return self._time_ps
         if self.objective == "energy":
             return self._energy_fj
-        middle = (sum(self.bits) // 2,) * 2
-        time, energy = (sum(layer[middle] for layer in table) for table in (self._time_ps, self._energy_fj))
+        time, energy = self._middle()
         return [
             {pair: round(_MEAN_SCALE * (times[pair] / time + energies[pair] / energy) / 2) for pair in times}
             for times, energies in zip(self._time_ps, self._energy_fj, strict=True)
         ]
+
+    def _middle(self) -> tuple[int, int]:
+        """Time and energy of the middle of the bit range everywhere."""
+        middle = (sum(self.bits) // 2,) * 2
+        time, energy = (sum(layer[middle] for layer in table) for table in (self._time_ps, self._energy_fj))
+        return time, energy
 
     def _eight(self, table: Sequence[Mapping[tuple[int, int], int]]) -> int:
         return sum(layer[MAX_BITS, MAX_BITS] for layer in table)

@@ -10,7 +10,7 @@ from cimq.policy_search.evaluators import Evaluator, Measured
 from cimq.policy_search.journal import Journal
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.records import Evaluation
-from cimq.policy_search.reward import Reward
+from cimq.policy_search.reward import AnyReward
 from cimq.policy_search.space import Pairs, SearchSpace
 from cimq.policy_search.strategies import Proposal, Strategy
 
@@ -47,7 +47,7 @@ class Trials:
         self.evaluations: list[Evaluation] = []
         self._journal = journal or Journal(None, {})
         self._progress = progress or Progress(shown=False)
-        self._reward: Reward | None = None
+        self._reward: AnyReward | None = None
         self._evaluated: dict[Pairs, Evaluation] = {}
         self.rank_by(evaluator, rung)
 
@@ -68,7 +68,7 @@ class Trials:
         self._cache = MeasurementCache(evaluator, recorded)
 
     @property
-    def reward(self) -> Reward:
+    def reward(self) -> AnyReward:
         """The reward in use.
 
         Raises:
@@ -79,7 +79,7 @@ class Trials:
         return self._reward
 
     @reward.setter
-    def reward(self, reward: Reward) -> None:
+    def reward(self, reward: AnyReward) -> None:
         self._reward = reward
 
     def measured(self, policies: Sequence[Pairs]) -> list[Measured]:
@@ -131,6 +131,7 @@ class Trials:
 
     def _enter(self, proposal: Proposal, measured: Measurement) -> None:
         (accuracy, damage, share, _), seconds = measured
+        gain = self.space.gain(proposal.policy)
         evaluation = Evaluation(
             len(self.evaluations),
             proposal.policy,
@@ -140,8 +141,8 @@ class Trials:
             self.space.time_us(proposal.policy),
             self.space.speedup(proposal.policy),
             self.space.cost(proposal.policy),
-            self.reward(damage, self.space.gain(proposal.policy)),
-            self.reward.feasible(damage),
+            self.reward(damage, gain),
+            self.reward.feasible(damage, gain),
             seconds,
             proposal.episode,
             self.rung,

@@ -58,6 +58,8 @@ class Chart:
         uniform: SVG path of the front of the uniform policies.
         bars: SVG path of intervals.
         stages: Parts of a history, in order.
+        least: Place of the line of the least speed-up that was asked for.
+        least_label: Its label.
     """
 
     summary: str
@@ -74,6 +76,8 @@ class Chart:
     uniform: str = ""
     bars: str = ""
     stages: tuple[Stage, ...] = ()
+    least: float | None = None
+    least_label: str = ""
     left: float = LEFT
     right: float = RIGHT
     top: float = TOP
@@ -98,26 +102,48 @@ def history_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
     speedups = [e.speedup for e in evaluations]
     to_x, x_ticks = axis(1, max(len(evaluations), 2), LEFT, RIGHT, whole=True, pad=0.02)
     to_y, y_ticks = axis(min(speedups), max(speedups), BOTTOM, TOP)
-    marks = [_mark(to_x(n), to_y(e.speedup), e, show) for n, e in enumerate(evaluations, 1)]
+    marks = [_mark(to_x(n), to_y(e.speedup), run, e, show) for n, e in enumerate(evaluations, 1)]
+    path, found = ("", _within_budget(evaluations)) if run.min_speedup else _best_so_far(run, to_x, to_y)
+    summary = f"Speed-up of {len(evaluations)} evaluated policies in the order tried. {found}"
+    stages = _stages(evaluations, to_x)
+    counts = ", ".join(f"{e} of {name}" for name, e in _stage_sizes(evaluations))
+    summary += f" By stage: {counts}."
+    limit = run.least_speedup
+    return Chart(
+        summary,
+        "evaluation",
+        "speed-up over uniform 8-bit",
+        x_ticks,
+        y_ticks,
+        tuple(marks),
+        path,
+        limit=None if limit is None else to_y(limit),
+        limit_label="" if limit is None else f"at least {limit:g}x",
+        stages=stages,
+    )
+
+
+def _best_so_far(run: RunData, to_x: Callable[[float], float], to_y: Callable[[float], float]) -> tuple[str, str]:
+    """SVG path of the fastest that is within the accuracy, and a sentence."""
     path, best, best_at = "", -math.inf, 0
-    for number, evaluation in enumerate(evaluations, 1):
+    for number, evaluation in enumerate(run.evaluations, 1):
         if evaluation.feasible and evaluation.speedup > best:
             start = f"M{place(to_x(number))}" if not path else f"H{place(to_x(number))}V"
             path += f"{start}{' ' if not path else ''}{place(to_y(evaluation.speedup))}"
             best, best_at = evaluation.speedup, number
     limit = "target damage" if run.ranked_by_damage else "accuracy limit"
-    if path:
-        path += f"H{place(to_x(len(evaluations)))}"
-        found = f"The fastest one within the {limit} has {best:.2f}x, reached at evaluation {best_at}."
-    else:
-        found = f"None is within the {limit}."
-    summary = f"Speed-up of {len(evaluations)} evaluated policies in the order tried. {found}"
-    stages = _stages(evaluations, to_x)
-    counts = ", ".join(f"{e} of {name}" for name, e in _stage_sizes(evaluations))
-    summary += f" By stage: {counts}."
-    return Chart(
-        summary, "evaluation", "speed-up over uniform 8-bit", x_ticks, y_ticks, tuple(marks), path, stages=stages
-    )
+    if not path:
+        return "", f"None is within the {limit}."
+    path += f"H{place(to_x(len(run.evaluations)))}"
+    return path, f"The fastest one within the {limit} has {best:.2f}x, reached at evaluation {best_at}."
+
+
+def _within_budget(evaluations: Sequence[Evaluation]) -> str:
+    within = [(e.damage, number) for number, e in enumerate(evaluations, 1) if e.feasible and e.damage is not None]
+    if not within:
+        return "None is within the budget."
+    damage, number = min(within)
+    return f"The least damaged one within the budget has a damage of {damage:.3g}, evaluation {number}."
 
 
 def stage_name(strategy: str) -> str:
@@ -166,7 +192,7 @@ def tradeoff_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
     to_y, y_ticks = axis(max(min(shown), floor), max(shown), BOTTOM, TOP, percent=percent)
     marks = []
     for evaluation in evaluations:
-        mark = _mark(to_x(evaluation.speedup), to_y(max(evaluation.accuracy, floor)), evaluation, show)
+        mark = _mark(to_x(evaluation.speedup), to_y(max(evaluation.accuracy, floor)), run, evaluation, show)
         marks.append(dataclasses.replace(mark, kind="below", y=BOTTOM) if evaluation.accuracy < floor else mark)
     front = sorted(run.pareto, key=lambda point: (point.speedup, -point.accuracy))
     diamonds = [
@@ -252,9 +278,11 @@ def _floor(accuracies: Sequence[float], limit: float | None) -> float:
     return floor if limit is None else min(floor, limit - 0.5 * max(ordered[-1] - limit, 0.0))
 
 
-def _mark(x: float, y: float, evaluation: Evaluation, show: Callable[[float], str]) -> Mark:
+def _mark(x: float, y: float, run: RunData, evaluation: Evaluation, show: Callable[[float], str]) -> Mark:
     kind = "feasible" if evaluation.feasible else "infeasible"
-    if evaluation.damage is None:
+    if run.min_speedup is not None:
+        verdict = f"{'within' if evaluation.feasible else 'beyond'} the budget"
+    elif evaluation.damage is None:
         verdict = "within the limit" if evaluation.feasible else "not accurate enough"
     else:
         verdict = f"damage {'within' if evaluation.feasible else 'beyond'} the target"

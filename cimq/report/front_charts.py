@@ -29,7 +29,7 @@ def damage_chart(run: RunData) -> Chart | None:
     worst = max(damage for _, damage in points)
     ceiling = min(worst, _WORTH_SEEING * target) if target else worst
     shown = [damage for _, damage in points if damage <= ceiling] + ([target] if target else [])
-    to_x, x_ticks = axis(min(e.speedup for e, _ in points), max(e.speedup for e, _ in points), LEFT, RIGHT)
+    to_x, x_ticks = _speedup_axis(run, [e.speedup for e, _ in points])
     to_y, y_ticks = _log_axis(min(shown), max(shown))
     marks = []
     for evaluation, damage in points:
@@ -50,7 +50,7 @@ def damage_chart(run: RunData) -> Chart | None:
     )
     summary += ". Front of the uniform policies: " + "; ".join(f"{d:.3g} at {e.speedup:.2f}x" for e, d in uniform)
     return Chart(
-        f"{summary}." + (f" The search aimed at {target:.3g}." if target else ""),
+        f"{summary}." + (f" The search aimed at {target:.3g}." if target else "") + _asked_for(run),
         "speed-up over uniform 8-bit",
         "damage",
         x_ticks,
@@ -62,6 +62,8 @@ def damage_chart(run: RunData) -> Chart | None:
         f"target {target:.3g}" if target else "",
         sum(mark.kind == "below" for mark in marks),
         _path([(to_x(e.speedup), to_y(d)) for e, d in uniform]),
+        least=None if run.least_speedup is None else to_x(run.least_speedup),
+        least_label=_label(run),
     )
 
 
@@ -87,7 +89,7 @@ def trained_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
     accuracies = (
         [n.accuracy for n in trained] + [v for span in spans for v in span] + ([] if limit is None else [limit])
     )
-    to_x, x_ticks = axis(min(n.speedup for n in trained), max(n.speedup for n in trained), LEFT, RIGHT)
+    to_x, x_ticks = _speedup_axis(run, [n.speedup for n in trained])
     to_y, y_ticks = axis(min(accuracies), max(accuracies), BOTTOM, TOP, percent=percent)
     found = next((row for row in run.rows if row.name == "found policy"), None)
     marks, bars = [], ""
@@ -105,7 +107,7 @@ def trained_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
         f"{n.name} {show(n.accuracy)} at {n.speedup:.2f}x" for n in trained
     )
     return Chart(
-        f"{summary}.",
+        f"{summary}.{_asked_for(run)}",
         "speed-up over uniform 8-bit",
         "accuracy after training",
         x_ticks,
@@ -117,7 +119,24 @@ def trained_chart(run: RunData, show: Callable[[float], str]) -> Chart | None:
         "" if limit is None else f"limit {show(limit)}",
         uniform=_path([(to_x(n.speedup), to_y(n.accuracy)) for n in uniform]),
         bars=bars,
+        least=None if run.least_speedup is None else to_x(run.least_speedup),
+        least_label=_label(run),
     )
+
+
+def _speedup_axis(run: RunData, speedups: Sequence[float]) -> tuple[Callable[[float], float], tuple[Tick, ...]]:
+    """Of these, and of what was asked for."""
+    shown = [*speedups, *([] if run.least_speedup is None else [run.least_speedup])]
+    return axis(min(shown), max(shown), LEFT, RIGHT)
+
+
+def _label(run: RunData) -> str:
+    """Of the line of the least speed-up."""
+    return "" if run.least_speedup is None else f"at least {run.least_speedup:g}x"
+
+
+def _asked_for(run: RunData) -> str:
+    return "" if run.least_speedup is None else f" At least {run.least_speedup:g}x were asked for."
 
 
 def _span(network: TrainedNetwork, reference: float | None, fraction: bool) -> tuple[float, float]:

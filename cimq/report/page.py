@@ -77,6 +77,8 @@ def render(run: RunData) -> str:
         tradeoff=damages or tradeoff_chart(run, show),
         by_damage=damages is not None,
         trained=trained_chart(run, show),
+        within=_within(run),
+        budget=_budget(run),
         proposers={e.policy: stage_name(e.strategy) for e in run.evaluations},
         hardware=_hardware_rows(run.hardware),
         quoted_folder=shlex.quote(str(run.folder)),
@@ -116,6 +118,25 @@ def _change(found: ResultRow, uniform8: ResultRow | None, show: Callable[[float]
     if difference == 0:
         return "the same accuracy as uniform 8-bit"
     return f"{text} {'more' if difference > 0 else 'less'} than uniform 8-bit"
+
+
+def _within(run: RunData) -> tuple[str, str]:
+    """What evaluations are that may be chosen, and the others."""
+    if run.min_speedup is not None:
+        return "within the budget", "beyond the budget"
+    if run.ranked_by_damage:
+        return "damage within the target", "damage beyond the target"
+    return "accurate enough", "not accurate enough"
+
+
+def _budget(run: RunData) -> str:
+    """What the found policy may cost, in words."""
+    if run.min_speedup is None:
+        return ""
+    if run.objective == "latency":
+        return f"at least {run.min_speedup:g} times as fast as uniform 8-bit"
+    mean = "" if run.objective == "energy" else " and time on average"
+    return f"that need at least {run.min_speedup:g} times less energy{mean} than uniform 8-bit"
 
 
 def _mean_bits(row: ResultRow) -> str:

@@ -78,7 +78,8 @@ class RunData:
         hardware: The machine.
         strategy: Search strategy.
         seed: Seed of the search.
-        max_accuracy_drop: Accuracy that the search may give up, in the unit of the accuracies.
+        max_accuracy_drop: Accuracy that the search may give up, in the unit of the accuracies; None where the cost was
+            bounded instead.
         search_limit: Accuracy that an evaluation had to reach.
         reference_accuracy: Accuracy that the drop is measured from.
         reference_time_us: Time of the reference policy.
@@ -96,6 +97,8 @@ class RunData:
         objective: What the search made small.
         energy: (picojoules of the found policy, how much less that is than of uniform 8-bit) where that was counted.
         interrupted: Whether the search was, so that this is the best so far.
+        min_speedup: What the cost of uniform 8-bit over that of the found policy had to be at least; None where the
+            accuracy was bounded.
     """
 
     folder: Path
@@ -121,6 +124,12 @@ class RunData:
     objective: str = "latency"
     energy: tuple[float, float] | None = None
     interrupted: bool = False
+    min_speedup: float | None = None
+
+    @property
+    def least_speedup(self) -> float | None:
+        """`min_speedup` where it is one, and not a saving of energy."""
+        return self.min_speedup if self.objective == "latency" else None
 
     @property
     def ranked_by_damage(self) -> bool:
@@ -192,6 +201,7 @@ def load_run(folder: str | Path) -> RunData:
         objective=result.optional("objective", result.text) or "latency",
         energy=_energy(result),
         interrupted=result.optional("interrupted", result.flag) or False,
+        min_speedup=result.optional("min_speedup", result.number),
     )
 
 

@@ -61,6 +61,8 @@ def test_search_config_becomes_arguments(tmp_path: Path, factories: str) -> None
     assert arguments.pop("metric_fn")(0, 0) == 1.0
     assert arguments.pop("hardware").cell_bits == 2
     assert arguments == {"max_accuracy_drop": 0.01, "out": tmp_path / "runs/x", "seed": 3}
+    within_cost = config(factories, max_accuracy_drop=..., min_speedup=2.5)
+    assert read_search_config(write(tmp_path, within_cost, "c.yaml"))["min_speedup"] == 2.5
     Hardware(rows=32).save(tmp_path / "machine.yaml")
     by_file = config(factories, hardware="machine.yaml")
     assert read_search_config(write(tmp_path, by_file, "c.yaml"))["hardware"].rows == 32
@@ -71,6 +73,8 @@ def test_search_config_becomes_arguments(tmp_path: Path, factories: str) -> None
     [
         ({"modle": "x"}, "unknown key 'modle' (did you mean 'model'?); allowed: model, data"),
         ({"out": ...}, "it lacks out"),
+        ({"max_accuracy_drop": ...}, "it lacks max_accuracy_drop or min_speedup"),
+        ({"min_speedup": "fast"}, 'min_speedup must be of type int or float or null, got "fast"'),
         ({"evaluations": "many"}, 'evaluations must be of type int or null, got "many"'),
         ({"evaluations": True}, "evaluations must be of type int or null, got true"),
         ({"first_last_bits": "8"}, 'first_last_bits must be of type int or null, got "8"'),

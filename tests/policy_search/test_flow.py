@@ -14,6 +14,7 @@ from cimq import CimqWarning
 from cimq.policy_search import STRATEGIES, Budget, SearchSpace, StrategyTask, Trials
 from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.flow import Outcome, run_flow
+from cimq.policy_search.goals import Fastest
 from cimq.policy_search.ladder import CALIBRATED, SHARED
 from cimq.policy_search.records import front_of
 from cimq.policy_search.rung_check import RungCheck
@@ -49,7 +50,7 @@ def flow(
         return Confirmed(accuracy), artefact
 
     outcome = run_flow(
-        trials, confirmed, strategy=made, batch=8, max_accuracy_drop=drop, finalists=finalists, pareto=pareto
+        trials, confirmed, goal=Fastest(drop), strategy=made, batch=8, finalists=finalists, pareto=pareto
     )
     return outcome, trials
 
@@ -167,9 +168,9 @@ def test_uniform_policies_that_are_measured_on_two_rungs_count_twice(
         run_flow(
             trials,
             train,
+            goal=Fastest(0.01),
             strategy=lambda reward: STRATEGIES["random"](StrategyTask(space, budget, 0, 8, None, reward)),
             batch=8,
-            max_accuracy_drop=0.01,
             finalists=1,
             rungs=check,
         )

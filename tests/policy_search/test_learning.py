@@ -20,9 +20,12 @@ from typing import Any
 import pytest
 
 from cimq.policy_search import Budget, Evaluation, Reward, StrategyTask, Trials
+from cimq.policy_search.cost_limit import CostLimit
+from cimq.policy_search.reward import LeastDamage
 from cimq.policy_search.strategies.evolution import Evolution
 from cimq.policy_search.strategies.knapsack import Knapsack
 from cimq.policy_search.strategies.learned_damage import LearnedDamage
+from cimq.policy_search.strategies.random import Random
 from cimq.policy_search.strategies.reinforce import Reinforce
 from cimq.policy_search.strategies.thompson import Thompson
 
@@ -73,6 +76,7 @@ class Case:
     warm: bool = True
     interaction: float = 0.5
     noise: float = 0.02
+    within_cost: bool = False  # as fast as the optimum is within the target, the least damage is wanted
 
 
 @functools.cache
@@ -82,14 +86,28 @@ def problem(layers: int, seed: int, interaction: float, noise: float) -> Problem
 
 @functools.cache
 def found(strategy: Callable[[StrategyTask], Any], case: Case, seed: int) -> float:
-    """Logarithm of the speed-up of the fastest measured policy that is truly within the target."""
+    """Logarithm of the speed-up of the fastest measured policy that is truly within the target.
+
+    Within a cost: how little damaged the best is, as a logarithm.
+    """
     made = problem(case.layers, seed, case.interaction, case.noise)
     trials = Trials(made.space, made, Budget(case.budget))
     trials.reward = Reward(TARGET)
+    if case.within_cost:
+        trials.reward = LeastDamage(2 * TARGET, CostLimit(made.space, gain(case, seed)))
     few = made.sensitivities if case.warm else None
     trials.run(strategy(StrategyTask(made.space, trials.budget, seed, 8, few, trials.reward)), 8)
+    if case.within_cost:
+        assert all(e.feasible and e.speedup >= gain(case, seed) for e in trials.evaluations)
+        return -math.log(min(made.damage(e.policy) for e in trials.evaluations))
     within = [e.speedup for e in trials.evaluations if made.damage(e.policy) <= TARGET]
     return math.log(max(within, default=1.0))
+
+
+@functools.cache
+def gain(case: Case, seed: int) -> float:
+    """Speed-up at which the least damage is about the target."""
+    return problem(case.layers, seed, case.interaction, case.noise).optimum(TARGET)[0]
 
 
 def beats(strategy: Callable[[StrategyTask], Any], other: Callable[[StrategyTask], Any], case: Case) -> bool:
@@ -104,6 +122,7 @@ def beats(strategy: Callable[[StrategyTask], Any], other: Callable[[StrategyTask
 
 
 FAST = Case(20, 100)
+WITHIN_COST = Case(14, 60, within_cost=True)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +173,25 @@ def test_a_model_that_takes_nothing_in_or_the_wrong_way_is_found_out(
     assert not beats(Broken, ThompsonWithoutLearning, FAST)
 
 
+def test_within_a_cost_learning_comes_near_the_least_damage_and_others_do_not() -> None:
+    def off(strategy: Callable[[StrategyTask], Any]) -> float:
+        """How much more damaged, as a share; the mean over networks."""
+        shares = []
+        for seed in SEEDS:
+            made = problem(WITHIN_COST.layers, seed, WITHIN_COST.interaction, WITHIN_COST.noise)
+            _, bound = made.least_damage(gain(WITHIN_COST, seed))
+            assert 0.9 * TARGET <= bound <= TARGET
+            shares.append(math.exp(-found(strategy, WITHIN_COST, seed)) / bound - 1)
+        return sum(shares) / len(shares)
+
+    assert off(Thompson) < 0.05
+    assert off(Thompson) < 0.5 * min(off(Knapsack), off(Evolution))
+    assert beats(Thompson, ThompsonWithoutLearning, WITHIN_COST)
+    assert beats(Thompson, Knapsack, WITHIN_COST)
+    assert beats(Thompson, Evolution, WITHIN_COST)
+    assert off(Random) > 0.5
+
+
 def test_the_bounds_of_the_optimum_hold_it() -> None:
     for seed in range(6):
         small = Problem(5, seed)
@@ -163,6 +201,11 @@ def test_the_bounds_of_the_optimum_hold_it() -> None:
         assert lower <= best * (1 + 1e-9)
         assert best <= upper * (1 + 1e-9)
         assert lower >= 0.95 * best
+        fast = [(small.space.speedup(p), small.damage(p)) for p in itertools.product(*options)]
+        least = min(damage for speedup, damage in fast if speedup >= lower)
+        found_least, bound = small.least_damage(lower)
+        assert bound <= least * (1 + 1e-9)
+        assert least <= min(found_least, TARGET) * (1 + 1e-9)
 
 
 def test_the_bounds_of_the_optimum_of_a_deep_network_are_close() -> None:

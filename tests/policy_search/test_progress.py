@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from contextlib import redirect_stderr
 
@@ -46,11 +47,11 @@ def test_the_time_left_is_what_was_expected_corrected_by_what_it_took(progress: 
     assert progress.left is None
     progress.plan(SIZE, COSTS, uniform_share=0.25)
     stages = COSTS.stages(SIZE)
-    assert stages == {"shared training": 20, "uniform policies": 100, "evaluations": 40, "finalists": 40}
-    assert progress.left == 200
+    assert stages == {"shared training": 20, "uniform policies": 100, "evaluations": 40, "finalists": 80}
+    assert progress.left == 240
     clock.now = 20.0
     progress.stepped(10)  # half of the shared training took twice its time
-    assert progress.left == pytest.approx(2 * 190)
+    assert progress.left == pytest.approx(2 * 230)
     clock.now = 200.0
     progress.evaluated(evaluation(0, True, "baseline"))
     assert progress.stage == "uniform policies"
@@ -60,8 +61,16 @@ def test_the_time_left_is_what_was_expected_corrected_by_what_it_took(progress: 
     clock.now = 320.0
     with progress.training():
         assert progress.stage == "finalists"
-        assert progress.left == pytest.approx(80)  # twice what was expected for two
-    assert str(progress) == "best 3.900x, 40 evaluations, 50% feasible, 56 s left"
+        assert progress.left == pytest.approx(160)  # twice what was expected for two, and two uniform policies
+    assert str(progress) == "best 3.900x, 40 evaluations, 50% feasible, 1 min 47 s left"
+
+
+def test_within_a_cost_the_best_is_the_least_damaged(clock: Clock) -> None:
+    progress = Progress(False, clock, by_damage=True)
+    for index, damage in enumerate((0.3, 0.1, 0.2)):
+        progress.evaluated(dataclasses.replace(evaluation(index, True), damage=damage))
+    progress.evaluated(dataclasses.replace(evaluation(3, False), damage=0.01))
+    assert str(progress) == "best 2.100x with damage 0.1, 4 evaluations, 75% feasible"
 
 
 def test_what_a_resumed_search_skips_does_not_make_the_rest_look_quick(progress: Progress, clock: Clock) -> None:
@@ -69,7 +78,7 @@ def test_what_a_resumed_search_skips_does_not_make_the_rest_look_quick(progress:
     clock.now = 1.0
     for index in range(20):
         progress.evaluated(evaluation(index, True))
-    assert progress.left == pytest.approx(40 + 15)
+    assert progress.left == pytest.approx(80 + 15)
 
 
 def test_a_search_shows_all_stages_and_nothing_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

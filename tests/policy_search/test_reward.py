@@ -32,8 +32,8 @@ def test_written_out() -> None:
 
 
 def test_feasible() -> None:
-    assert REWARD.feasible(0.1)
-    assert not REWARD.feasible(0.1001)
+    assert REWARD.feasible(0.1, 1.0)
+    assert not REWARD.feasible(0.1001, 9.0)
 
 
 @pytest.mark.parametrize("values", [{"target": 0.0}, {"target": math.nan}, {"target": 0.1, "noise": 0.0}])

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cimq import Hardware
 from cimq.policy_search import (
     STRATEGIES,
     Budget,
@@ -204,6 +205,8 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def test_an_interrupted_search_continues_as_if_it_had_not_been(
     tmp_path: Path, space: SearchSpace, surrogate: Callable[..., Any], strategy: str, interrupt_at: int
 ) -> None:
+    if strategy == "uniform" and interrupt_at == 23:  # on larger arrays few are different
+        space = SearchSpace(space.shapes, Hardware(rows=64, cols=16, cell_bits=2))
     for name in ("whole", "again"):
         run(space, surrogate(), 40, strategy, Journal(tmp_path / name, SETTINGS))
     assert records(tmp_path / "whole") == records(tmp_path / "again")

@@ -90,8 +90,14 @@ def test_trainings_that_were_asked_for_take_time() -> None:
     size = Size(50, 1, 100, 4)
     assert asked.total(size) - COSTS.total(size) == pytest.approx(21 * COSTS.training(100))
     beside = dataclasses.replace(asked, side_by_side=4)
-    assert beside.stages(size)["finalists"] == pytest.approx((1 + 2) * COSTS.training(100))
+    assert beside.stages(size)["finalists"] == pytest.approx((1 + 1 + 2) * COSTS.training(100))
     assert fitted(asked, 2000).evaluations < fitted(COSTS, 2000).evaluations
+
+
+def test_within_a_cost_fewer_uniform_policies_are_trained() -> None:
+    within = dataclasses.replace(COSTS, within_cost=True)
+    size = Size(50, 1, 100, 4)
+    assert COSTS.total(size) - within.total(size) == pytest.approx(3 * COSTS.training(100))
 
 
 def test_the_time_that_measuring_costs_takes_is_spent() -> None:
@@ -125,7 +131,7 @@ def net() -> nn.Module:
 
 
 def test_a_budget_is_planned_once_and_kept(net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cheap = dataclasses.replace(COSTS, epoch_batches=16, step=0.01, training_step=0.01, sample=1e-4)
+    cheap = dataclasses.replace(COSTS, epoch_batches=16, step=0.01, training_step=0.01, sample=5e-5)
     options: dict[str, Any] = {"evaluations": None, "shared_epochs": None, "finalists": None}
     with monkeypatch.context() as patch:
         patch.setattr(Workbench, "costs", lambda *_: cheap)

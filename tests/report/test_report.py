@@ -379,6 +379,27 @@ def test_what_was_trained_and_how_rungs_agree_is_shown(make_run: MakeRun, tmp_pa
     assert "101 %" not in page.words
 
 
+def test_a_budget_on_cost_is_drawn_and_said(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run(tmp_path, evaluations=40, trust=True)
+    lines = page_of(tmp_path).count("path", class_="limit")
+    edit(tmp_path / "result.json", min_speedup=1.7, max_accuracy_drop=None, target_damage=None)
+    page = page_of(tmp_path)
+    assert page.count("path", class_="limit") == 2 * 3  # in each chart, and in the keys below
+    assert lines == 2 * 2  # the limit of the accuracy and the target, of which the history has none
+    assert page.count("path", class_="line") < 2 * 3  # a history of speed-ups has no best one
+    for text in (
+        "those at least 1.7 times as fast as uniform 8-bit",
+        "within the budget",
+        "At least 1.7x were asked for",
+    ):
+        assert text in page.words
+    assert "target" not in page.words
+    edit(tmp_path / "result.json", objective="energy")
+    page = page_of(tmp_path)
+    assert "those that need at least 1.7 times less energy than uniform 8-bit" in page.words
+    assert page.count("path", class_="limit") == 0
+
+
 def test_trained_networks_without_intervals(make_run: MakeRun, tmp_path: Path) -> None:
     result = make_run(tmp_path, evaluations=0, trust=True)
     for network in result["trained"]:

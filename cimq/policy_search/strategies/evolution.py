@@ -24,7 +24,8 @@ _STALE_CHILDREN = 1000
 class Evolution:
     """The best of a few policies drawn from the population has a child; the oldest of the population dies.
 
-    A child has its parent's bits, or slot by slot those of one of two parents, with one or two slots changed.
+    A child has its parent's bits, or slot by slot those of one of two parents, with one or two slots changed; where
+    that costs more than it may, as many more as it takes.
     """
 
     def __init__(self, task: StrategyTask) -> None:
@@ -93,7 +94,7 @@ class Evolution:
         free = [index for index, slot in enumerate(space.slots) if len(slot.pairs) > 1]
         for index in numbers.sample(free, min(len(free), numbers.choice((1, 2)))):
             genes[index] = numbers.choice(_next_to(genes[index], space.slots[index].pairs))
-        return space.assigned(genes)
+        return self._task.fitting(space.assigned(genes))
 
     def _parent(self, population: deque[Evaluation]) -> Pairs:
         drawn = [self._numbers.randrange(len(population)) for _ in range(_TOURNAMENT)]

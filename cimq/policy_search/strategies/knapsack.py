@@ -16,7 +16,8 @@ _GROWTH = 0.1
 class Knapsack:
     """Bisects the front of the sensitivities to the target, then looks further and further along it on both sides.
 
-    Without sensitivities all layers are taken as alike.
+    Without sensitivities all layers are taken as alike. Within a cost, the part of the front that fits is looked at,
+    from its least damaged policy on.
     """
 
     def __init__(self, task: StrategyTask) -> None:
@@ -31,7 +32,7 @@ class Knapsack:
             sensitivity = task.sensitivity() or assumed_sensitivity(task.space)
             path = knapsack_path(task.space, sensitivity)
             # The budget ends it: where candidates race, it may be enough for more than are left now.
-            self._walk = KnapsackWalk(path, len(path), _outwards(len(path)))
+            self._walk = KnapsackWalk(path, len(path), _outwards(len(path)), task.reward.limit)
             self._walk.observe(self._known)
         return self._walk.propose(count)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cimq.policy_search.cost_limit import CostLimit
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies.strategy import Proposal
@@ -19,13 +20,18 @@ class KnapsackWalk:
         path: From the most accurate to the fastest; see `knapsack_path`.
         evaluations: New policies that may be proposed.
         steps: Where neighbours are, counted from the fastest policy within the target towards faster ones.
+        limit: What policies may cost. Where that is given nothing is bisected: what counts is the least damage, and
+            the neighbours are those of the slowest policy that fits.
     """
 
-    def __init__(self, path: Sequence[Pairs], evaluations: int, steps: Iterable[int] = NEAR) -> None:
-        self._path = path
+    def __init__(
+        self, path: Sequence[Pairs], evaluations: int, steps: Iterable[int] = NEAR, limit: CostLimit | None = None
+    ) -> None:
+        self._path = path if limit is None else limit.within(path)
         self._left = evaluations
         self._steps = steps
-        self._low, self._high = 0, len(path)  # path[low] is taken as feasible, path[high] as not
+        # path[low] is taken as feasible, path[high] as not.
+        self._low, self._high = 0, len(path) if limit is None else 1
         self._looked: dict[int, None] = {}  # positions on the path, in the order in which they were asked for
         self._known: dict[Pairs, Evaluation] = {}
         self._neighbours: list[int] | None = None  # that are still to be looked at, once the bisection is over

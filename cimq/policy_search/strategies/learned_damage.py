@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from cimq._C import KnapsackFront
-from cimq.policy_search.reward import Reward
+from cimq.policy_search.reward import AnyReward
 from cimq.policy_search.space import Pairs, SearchSpace
 from cimq.policy_search.strategies.damage_terms import DamageFunction, DamageTerms
 
@@ -28,10 +29,13 @@ _ROUNDS = 4
 _NEAREST, _FARTHEST = 0.6, 1.3
 # Points of a front that are looked at: places of the damages that the sum over slots promises, in those of the best.
 _PROMISED = (1.0, 0.97, 0.94, 0.9, 1.03)
+# Within a cost all of these are cheaper.
+_PROMISED_WITHIN = (1.0, 1.01, 1.03, 1.06, 1.1)
 # Scales of the groups' deviations that are tried, and how much better the evidence must be than at the present scale.
 _SCALES = (0.0, 0.3, 0.6, 1.0, 1.6, 2.5)
 _EVIDENCE = 1.0
 _OBSERVATIONS_PER_FIT = 16
+_TINY = 1e-9
 
 
 class LearnedDamage:
@@ -43,17 +47,20 @@ class LearnedDamage:
         reward: What the best policy makes large.
     """
 
-    def __init__(self, space: SearchSpace, terms: DamageTerms, reward: Reward) -> None:
+    def __init__(self, space: SearchSpace, terms: DamageTerms, reward: AnyReward) -> None:
         self._space = space
         self._terms = terms
         self._reward = reward
         self._model = terms.model()
         self._fitted = 0
+        self._near = reward.target  # damages that matter are about that
 
     def observe(self, policy: Pairs, damage: float) -> None:
         """Takes in one measured policy; of those that the space does not hold nothing is learned."""
-        target = self._reward.target
-        self._learn(policy, damage, max(_MISFIT * target, _MISFIT_AWAY * abs(damage - target)))
+        limit = self._reward.limit
+        if limit is not None and limit.fits(policy):
+            self._near = min(self._near, max(damage, _TINY * self._reward.target))
+        self._learn(policy, damage, max(_MISFIT * self._near, _MISFIT_AWAY * abs(damage - self._near)))
 
     def observe_few(self, policy: Pairs, damage: float) -> None:
         """Takes in one policy with most layers at their most bits, measured as sensitivities are."""
@@ -88,7 +95,7 @@ class LearnedDamage:
             number: Of the draw.
             temperature: Of the draw; 0 is the mean.
             start: Where the search begins; None: the most bits.
-            aim: The target in place of the reward's, as a share of it.
+            aim: The target in place of the reward's, as a share of it; within a cost there is none.
         """
         reward = dataclasses.replace(self._reward, target=aim * self._reward.target)
         slots = self._space.slots
@@ -99,7 +106,7 @@ class LearnedDamage:
         found = self._search(function, choices, reward)
         return self._space.assigned([slot.pairs[choice] for slot, choice in zip(slots, found, strict=True)])
 
-    def _search(self, function: DamageFunction, choices: list[int], reward: Reward) -> list[int]:
+    def _search(self, function: DamageFunction, choices: list[int], reward: AnyReward) -> list[int]:
         best, most = choices, self._value(function, choices, reward)
         for _ in range(_ROUNDS):
             tried = max(self._around(function, best, reward), key=lambda found: self._value(function, found, reward))
@@ -107,10 +114,13 @@ class LearnedDamage:
             if value <= most + 1e-9:
                 break
             best, most = tried, value
+            if reward.limit is not None:  # what is saved at the same damage, the next round spends
+                best = function.choices.polished(best, function.choices.damage(best))
+                most = self._value(function, best, reward)
         polished = function.choices.polished(best, function.choices.damage(best))
         return polished if self._value(function, polished, reward) > most else best
 
-    def _around(self, function: DamageFunction, choices: Sequence[int], reward: Reward) -> list[list[int]]:
+    def _around(self, function: DamageFunction, choices: Sequence[int], reward: AnyReward) -> list[list[int]]:
         """Points of the knapsack's front where slots contribute what they do around `choices`."""
         table = function.choices.around(choices)
         slots = [
@@ -118,17 +128,26 @@ class LearnedDamage:
             for slot, row in zip(self._space.slots, table, strict=True)
         ]
         front = KnapsackFront(slots, max(_LEAST_STATES, _STATES_PER_SLOT * len(slots)))
-        total = self._space.uniform8_cost
-        # Damages fall along the front: all points whose reward may be the largest.
+        # Damages fall along the front.
         rising = [-(function.constant + damage) for damage in front.damages]
+        top = self._top(rising, front.costs, reward)
+        shares, last = (_PROMISED, len(rising) - 1) if reward.limit is None else (_PROMISED_WITHIN, top)
+        points = [bisect.bisect_left(rising, share * rising[top]) for share in shares]
+        return [front.choices(point) for point in dict.fromkeys(min(point, last) for point in points)]
+
+    def _top(self, rising: Sequence[float], costs: Sequence[int], reward: AnyReward) -> int:
+        """The point with the largest reward, if the front holds what it promises."""
+        if reward.limit is not None:
+            return max(0, bisect.bisect_right(costs, reward.limit.cost) - 1)
+        total = self._space.uniform8_cost
+        # All points whose reward may be the largest.
         first = bisect.bisect_left(rising, -_FARTHEST * reward.target)
         last = max(first + 1, bisect.bisect_right(rising, -_NEAREST * reward.target))
         near = range(min(first, len(rising) - 1), min(last, len(rising)))
-        costs = front.costs
-        top = max(near, key=lambda point: reward(-rising[point], total / costs[point]))
-        points = [bisect.bisect_left(rising, share * rising[top]) for share in _PROMISED]
-        return [front.choices(point) for point in dict.fromkeys(min(point, len(rising) - 1) for point in points)]
+        return max(near, key=lambda point: reward(-rising[point], total / costs[point]))
 
-    def _value(self, function: DamageFunction, choices: Sequence[int], reward: Reward) -> float:
-        damage = function.constant + function.choices.damage(choices)
-        return reward(damage, self._space.uniform8_cost / function.choices.cost(choices))
+    def _value(self, function: DamageFunction, choices: Sequence[int], reward: AnyReward) -> float:
+        damage, cost = function.constant + function.choices.damage(choices), function.choices.cost(choices)
+        if reward.limit is not None:  # a draw may make the damage less than nothing: the least all the same
+            return -damage if cost <= reward.limit.cost else -math.inf
+        return reward(damage, self._space.uniform8_cost / cost)

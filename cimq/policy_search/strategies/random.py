@@ -13,10 +13,13 @@ _STALE_DRAWS = 1000
 
 
 class Random:
-    """Every head draws uniformly from its allowed choices; what is known already is drawn over."""
+    """Every head draws uniformly from its allowed choices; what is known already is drawn over.
+
+    Within a cost, what is drawn beyond it becomes the nearest policy within.
+    """
 
     def __init__(self, task: StrategyTask) -> None:
-        self._space = task.space
+        self._task = task
         self._sampler = Sampler(task.space.masks, seed=task.seed)
         self._known: set[Pairs] = set()
         self._stale = 0
@@ -26,7 +29,7 @@ class Random:
         proposals: list[Proposal] = []
         while len(proposals) < count and self._stale < _STALE_DRAWS:
             episode = self._sampler.episode
-            policy = self._space.decode(self._sampler.sample(1)[0])
+            policy = self._task.fitting(self._task.space.decode(self._sampler.sample(1)[0]))
             if policy in self._known:
                 self._stale += 1
                 continue

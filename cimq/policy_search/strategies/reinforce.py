@@ -9,7 +9,7 @@ from cimq._C import Reinforce as Agent
 from cimq.policy_search.knapsack import knapsack_path
 from cimq.policy_search.records import Evaluation
 from cimq.policy_search.space import Pairs
-from cimq.policy_search.strategies.knapsack_walk import KnapsackWalk
+from cimq.policy_search.strategies.knapsack_walk import NEAR, KnapsackWalk
 from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
 
 _WARM_EVALUATIONS = 12
@@ -25,7 +25,11 @@ _STALE_BEFORE_STOPPING = 60
 
 
 class Reinforce:
-    """Samples batches and learns from what was measured of them; known policies teach too, but cost no budget."""
+    """Samples batches and learns from what was measured of them; known policies teach too, but cost no budget.
+
+    Within a cost, a sample beyond it becomes the nearest policy within. To the agent that is a part of what it samples
+    for, as canonical forms are: it learns what its choices lead to.
+    """
 
     def __init__(self, task: StrategyTask) -> None:
         self._task = task
@@ -50,8 +54,9 @@ class Reinforce:
         first = self._agent.episode
         actions = self._agent.sample(min(count, self._task.batch - len(self._actions)))
         self._actions += actions
-        decode = self._task.space.decode
-        return [Proposal(decode(row), "reinforce", first + number) for number, row in enumerate(actions)]
+        task = self._task
+        policies = [task.fitting(task.space.decode(row)) for row in actions]
+        return [Proposal(policy, "reinforce", first + number) for number, policy in enumerate(policies)]
 
     def observe(self, results: Sequence[Evaluation]) -> None:
         """Learns when a batch is complete."""
@@ -78,7 +83,9 @@ class Reinforce:
             if sensitivity is None:
                 return []
             path = knapsack_path(task.space, sensitivity)
-            self._walk = KnapsackWalk(path, min(_WARM_EVALUATIONS, max(1, task.budget.left // 2)))
+            self._walk = KnapsackWalk(
+                path, min(_WARM_EVALUATIONS, max(1, task.budget.left // 2)), NEAR, task.reward.limit
+            )
             self._walk.observe(list(self._known.values()))
         return self._walk.propose(count)
 

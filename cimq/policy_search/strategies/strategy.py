@@ -10,7 +10,7 @@ from cimq.policy_search.budget import Budget
 from cimq.policy_search.evaluators import Evaluator
 from cimq.policy_search.knapsack import Sensitivity, measure_sensitivity
 from cimq.policy_search.records import Evaluation
-from cimq.policy_search.reward import Reward
+from cimq.policy_search.reward import AnyReward, Reward
 from cimq.policy_search.space import Pairs, SearchSpace
 
 
@@ -53,7 +53,7 @@ class StrategyTask:
         seed: Of everything random.
         batch: Policies per update of the agent, at least 2.
         sensitivities: For a warm start: measures policies on fewer samples. None: the start is cold.
-        reward: What is to be made large.
+        reward: What is to be made large, and within which cost (`limit`): no proposal is beyond.
         known: Sensitivities that were measured with it before.
     """
 
@@ -62,8 +62,13 @@ class StrategyTask:
     seed: int = 0
     batch: int = 8
     sensitivities: Evaluator | None = None
-    reward: Reward = dataclasses.field(default_factory=lambda: Reward(1.0))
+    reward: AnyReward = dataclasses.field(default_factory=lambda: Reward(1.0))
     known: Sensitivity | None = None
+
+    def fitting(self, policy: Pairs) -> Pairs:
+        """The policy, or the nearest one whose cost may be proposed."""
+        limit = self.reward.limit
+        return policy if limit is None else limit.nearest(policy)
 
     def sensitivity(self) -> Sensitivity | None:
         """Sensitivities, which are measured once: what is chosen for them depends on what is left of the budget."""

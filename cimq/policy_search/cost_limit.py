@@ -1,0 +1,85 @@
+"""A budget on cost: policies that are at least so much faster, or need so much less energy, than 8 bits everywhere."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Sequence
+
+from cimq.policy_search.knapsack import PolicyFront
+from cimq.policy_search.space import Pairs, SearchSpace
+
+# Distances are small whole numbers: few sums differ.
+_STATES = 1024
+_FASTEST = {
+    "latency": "the fastest policy has a speed-up of",
+    "energy": "the policy with the least energy has a saving of",
+    "energy_delay": "for the policy with the least energy and time the root of saving and speed-up is",
+}
+
+
+class CostLimit:
+    """What a policy may cost at most.
+
+    Attributes:
+        space: The search space.
+        gain: The least `SearchSpace.gain` that a policy must have.
+        cost: The largest sum of the slots' costs at which it has that for certain.
+
+    Args:
+        space: As above.
+        gain: As above.
+
+    Raises:
+        ValueError: If no policy of the space has it; names the largest gain that there is.
+
+    Example:
+        >>> from cimq.cost_model import LayerShape
+        >>> space = SearchSpace([LayerShape(n, "linear", 512, 512, 1) for n in ("a", "b", "c")], first_last_bits=None)
+        >>> limit = CostLimit(space, 1.9)
+        >>> limit.fits(((8, 8),) * 3), limit.fits(limit.nearest(((8, 8),) * 3))
+        (False, True)
+    """
+
+    def __init__(self, space: SearchSpace, gain: float) -> None:
+        reach = space.gain(space.fastest)
+        if reach < gain:
+            raise ValueError(
+                f"search: min_speedup={gain:g} is out of reach: {_FASTEST[space.objective]} "
+                f"{math.floor(1000 * reach) / 1000:.3f} with bits={space.bits}, first_last_bits="
+                f"{space.first_last_bits}, weight_multiple_of_cell and groups as given"
+            )
+        self.space = space
+        self.gain = gain
+        least = sum(min(slot.cost[pair] for pair in slot.pairs) for slot in space.slots)
+        self.cost = max(least, space.cost_at(gain))
+
+    def fits(self, policy: Pairs) -> bool:
+        """Whether a policy is within the budget."""
+        return self.space.gain(policy) >= self.gain
+
+    def least(self, damage: Callable[[int, tuple[int, int]], float], states: int = _STATES) -> Pairs:
+        """The policy within the budget with the least sum of `damage(index, pair)` over the slots.
+
+        Args:
+            damage: Of slot `index` under (w, a).
+            states: See `cimq._C.KnapsackFront`.
+        """
+        front = PolicyFront(self.space, damage, states)
+        return front.policy(max(0, bisect.bisect_right(front.costs, self.cost) - 1))
+
+    def nearest(self, policy: Pairs) -> Pairs:
+        """The policy itself where it fits; else the one that fits with the fewest bits changed."""
+        if self.fits(policy):
+            return policy
+        slots = self.space.slots
+
+        def changed(index: int, pair: tuple[int, int]) -> float:
+            before = policy[slots[index].layers[0]]
+            return abs(pair[0] - before[0]) + abs(pair[1] - before[1])
+
+        return self.least(changed)
+
+    def within(self, path: Sequence[Pairs]) -> list[Pairs]:
+        """Those of some policies that fit; the fastest of all where none does."""
+        return [policy for policy in path if self.fits(policy)] or [self.space.fastest]
