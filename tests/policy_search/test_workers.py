@@ -20,12 +20,14 @@ from cimq.policy_search.workers.local import LocalProcesses
 from cimq.policy_search.workers.pool import Pool
 from cimq.policy_search.workers.scheduler import WorkerTraceback
 from cimq.policy_search.workers.sending import check_sendable
+from cimq.torch_tools.settings import TorchSettings
 
 # In a module of its own: workers import what they are sent.
 TOOL = """
 import os, pathlib, signal, time, warnings
 import torch
 from cimq import CimqWarning
+from cimq.torch_tools.settings import TorchSettings
 
 class Tool:
     def __init__(self, weight):
@@ -40,6 +42,9 @@ class Tool:
 
     def threads(self):
         return torch.get_num_threads()
+
+    def settings(self):
+        return TorchSettings.here()
 
     def process(self):
         time.sleep(0.2)
@@ -117,16 +122,48 @@ def test_a_warning_is_given_here_once(pool: LocalProcesses) -> None:
     assert len(caught) == 1
 
 
-def test_a_call_of_a_worker_that_dies_goes_to_another_and_all_dead_is_an_error(
-    pool: LocalProcesses, tmp_path: Path
-) -> None:
-    """The last test with this pool."""
-    found = answers(pool, ("dies_once", (str(tmp_path),)), ("plus", (1,)), ("plus", (2,)))
+def test_a_worker_that_dies_is_replaced_and_its_call_answered_again(pool: LocalProcesses, tmp_path: Path) -> None:
+    with pytest.warns(CimqWarning, match="one of the 2 local workers was killed by signal 9; another takes its place"):
+        found = answers(pool, ("dies_once", (str(tmp_path),)), ("plus", (1,)), ("plus", (2,)))
     assert found[0] == "answered"
     assert [float(value[0]) >= 2.0 for value in found[1:]] == [True, True]
     assert pool.busy == 0
+    assert len(set(answers(pool, *[("process", ())] * 6))) == 2
+    assert answers(pool, ("threads", ())) == [1]
+
+
+@pytest.mark.filterwarnings("ignore:search. one of the 2 local workers:cimq.CimqWarning")
+def test_what_kills_workers_is_an_error(pool: LocalProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cimq.policy_search.workers.scheduler._DEATHS", 1)
+    words = r"1 of the 2 local workers died while they answered tool.dies\(\); the last one ended with exit code 3"
+    with pytest.raises(RuntimeError, match=words):
+        answers(pool, ("dies", ()))
+
+
+def test_where_no_worker_can_be_replaced_all_are_dead(pool: LocalProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last test with this pool."""
+    monkeypatch.setattr(LocalProcesses, "_replace", lambda _: None)
     with pytest.raises(RuntimeError, match="all 2 local workers have died; the last one ended with exit code 3"):
         answers(pool, ("dies", ()))
+
+
+def test_workers_compute_as_the_caller_does(tool: Any) -> None:
+    before = TorchSettings.here()
+    wanted = before._replace(default_dtype=torch.float64, deterministic=True, warn_only=True, flush_denormal=True)
+    assert wanted != before
+    try:
+        wanted.apply()
+        assert TorchSettings.here() == wanted
+        pool = LocalProcesses(1, threads=1)
+        try:
+            pool.start()
+            pool.equip({"tool": tool})
+            assert answers(pool, ("settings", ())) == [wanted]
+        finally:
+            pool.close()
+    finally:
+        before.apply()
+    assert TorchSettings.here() == before
 
 
 def test_the_threads_of_this_process_are_set_for_a_call_and_come_back(tool: Any) -> None:

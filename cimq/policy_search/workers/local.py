@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -17,10 +19,12 @@ from typing import Any
 
 import torch
 
+from cimq.errors import CimqWarning
 from cimq.policy_search.workers.local_worker import serve
 from cimq.policy_search.workers.pool import Call
 from cimq.policy_search.workers.scheduler import Answer, Died, Scheduler
 from cimq.policy_search.workers.sending import unpacked
+from cimq.torch_tools.settings import TorchSettings
 
 _GUARD = (
     'a script that searches with workers must call cimq.search under `if __name__ == "__main__":`, as each worker '
@@ -29,7 +33,7 @@ _GUARD = (
 
 
 class LocalProcesses(Scheduler):
-    """Processes that are started now, each with its own copy of what it is equipped with.
+    """Processes that are started now, each with its own copy of what it is equipped with; one that dies is replaced.
 
     Args:
         count: How many.
@@ -39,15 +43,13 @@ class LocalProcesses(Scheduler):
     def __init__(self, count: int, threads: int) -> None:
         super().__init__(f"{count} local workers" if count > 1 else "local workers")
         self.width = count
+        self._threads = threads
+        self._settings = TorchSettings.here()
+        self._tools: Mapping[str, Any] = {}
+        self._numbers = itertools.count()
         self._processes: dict[int, tuple[SpawnProcess, Connection]] = {}
-        context = multiprocessing.get_context("spawn")
-        with _interrupts_blocked():  # also in what is started, until that ignores them
-            for number in range(count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=serve, args=(theirs, threads, os.getpid()), name=f"cimq {number}")
-                process.start()
-                theirs.close()
-                self._processes[number] = (process, ours)
+        for _ in range(count):
+            self._spawn()
 
     def start(self) -> None:
         """Waits until the processes are there.
@@ -70,20 +72,10 @@ class LocalProcesses(Scheduler):
             RuntimeError: If no process is left.
             Exception: What a process raised that could not read it.
         """
-        folder = Path(tempfile.mkdtemp(prefix="cimq-workers-"))
-        try:
-            path = folder / "tools.pt"
-            torch.save(dict(tools), path)
-            for number in self._processes:
-                self._tell(number, str(path))
-            answers = [self._hear(number) for number in list(self._processes)]
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._tools = dict(tools)
+        self._send_tools(list(self._processes))
         if not self._processes:
             raise RuntimeError(f"search: all {self._name} have died; the last one {self._last_death}")
-        for content in answers:
-            if content is not None:
-                self._value_of(unpacked(content))
 
     def close(self) -> None:
         """Ends the processes, whatever they are doing."""
@@ -108,10 +100,54 @@ class LocalProcesses(Scheduler):
         for number in dict.fromkeys(by_handle[handle] for handle in wait(list(by_handle), None if waits else 0)):
             content = self._hear(number)
             events.append((number, Died(self._last_death) if content is None else unpacked(content)))
+            if content is None:
+                self._replace()
         return events
 
     def _hope(self) -> bool:
         return bool(self._processes)
+
+    def _spawn(self) -> int:
+        """Starts a process; its greeting is still to be heard."""
+        number = next(self._numbers)
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self._threads, self._settings, os.getpid())
+        process = context.Process(target=serve, args=arguments, name=f"cimq {number}")
+        with _interrupts_blocked():  # also in what is started, until that ignores them
+            process.start()
+        theirs.close()
+        self._processes[number] = (process, ours)
+        return number
+
+    def _replace(self) -> None:
+        """Starts and equips a process in place of one that has died; one that dies of that is not replaced."""
+        reason = self._last_death
+        number = self._spawn()
+        if self._hear(number) is not None:
+            self._send_tools([number])
+        if number in self._processes:
+            self._last_death = reason
+            warnings.warn(
+                f"search: one of the {self._name} {reason}; another takes its place, and its call is answered again",
+                CimqWarning,
+                stacklevel=2,
+            )
+
+    def _send_tools(self, numbers: Sequence[int]) -> None:
+        """Equips processes; those that die of it are forgotten."""
+        folder = Path(tempfile.mkdtemp(prefix="cimq-workers-"))
+        try:
+            path = folder / "tools.pt"
+            torch.save(self._tools, path)
+            for number in numbers:
+                self._tell(number, str(path))
+            answers = [self._hear(number) for number in numbers]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        for content in answers:
+            if content is not None:
+                self._value_of(unpacked(content))
 
     def _tell(self, number: int, message: Any) -> None:
         with contextlib.suppress(OSError):  # it is dead, which is noticed where its answer is waited for

@@ -17,22 +17,25 @@ from tqdm import tqdm
 from cimq.policy_search.workers.pool import Call
 from cimq.policy_search.workers.scheduler import Answer, answered
 from cimq.policy_search.workers.sending import packed, unpacked
+from cimq.torch_tools.settings import TorchSettings
 
 _LOOKS_EVERY = 0.5  # seconds
 
 
-def serve(connection: Connection, threads: int, parent: int) -> None:
+def serve(connection: Connection, threads: int, settings: TorchSettings, parent: int) -> None:
     """Answers calls until the connection ends: a path is a file of tools, a `Call` is answered with them.
 
     Args:
         connection: To the process that started this one.
         threads: Of PyTorch.
+        settings: Of PyTorch, as that process has them.
         parent: Number of that process.
     """
     # Ctrl-C goes to all processes of a terminal; the parent decides what becomes of the search.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _unblock_interrupts()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    settings.apply()
     torch.set_num_threads(threads)
     # Bars share a semaphore between processes otherwise, which a worker that is ended leaves behind, with a warning.
     tqdm.set_lock(threading.RLock())

@@ -11,6 +11,7 @@ from cimq.policy_search.workers.local_worker import sendable
 from cimq.policy_search.workers.pool import Call
 from cimq.policy_search.workers.scheduler import answered
 from cimq.policy_search.workers.sending import unpacked
+from cimq.torch_tools.settings import TorchSettings
 from cimq.version import __version__
 
 
@@ -26,9 +27,11 @@ class RayWorker:
     Args:
         content: The packed tools, from the object store.
         threads: Of PyTorch.
+        settings: Of PyTorch, as the process that searches has them.
     """
 
-    def __init__(self, content: Any, threads: int) -> None:
+    def __init__(self, content: Any, threads: int, settings: TorchSettings) -> None:
+        settings.apply()
         torch.set_num_threads(threads)
         self._content = content
         self._tools: Any = None

@@ -19,6 +19,7 @@ from cimq.policy_search.workers.pool import Call
 from cimq.policy_search.workers.ray_actor import RayWorker, versions
 from cimq.policy_search.workers.scheduler import Answer, Died, Scheduler
 from cimq.policy_search.workers.sending import unpacked
+from cimq.torch_tools.settings import TorchSettings
 
 _FAILED_STARTS = 3  # in a row, after which no more workers are started
 _PATIENCE = 60.0  # seconds without a worker, after which the user is told
@@ -50,6 +51,7 @@ class RayActors(Scheduler):
                 f'search: workers={address!r} needs Ray, which is not installed: pip install "cimq[ray]"'
             ) from None
         self._threads = threads
+        self._settings = TorchSettings.here()
         self._options = {"num_cpus": threads, "num_gpus": 1 if gpu else 0, "max_restarts": 0}
         self._connected = not self._ray.is_initialized()
         if self._connected:
@@ -117,7 +119,7 @@ class RayActors(Scheduler):
         for _ in range(min(wanted, self.width - len(self._actors)) if wanted > 0 else 0):
             if self._failed_starts < _FAILED_STARTS:
                 number = next(self._numbers)
-                actor = self._class.options(**self._options).remote(self._content, self._threads)
+                actor = self._class.options(**self._options).remote(self._content, self._threads, self._settings)
                 self._actors[number] = actor
                 self._starting[actor.hello.remote()] = number
         return idle

@@ -1,0 +1,57 @@
+"""Settings of PyTorch that results depend on, and how another process gets the same."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+
+
+class TorchSettings(NamedTuple):
+    """What is set for a whole process (`flush_denormal`: for a thread, and those that it starts).
+
+    Attributes:
+        default_dtype: Of floats.
+        deterministic: Whether algorithms must be deterministic.
+        warn_only: Whether others give a warning only.
+        flush_denormal: Whether the CPU takes denormal numbers as 0.
+        matmul_precision: Of float32 products; None where it was set backend by backend, which has no one name.
+        cudnn_deterministic: Whether cuDNN must be deterministic.
+        cudnn_benchmark: Whether cuDNN tries algorithms.
+    """
+
+    default_dtype: torch.dtype
+    deterministic: bool
+    warn_only: bool
+    flush_denormal: bool
+    matmul_precision: str | None
+    cudnn_deterministic: bool
+    cudnn_benchmark: bool
+
+    @classmethod
+    def here(cls) -> TorchSettings:
+        """Those of this thread and process."""
+        precision = None
+        with contextlib.suppress(RuntimeError):
+            precision = torch.get_float32_matmul_precision()
+        least = torch.full((1,), torch.finfo(torch.float64).tiny, dtype=torch.float64)
+        return cls(
+            torch.get_default_dtype(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            float(least / 2) == 0.0,
+            precision,
+            torch.backends.cudnn.deterministic,
+            torch.backends.cudnn.benchmark,
+        )
+
+    def apply(self) -> None:
+        """Sets them here."""
+        torch.set_default_dtype(self.default_dtype)
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+        torch.set_flush_denormal(self.flush_denormal)
+        if self.matmul_precision is not None:
+            torch.set_float32_matmul_precision(self.matmul_precision)
+        torch.backends.cudnn.deterministic = self.cudnn_deterministic
+        torch.backends.cudnn.benchmark = self.cudnn_benchmark
