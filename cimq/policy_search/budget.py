@@ -44,4 +44,13 @@ class Budget:
     @property
     def left(self) -> int:
         """Evaluations that are still allowed."""
-        return max(0, self.limit - self.evaluations - math.ceil(SENSITIVITY_SHARE * self.sensitivities))
+        return self.allowed(1.0)
+
+    def allowed(self, share: float) -> int:
+        """Measurements that are still allowed, each of which may take as much.
+
+        Args:
+            share: Of the search-validation set, for each.
+        """
+        left = self.limit - self.evaluations - SENSITIVITY_SHARE * self.sensitivities
+        return max(0, math.floor(left / share))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from cimq.policy_search.budget import Budget
 from cimq.policy_search.cache import Measurement, MeasurementCache
 from cimq.policy_search.evaluators import Evaluator, Measured
+from cimq.policy_search.evaluators.racing import Racing
 from cimq.policy_search.journal import Journal
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.records import Evaluation
@@ -60,6 +61,7 @@ class Trials:
         if self.evaluations:
             raise RuntimeError("the evaluator cannot change once policies were evaluated")
         self.rung = rung
+        self._evaluator = evaluator
         recorded = {
             entry.policy: Measurement(Measured(entry.accuracy, entry.damage, entry.share), entry.seconds)
             for entry in self._journal.recorded
@@ -112,19 +114,25 @@ class Trials:
     def run(self, strategy: Strategy, count: int) -> None:
         """Lets a strategy propose, `count` policies at a time, until the budget is spent or it has nothing left."""
         strategy.observe(self.evaluations)
-        while self.budget.left > 0:
+        while self._most_allowed > 0:
             proposals = strategy.propose(count)
             if not proposals:
                 return
             strategy.observe(self.evaluate(proposals))
 
+    @property
+    def _most_allowed(self) -> int:
+        """New policies that may be measured at a time: a race may take more than a measurement of all samples."""
+        return self.budget.allowed(self._evaluator.largest_share if isinstance(self._evaluator, Racing) else 1.0)
+
     def _allowed(self, proposals: Sequence[Proposal]) -> tuple[list[Proposal], list[Pairs]]:
         """The proposals that the budget allows, and those of their policies that are new."""
         new: dict[Pairs, None] = {}
+        most = self._most_allowed
         for number, proposal in enumerate(proposals):
             if proposal.policy in self._evaluated or proposal.policy in new:
                 continue
-            if len(new) == self.budget.left:
+            if len(new) == most:
                 return list(proposals[:number]), list(new)
             new[proposal.policy] = None
         return list(proposals), list(new)

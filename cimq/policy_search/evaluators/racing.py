@@ -50,6 +50,11 @@ class Racing:
         self._target = target
         self._reference = None if found.units is None else (found.units, damage)
 
+    @property
+    def largest_share(self) -> float:
+        """What a measurement may count as at most."""
+        return 1.0 if self._reference is None else 1 + SENSITIVITY_SHARE
+
     def measure(self, policies: Sequence[Pairs]) -> Iterator[Measured]:
         """In order. `share` says how much of the samples it took, the part and all of them where both were."""
         if self._reference is None:
