@@ -38,6 +38,7 @@ class RungCorrelation:
         correlation: Spearman's.
         interval: In which it lies with 95 % (Fisher's transform).
         count: Policies that were measured on both.
+        alike: Names of the rungs, of the two, that give all of them the same damage: these cannot tell policies apart.
     """
 
     lower: str
@@ -45,6 +46,7 @@ class RungCorrelation:
     correlation: float
     interval: tuple[float, float]
     count: int
+    alike: tuple[str, ...] = ()
 
     @property
     def enough(self) -> bool:
@@ -53,8 +55,11 @@ class RungCorrelation:
 
     @property
     def predicts(self) -> bool:
-        """Whether the lower rung stands for the higher one, as far as this can tell."""
-        return self.correlation >= LEAST_CORRELATION
+        """Whether the lower rung stands for the higher one, as far as this can tell.
+
+        Of one that cannot tell policies apart nothing can be predicted, and nothing says that another does not.
+        """
+        return self.correlation >= LEAST_CORRELATION or (self.higher in self.alike and self.lower not in self.alike)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -66,7 +71,8 @@ class RungCorrelation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**dataclasses.asdict(self), "interval": list(self.interval), "enough": self.enough}
+        lists = {"interval": list(self.interval), "alike": list(self.alike)}
+        return {**dataclasses.asdict(self), **lists, "enough": self.enough}
 
 
 class Ladder:
@@ -119,8 +125,10 @@ class Ladder:
         both = [policy for policy in self._damage[lower] if policy in self._damage[higher]]
         if len(both) < 2:
             return None
-        found = spearman([self._damage[lower][p] for p in both], [self._damage[higher][p] for p in both])
-        return RungCorrelation(lower, higher, found, spearman_interval(found, len(both)), len(both))
+        damages = {name: [self._damage[name][policy] for policy in both] for name in (lower, higher)}
+        found = spearman(damages[lower], damages[higher])
+        alike = tuple(name for name, values in damages.items() if len(set(values)) == 1)
+        return RungCorrelation(lower, higher, found, spearman_interval(found, len(both)), len(both), alike)
 
     @property
     def correlations(self) -> list[RungCorrelation]:

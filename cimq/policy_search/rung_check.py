@@ -214,10 +214,14 @@ class RungCheck:
         if found.predicts or not found.enough:
             return
         self.passed_over.append(found.lower)
-        self._sentences.append(
-            f"the order of {found.count} policies by {found.lower!r} does not predict that by {found.higher!r} "
-            f"(rank correlation {found.correlation:.2f}, less than {LEAST_CORRELATION}): {consequence}"
-        )
+        if found.lower in found.alike:
+            reason = f"{found.lower!r} cannot tell {found.count} policies apart (all have the same damage)"
+        else:
+            reason = (
+                f"the order of {found.count} policies by {found.lower!r} does not predict that by {found.higher!r} "
+                f"(rank correlation {found.correlation:.2f}, less than {LEAST_CORRELATION})"
+            )
+        self._sentences.append(f"{reason}: {consequence}")
 
     def _warn(self) -> None:
         """One warning for all that was passed over."""

@@ -48,6 +48,7 @@ def checked(
     shared: Damage | None = None,
     calibrated: Damage | None = None,
     alone: Damage | None = None,
+    after: Damage | None = None,
     trained: int = 0,
     limit: int = 200,
 ) -> tuple[RungCheck, Budget]:
@@ -59,7 +60,8 @@ def checked(
     sensitivities = rungs[SHARED] if alone is None else Remembered(Function(alone), budget)
     check = RungCheck(space, budget, rungs, rungs, sensitivities, trained=trained)
     uniform = {policy: true(policy) for policy in uniform_grid(space, 50).values()}
-    check.run(uniform, true(space.canonical(space.uniform(4, 4))), lambda policies: [true(p) for p in policies])
+    given = after or true
+    check.run(uniform, true(space.canonical(space.uniform(4, 4))), lambda policies: [given(p) for p in policies])
     return check, budget
 
 
@@ -127,6 +129,28 @@ def test_calibrated_weights_that_do_not_predict_are_named(space: SearchSpace, su
     with pytest.warns(CimqWarning, match="by 'calibrated' does not predict"):
         check, _ = checked(space, surrogate().damage, calibrated=noise)
     assert (check.ranking, check.passed_over) == (SHARED, [CALIBRATED])
+
+
+def test_a_rung_that_cannot_tell_policies_apart_is_named_so(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
+    with pytest.warns(CimqWarning, match="'calibrated' cannot tell 16 policies apart") as caught:
+        check, _ = checked(space, surrogate().damage, calibrated=lambda policy: 0.5)
+    assert "does not predict" not in str(caught[0].message)
+    assert check.passed_over == [CALIBRATED]
+    found = check.ladder.correlation(CALIBRATED, SHARED)
+    assert found is not None
+    assert found.alike == (CALIBRATED,)
+    assert found.to_dict()["alike"] == [CALIBRATED]
+
+
+def test_where_training_makes_all_alike_no_rung_is_blamed(space: SearchSpace, surrogate: Callable[..., Any]) -> None:
+    damage = surrogate().damage
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check, _ = checked(space, damage, trained=16, after=lambda policy: 0.1)
+    assert (check.passed_over, check.ranking) == ([], SHARED)
+    found = check.ladder.correlation(SHARED, TRAINED)
+    assert found is not None
+    assert (found.alike, found.predicts) == ((TRAINED,), True)
 
 
 def test_where_no_rung_predicts_the_search_says_so_and_goes_on(
