@@ -22,7 +22,7 @@ class Trained:
     Attributes:
         policy: (weight bits, activation bits) per layer.
         confirmed: What the confirmation set says.
-        artefact: What training returned besides (the model).
+        artefact: What training returned besides (what gives the model).
     """
 
     policy: Pairs

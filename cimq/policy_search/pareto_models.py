@@ -74,9 +74,19 @@ def pareto_models_of(
         space: Gives times.
         outcome: Of the flow.
         loaded: `loaded(policy, state)` makes a network from its weights.
-        out: Folder for `pareto/0.pt`, `pareto/0.json` (its policy) and so on; None keeps the networks in memory.
+        out: Folder for `pareto/0.pt`, `pareto/0.json` (its policy) and so on, of which there are no others afterwards;
+            None keeps the networks in memory.
     """
+    if out is not None:
+        forget_pareto_models(out)
     return [_model(space, outcome, entry, number, loaded, out) for number, entry in enumerate(outcome.along)]
+
+
+def forget_pareto_models(out: str | Path) -> None:
+    """Removes those of an earlier search, or of this one when it was asked for more."""
+    for path in Path(out, FOLDER).glob("*"):
+        if path.suffix in (".pt", ".json") and path.stem.isdecimal():
+            path.unlink()
 
 
 def _model(
@@ -87,11 +97,7 @@ def _model(
     loaded: Callable[[Pairs, dict[str, Tensor]], nn.Module],
     out: str | Path | None,
 ) -> ParetoModel:
-    network: nn.Module = entry.artefact
     path: Path | None = None
-
-    def kept() -> nn.Module:
-        return network
 
     def read() -> nn.Module:
         if path is None or not path.is_file():
@@ -102,7 +108,7 @@ def _model(
         path = Path(out) / FOLDER / f"{number}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
-            torch.save(network.state_dict(), file)
+            torch.save(entry.artefact().state_dict(), file)
         space.policy(entry.policy).save(path.with_suffix(".json"))
     return ParetoModel(
         space.policy(entry.policy),
@@ -111,5 +117,5 @@ def _model(
         space.time_us(entry.policy),
         space.speedup(entry.policy),
         path,
-        kept if path is None else read,
+        entry.artefact if path is None else read,
     )

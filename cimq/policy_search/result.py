@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ class SearchResult:
             have taken more than a tenth of the evaluations.
         passed_over: Names of the rungs that do not predict.
         ranking: Name of the rung that candidates were ranked by.
-        trained_models: The networks of `trained`, by name.
+        trained_models: The networks of `trained`, by name. Where the search had a folder they are read from it when
+            they are asked for, anew each time; without they are kept in memory.
         pareto_models: Trained networks along the front, the slowest first; as many as `pareto` asked for.
         fraction: Whether accuracies are fractions.
         interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
@@ -90,7 +92,7 @@ class SearchResult:
     rungs: list[RungCorrelation] = dataclasses.field(default_factory=list)
     passed_over: list[str] = dataclasses.field(default_factory=list)
     ranking: str = ""
-    trained_models: dict[str, nn.Module] = dataclasses.field(default_factory=dict, repr=False)
+    trained_models: Mapping[str, nn.Module] = dataclasses.field(default_factory=dict, repr=False)
     pareto_models: list[ParetoModel] = dataclasses.field(default_factory=list)
     fraction: bool = True
     interrupted: bool = False

@@ -26,7 +26,7 @@ from cimq.policy_search.flow import BASELINE_SHARE, Outcome, run_flow
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.goals import Fastest, Goal, MostAccurate
 from cimq.policy_search.journal import LOG_NAME, SETTINGS_NAME, Journal, check_folder
-from cimq.policy_search.pareto_models import FOLDER, pareto_models_of
+from cimq.policy_search.pareto_models import FOLDER, forget_pareto_models, pareto_models_of
 from cimq.policy_search.plan import PLAN_NAME, Plan, planned
 from cimq.policy_search.progress import Progress
 from cimq.policy_search.result import SearchResult
@@ -36,7 +36,7 @@ from cimq.policy_search.settings import SHARED_NAME, SearchSettings
 from cimq.policy_search.space import SearchSpace
 from cimq.policy_search.strategies import STRATEGIES, Strategy, StrategyTask
 from cimq.policy_search.trained_policies import FOLDER_NAME, TrainedPolicies
-from cimq.policy_search.trainings import Trainings
+from cimq.policy_search.trainings import TrainedModels, Trainings
 from cimq.policy_search.trials import Trials
 from cimq.policy_search.workbench import TRAINING, Workbench
 from cimq.policy_search.workers import Pool
@@ -59,6 +59,8 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         _clean(settings.out)
     if settings.out is not None:
         _check_out(Path(settings.out))
+        if not settings.resume:
+            forget_pareto_models(settings.out)
     # On validation data, which costs nothing: they are held in memory. Training meets its own before the first step.
     functions.check(model, splits.search, trains=settings.finetune_epochs > 0 or settings.shared_epochs != 0)
     plan = planned(settings)
@@ -143,7 +145,7 @@ def _searched(
 
     def chosen_strategy(reward: AnyReward) -> Strategy:
         # Within a cost it is the least damage that is wanted, and no side of a target.
-        if isinstance(rungs.ranker, Racing) and trials.evaluations and reward.limit is None:
+        if isinstance(rungs.ranker, Racing) and trials.evaluations and reward.limit is None and budget.left > 0:
             near = min(trials.evaluations, key=lambda e: abs(e.damage - reward.target))
             rungs.ranker.aim(reward.target, near.policy, near.damage)
             budget.spend(SENSITIVITY_SHARE)
@@ -190,7 +192,7 @@ def _result(
     trained = trained_of(bench.space, outcome)
     return SearchResult(
         policy=policy,
-        model=outcome.chosen.artefact,
+        model=outcome.chosen.artefact(),
         accuracy=outcome.chosen.accuracy,
         reference_accuracy=outcome.reference.accuracy,
         max_accuracy_drop=settings.max_accuracy_drop,
@@ -210,7 +212,9 @@ def _result(
         shapes=bench.shapes,
         confirmation=outcome.chosen.drop_from(outcome.reference),
         trained=trained,
-        trained_models={row.name: entry.artefact for row, entry in zip(trained, outcome.trained, strict=True)},
+        trained_models=TrainedModels(
+            {row.name: entry.artefact for row, entry in zip(trained, outcome.trained, strict=True)}
+        ),
         rungs=rungs.ladder.correlations,
         passed_over=rungs.passed_over,
         ranking=rungs.ranking,

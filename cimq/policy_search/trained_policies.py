@@ -46,17 +46,33 @@ class TrainedPolicies:
             for path in self._folder.glob("*.pt"):
                 path.unlink()
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether there is a folder."""
+        return self._folder is not None
+
     def find(self, policy: Pairs) -> TrainedWeights | None:
         """What is kept of a policy.
 
         Raises:
             ValueError: If its file cannot be read; names it.
         """
+        return self._read(policy, mapped=False)
+
+    def holds(self, policy: Pairs) -> bool:
+        """Whether something is kept of a policy; its weights are not read.
+
+        Raises:
+            ValueError: If its file cannot be read; names it.
+        """
+        return self._read(policy, mapped=True) is not None
+
+    def _read(self, policy: Pairs, *, mapped: bool) -> TrainedWeights | None:
         path = self._path(policy)
         if path is None or not path.exists():
             return None
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
             settings, pairs = content["settings"], [tuple(pair) for pair in content["policy"]]
             weights = TrainedWeights(Confirmed.from_dict(content["confirmed"]), dict(content["model"]))
         except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:

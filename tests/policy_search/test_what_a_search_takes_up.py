@@ -13,8 +13,11 @@ from torch import nn
 
 import cimq
 from cimq.policy_search import workbench
+from cimq.policy_search.confirmation import Confirmed
 from cimq.policy_search.costs import Costs, Size
+from cimq.policy_search.data import split_loaders
 from cimq.policy_search.plan import Plan
+from cimq.policy_search.trained_policies import TrainedPolicies, TrainedWeights
 
 COSTS = Costs(
     step=0.01, training_step=0.01, sample=1e-5, epoch_batches=16, measured_samples=300, confirmed_samples=200,
@@ -38,6 +41,50 @@ def test_other_finalists_than_before_are_trained(net: nn.Module, tmp_path: Path)
     assert more.plan.size == Size(evaluations=14, shared_epochs=1, train_batches=None, finalists=3)
     assert_same(more, at_once)
     assert search(net, out=tmp_path, finalists=None, max_accuracy_drop=0.1, resume=True).finalists == before.finalists
+
+
+def test_networks_stay_on_disk_and_old_ones_of_the_front_go(net: nn.Module, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"max_accuracy_drop": 0.1, "shared_epochs": 0, "out": tmp_path}
+    before = search(net, pareto=2, **options)
+    front = tmp_path / "pareto"
+    assert {path.name for path in front.iterdir()} == {"0.pt", "0.json", "1.pt", "1.json"}
+    name, row = "uniform 8-bit", before.baselines["uniform 8-bit"]
+    network = before.trained_models[name]
+    assert set(before.trained_models) == {row.name for row in before.trained}
+    assert network is not before.trained_models[name]
+    confirm = split_loaders(data(16), data(40)[16:], seed=0, search_samples=2000).confirm
+    assert cimq.evaluate(network, confirm, progress=False) == row.accuracy
+
+    search(net, pareto=1, resume=True, **options)
+    assert {path.name for path in front.iterdir()} == {"0.pt", "0.json"}
+    (front / "mine.pt").write_text("of the user")
+    for name in ("evaluations.jsonl", "search.json", "plan.json"):
+        (tmp_path / name).unlink()
+    again = search(net, **options)  # a new search in the same folder
+    assert [path.name for path in front.iterdir()] == ["mine.pt"]
+    for path in (tmp_path / "trained").iterdir():
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"left the network of .* is gone"):
+        _ = again.trained_models["uniform 8-bit"]
+    in_memory = search(net, max_accuracy_drop=0.1, shared_epochs=0, evaluations=6, finalists=0).trained_models
+    assert in_memory["uniform 8-bit"] is in_memory["uniform 8-bit"]
+
+
+def test_what_was_trained_is_found_without_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = TrainedPolicies(tmp_path, {"seed": 0}, resume=True)
+    policy = ((8, 8), (4, 4))
+    assert not kept.holds(policy)
+    kept.keep(policy, TrainedWeights(Confirmed(0.5), {"weight": torch.ones(3)}))
+    mapped = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **options: mapped.append(options["mmap"]) or load(*a, **options))
+    assert kept.holds(policy)
+    assert mapped == [True]
+    assert not TrainedPolicies(tmp_path, {"seed": 1}, resume=True).holds(policy)
+    (path,) = (tmp_path / "trained").iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is damaged"):
+        kept.holds(policy)
 
 
 def test_a_plan_of_a_search_that_did_not_begin_is_not_taken_up(
