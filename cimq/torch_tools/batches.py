@@ -73,6 +73,40 @@ def batch_size(batch: Any) -> int:
     return next((len(tensor) for tensor in tensors if tensor.dim()), 1)
 
 
+def first_samples(batch: Any, count: int) -> Any:
+    """The first samples of a batch whose tensors all have one row per sample.
+
+    A batch that holds anything else (texts, tensors of another first dimension) stays whole: what belongs to which
+    sample is not known there.
+
+    Example:
+        >>> first_samples((torch.zeros(5, 2), torch.arange(5)), 2)[1]
+        tensor([0, 1])
+    """
+    size = batch_size(batch)
+    return _rows(batch, count) if count < size and _has_rows(batch, size) else batch
+
+
+def _has_rows(value: Any, size: int) -> bool:
+    if isinstance(value, Tensor):
+        return value.layout == torch.strided and value.dim() > 0 and len(value) == size
+    if isinstance(value, Mapping):
+        return all(_has_rows(inner, size) for inner in value.values())
+    plain = isinstance(value, (tuple, list)) and not isinstance(value, nn.utils.rnn.PackedSequence)
+    return plain and all(_has_rows(inner, size) for inner in value)
+
+
+def _rows(value: Any, count: int) -> Any:
+    if isinstance(value, Tensor):
+        return value[:count]
+    if isinstance(value, Mapping):
+        return {key: _rows(inner, count) for key, inner in value.items()}
+    cut = [_rows(inner, count) for inner in value]
+    if hasattr(value, "_fields"):  # a named tuple
+        return type(value)(*cut)
+    return cut if isinstance(value, list) else tuple(cut)
+
+
 def tensors_of(value: Any) -> Iterator[Tensor]:
     """Tensors inside tuples, lists, mappings and data classes, in their order."""
     if dataclasses.is_dataclass(value) and not isinstance(value, (Mapping, type)):

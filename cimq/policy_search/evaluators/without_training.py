@@ -14,7 +14,7 @@ from cimq.policy_search.evaluators.output_distance import OutputDistance
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.space import Pairs
 from cimq.quantization import reestimate_bn
-from cimq.torch_tools.batches import batch_size, kept_random_state
+from cimq.torch_tools.batches import batch_size, first_samples, kept_random_state
 
 
 class WithoutTraining:
@@ -26,7 +26,8 @@ class WithoutTraining:
         candidate: The model.
         fp32: What its outputs should be those of.
         functions: Metric and forward pass.
-        samples: Use so many samples (whole batches), the share that sensitivities are measured on; None: all.
+        samples: Use so many samples, the share that sensitivities are measured on (more, where a batch cannot be cut:
+            see `first_samples`); None: all.
     """
 
     def __init__(
@@ -69,6 +70,6 @@ def _first(batches: Iterable[Any], samples: int) -> list[Any]:
     for batch in batches:
         if count >= samples:
             break
-        kept.append(batch)
-        count += batch_size(batch)
+        kept.append(first_samples(batch, samples - count))
+        count += batch_size(kept[-1])
     return kept
