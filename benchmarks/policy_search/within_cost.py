@@ -49,7 +49,10 @@ def main() -> None:
         for budget in arguments.evaluations:
             for strategy in arguments.strategies:
                 logs = [math.log(excess(strategy, network, budget, seed)) for seed in seeds]
-                found = {"damage over least": math.exp(statistics.mean(logs)), "deviation": statistics.pstdev(logs)}
+                found = {
+                    "damage over least": math.exp(statistics.mean(logs)),
+                    "deviation": statistics.stdev(logs) if len(logs) > 1 else 0.0,
+                }
                 rows.append({"network": network, "evaluations": budget, "strategy": strategy, **found})
     _common.show(rows, arguments.json)
 

@@ -7,6 +7,7 @@ candidates are measured on, and none of them is among the first ones, which `cim
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -67,8 +68,8 @@ def _in_batches(batches: Iterable[Any], does: str) -> HeldBatches:
     chips = min(CHIPS, sum(1 for _ in cut))
     if chips < CHIPS:
         warnings.warn(
-            f"search: cells vary, but what {does} policies is {chips} batches, so that they are judged on {chips} chips "
-            f"and not on {CHIPS}; give val_loader smaller batches",
+            f"search: cells vary, but what {does} policies is {chips} batches, so that they are judged on {chips} "
+            f"chips and not on {CHIPS}; give val_loader smaller batches",
             CimqWarning,
             stacklevel=4,
         )
@@ -79,5 +80,5 @@ def _pieces(batch: Any, count: int) -> list[Any]:
     size = batch_size(batch)
     count = min(count, size)
     ends = [size * number // count for number in range(count + 1)]
-    pieces = [samples_between(batch, begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+    pieces = [samples_between(batch, begin, end) for begin, end in itertools.pairwise(ends)]
     return pieces if all(piece is not batch for piece in pieces) else [batch]
