@@ -19,7 +19,7 @@ from pathlib import Path
 COMMANDS = "cimq.cli"
 # Faces of packages that hand on a name on demand, and why. What they hand on stands above them.
 FACES = {
-    "cimq.cost_model": "cimq.latency takes models and bundles, and stands above cimq.quantization",
+    "cimq.cost_model": "cimq.latency takes models and bundles, and stands above cimq.bundle",
     "cimq.quantization": "adc_diagnostics is part of cimq.diagnosis, which stands above it",
 }
 # Below the package: the specification, and the one module that may import it, for backend="reference".

@@ -34,6 +34,7 @@ _PUBLIC = {
     "export": "cimq.bundle",
     "compile": "cimq.bundle",
     "load_bundle": "cimq.bundle",
+    "load_onnx": "cimq.bundle",
     "build_info": "cimq.build_report",
 }
 

@@ -98,7 +98,7 @@ def test_presets_with_energies_name_the_source_of_each(name: str) -> None:
     [
         ({"hardware": "paper"}, ValueError, "must describe the energy of at least one component"),
         ({"hardware": "isaac", "policy": None}, ValueError, "energy: give a policy"),
-        ({"hardware": "isaac", "model_or_bundle": 3}, TypeError, "energy takes a model, a bundle's folder or"),
+        ({"hardware": "isaac", "model_or_bundle": 3}, TypeError, "energy takes a model, a bundle or its folder,"),
         ({"hardware": "isaac", "model_or_bundle": []}, ValueError, "energy: there is no layer"),
     ],
 )

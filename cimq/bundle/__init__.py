@@ -4,16 +4,19 @@
     bundle = cimq.load_bundle("net.cimq")                     # verified; executed in C++
     y = bundle.run(x)
     program = cimq.compile("net.cimq")                        # program.jsonl, tiles and latency
+    net = cimq.load_onnx("net.onnx")                          # a quantised model of another tool; docs/onnx.md
 
 What is where: `network` is the network as layers.json describes it, `fx_reader` makes one from a converted model,
 operation by operation (`operations` has a row for each), `onnx_model` and `onnx_check` write and check model.onnx,
-`folder` has manifests, hashes and zips, `exporter`, `loader` and `programs` the three functions above.
+`onnx_import` makes a network of an ONNX file, `contents` and `folder` write files, manifests, hashes and zips,
+`exporter`, `loader`, `programs` and `onnx_loader` have the functions above.
 """
 
 from __future__ import annotations
 
 from cimq.bundle.exporter import export
 from cimq.bundle.loader import Bundle, CheckEntry, CheckReport, load_bundle
+from cimq.bundle.onnx_loader import load_onnx
 from cimq.bundle.programs import CompiledLayer, CompiledProgram, Tile, compile
 
 __all__ = [
@@ -26,4 +29,5 @@ __all__ = [
     "compile",
     "export",
     "load_bundle",
+    "load_onnx",
 ]

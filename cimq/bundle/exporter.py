@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 
 from cimq.bundle import onnx_check, onnx_model
+from cimq.bundle.contents import write_network
 from cimq.bundle.folder import new_bundle, write_manifest
 from cimq.bundle.fx_reader import read_network
 from cimq.bundle.loader import Bundle, load_bundle
 from cimq.bundle.network import Network
-from cimq.bundle.programs import PROGRAM, compile_layers, latency_entry
+from cimq.bundle.programs import latency_entry
 from cimq.errors import CimqWarning
 from cimq.hardware import Cell, Hardware, Wires
-from cimq.policy import Policy
 from cimq.quantization import convert, layer_outputs, quant_layers
 from cimq.quantization.conversion.converted import CrossbarLayer
 from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
@@ -139,14 +139,7 @@ def _write_files(
     with torch.no_grad():
         output = converted(x)
     layers = layer_outputs(converted, x)
-    layers_json = network.layers_json()
-    program = compile_layers(layers_json, hardware)
-
-    (folder / "layers.json").write_text(layers_json)
-    (folder / "hardware.json").write_text(hardware.to_json() + "\n")
-    (folder / "weights.safetensors").write_bytes(network.weights())
-    (folder / PROGRAM).write_text(program.text)
-    _policy(network).save(folder / "policy.json")
+    program = write_network(folder, network, hardware)
     expected = {"input": x, "output": output} | {f"layer.{name}": value for name, value in layers.items()}
     save_file({name: value.contiguous().clone() for name, value in expected.items()}, folder / "expected.safetensors")
 
@@ -158,12 +151,6 @@ def _write_files(
         outcome = onnx_check.check(network, model, _digital(converted, hardware), x, output)
         extra["onnx"] = {"opset": onnx_model.OPSET} | outcome.to_dict()
     return extra
-
-
-def _policy(network: Network) -> Policy:
-    facts = [node.crossbar for node in network.crossbar_nodes() if node.crossbar is not None]
-    facts.sort(key=lambda entry: entry.layer_index)
-    return Policy({entry.layer_name: (entry.weight_bits, entry.act_bits) for entry in facts})
 
 
 def _digital(converted: fx.GraphModule, hardware: Hardware) -> fx.GraphModule:

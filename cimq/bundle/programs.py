@@ -12,12 +12,12 @@ from cimq import _C
 from cimq.atomic_files import write_text_atomically
 from cimq.bundle.folder import replace_in_bundle
 from cimq.bundle.loader import bundle_folder
+from cimq.bundle.onnx_import import read_onnx
 from cimq.bundle.simulated import SimulatedTime, simulate, trace
-from cimq.cost_model.closed_form import LatencyReport
+from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
 from cimq.cost_model.shapes import LayerShape
-from cimq.cost_model.sources import latency as closed_form
 from cimq.hardware import Hardware, resolve
-from cimq.policy import Policy
+from cimq.policy import LayerBits
 
 PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
@@ -127,7 +127,8 @@ def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_
         raise ValueError("compile: the network has no crossbar layer")
     # Of a program whose tiles stay the closed form says what one crossbar would take.
     machine = hardware if pipeline == CLOSED_FORM else hardware.replace(resources={"crossbars": 1})
-    report = closed_form(shapes, Policy({layer.name: (layer.weight_bits, layer.act_bits) for layer in layers}), machine)
+    bits = [LayerBits(layer.weight_bits, layer.act_bits) for layer in layers]
+    report = closed_form(shapes, bits, closed_form_machine(machine))
     if pipeline == CLOSED_FORM and counts != (
         report.writes,
         report.mvms,
@@ -145,15 +146,15 @@ def compile(
     out: str | Path | None = None,
     pipeline: str = CLOSED_FORM,
 ) -> CompiledProgram:
-    """Compiles a bundle for its own machine or another one.
+    """Compiles a bundle for its own machine or another one, or an ONNX model (docs/onnx.md).
 
     For its own machine the program of the closed form is written into the bundle (program.jsonl; the manifest follows,
     and the bundle is valid at every moment). For another machine nothing in the bundle changes: the network was trained
     for its own.
 
     Args:
-        bundle: Bundle folder, or a zip (then the program is written to `out` only).
-        hardware: Machine, preset name or file. None: the bundle's.
+        bundle: Bundle folder, or a zip or an ONNX model (then the program is written to `out` only).
+        hardware: Machine, preset name or file. None: the bundle's; "paper" for an ONNX model.
         out: File to write the program to instead.
         pipeline: "closed_form" writes every tile once per inference, as the latency model has it. "stationary" leaves
             tiles in their crossbars where they fit (docs/isa.md, "Pipelines and passes"); its program goes to `out`
@@ -161,7 +162,7 @@ def compile(
 
     Raises:
         FileNotFoundError: If there is no such bundle.
-        ValueError: If the bundle is damaged, or the network does not fit a program (too many tiles).
+        ValueError: If the bundle or model is damaged, or the network does not fit a program (too many tiles).
 
     Example:
         >>> program = cimq.compile("net.cimq")                       # doctest: +SKIP
@@ -203,7 +204,7 @@ def dump_after(
     """The network as a pass of the compiler leaves it: JSON lines for nodes, tilings, placements and instructions.
 
     Args:
-        bundle: Bundle folder, or a zip. Nothing is written.
+        bundle: Bundle folder, a zip, or an ONNX model. Nothing is written.
         pass_name: Name of the pass (docs/isa.md, "Pipelines and passes").
         hardware: As for `compile`.
         pipeline: As for `compile`.
@@ -220,7 +221,10 @@ def dump_after(
 def _texts_and_machines(
     path: Path, hardware: Hardware | str | Path | None
 ) -> tuple[dict[str, str], Hardware, Hardware]:
-    """Verified files of a bundle, its own machine, and the machine to compile for."""
+    """Verified files of a bundle (of an ONNX model layers.json alone), its own machine, the machine to compile for."""
+    if path.suffix == ".onnx":
+        machine = resolve("paper" if hardware is None else hardware)
+        return {"layers.json": read_onnx(path).layers_json()}, machine, machine
     with bundle_folder(path) as folder:
         texts: dict[str, str] = _C.read_bundle(str(folder), ["manifest.json", "layers.json", "hardware.json"])
     own = resolve_text(texts["hardware.json"])

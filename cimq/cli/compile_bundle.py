@@ -14,9 +14,10 @@ from cimq.cli.user_errors import one_sentence
 
 @one_sentence
 def command(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq), or a zip of it.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq), a zip of it, or an ONNX model.")],
     hardware: Annotated[
-        str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
+        str | None,
+        typer.Option(help="Preset or hardware file; default: the bundle's own machine, paper for an ONNX model."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="File to write the program to, not the bundle.")] = None,
     pipeline: Annotated[
@@ -46,7 +47,7 @@ def command(
         typer.Option(metavar="PASS", help="Print the network as this pass leaves it (docs/isa.md) and write nothing."),
     ] = None,
 ) -> None:
-    """Compile BUNDLE for a crossbar machine.
+    """Compile BUNDLE, or a quantised ONNX model (NAME.onnx), for a crossbar machine.
 
     Prints the latency of every layer. The program of the closed form is written into the bundle if it is for the
     bundle's own machine.

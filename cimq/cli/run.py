@@ -14,7 +14,7 @@ from cimq.cli.user_errors import EXIT_MISMATCH, one_sentence
 
 @one_sentence
 def command(
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq), or a zip of it.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle (NAME.cimq), a zip of it, or an ONNX model.")],
     input_file: Annotated[Path | None, typer.Option("--input", help=".npy with float32 inputs.")] = None,
     output_file: Annotated[Path | None, typer.Option("--output", help=".npy to write the outputs to.")] = None,
     check: Annotated[
@@ -39,17 +39,21 @@ def command(
         ),
     ] = None,
 ) -> None:
-    """Execute BUNDLE with the C++ executor.
+    """Execute BUNDLE, or a quantised ONNX model (NAME.onnx), with the C++ executor.
 
-    On an input, or with --check on the bundle's own sample, against what the trained model gave.
+    On an input, or with --check on the bundle's own sample, against what the trained model gave. An ONNX model runs on
+    the machine paper.
     """
     import cimq
 
     if check == (input_file is not None) or (input_file is None) != (output_file is None):
         raise ValueError("run: give --input and --output, or --check")
+    if check and bundle.suffix == ".onnx":
+        raise ValueError("run: --check is for bundles; an ONNX model holds no results to compare with")
     bounds = {"max_working_bytes": max_working_bytes, "max_operations": max_operations}
     given: dict[str, Any] = {name: value for name, value in bounds.items() if value is not None}
-    executor: Any = cimq.load_bundle(bundle, threads=threads, **given)
+    load: Any = cimq.load_onnx if bundle.suffix == ".onnx" else cimq.load_bundle
+    executor: Any = load(bundle, threads=threads, **given)
     if check:
         report = executor.check()
         say(str(report))

@@ -1,8 +1,8 @@
 """What a network costs on a crossbar machine, from shapes, bits and a hardware description.
 
 `shapes` (imports nothing) <- `closed_form` <- `policy_table`, `component_energy`; `machine_parts` has what the machine
-itself takes; `sources` has `cimq.latency` and `cimq.energy`, which also take models and bundles and therefore stand
-above `cimq.quantization`, where the others stand below it.
+itself takes; `sources` has `cimq.latency` and `cimq.energy`, which also take models, bundles and ONNX files and therefore
+stand above `cimq.quantization` and `cimq.bundle`, where the others stand below them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "latency":  # on demand, as `cimq` itself does: its module imports cimq.quantization
+    if name == "latency":  # on demand, as `cimq` itself does: its module imports cimq.bundle
         from cimq.cost_model.sources import latency
 
         return latency

@@ -1,4 +1,4 @@
-"""`cimq.latency` and `cimq.energy`: the closed forms of whatever holds layers: a model, a bundle, shapes."""
+"""`cimq.latency` and `cimq.energy`: the closed forms of what holds layers: a model, a bundle, an ONNX file, shapes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from cimq.bundle.loader import Bundle, BundleLayer
+from cimq.bundle.network import CrossbarFacts
+from cimq.bundle.onnx_import import read_onnx
 from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
 from cimq.cost_model.component_energy import EnergyReport, closed_form_energy
 from cimq.cost_model.shapes import LayerShape
@@ -20,7 +23,7 @@ from cimq.structured_files import read_structured
 
 
 def latency(
-    model_or_bundle: torch.nn.Module | str | Path | Sequence[LayerShape],
+    model_or_bundle: torch.nn.Module | Bundle | str | Path | Sequence[LayerShape],
     policy: Policy | str | Path | None = None,
     hardware: Hardware | str | Path | None = None,
     *,
@@ -29,7 +32,8 @@ def latency(
     """Closed-form latency of one inference.
 
     Args:
-        model_or_bundle: A model, the folder of a bundle, or layer shapes in module order.
+        model_or_bundle: A model, the folder of a bundle, an ONNX file (docs/onnx.md), what `cimq.load_bundle` or
+            `cimq.load_onnx` returned, or layer shapes in module order.
         policy: Bits per layer, or its file. None: those of the prepared model or the bundle.
         hardware: Machine, preset or file. None: that of the prepared model or the bundle, else "paper".
         sample_input: For a model that is not calibrated: an input [N, ...] (or a tuple, or a dict of keyword arguments)
@@ -40,7 +44,7 @@ def latency(
 
     Raises:
         ValueError: If the policy does not fit the layers, no policy is known, or a size is impossible.
-        TypeError: If the first argument is none of the three.
+        TypeError: If the first argument is none of these.
 
     Example:
         >>> shapes = [LayerShape("fc", "Linear", outputs=10, inputs=512, invocations=1)]
@@ -53,7 +57,7 @@ def latency(
 
 
 def energy(
-    model_or_bundle: torch.nn.Module | str | Path | Sequence[LayerShape],
+    model_or_bundle: torch.nn.Module | Bundle | str | Path | Sequence[LayerShape],
     policy: Policy | str | Path | None = None,
     hardware: Hardware | str | Path | None = None,
     *,
@@ -90,12 +94,18 @@ def _network(
     """Layers, their bits and the machine; those that the source carries where none are given."""
     if isinstance(source, torch.nn.Module):
         shapes, own_policy, own_hardware = _from_model(what, source, sample)
+    elif isinstance(source, Bundle):
+        shapes, own_policy, own_hardware = _from_loaded(source)
+    elif isinstance(source, (str, Path)) and Path(source).suffix == ".onnx":
+        shapes, own_policy, own_hardware = _from_onnx(Path(source))
     elif isinstance(source, (str, Path)):
         shapes, own_policy, own_hardware = _from_bundle(what, Path(source))
     elif isinstance(source, Sequence) and all(isinstance(shape, LayerShape) for shape in source):
         shapes, own_policy, own_hardware = list(source), None, None
     else:
-        raise TypeError(f"{what} takes a model, a bundle's folder or LayerShapes, got {type(source).__name__}")
+        raise TypeError(
+            f"{what} takes a model, a bundle or its folder, an ONNX file or LayerShapes, got {type(source).__name__}"
+        )
     if not shapes:
         raise ValueError(f"{what}: there is no layer that could be on a crossbar")
     if isinstance(policy, (str, Path)):
@@ -124,6 +134,23 @@ def _from_model(
     if len(machines) > 1:
         raise ValueError(f"{what}: the layers of the model are for different machines; give hardware=")
     return shapes, get_policy(model), machines.pop()
+
+
+def _from_loaded(bundle: Bundle) -> tuple[list[LayerShape], Policy, Hardware]:
+    shapes = [_shape(layer.name, layer.op, layer) for layer in bundle.layers]
+    return shapes, bundle.policy, bundle.hardware
+
+
+def _from_onnx(path: Path) -> tuple[list[LayerShape], Policy, None]:
+    nodes = read_onnx(path).crossbar_nodes()
+    facts = [(node.op, node.crossbar) for node in nodes if node.crossbar is not None]
+    shapes = [_shape(entry.layer_name, op, entry) for op, entry in facts]
+    return shapes, Policy({entry.layer_name: (entry.weight_bits, entry.act_bits) for _, entry in facts}), None
+
+
+def _shape(name: str, op: str, layer: CrossbarFacts | BundleLayer) -> LayerShape:
+    kind = "Conv2d" if op == "crossbar_conv2d" else "Linear"
+    return LayerShape(name, kind, layer.outputs, layer.inputs_per_output, layer.invocations, layer.repeats)
 
 
 def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:

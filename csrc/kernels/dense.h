@@ -14,6 +14,11 @@ namespace cpu {
 void linear_f32(const float* x, const float* w, const float* bias, std::int64_t batch, std::int64_t inputs,
                 std::int64_t outputs, float* y);
 
+/// y[b, i, j] = float32(sum over k ascending of a[b, i, k] * c[b, k, j], in double). Throws Error unless batch >= 0 and
+/// the other sizes >= 1.
+void matmul_f32(const float* a, const float* c, std::int64_t batch, std::int64_t rows, std::int64_t inner,
+                std::int64_t columns, float* y);
+
 /// x [batch, in_channels, h, width], w OIHW, y [batch, out_channels, out_h, out_w]; the sum runs over channel, kernel
 /// row, kernel column, ascending, in double, then bias (may be null), then one rounding to float32.
 void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& geometry, std::int64_t batch,

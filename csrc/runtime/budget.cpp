@@ -46,7 +46,7 @@ std::uint64_t operations_of(const compiler::Graph& graph, const compiler::Node& 
   if (product == compiler::Product::kConvolution) {
     return saturating_product(results, graph.shape_of(node.inputs[0])[0] / node.window.groups, window);
   }
-  if (product == compiler::Product::kLinear) {
+  if (product == compiler::Product::kLinear || product == compiler::Product::kMatmul) {
     return saturating_product(results, graph.shape_of(node.inputs[0]).back());
   }
   std::uint64_t operations = saturating_product(results, window);

@@ -87,6 +87,17 @@ def _div_bound(node: Node, operands: Sequence[Operand]) -> float:
     return (a.error + quotient * b.error) / smallest + 2 * UNIT_ROUNDOFF * quotient
 
 
+def _write_matmul(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("MatMul", [*node.inputs], node.name)
+
+
+def _matmul_bound(node: Node, operands: Sequence[Operand]) -> float:
+    a, b = operands
+    inner = a.values.shape[-1]
+    passed_on = a.size * b.error + b.size * a.error + a.error * b.error
+    return float(inner * (passed_on + UNIT_ROUNDOFF * (inner + 8) * a.size * b.size))
+
+
 def _row(op: str, target: Any, name: str, bound: Callable[[Node, Sequence[Operand]], float]) -> Operation:
     return Operation(op, {target: _binary(op)}, _writer_of(name), bound, takes_constants=True, rounds_once=True)
 
@@ -99,4 +110,5 @@ ROWS: tuple[Operation, ...] = (
     _row("div", operator.truediv, "Div", _div_bound),
     _row("minimum", torch.minimum, "Min", passes_on),
     _row("maximum", torch.maximum, "Max", passes_on),
+    Operation("matmul", {}, _write_matmul, _matmul_bound),
 )

@@ -1,4 +1,4 @@
-"""Operations on single values: comparisons, activation functions, scale and shift per channel."""
+"""Operations on single values: comparisons, functions, quantisation, scale and shift per channel."""
 
 from __future__ import annotations
 
@@ -119,6 +119,27 @@ def _write_gelu(writer: OnnxWriter, node: Node) -> None:
     writer.emit("Gelu", [node.inputs[0]], node.name, approximate="tanh" if node.op == "gelu_tanh" else "none")
 
 
+def _write_erf(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("Erf", [node.inputs[0]], node.name)
+
+
+def _write_sqrt(writer: OnnxWriter, node: Node) -> None:
+    writer.emit("Sqrt", [node.inputs[0]], node.name)
+
+
+def _write_fake_quantize(writer: OnnxWriter, node: Node) -> None:
+    """With scale 1, as `onnx_model` writes the inputs of crossbar layers, so that no optimiser finds a pattern."""
+    name = node.name
+    scale = writer.constant(f"{name}.scale", node.tensors["scale"].cpu().numpy())
+    one, zero = writer.constant(f"{name}.one", np.float32(1)), writer.constant(f"{name}.zero", np.array(0, np.int16))
+    steps = writer.emit("Div", [node.inputs[0], scale], f"{name}.steps")
+    quantized = writer.emit("QuantizeLinear", [steps, one, zero], f"{name}.q")
+    integers = writer.emit("DequantizeLinear", [quantized, one, zero], f"{name}.float")
+    bounds = [writer.constant(f"{name}.{key}", np.float32(node.attrs[key])) for key in ("low", "high")]
+    levels = writer.emit("Clip", [integers, *bounds], f"{name}.levels")
+    writer.emit("Mul", [levels, scale], name)
+
+
 # Largest slope, and whether the error grows with the argument. onnxruntime approximates the sigmoid to a few 1e-7.
 _ACTIVATIONS = {
     "sigmoid": (0.25, False),
@@ -152,6 +173,20 @@ def _affine_bound(node: Node, operands: Sequence[Operand]) -> float:
     return scale * operands[0].error + 2 * UNIT_ROUNDOFF * (scale * operands[0].size + shift)
 
 
+def _erf_bound(node: Node, operands: Sequence[Operand]) -> float:
+    return 1.13 * operands[0].error + _ACTIVATION_ERROR
+
+
+def _sqrt_bound(node: Node, operands: Sequence[Operand]) -> float:
+    return float(np.sqrt(operands[0].error) + 2 * UNIT_ROUNDOFF * np.sqrt(operands[0].size + operands[0].error))
+
+
+def _fake_quantize_bound(node: Node, operands: Sequence[Operand]) -> float:
+    """Inputs that differ may fall into the next step."""
+    error = operands[0].error
+    return error + float(node.tensors["scale"]) if error > 0 else 0.0
+
+
 ROWS: tuple[Operation, ...] = (
     Operation("relu", {F.relu: _relu}, _write_relu),
     Operation("clamp", {torch.clamp: _clamp}, _write_clamp),
@@ -165,5 +200,8 @@ ROWS: tuple[Operation, ...] = (
     Operation("tanh", {}, _write_tanh, _activation_bound),
     Operation("gelu", {}, _write_gelu, _activation_bound),
     Operation("gelu_tanh", {}, _write_gelu, _activation_bound),
+    Operation("erf", {}, _write_erf, _erf_bound),
+    Operation("sqrt", {}, _write_sqrt, _sqrt_bound, rounds_once=True),
+    Operation("fake_quantize", {}, _write_fake_quantize, _fake_quantize_bound, rounds_once=True),
     Operation("affine", {Affine: _affine}, _write_affine, _affine_bound, rounds_once=True),  # a product, then a sum
 )

@@ -58,6 +58,10 @@ enum class OpKind {
   kReflectionPad,
   kReplicationPad,
   kCircularPad,
+  kFakeQuantize,
+  kErf,
+  kSqrt,
+  kMatmul,
 };
 
 using Shape = std::vector<std::int64_t>;
@@ -108,6 +112,7 @@ struct Node {
   std::array<std::int64_t, 2> size{1, 1};     // adaptive pooling, resize: height and width of the result
   float row_step = 1.0F, column_step = 1.0F;  // resize: rows and columns of the input per one of the result
   bool align_corners = false;                 // resize_bilinear
+  std::int64_t low = 0, high = 0;             // fake_quantize: smallest and largest integer
   std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear
 };
 

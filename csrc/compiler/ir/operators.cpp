@@ -54,6 +54,10 @@ constexpr Attribute kSlope{"slope", [](Node& n) -> float& { return n.slope; }};
 constexpr Attribute kAlpha{"alpha", [](Node& n) -> float& { return n.alpha; }};
 constexpr Attribute kEps{"eps", [](Node& n) -> double& { return n.eps; }, 0, 0, 0.0F};
 constexpr Attribute kDims{"dims", [](Node& n) -> std::int64_t& { return n.dims; }, 1, std::int64_t{kMaxRank}};
+// As far as the integers of fake quantisation go (kernels/formula/fake_quantize.h).
+constexpr std::int64_t kMaxLevel = 65535;
+constexpr Attribute kLow{"low", [](Node& n) -> std::int64_t& { return n.low; }, -kMaxLevel, kMaxLevel};
+constexpr Attribute kHigh{"high", [](Node& n) -> std::int64_t& { return n.high; }, -kMaxLevel, kMaxLevel};
 constexpr Attribute kNormGroups{"groups", [](Node& n) -> std::int64_t& { return n.groups; }, 1, kMaxElements};
 
 void pad_both_sides(Node& node) {
@@ -63,6 +67,10 @@ void pad_both_sides(Node& node) {
 
 void check_bounds(Node& node) {
   if (!node.clamp_min && !node.clamp_max) refuse(node, "needs min or max");
+}
+
+void check_levels(Node& node) {
+  if (node.low > node.high) refuse(node, message("low must be at most high, got ", node.low, " and ", node.high));
 }
 
 const std::vector<Operator>& table() {
@@ -141,6 +149,10 @@ const std::vector<Operator>& table() {
       {OpKind::kReflectionPad, "reflection_pad", 1, 1, rules::reflection_pad, {kBefore, kAfter}},
       {OpKind::kReplicationPad, "replication_pad", 1, 1, rules::pad, {kBefore, kAfter}},
       {OpKind::kCircularPad, "circular_pad", 1, 1, rules::circular_pad, {kBefore, kAfter}},
+      {OpKind::kFakeQuantize, "fake_quantize", 1, 1, rules::same, {kLow, kHigh}, {"scale"}, {}, check_levels},
+      {OpKind::kErf, "erf", 1, 1, rules::same},
+      {OpKind::kSqrt, "sqrt", 1, 1, rules::same},
+      {OpKind::kMatmul, "matmul", 2, 2, rules::matmul, {}, {}, {}, nullptr, Product::kMatmul},
   };
   return kTable;
 }

@@ -31,8 +31,9 @@ struct Attribute {
   bool required = true;  ///< else it may be missing and the node keeps its default (formats grow this way)
 };
 
-/// What of a node is a product with a matrix of weights, and which of its dimensions are the inputs of an output.
-enum class Product { kNone, kConvolution, kLinear };
+/// What of a node is a product with a matrix (of weights, or for kMatmul the second input), and which of its dimensions
+/// are the inputs of an output.
+enum class Product { kNone, kConvolution, kLinear, kMatmul };
 
 struct Operator {
   OpKind kind;

@@ -128,6 +128,19 @@ Shape linear(const Graph& graph, const Node& node) {
   return out;
 }
 
+Shape matmul(const Graph& graph, const Node& node) {
+  const Shape& a = graph.shape_of(node.inputs[0]);
+  const Shape& b = graph.shape_of(node.inputs[1]);
+  const std::size_t rank = a.size();
+  bool fits = rank >= 2 && b.size() == rank && a[rank - 1] == b[rank - 2];
+  for (std::size_t i = 0; fits && i + 2 < rank; ++i) fits = a[i] == b[i];
+  if (!fits)
+    refuse(node, "needs inputs of shape [..., m, k] and [..., k, n], got " + text_of(a) + " and " + text_of(b));
+  Shape out = a;
+  out.back() = b.back();
+  return out;
+}
+
 Shape flatten(const Graph& graph, const Node& node) { return {elements(graph.shape_of(node.inputs[0]))}; }
 
 Shape reshape(const Graph& graph, const Node& node) {

@@ -12,6 +12,7 @@ Shape broadcast(const Graph& graph, const Node& node);    // two inputs of one r
 Shape per_channel(const Graph& graph, const Node& node);  // one input with at least one dimension, the channels
 Shape convolution(const Graph& graph, const Node& node);  // outputs from node.shape
 Shape linear(const Graph& graph, const Node& node);       // outputs from node.shape
+Shape matmul(const Graph& graph, const Node& node);       // [..., m, k] and [..., k, n] of one rank -> [..., m, n]
 Shape pooling(const Graph& graph, const Node& node);
 Shape flatten(const Graph& graph, const Node& node);
 Shape reshape(const Graph& graph, const Node& node);  // node.shape, which must have as many elements

@@ -1,4 +1,4 @@
-// conv2d_f32, linear_f32: layers that were left in float32.
+// conv2d_f32, linear_f32: layers that were left in float32. matmul: a product of two values.
 #include "kernels/dense.h"
 
 #include <algorithm>
@@ -64,6 +64,32 @@ class ConvStep final : public Step {
   std::int64_t out_elements_;
 };
 
+class MatmulStep final : public Step {
+ public:
+  MatmulStep(std::int64_t matrices, std::int64_t rows, std::int64_t inner, std::int64_t columns)
+      : matrices_(matrices), rows_(rows), inner_(inner), columns_(columns) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun& run) const override {
+    parallel_for(batch, run.threads, [&](std::int64_t b) {
+      kernels::cpu::matmul_f32(inputs[0] + b * matrices_ * rows_ * inner_,
+                               inputs[1] + b * matrices_ * inner_ * columns_, matrices_, rows_, inner_, columns_,
+                               out + b * matrices_ * rows_ * columns_);
+    });
+  }
+
+ private:
+  std::int64_t matrices_, rows_, inner_, columns_;  // of one sample
+};
+
+std::unique_ptr<Step> make_matmul(const StepContext& context, const Node& node) {
+  const Shape& a = context.graph.shape_of(node.inputs[0]);
+  const std::int64_t inner = a.back();
+  const std::int64_t columns = node.shape.back();
+  const std::int64_t rows = node.shape[node.shape.size() - 2];
+  return std::make_unique<MatmulStep>(compiler::elements(node.shape) / (rows * columns), rows, inner, columns);
+}
+
 std::unique_ptr<Step> make_dense(const StepContext& context, const Node& node) {
   const Shape& in = context.graph.shape_of(node.inputs[0]);
   const bool conv = compiler::is_conv(node.op);
@@ -86,7 +112,8 @@ std::unique_ptr<Step> make_dense(const StepContext& context, const Node& node) {
 
 std::span<const StepRow> dense_steps() {
   static constexpr std::array kSteps = {StepRow{compiler::OpKind::kConv2dF32, make_dense},
-                                        StepRow{compiler::OpKind::kLinearF32, make_dense}};
+                                        StepRow{compiler::OpKind::kLinearF32, make_dense},
+                                        StepRow{compiler::OpKind::kMatmul, make_matmul}};
   return kSteps;
 }
 

@@ -1,11 +1,15 @@
-// relu, clamp, affine, leaky_relu, prelu: one float32 rounding per operation, as PyTorch computes them; activation
-// functions.
+// relu, clamp, affine, leaky_relu, prelu, sqrt: one float32 rounding per operation, as PyTorch computes them;
+// activation functions; fake_quantize.
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <utility>
 
 #include "common/error.h"
+#include "common/rounding.h"
+#include "compiler/frontends/strict_json.h"
 #include "kernels/activation.h"
+#include "kernels/formula/float_functions.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {
@@ -95,6 +99,60 @@ class AffineStep final : public Step {
   std::int64_t inner_;
 };
 
+float rounded_erf(float x) { return static_cast<float>(kernels::erf_of(static_cast<double>(x))); }
+float root(float x) { return std::sqrt(x); }
+
+template <float (*kFunction)(float)>
+class FunctionStep final : public Step {
+ public:
+  explicit FunctionStep(std::int64_t elements) : elements_(elements) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
+    for (std::int64_t i = 0; i < batch * elements_; ++i) out[i] = kFunction(inputs[0][i]);
+  }
+
+ private:
+  std::int64_t elements_;
+};
+
+/// scale * clamp(rint(x / scale), low, high), each operation rounded once.
+class FakeQuantizeStep final : public Step {
+ public:
+  FakeQuantizeStep(const Node& node, float scale)
+      : name_(compiler::shown(node.name)),
+        elements_(compiler::elements(node.shape)),
+        scale_(scale),
+        low_(static_cast<float>(node.low)),
+        high_(static_cast<float>(node.high)) {}
+
+  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
+           const StepRun&) const override {
+    for (std::int64_t i = 0; i < batch * elements_; ++i) {
+      const float x = inputs[0][i];
+      check(std::isfinite(x), "node '", name_, "': its input must be finite, got ", x, " at element ", i);
+      out[i] = scale_ * quantize_value(x, scale_, low_, high_);
+    }
+  }
+
+ private:
+  std::string name_;
+  std::int64_t elements_;
+  float scale_, low_, high_;
+};
+
+template <float (*kFunction)(float)>
+std::unique_ptr<Step> make_function(const StepContext&, const Node& node) {
+  return std::make_unique<FunctionStep<kFunction>>(compiler::elements(node.shape));
+}
+
+std::unique_ptr<Step> make_fake_quantize(const StepContext& context, const Node& node) {
+  const float scale = tensor_of<float>(context, node, "scale", {})[0];
+  check(scale > 0.0F, "weights.safetensors: scale of node '", compiler::shown(node.name), "' must be positive, got ",
+        scale);
+  return std::make_unique<FakeQuantizeStep>(node, scale);
+}
+
 std::unique_ptr<Step> make_relu(const StepContext&, const Node& node) {
   return std::make_unique<ClampStep>(compiler::elements(node.shape), 0.0F, std::nullopt);
 }
@@ -143,7 +201,10 @@ std::span<const StepRow> elementwise_steps() {
                                         StepRow{OpKind::kElu, make_activation},
                                         StepRow{OpKind::kTanh, make_activation},
                                         StepRow{OpKind::kGelu, make_activation},
-                                        StepRow{OpKind::kGeluTanh, make_activation}};
+                                        StepRow{OpKind::kGeluTanh, make_activation},
+                                        StepRow{OpKind::kErf, make_function<rounded_erf>},
+                                        StepRow{OpKind::kSqrt, make_function<root>},
+                                        StepRow{OpKind::kFakeQuantize, make_fake_quantize}};
   return kSteps;
 }
 

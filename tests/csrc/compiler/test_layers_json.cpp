@@ -198,6 +198,9 @@ TEST_CASE("attributes of arithmetic, softmax and normalisations are bounded", "[
   for (const char* op : {"add", "sub", "div", "minimum", "maximum"}) {
     refuses(op, json::object(), {3}, "takes 2 inputs, got 1");
   }
+  refuses("fake_quantize", {{"low", 2}, {"high", 1}}, {3}, "low must be at most high, got 2 and 1");
+  refuses("fake_quantize", {{"low", -65536}, {"high", 1}}, {3}, "low must be an integer from -65535");
+  refuses("fake_quantize", {{"low", 0}, {"high", 1}}, {3}, "'scale' is missing");
   // Text that no JSON library writes: NaN and infinity.
   const std::string text = single(node("elu", {{"alpha", 12345}}, {3}), {3}).dump();
   for (const char* value : {"NaN", "Infinity", "-Infinity", "1e999"}) {
@@ -206,6 +209,20 @@ TEST_CASE("attributes of arithmetic, softmax and normalisations are bounded", "[
     INFO(value);
     CHECK_THROWS(read_layers(changed));
   }
+}
+
+TEST_CASE("a product of two values needs matrices that fit", "[layers]") {
+  const auto product = [](const json& other, const json& out) {
+    json file = single(node("matmul", json::object(), out, {"x", "r"}), {2, 4, 3});
+    json reshaped = node("reshape", json::object(), other);
+    reshaped["name"] = "r";
+    file["nodes"].insert(file["nodes"].begin(), reshaped);
+    return read_layers(file.dump());
+  };
+  CHECK(product({2, 3, 4}, {2, 4, 4}).nodes[1].shape == cimq::compiler::Shape{2, 4, 4});
+  CHECK_THROWS_WITH(product({2, 4, 3}, {2, 4, 3}), Contains("needs inputs of shape [..., m, k] and [..., k, n]"));
+  CHECK_THROWS_WITH(product({1, 3, 8}, {2, 4, 8}), Contains("got [2, 4, 3] and [1, 3, 8]"));
+  CHECK_THROWS_WITH(product({6, 4}, {2, 4, 4}), Contains("got [2, 4, 3] and [6, 4]"));
 }
 
 TEST_CASE("a constant has no inputs and meets values of its rank", "[layers]") {

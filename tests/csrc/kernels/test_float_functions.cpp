@@ -53,6 +53,9 @@ TEST_CASE("float64 functions are accurate", "[float]") {
     const double s = 16.0 * i / 60001.0;
     const double tail = 0.5 * std::erfc(s / std::sqrt(2.0));
     REQUIRE(std::abs(normal_tail(s) - tail) <= 1e-13 * tail);
+    for (const double v : {s - 8.0, small}) {
+      REQUIRE(std::abs(erf_of(v) - std::erf(v)) <= 1e-13 * std::abs(std::erf(v)));
+    }
   }
   CHECK(exp_negative(0.0) == 1.0);
   CHECK(exp_negative(-1e300) == exp_negative(-700.0));
@@ -62,6 +65,9 @@ TEST_CASE("float64 functions are accurate", "[float]") {
   CHECK(log_positive(1.0) == 0.0);
   CHECK(normal_tail(0.0) == Approx(0.5).epsilon(1e-14));
   CHECK(normal_tail(1e300) == 0.0);
+  CHECK(erf_of(-std::numeric_limits<double>::infinity()) == -1.0);
+  CHECK(std::isnan(erf_of(std::numeric_limits<double>::quiet_NaN())));
+  CHECK(bits_of(static_cast<float>(erf_of(0.3F))) == bits_of(std::erf(0.3F)));
 }
 
 TEST_CASE("smooth activations are the correctly rounded values, up to one step in the last place", "[activation]") {

@@ -106,4 +106,28 @@ TEST_CASE("conv2d_f32 equals the sum over channel, kernel row, kernel column", "
   CHECK_THROWS_WITH(cpu::conv2d_f32(x.data(), w.data(), nullptr, g, 1, 0, 7, y.data()), Catch::Contains("conv2d_f32"));
 }
 
+TEST_CASE("products of two values sum in double and round once", "[dense]") {
+  constexpr std::int64_t kRows = 3;
+  constexpr std::int64_t kInner = 5;
+  constexpr std::int64_t kColumns = 10;  // more than the outputs that are summed side by side
+  std::vector<float> a(2 * kRows * kInner);
+  std::vector<float> c(2 * kInner * kColumns);
+  for (std::size_t j = 0; j < a.size(); ++j) a[j] = static_cast<float>((j * 37 % 101)) / 7.0F - 5.0F;
+  for (std::size_t j = 0; j < c.size(); ++j) c[j] = static_cast<float>((j * 53 % 89)) / 11.0F - 4.0F;
+  std::vector<float> y(2 * kRows * kColumns);
+  cpu::matmul_f32(a.data(), c.data(), 2, kRows, kInner, kColumns, y.data());
+  std::size_t index = 0;
+  for (std::int64_t i = 0; i < 2 * kRows; ++i) {
+    for (std::int64_t j = 0; j < kColumns; ++j) {
+      double sum = 0.0;
+      for (std::int64_t k = 0; k < kInner; ++k) {
+        sum += double{a[static_cast<std::size_t>(i * kInner + k)]} *
+               c[static_cast<std::size_t>((i / kRows * kInner + k) * kColumns + j)];
+      }
+      CHECK(y[index++] == static_cast<float>(sum));
+    }
+  }
+  CHECK_THROWS_WITH(cpu::matmul_f32(a.data(), c.data(), 1, 0, 1, 1, y.data()), Catch::Contains("matmul_f32"));
+}
+
 }  // namespace cimq::kernels

@@ -132,6 +132,36 @@ TEST_CASE("functions and normalisations are those of the kernels", "[steps]") {
   CHECK(group.run(1, {{1, 3, 2, 6}}) == Values{0, 3, 2, 5});
 }
 
+TEST_CASE("fake quantisation rounds half to even, clamps and scales", "[steps]") {
+  Bench bench(OpKind::kFakeQuantize, {8}, {{8}});
+  bench.tensor("scale", {}, {0.5F});
+  bench.node.low = -3;
+  bench.node.high = 4;
+  CHECK(bench.run(1, {{0.25F, 0.75F, -0.25F, -0.75F, 9, -9, 1.5F, 0.1F}}) == Values{0, 1, 0, -1, 2, -1.5F, 1.5F, 0});
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_WITH(bench.run(1, {{0, nan, 0, 0, 0, 0, 0, 0}}),
+                    Contains("its input must be finite, got nan at element 1"));
+  Bench zero(OpKind::kFakeQuantize, {1}, {{1}});
+  zero.tensor("scale", {}, {0});
+  CHECK_THROWS_WITH(zero.run(1, {{1}}), Contains("scale of node 'n' must be positive, got 0"));
+}
+
+TEST_CASE("erf and sqrt", "[steps]") {
+  CHECK(Bench(OpKind::kSqrt, {3}, {{3}}).run(1, {{4, 2, 0}}) == Values{2, std::sqrt(2.0F), 0});
+  CHECK(std::isnan(Bench(OpKind::kSqrt, {1}, {{1}}).run(1, {{-1}})[0]));
+  const Values erf = Bench(OpKind::kErf, {3}, {{3}}).run(1, {{0.5F, -2, 100}});
+  CHECK(erf == Values{static_cast<float>(std::erf(0.5)), static_cast<float>(std::erf(-2.0)), 1});
+}
+
+TEST_CASE("products of two values, matrix by matrix", "[steps]") {
+  const Values a = {1, 2, 3, 4, 5, 6, 7, 8};  // one sample of [2, 2, 2]
+  const Values b = {1, 0, 0, 1, 2, 1, 0, -1};
+  CHECK(Bench(OpKind::kMatmul, {2, 2, 2}, {{2, 2, 2}, {2, 2, 2}}).run(1, {a, b}) == Values{1, 2, 3, 4, 10, -1, 14, -1});
+  // Two samples of [2, 1] times [1, 2].
+  CHECK(Bench(OpKind::kMatmul, {2, 2}, {{2, 1}, {1, 2}}).run(2, {{1, 2, 3, 4}, {5, 6, 7, 8}}) ==
+        Values{5, 6, 10, 12, 21, 24, 28, 32});
+}
+
 TEST_CASE("Every row of the operator table has a step", "[steps]") {
   for (const auto& row : cimq::compiler::operators()) {
     INFO(row.name);

@@ -36,6 +36,27 @@ void linear_f32(const float* x, const float* w, const float* bias, std::int64_t 
   }
 }
 
+void matmul_f32(const float* a, const float* c, std::int64_t batch, std::int64_t rows, std::int64_t inner,
+                std::int64_t columns, float* y) {
+  check(batch >= 0 && rows >= 1 && inner >= 1 && columns >= 1,
+        "matmul_f32: batch must be at least 0, rows, inner and columns at least 1, got ", batch, ", ", rows, ", ",
+        inner, ", ", columns);
+  for (std::int64_t b = 0; b < batch; ++b, c += inner * columns) {
+    for (std::int64_t i = 0; i < rows; ++i, a += inner, y += columns) {
+      for (std::int64_t first = 0; first < columns; first += kLanes) {
+        const std::int64_t lanes = std::min(kLanes, columns - first);
+        double sums[kLanes] = {};
+        for (std::int64_t k = 0; k < inner; ++k) {
+          const double value = a[k];
+          const float* row = c + k * columns + first;
+          for (std::int64_t j = 0; j < lanes; ++j) sums[j] += value * static_cast<double>(row[j]);
+        }
+        for (std::int64_t j = 0; j < lanes; ++j) y[first + j] = static_cast<float>(sums[j]);
+      }
+    }
+  }
+}
+
 void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& g, std::int64_t batch,
                 std::int64_t h, std::int64_t width, float* y) {
   check_geometry(g, "conv2d_f32");
