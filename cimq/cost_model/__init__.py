@@ -1,8 +1,8 @@
 """What a network costs on a crossbar machine, from shapes, bits and a hardware description.
 
 `shapes` (imports nothing) <- `closed_form` <- `policy_table`, `component_energy`; `machine_parts` has what the machine
-itself takes; `sources` has `cimq.latency` and `cimq.energy`, which also take models, bundles and ONNX files and therefore
-stand above `cimq.quantization` and `cimq.bundle`, where the others stand below them.
+itself takes; `sources` has `cimq.latency` and `cimq.energy`, which also take models, bundles and ONNX files and
+therefore stand above `cimq.quantization` and `cimq.bundle`, where the others stand below them.
 """
 
 from __future__ import annotations
