@@ -41,6 +41,7 @@ std::uint64_t operations_each(const Graph& graph, const Node& node) {
     case Product::kConvolution:
       return saturating_product(1, input[0] / node.window.groups, kernel[0], kernel[1]);
     case Product::kLinear:
+    case Product::kMatmul:
       return static_cast<std::uint64_t>(input.back());
     case Product::kNone:
       break;
