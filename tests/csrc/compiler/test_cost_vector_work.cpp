@@ -46,6 +46,7 @@ TEST_CASE("Windows and products count what goes into an element", "[vector_work]
   conv.window.groups = 2;
   CHECK(operations(conv) == 4 * 36 * (8 / 2 * 9));
   CHECK(operations(node_of(OpKind::kLinearF32, {-1}, {8, 6, 10})) == 480 * 6);
+  CHECK(operations(node_of(OpKind::kMatmul, {-1, -1}, {8, 6, 10})) == 480 * 6);
 }
 
 TEST_CASE("Arrangement takes nothing, and crossbar layers count elsewhere", "[vector_work]") {
