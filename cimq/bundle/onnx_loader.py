@@ -69,8 +69,9 @@ def load_onnx(
     network = read_onnx(path, input_shape=input_shape, output=output)
     with _folder(out, overwrite) as folder:
         program = write_network(folder, network, machine)
-        facts = {"cimq.hardware": machine.name, "cimq.source": path.name}
-        onnx.save_model(onnx_model.build(network, metadata=facts), folder / "model.onnx")
+        if out is not None:  # the file itself is the oracle where no bundle is kept
+            facts = {"cimq.hardware": machine.name, "cimq.source": path.name}
+            onnx.save_model(onnx_model.build(network, metadata=facts), folder / "model.onnx")
         names = [file.name for file in folder.iterdir()]
         write_manifest(folder, names, {"latency": latency_entry(program), "source": {"onnx": path.name}})
         bundle = load_bundle(

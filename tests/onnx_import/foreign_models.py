@@ -138,7 +138,7 @@ def exported(model: nn.Module, path: Path, opset: int, *, dynamic: bool = False)
     return path
 
 
-class _Calibration(ort.CalibrationDataReader):
+class Calibration(ort.CalibrationDataReader):
     def __init__(self) -> None:
         self.left = [images(1, seed) for seed in range(8)]
 
@@ -149,7 +149,7 @@ class _Calibration(ort.CalibrationDataReader):
 def by_onnxruntime(model: nn.Module, path: Path, opset: int, **options: Any) -> Path:
     """Exported in float32, then onnxruntime's static quantiser in its QDQ form."""
     source = exported(model, path.with_suffix(".float.onnx"), opset)
-    ort.quantize_static(str(source), str(path), _Calibration(), quant_format=ort.QuantFormat.QDQ, **options)
+    ort.quantize_static(str(source), str(path), Calibration(), quant_format=ort.QuantFormat.QDQ, **options)
     return path
 
 
@@ -188,5 +188,5 @@ MADE: dict[str, Callable[[Path], Path]] = {
     "torch.onnx, 7 bits, any batch": lambda p: exported(FakeQuantised(0, 127, signed=False), p, 17, dynamic=True),
 }
 """Name -> what writes the file."""
-for _file in sorted(DATA.glob("brevitas_*.onnx")):
+for _file in sorted(DATA.glob("*.onnx")):  # of make_brevitas_models.py and make_dynamo_models.py
     MADE[_file.stem.replace("_", " ")] = lambda p, source=_file: Path(source)  # type: ignore[misc]

@@ -58,6 +58,19 @@ def test_a_bundle_is_written(model: Path, tmp_path: Path) -> None:
     assert np.array_equal(cimq.load_bundle(tmp_path / "net.zip").run(x), zipped.run(x))
 
 
+def test_the_oracle_of_a_bundle_has_every_operation(tmp_path: Path) -> None:
+    """A transformer block whose values are quantised between all operations, attention among them."""
+    with pytest.warns(cimq.CimqWarning, match="left in float32"):
+        net = cimq.load_onnx(DATA / "dynamo_transformer.onnx", out=tmp_path / "net.cimq")
+    nodes = json.loads((tmp_path / "net.cimq" / "layers.json").read_text())["nodes"]
+    assert {node["op"] for node in nodes} >= {"fake_quantize", "matmul", "softmax", "layer_norm"}
+    x = images(3)
+    session = onnxruntime.InferenceSession(tmp_path / "net.cimq" / "model.onnx", providers=["CPUExecutionProvider"])
+    y, wanted = session.run(None, {session.get_inputs()[0].name: x})[0], net.run(x)
+    # A value at the edge of a step may fall into the next.
+    assert np.abs(y - wanted).max() <= 0.02 * np.abs(wanted).max()
+
+
 def test_machines(model: Path) -> None:
     noisy = cimq.Hardware.preset("rram-wan2022")
     first, same, other = (cimq.load_onnx(model, noisy, chip=chip).run(images(2)) for chip in (0, 0, 1))
