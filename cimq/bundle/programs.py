@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from cimq.policy import Policy
 
 PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
+RULES = ("none", "greedy", "throughput", "latency")
+# A rule's name, a JSON file of {layer: copies}, or such a mapping.
+Duplication = str | Path | Mapping[str, int]
 
 
 class Tile(NamedTuple):
@@ -35,7 +39,8 @@ class Tile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CompiledLayer:
-    """A crossbar layer and how its matrix of cells is cut. `tiles` are those of one group (`repeats` groups)."""
+    """A crossbar layer and how its matrix of cells is cut. `tiles` are those of one group (`repeats` groups) and, of
+    `copies`, of the first one."""
 
     name: str
     op: str
@@ -51,6 +56,7 @@ class CompiledLayer:
     columns: int
     row_tiles: int
     column_tiles: int
+    copies: int
     tiles: tuple[Tile, ...]
 
 
@@ -85,9 +91,13 @@ class CompiledProgram:
         return simulate(self.text)
 
 
-def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM) -> CompiledProgram:
+def compile_layers(
+    layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM, duplication: Duplication = "none"
+) -> CompiledProgram:
     """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
-    compiled: dict[str, Any] = _C.compile_program(layers_json, hardware.to_json(), pipeline=pipeline)
+    compiled: dict[str, Any] = _C.compile_program(
+        layers_json, hardware.to_json(), pipeline=pipeline, **_duplication_arguments(duplication)
+    )
     names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name != "tiles"]
     layers = tuple(
         CompiledLayer(**{key: layer[key] for key in names}, tiles=tuple(Tile(*tile) for tile in layer["tiles"]))
@@ -124,6 +134,7 @@ def compile(
     *,
     out: str | Path | None = None,
     pipeline: str = CLOSED_FORM,
+    duplication: Duplication = "none",
 ) -> CompiledProgram:
     """Compiles a bundle for its own machine or another one.
 
@@ -138,10 +149,14 @@ def compile(
         pipeline: "closed_form" writes every tile once per inference, as the latency model has it. "stationary" leaves
             tiles in their crossbars where they fit (docs/isa.md, "Pipelines and passes"); its program goes to `out`
             only.
+        duplication: Copies of layers that share their input vectors (pipeline "stationary"): a rule that chooses them
+            for the machine's crossbars ("greedy", "throughput", "latency"), or a JSON file or a mapping {layer name:
+            copies}; layers that are not named have one.
 
     Raises:
-        FileNotFoundError: If there is no such bundle.
-        ValueError: If the bundle is damaged, or the network does not fit a program (too many tiles).
+        FileNotFoundError: If there is no such bundle or file.
+        ValueError: If the bundle is damaged, the network does not fit a program (too many tiles), or a layer cannot
+            have so many copies.
 
     Example:
         >>> program = cimq.compile("net.cimq")                       # doctest: +SKIP
@@ -150,7 +165,7 @@ def compile(
     """
     path = Path(bundle)
     texts, own, machine = _texts_and_machines(path, hardware)
-    program = compile_layers(texts["layers.json"], machine, pipeline)
+    program = compile_layers(texts["layers.json"], machine, pipeline, duplication)
     if out is not None:
         write_text_atomically(out, program.text)
         return dataclasses.replace(program, path=Path(out))
@@ -166,6 +181,7 @@ def dump_after(
     pass_name: str,
     hardware: Hardware | str | Path | None = None,
     pipeline: str = CLOSED_FORM,
+    duplication: Duplication = "none",
 ) -> str:
     """The network as a pass of the compiler leaves it: JSON lines for nodes, tilings, placements and instructions.
 
@@ -174,14 +190,32 @@ def dump_after(
         pass_name: Name of the pass (docs/isa.md, "Pipelines and passes").
         hardware: As for `compile`.
         pipeline: As for `compile`.
+        duplication: As for `compile`.
 
     Raises:
         ValueError: If there is no such pass; the message names those that there are.
     """
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
-    compiled: dict[str, Any] = _C.compile_program(texts["layers.json"], machine.to_json(), pass_name, pipeline)
+    compiled: dict[str, Any] = _C.compile_program(
+        texts["layers.json"], machine.to_json(), pass_name, pipeline, **_duplication_arguments(duplication)
+    )
     dump: str = compiled["dump"]
     return dump
+
+
+def _duplication_arguments(duplication: Duplication) -> dict[str, Any]:
+    """As the compiler takes it: the name of a rule, or the text of a JSON object."""
+    if isinstance(duplication, Mapping):
+        return {"duplication": json.dumps(dict(duplication)), "as_json": True}
+    if str(duplication) in RULES:
+        return {"duplication": str(duplication)}
+    try:
+        text = Path(duplication).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"duplication must be one of {', '.join(RULES)} or a JSON file, and there is no file '{duplication}'"
+        ) from None
+    return {"duplication": text, "as_json": True}
 
 
 def _texts_and_machines(

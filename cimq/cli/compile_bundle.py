@@ -25,6 +25,14 @@ def command(
             "where they fit; prints the time of the program, event by event."
         ),
     ] = "closed_form",
+    duplication: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE|FILE",
+            help="Copies of layers that share their input vectors (pipeline stationary): greedy, throughput (the "
+            "slowest layer), latency (the sum of layers), none, or a JSON file {layer: copies}.",
+        ),
+    ] = "none",
     dump_after: Annotated[
         str | None,
         typer.Option(metavar="PASS", help="Print the network as this pass leaves it (docs/isa.md) and write nothing."),
@@ -40,8 +48,8 @@ def command(
     from cimq.hardware import resolve
 
     if dump_after is not None:
-        say(programs.dump_after(bundle, dump_after, hardware, pipeline).rstrip())
+        say(programs.dump_after(bundle, dump_after, hardware, pipeline, duplication).rstrip())
         return
     machine = None if hardware is None else resolve(hardware)
-    program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline)
+    program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline, duplication=duplication)
     say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))

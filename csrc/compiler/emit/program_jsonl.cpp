@@ -68,6 +68,7 @@ struct Writer {
     Line line = {{"op", "IM2COL"}, {"layer", i.layer}, {"src", i.src}, {"dst", i.dst}};
     put_index(line, "at", i.at);
     put_index(line, "repeat", i.repeat);
+    put_index(line, "lane", i.lane);
     return line;
   }
   Line operator()(const isa::Mvm& i) const {
@@ -79,6 +80,7 @@ struct Writer {
     line["digits"] = {i.digit_begin, i.digit_end};
     put_index(line, "at", i.at);
     put_index(line, "repeat", i.repeat);
+    put_index(line, "lane", i.lane);
     return line;
   }
   Line operator()(const isa::ShiftAdd& i) const {

@@ -97,6 +97,7 @@ isa::Mvm read_mvm(ObjectReader& line) {
   i.acc = line.text("acc");
   i.at = index_or_zero(line, "at");
   i.repeat = index_or_zero(line, "repeat");
+  i.lane = index_or_zero(line, "lane");
   std::tie(i.digit_begin, i.digit_end) = range(line, "digits");
   return i;
 }
@@ -115,8 +116,9 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
   if (op == "READY") return isa::Ready{};
   if (op == "WRITE") return read_write(line);
   if (op == "IM2COL") {
-    return isa::Gather{count(line, "layer"), line.text("src"), line.text("dst"), index_or_zero(line, "at"),
-                       index_or_zero(line, "repeat")};
+    return isa::Gather{
+        count(line, "layer"),          line.text("src"),           line.text("dst"), index_or_zero(line, "at"),
+        index_or_zero(line, "repeat"), index_or_zero(line, "lane")};
   }
   if (op == "MVM") return read_mvm(line);
   if (op == "SHADD") {

@@ -82,21 +82,24 @@ struct Write {
   Index repeat;
 };
 
-/// IM2COL: dst = input vector `at` of group `repeat`, from src.
+/// IM2COL: dst = input vector `at` of group `repeat`, from src. `dst` is a row of registers, of which `lane` is filled:
+/// copies of a tile have vectors of their own.
 struct Gather {
   std::int64_t layer = 0;
   std::string src, dst;
   Index at, repeat;
+  Index lane = {};
 };
 
 /// MVM: for digits [digit_begin, digit_end): acc[repeat, at, column] += 2^(d*i) * code of the column, for the columns
-/// of the tile.
+/// of the tile. The vector is the one in `lane` of src.
 struct Mvm {
   std::int64_t layer = 0;
   Index tile, crossbar;
   std::string src, acc;
   Index at, repeat;
   std::int64_t digit_begin = 0, digit_end = 0;
+  Index lane = {};
 };
 
 /// SHADD: dst = sum over slices of 2^shift * scale * acc, pairs subtracted, the corrections of a shifted input and of
@@ -144,7 +147,7 @@ struct Program {
 };
 
 /// Lowest version of the instruction set that has everything that the program uses: 1.1.0, or 1.2.0 for READY, indices
-/// other than a loop variable, writes without a region and sums of one input vector.
+/// other than a loop variable, writes without a region and sums of one input vector, or 1.3.0 for lanes.
 std::string_view version_of(const Program& program);
 
 /// For every LOOP the index of its END; 0 for other instructions. Throws Error naming the line of a LOOP without END,

@@ -7,10 +7,11 @@
 namespace cimq::compiler {
 namespace {
 
-// Loop variables: rounds of the pool, groups, input vectors, tiles.
+// Loop variables: rounds of the pool, groups, input vectors, copies, tiles.
 constexpr const char* kRound = "r";
 constexpr const char* kGroup = "g";
 constexpr const char* kPixel = "p";
+constexpr const char* kCopy = "c";
 constexpr const char* kTile = "t";
 
 using isa::Index;
@@ -20,7 +21,8 @@ void add(Index& index, std::int64_t stride, const char* variable, std::int64_t c
   if (count > 1) index.terms.push_back({variable, stride});
 }
 
-/// Tiles that lie side by side in crossbars: tiles [tile, tile + tiles) of groups from `repeat` on, from `crossbar` on.
+/// Tiles that lie side by side in crossbars: tiles [tile, tile + tiles) of every copy of groups from `repeat` on, from
+/// `crossbar` on.
 struct Strip {
   Index tile, crossbar, repeat;
   std::int64_t tiles = 0, groups = 1;
@@ -36,6 +38,7 @@ class LayerLowering {
         facts_(crossbar_of(node_)),
         tiles_(builder.tiling(layer).tiles()),
         placement_(placement),
+        copies_(placement.copies),
         pool_(static_cast<std::int64_t>(placement.crossbars.size())),
         values_(node_) {}
 
@@ -63,28 +66,30 @@ class LayerLowering {
     return {{},
             {placement_.first, {}},
             {},
-            single ? placement_.resident : tiles_,
-            single ? 1 : placement_.resident / tiles_,
+            single ? placement_.resident / copies_ : tiles_,
+            single ? 1 : placement_.resident / (tiles_ * copies_),
             true};
   }
 
   /// Tiles of the only group that pass through the pool: `tile` is the first.
   Strip passing(Index tile, std::int64_t tiles) const { return {std::move(tile), {first_of_pool(), {}}, {}, tiles, 1}; }
 
-  /// One group: rounds of the pool; what stays sees its vectors with the first round.
+  /// One group: rounds of the pool; what stays sees its vectors with the first round. With copies all of it stays, or
+  /// passes in one round.
   void run_single() {
-    const std::int64_t rest = tiles_ - placement_.resident;
+    const std::int64_t staying = placement_.resident / copies_;
+    const std::int64_t rest = tiles_ - staying;
     const std::int64_t first = std::min(rest, pool_);
     const std::int64_t rounds = first == 0 ? 0 : (rest - first) / pool_;  // full ones after the first
     const std::int64_t last = rest - first - rounds * pool_;
     // Sums of one vector at a time where it sees all tiles at once, else of all of them at the end.
     const bool at_once = rest == first;
     std::vector<Strip> strips;
-    if (placement_.resident > 0) strips.push_back(resident());
-    if (first > 0) strips.push_back(passing({placement_.resident, {}}, first));
+    if (staying > 0) strips.push_back(resident());
+    if (first > 0) strips.push_back(passing({staying, {}}, first));
     pass(strips, at_once);
     if (at_once) return;
-    std::int64_t from = placement_.resident + first;
+    std::int64_t from = staying + first;
     if (rounds > 0) {
       builder_.loop(kRound, rounds, [&] {
         Index tile{from, {}};
@@ -99,12 +104,13 @@ class LayerLowering {
 
   /// Several groups: those that stay, then rounds of whole groups, or groups one by one in rounds of their tiles.
   void run_groups() {
-    const std::int64_t staying = placement_.resident / tiles_;
+    const std::int64_t each = tiles_ * copies_;
+    const std::int64_t staying = placement_.resident / each;
     if (staying > 0) pass({resident()}, true);
     const std::int64_t passing = facts_.repeats - staying;
     if (passing == 0) return;
-    if (tiles_ <= pool_) {
-      const std::int64_t at_once = pool_ / tiles_;
+    if (each <= pool_) {
+      const std::int64_t at_once = pool_ / each;
       const std::int64_t rounds = passing / at_once;
       if (rounds > 0) {
         builder_.loop(kRound, rounds, [&] {
@@ -134,7 +140,7 @@ class LayerLowering {
     });
   }
 
-  /// Writes what does not stay, then shows all input vectors to the tiles of the strips.
+  /// Writes what does not stay, then shows all input vectors to the tiles of the strips, shared out among copies.
   void pass(const std::vector<Strip>& strips, bool sums) {
     for (const Strip& strip : strips) {
       if (!strip.stays) write(strip);
@@ -143,18 +149,32 @@ class LayerLowering {
     builder_.loop(kGroup, groups, [&] {
       Index repeat = strips.front().repeat;
       add(repeat, 1, kGroup, groups);
-      Index at;
-      add(at, 1, kPixel, facts_.invocations);
-      builder_.loop(kPixel, facts_.invocations, [&] {
-        builder_.emit(isa::Gather{layer_, values_.quantized, values_.vector, at, repeat});
-        for (const Strip& strip : strips) {
-          each_tile(strip, [&](const Index& tile, const Index& crossbar) {
-            builder_.emit(isa::Mvm{layer_, tile, crossbar, values_.vector, values_.acc, at, repeat, 0,
-                                   builder_.tiling(layer_).digits});
-          });
-        }
-        if (sums) builder_.shift_add(layer_, at, repeat);
+      const std::int64_t passes = facts_.invocations / copies_;
+      builder_.loop(kPixel, passes, [&] {
+        Index at;
+        add(at, copies_, kPixel, passes);
+        show(strips, at, repeat, copies_, sums);
       });
+      const std::int64_t left = facts_.invocations - passes * copies_;
+      if (left > 0) show(strips, {passes * copies_, {}}, repeat, left, sums);
+    });
+  }
+
+  /// Shows vectors from `first` on to the tiles of so many copies, one to each.
+  void show(const std::vector<Strip>& strips, const Index& first, const Index& repeat, std::int64_t copies, bool sums) {
+    builder_.loop(kCopy, copies, [&] {
+      Index at = first;
+      add(at, 1, kCopy, copies);
+      Index lane;
+      add(lane, 1, kCopy, copies);
+      builder_.emit(isa::Gather{layer_, values_.quantized, values_.vector, at, repeat, lane});
+      for (const Strip& strip : strips) {
+        each_tile(strip, copies, [&](const Index& tile, const Index& crossbar) {
+          builder_.emit(isa::Mvm{layer_, tile, crossbar, values_.vector, values_.acc, at, repeat, 0,
+                                 builder_.tiling(layer_).digits, lane});
+        });
+      }
+      if (sums) builder_.shift_add(layer_, at, repeat);
     });
   }
 
@@ -162,20 +182,23 @@ class LayerLowering {
     builder_.loop(kGroup, strip.groups, [&] {
       Index repeat = strip.repeat;
       add(repeat, 1, kGroup, strip.groups);
-      each_tile(strip, [&](const Index& tile, const Index& crossbar) {
-        builder_.emit(isa::Write{layer_, tile, crossbar, std::nullopt, node_.tensors.at("weight"), repeat});
+      builder_.loop(kCopy, copies_, [&] {
+        each_tile(strip, copies_, [&](const Index& tile, const Index& crossbar) {
+          builder_.emit(isa::Write{layer_, tile, crossbar, std::nullopt, node_.tensors.at("weight"), repeat});
+        });
       });
     });
   }
 
-  /// `body` in a loop over the tiles of a group of the strip.
+  /// `body` in a loop over the tiles of a group of the strip, within one over `copies` copies.
   template <typename Body>
-  void each_tile(const Strip& strip, const Body& body) {
+  void each_tile(const Strip& strip, std::int64_t copies, const Body& body) {
     builder_.loop(kTile, strip.tiles, [&] {
       Index tile = strip.tile;
       add(tile, 1, kTile, strip.tiles);
       Index crossbar = strip.crossbar;
-      add(crossbar, strip.tiles, kGroup, strip.groups);
+      add(crossbar, strip.tiles * copies_, kGroup, strip.groups);
+      add(crossbar, strip.tiles, kCopy, copies);
       add(crossbar, 1, kTile, strip.tiles);
       body(tile, crossbar);
     });
@@ -187,6 +210,7 @@ class LayerLowering {
   const CrossbarLayer& facts_;
   std::int64_t tiles_;
   const LayerPlacement& placement_;
+  std::int64_t copies_;
   std::int64_t pool_;
   LayerValues values_;
 };

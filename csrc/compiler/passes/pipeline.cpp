@@ -5,6 +5,7 @@
 #include "common/error.h"
 #include "common/printable.h"
 #include "compiler/passes/check.h"
+#include "compiler/passes/duplicate.h"
 #include "compiler/passes/lower.h"
 #include "compiler/passes/place.h"
 #include "compiler/passes/tile.h"
@@ -30,6 +31,8 @@ Pipeline closed_form_pipeline() {
 Pipeline stationary_pipeline() {
   return {
       tile_pass(),
+      // How often a layer's tiles are there decides how many crossbars it fills, which is what placing is about.
+      duplicate_pass(),
       // Which tiles stay depends on how many there are and on what passing through the pool would cost each layer.
       place_stationary_pass(),
       lower_stationary_pass(),

@@ -16,7 +16,8 @@ struct Selectors {
     return {};
   }
   std::vector<const isa::Index*> operator()(const isa::Write& i) const { return {&i.tile, &i.crossbar}; }
-  std::vector<const isa::Index*> operator()(const isa::Mvm& i) const { return {&i.tile, &i.crossbar}; }
+  std::vector<const isa::Index*> operator()(const isa::Gather& i) const { return {&i.lane}; }
+  std::vector<const isa::Index*> operator()(const isa::Mvm& i) const { return {&i.tile, &i.crossbar, &i.lane}; }
 };
 
 }  // namespace

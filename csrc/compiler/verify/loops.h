@@ -12,7 +12,7 @@
 
 namespace cimq::compiler::verify {
 
-/// For every LOOP whether it is walked iteration by iteration: its variable selects a tile or a crossbar.
+/// For every LOOP whether it is walked iteration by iteration: its variable selects a tile, a crossbar or a lane.
 std::vector<bool> unrolled_loops(const Program& program, const std::vector<std::size_t>& ends);
 
 struct OpenLoop {

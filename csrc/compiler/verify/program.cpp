@@ -99,10 +99,12 @@ class Verifier {
     const std::size_t close = ends_[at];
     loops_.open({loop.variable, loop.count, unrolled_[at], 0}, where());
     if (unrolled_[at]) {
+      if (counting) products_.open_loop();
       for (std::int64_t i = 0; i < loop.count; ++i) {
         loops_.set_value(i);
         walk(at + 1, close, times, counting);
       }
+      if (counting) products_.close_walked_loop();
     } else {
       const std::int64_t inner = multiplied(times, loop.count);
       const std::size_t depth = loops_.depth() - 1;
@@ -187,8 +189,10 @@ class Verifier {
   void visit(const isa::Gather& i) {
     const Layer& layer = layer_of(i.layer);
     hold(i.src, {Register::kQuantized, i.layer, {}, {}});
-    set(i.dst, {Register::kVector, i.layer, bounded("repeat", i.repeat, layer.facts().repeats),
-                bounded("at", i.at, layer.facts().invocations)});
+    set(i.dst,
+        {Register::kVector, i.layer, bounded("repeat", i.repeat, layer.facts().repeats),
+         bounded("at", i.at, layer.facts().invocations)},
+        lane_of(i.lane));
   }
 
   void visit(const isa::Mvm& i) {
@@ -201,7 +205,7 @@ class Verifier {
           tile, " of layer ", i.layer);
     check(i.digit_begin >= 0 && i.digit_begin < i.digit_end && i.digit_end <= layer.tiling.digits, where(),
           ": digits must lie in [0, ", layer.tiling.digits, ")");
-    hold(i.src, {Register::kVector, i.layer, repeat, at});
+    hold(i.src, {Register::kVector, i.layer, repeat, at}, lane_of(i.lane));
     set(i.acc, {Register::kAcc, i.layer, {}, {}});
     if (!counting_) return;
     const Box box{i.layer, tile, i.digit_begin, i.digit_end, {repeat, 1}, {at, 1}, at_, 0};
@@ -265,8 +269,8 @@ class Verifier {
   }
 
   /// The register holds what is needed.
-  void hold(const std::string& name, const Register& wanted) const {
-    const Register* found = state_.find(name);
+  void hold(const std::string& name, const Register& wanted, std::int64_t lane = 0) const {
+    const Register* found = state_.find(name, lane);
     check(found != nullptr || produced_.contains(name), where(), ": '", name, "' is read before it is computed");
     check(found != nullptr && *found == wanted, where(), ": '", name, "' does not hold ", text_of(wanted));
   }
@@ -276,14 +280,14 @@ class Verifier {
     return message(texts[static_cast<std::size_t>(r.kind)], " of layer ", r.layer);
   }
 
-  void set(const std::string& name, const Register& content) {
+  void set(const std::string& name, const Register& content, std::int64_t lane = 0) {
     check(!nodes_.contains(name) && name != program_.input, where(), ": '", name, "' is the name of a node");
-    const Register* before = state_.find(name);
+    const Register* before = state_.find(name, lane);
     // Sums of another layer in the same place are gone.
     if (counting_ && (before == nullptr || before->kind != content.kind || before->layer != content.layer)) {
       products_.forget(name);
     }
-    state_.set(name, content);
+    state_.set(name, lane, content);
   }
 
   void is_tensor(const Layer& layer, const char* role, const std::string& key) const {
@@ -324,6 +328,12 @@ class Verifier {
   }
 
   std::int64_t crossbar_of(const isa::Index& index) const { return loops_.evaluate(index, where()).base; }
+
+  std::int64_t lane_of(const isa::Index& index) const {
+    const std::int64_t number = loops_.evaluate(index, where()).base;
+    check(number < kMaxCrossbars, where(), ": lanes go from 0 to ", kMaxCrossbars - 1, ", got number ", number);
+    return number;
+  }
 
   void finish() {
     for (const Node& node : graph_.nodes) {

@@ -41,6 +41,7 @@ void Machine::begin_sample(std::int64_t number, const float* x) {
   sample_ = number;
   values_.clear();
   levels_.clear();
+  vectors_.clear();
   sums_.clear();
   products_.clear();
   results_.clear();
@@ -74,7 +75,7 @@ void Machine::step(const isa::Write& i) {
 
 void Machine::step(const isa::Gather& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  levels_[i.dst] = layer.vector_of(levels_.at(i.src), value_of(i.repeat), value_of(i.at));
+  vectors_[i.dst][value_of(i.lane)] = layer.vector_of(levels_.at(i.src), value_of(i.repeat), value_of(i.at));
 }
 
 void Machine::step(const isa::Mvm& i) {
@@ -85,8 +86,9 @@ void Machine::step(const isa::Mvm& i) {
   sums.resize(static_cast<std::size_t>(layer.tiling.columns));
   const auto access = static_cast<std::uint64_t>(sample_ * layer.facts().invocations + at);
   layer.groups[static_cast<std::size_t>(repeat)].multiply(
-      *crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles, {levels_.at(i.src), access},
-      static_cast<int>(i.digit_begin), static_cast<int>(i.digit_end), sums);
+      *crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles,
+      {vectors_.at(i.src).at(value_of(i.lane)), access}, static_cast<int>(i.digit_begin), static_cast<int>(i.digit_end),
+      sums);
 }
 
 void Machine::step(const isa::ShiftAdd& i) {

@@ -64,7 +64,8 @@ class Machine {
   std::vector<std::pair<std::string, std::int64_t>> loops_;  // open ones: variable and value
   std::int64_t sample_ = 0;
   std::unordered_map<std::string, std::vector<float>> values_;         // of nodes
-  std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs, input vectors
+  std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs
+  std::unordered_map<std::string, std::unordered_map<std::int64_t, std::vector<std::uint8_t>>> vectors_;  // by lane
   std::unordered_map<std::string, Sums> sums_;
   std::unordered_map<std::string, Products> products_;
   std::unordered_map<std::int64_t, Products> results_;  // Y of the layers that are done

@@ -2,6 +2,7 @@
 // also when somebody has changed them.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 #include <sstream>
 
 #include "common/error.h"
@@ -10,6 +11,7 @@
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
+#include "compiler/ir/tiling.h"
 #include "compiler/passes/pipeline.h"
 #include "compiler/sim/simulate.h"
 #include "compiler/verify/program.h"
@@ -36,9 +38,33 @@ bool same(const RunResult& a, const RunResult& b) {
          std::equal(a.layers.begin(), a.layers.end(), b.layers.begin(), b.layers.end(), equal);
 }
 
-Module compiled(const RandomNet& net, const Hardware& hardware, const char* pipeline) {
+Module compiled(const RandomNet& net, const Hardware& hardware, const char* pipeline,
+                const Duplication& duplication = CopyRule::kNone) {
   Context context;
+  context.duplication = duplication;
   return compile_graph(read_layers(net.layers.dump()), hardware, pipeline_named(pipeline), context);
+}
+
+/// A rule, or copies of some layers as the machine has room for.
+Duplication random_copies(const RandomNet& net, const Hardware& hardware, Draw& draw) {
+  if (draw.one_in(4)) return static_cast<CopyRule>(draw.between(1, 3));
+  std::map<std::string, std::int64_t> copies;
+  for (const Node& node : read_layers(net.layers.dump()).nodes) {
+    if (!node.crossbar || draw.one_in(4)) continue;
+    const std::int64_t tiles = tile_layer(hardware, *node.crossbar).tiles();
+    const std::int64_t room = std::max<std::int64_t>(1, hardware.resources.crossbars.value_or(1000) / tiles);
+    copies[node.crossbar->layer_name] = draw.between(1, static_cast<int>(std::min(room, node.crossbar->invocations)));
+  }
+  return copies;
+}
+
+/// Pipelines, and copies with them.
+std::vector<std::pair<const char*, Duplication>> ways(const Duplication& copies) {
+  return {{"closed_form", CopyRule::kNone}, {"stationary", CopyRule::kNone}, {"stationary", copies}};
+}
+
+std::int64_t vector_time(const CrossbarLayer& layer, const Hardware& hardware) {
+  return cimq::input_digits(hardware, layer.act_bits) * picoseconds(hardware.timing.mvm_time_us);
 }
 
 /// One change of a program's text: a line less, twice or elsewhere, or another number in it.
@@ -90,8 +116,9 @@ TEST_CASE("Every pipeline's program computes what the executor computes", "[prog
   write_bundle(folder.path(), net.files);
   const auto x = net.sample(2);
   const RunResult wanted = Executor::load(folder.path()).run_layers(x);
-  for (const char* pipeline : {"closed_form", "stationary"}) {
-    const Module module = compiled(net, hardware, pipeline);
+  const Duplication copies = random_copies(net, hardware, draw);
+  for (const auto& [pipeline, duplication] : ways(copies)) {
+    const Module module = compiled(net, hardware, pipeline, duplication);
     const std::string text = write_program(*module.program);
     INFO(text);
     const Program read = read_program(text);
@@ -110,8 +137,9 @@ TEST_CASE("A changed program is refused, or computes the same", "[programs]") {
   write_bundle(folder.path(), net.files);
   const auto x = net.sample(2);
   const RunResult wanted = Executor::load(folder.path()).run_layers(x);
-  for (const char* pipeline : {"closed_form", "stationary"}) {
-    const std::string text = write_program(*compiled(net, hardware, pipeline).program);
+  const Duplication copies = random_copies(net, hardware, draw);
+  for (const auto& [pipeline, duplication] : ways(copies)) {
+    const std::string text = write_program(*compiled(net, hardware, pipeline, duplication).program);
     const auto graph = read_layers(net.layers.dump());
     for (int i = 0; i < 60; ++i) {
       const std::string other = changed(text, draw);
@@ -153,8 +181,7 @@ TEST_CASE("Simulated time agrees with the closed form at both ends, and with its
   for (const Node& node : graph.nodes) {
     if (!node.crossbar) continue;
     const CrossbarLayer& layer = *node.crossbar;
-    serial += layer.repeats * layer.invocations * cimq::input_digits(hardware, layer.act_bits) *
-              picoseconds(hardware.timing.mvm_time_us);
+    serial += layer.repeats * layer.invocations * vector_time(layer, hardware);
   }
   CHECK(on(std::nullopt, "stationary").time_ps == serial);
   std::int64_t before = cost.time_ps;
@@ -170,6 +197,64 @@ TEST_CASE("Simulated time agrees with the closed form at both ends, and with its
   }
 }
 
+TEST_CASE("Copies divide the time of a layer where crossbars suffice", "[programs]") {
+  const unsigned seed = GENERATE(range(4000U, 4060U));
+  Draw draw(seed);
+  Hardware hardware = random_machine(draw);
+  hardware.resources.crossbars.reset();
+  const RandomNet net(draw, hardware);
+  INFO("seed " << seed << "\n" << net.layers.dump());
+  const Module module = compiled(net, hardware, "stationary", random_copies(net, hardware, draw));
+  const SimulatedTime time = simulate(*module.program);
+  std::int64_t sum = 0;
+  std::int64_t crossbars = 0;
+  for (std::size_t i = 0; i < module.tiles->size(); ++i) {
+    const CrossbarLayer& layer = crossbar_of(module.graph.nodes[(*module.tiles)[i].node]);
+    const std::int64_t copies = (*module.copies)[i];
+    sum += layer.repeats * ((layer.invocations + copies - 1) / copies) * vector_time(layer, hardware);
+    crossbars += layer.repeats * copies * (*module.tiles)[i].tiling.tiles();
+  }
+  CHECK(time.time_ps == sum);
+  CHECK(time.crossbars == crossbars);
+  // Any machine is at least as fast with copies that it chooses for itself.
+  for (const std::int64_t limit : {1, 3, 10, 50, 500}) {
+    hardware.resources.crossbars = limit;
+    const std::int64_t without = simulate(*compiled(net, hardware, "stationary").program).time_ps;
+    INFO(limit << " crossbars");
+    for (const CopyRule rule : {CopyRule::kGreedy, CopyRule::kLatency}) {
+      const SimulatedTime with = simulate(*compiled(net, hardware, "stationary", rule).program);
+      CHECK(with.time_ps <= without);
+      CHECK(with.crossbars <= limit);
+    }
+  }
+}
+
+TEST_CASE("Copies that cannot be are refused by layer and bound", "[programs]") {
+  Draw draw(12);
+  Hardware hardware = random_machine(draw);
+  hardware.rows = hardware.cols = 2;
+  hardware.resources.crossbars = 40;
+  const RandomNet net(draw, hardware);
+  const Graph graph = read_layers(net.layers.dump());
+  const auto layer = std::ranges::find_if(graph.nodes, [](const Node& node) { return node.crossbar.has_value(); });
+  const std::string name = layer->crossbar->layer_name;
+  const std::int64_t vectors = layer->crossbar->invocations;
+  const auto refused = [&](const Duplication& duplication, const std::string& part) {
+    CHECK_THROWS_WITH(compiled(net, hardware, "stationary", duplication), Contains(part));
+  };
+  refused(std::map<std::string, std::int64_t>{{"other", 1}}, "the network has no crossbar layer 'other'");
+  refused(std::map<std::string, std::int64_t>{{name, vectors + 1}},
+          "layer '" + name + "': copies must be from 1 to " + std::to_string(vectors));
+  refused(std::map<std::string, std::int64_t>{{name, 0}}, "layer '" + name + "': copies must be from 1 to");
+  const std::int64_t tiles = tile_layer(hardware, *layer->crossbar).tiles();
+  hardware.resources.crossbars = tiles;
+  REQUIRE(vectors > 1);
+  refused(std::map<std::string, std::int64_t>{{name, 2}}, "layer '" + name + "': 2 copies of " + std::to_string(tiles) +
+                                                              " crossbars each are more than the machine's " +
+                                                              std::to_string(tiles) + "; at most 1");
+  CHECK_THROWS_WITH(compiled(net, hardware, "closed_form", CopyRule::kGreedy), Contains("the pipeline 'stationary'"));
+}
+
 TEST_CASE("Placing knows the time that its program takes", "[programs]") {
   const unsigned seed = GENERATE(range(3000U, 3060U));
   Draw draw(seed);
@@ -177,23 +262,25 @@ TEST_CASE("Placing knows the time that its program takes", "[programs]") {
   if (draw.one_in(2)) hardware.resources.parallel_writes = draw.between(1, 4);
   const RandomNet net(draw, hardware);
   INFO("seed " << seed << " " << hardware.to_json() << "\n" << net.layers.dump());
-  const Module module = compiled(net, hardware, "stationary");
+  const Duplication copies = random_copies(net, hardware, draw);
+  const Module module = compiled(net, hardware, "stationary", draw.one_in(2) ? Duplication(CopyRule::kNone) : copies);
   PoolMachine machine{0, picoseconds(hardware.timing.write_time_us), hardware.resources.parallel_writes.value_or(0)};
   std::vector<LayerLoad> loads;
   std::vector<std::int64_t> resident;
   for (std::size_t i = 0; i < module.tiles->size(); ++i) {
     const CrossbarLayer& layer = crossbar_of(module.graph.nodes[(*module.tiles)[i].node]);
     const LayerTiling& tiling = (*module.tiles)[i].tiling;
-    loads.push_back(
-        {tiling.tiles(), layer.repeats, layer.invocations, picoseconds(hardware.timing.mvm_time_us) * tiling.digits});
     const LayerPlacement& placement = (*module.placement)[i];
+    loads.push_back({tiling.tiles(), layer.repeats, layer.invocations, vector_time(layer, hardware), placement.copies});
+    CHECK(placement.copies == (*module.copies)[i]);
     resident.push_back(placement.resident);
     machine.pool = std::max(machine.pool, static_cast<std::int64_t>(placement.crossbars.size()));
     // Where the placement says that a tile is, no other is at the same time if it stays.
     for (std::int64_t g = 0; g < layer.repeats; ++g) {
-      for (std::int64_t t = 0; t < tiling.tiles(); ++t) {
-        const std::int64_t crossbar = placement.crossbar_of(g, t, layer.repeats, tiling.tiles());
-        CHECK((g * tiling.tiles() + t < placement.resident) == (crossbar >= machine.pool));
+      for (std::int64_t t = 0; t < tiling.tiles() * placement.copies; ++t) {
+        const std::int64_t crossbar =
+            placement.crossbar_of(g, t % tiling.tiles(), layer.repeats, tiling.tiles(), t / tiling.tiles());
+        CHECK((g * tiling.tiles() * placement.copies + t < placement.resident) == (crossbar >= machine.pool));
       }
     }
   }

@@ -1,0 +1,22 @@
+#include "compiler/passes/loads.h"
+
+#include "compiler/cost/tier1.h"
+
+namespace cimq::compiler {
+
+std::vector<LayerLoad> loads_of(const Module& module) {
+  const std::int64_t mvm_ps = picoseconds(module.hardware.timing.mvm_time_us);
+  std::vector<LayerLoad> loads;
+  loads.reserve(tiles_of(module).size());
+  for (const TiledLayer& layer : tiles_of(module)) {
+    const CrossbarLayer& facts = crossbar_of(module.graph.nodes[layer.node]);
+    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, mvm_ps * layer.tiling.digits});
+  }
+  return loads;
+}
+
+PoolMachine pool_machine(const Hardware& hardware) {
+  return {0, picoseconds(hardware.timing.write_time_us), hardware.resources.parallel_writes.value_or(0)};
+}
+
+}  // namespace cimq::compiler
