@@ -120,12 +120,16 @@ class Simulator {
     return value;
   }
 
-  Place& place(const std::string& name) { return places_[name]; }
+  Place& place(const std::string& name, std::int64_t lane = 0) {
+    std::vector<Place>& lanes = places_[name];
+    if (lane >= static_cast<std::int64_t>(lanes.size())) lanes.resize(static_cast<std::size_t>(lane) + 1);
+    return lanes[static_cast<std::size_t>(lane)];
+  }
   SimulatedLayer& layer(std::int64_t number) { return result_.layers[static_cast<std::size_t>(number)]; }
 
   /// Fills a register once nobody reads it any more and its source is there.
-  Moment fill(const std::string& name, const Moment& source) {
-    Place& filled = place(name);
+  Moment fill(const std::string& name, const Moment& source, std::int64_t lane = 0) {
+    Place& filled = place(name, lane);
     filled.ready = later(source, filled.last_read);
     return filled.ready;
   }
@@ -152,13 +156,13 @@ class Simulator {
   }
 
   void step(const isa::Gather& i) {
-    const Moment at = fill(i.dst, place(i.src).ready);
+    const Moment at = fill(i.dst, place(i.src).ready, value_of(i.lane));
     read(place(i.src), at);
   }
 
   void step(const isa::Mvm& i) {
     Moment& crossbar = crossbars_[value_of(i.crossbar)];
-    Place& vector = place(i.src);
+    Place& vector = place(i.src, value_of(i.lane));
     Moment end = later(vector.ready, crossbar);
     const std::int64_t digits = i.digit_end - i.digit_begin;
     const std::int64_t time = digits * mvm_ps_;
@@ -196,9 +200,9 @@ class Simulator {
   std::int64_t write_ps_, mvm_ps_;
   WritePorts ports_;
   std::vector<std::pair<const std::string*, std::int64_t>> loops_;
-  std::unordered_map<std::string, Place> places_;
-  std::unordered_map<std::int64_t, Moment> crossbars_;  // free from then on
-  Moment layer_end_;                                    // of the layers so far
+  std::unordered_map<std::string, std::vector<Place>> places_;  // by lane
+  std::unordered_map<std::int64_t, Moment> crossbars_;          // free from then on
+  Moment layer_end_;                                            // of the layers so far
   Moment last_;
   bool setup_ = false;
   std::int64_t steps_ = 0;
