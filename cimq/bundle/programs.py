@@ -22,7 +22,8 @@ from cimq.policy import Policy
 
 PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
-RULES = ("none", "greedy", "throughput", "latency")
+PIPELINED = "pipelined"
+RULES = ("none", "greedy", "throughput", "latency", "any")
 # A rule's name, a JSON file of {layer: copies}, or such a mapping.
 Duplication = str | Path | Mapping[str, int]
 
@@ -74,6 +75,7 @@ class CompiledProgram:
         writes: Crossbar writes of one inference.
         mvms: Crossbar activations of one inference.
         setup_writes: Crossbars written once, when the network is loaded: their tiles stay.
+        chosen: What the pipeline "pipelined" has taken, in words; else empty.
     """
 
     layers: tuple[CompiledLayer, ...]
@@ -84,6 +86,7 @@ class CompiledProgram:
     writes: int
     mvms: int
     setup_writes: int
+    chosen: str = ""
 
     @functools.cached_property
     def simulated(self) -> SimulatedTime:
@@ -92,11 +95,11 @@ class CompiledProgram:
 
 
 def compile_layers(
-    layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM, duplication: Duplication = "none"
+    layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM, duplication: Duplication | None = None
 ) -> CompiledProgram:
     """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
     compiled: dict[str, Any] = _C.compile_program(
-        layers_json, hardware.to_json(), pipeline=pipeline, **_duplication_arguments(duplication)
+        layers_json, hardware.to_json(), pipeline=pipeline, **_duplication_arguments(duplication, pipeline)
     )
     names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name != "tiles"]
     layers = tuple(
@@ -125,7 +128,8 @@ def compile_layers(
         report.mvms,
     ):  # the verifier has counted the program, the report comes from shapes
         raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {report}")
-    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, compiled["setup_writes"])
+    made = compiled["setup_writes"], compiled["chosen"]
+    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, *made)
 
 
 def compile(
@@ -134,7 +138,7 @@ def compile(
     *,
     out: str | Path | None = None,
     pipeline: str = CLOSED_FORM,
-    duplication: Duplication = "none",
+    duplication: Duplication | None = None,
 ) -> CompiledProgram:
     """Compiles a bundle for its own machine or another one.
 
@@ -147,11 +151,12 @@ def compile(
         hardware: Machine, preset name or file. None: the bundle's.
         out: File to write the program to instead.
         pipeline: "closed_form" writes every tile once per inference, as the latency model has it. "stationary" leaves
-            tiles in their crossbars where they fit (docs/isa.md, "Pipelines and passes"); its program goes to `out`
-            only.
-        duplication: Copies of layers that share their input vectors (pipeline "stationary"): a rule that chooses them
-            for the machine's crossbars ("greedy", "throughput", "latency"), or a JSON file or a mapping {layer name:
-            copies}; layers that are not named have one.
+            tiles in their crossbars where they fit; "pipelined" does that too, and lets layers overlap in time where
+            that is faster (docs/isa.md, "Pipelines and passes"). Their programs go to `out` only.
+        duplication: Copies of layers that share their input vectors (not in the closed form): a rule that chooses them
+            for the machine's crossbars ("greedy", "throughput", "latency"; "any": whichever gives the fastest program,
+            for the pipeline "pipelined"), or a JSON file or a mapping {layer name: copies}; layers that are not named
+            have one. None: "any" for the pipeline "pipelined", else "none".
 
     Raises:
         FileNotFoundError: If there is no such bundle or file.
@@ -181,7 +186,7 @@ def dump_after(
     pass_name: str,
     hardware: Hardware | str | Path | None = None,
     pipeline: str = CLOSED_FORM,
-    duplication: Duplication = "none",
+    duplication: Duplication | None = None,
 ) -> str:
     """The network as a pass of the compiler leaves it: JSON lines for nodes, tilings, placements and instructions.
 
@@ -197,14 +202,16 @@ def dump_after(
     """
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
     compiled: dict[str, Any] = _C.compile_program(
-        texts["layers.json"], machine.to_json(), pass_name, pipeline, **_duplication_arguments(duplication)
+        texts["layers.json"], machine.to_json(), pass_name, pipeline, **_duplication_arguments(duplication, pipeline)
     )
     dump: str = compiled["dump"]
     return dump
 
 
-def _duplication_arguments(duplication: Duplication) -> dict[str, Any]:
+def _duplication_arguments(duplication: Duplication | None, pipeline: str) -> dict[str, Any]:
     """As the compiler takes it: the name of a rule, or the text of a JSON object."""
+    if duplication is None:
+        return {"duplication": "any" if pipeline == PIPELINED else "none"}
     if isinstance(duplication, Mapping):
         return {"duplication": json.dumps(dict(duplication)), "as_json": True}
     if str(duplication) in RULES:

@@ -22,17 +22,19 @@ def command(
         str,
         typer.Option(
             help="closed_form: every tile is written once per inference. stationary: tiles stay in their crossbars "
-            "where they fit; prints the time of the program, event by event."
+            "where they fit; prints the time of the program, event by event. pipelined: layers overlap as well, where "
+            "that is faster."
         ),
     ] = "closed_form",
     duplication: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="RULE|FILE",
-            help="Copies of layers that share their input vectors (pipeline stationary): greedy, throughput (the "
-            "slowest layer), latency (the sum of layers), none, or a JSON file {layer: copies}.",
+            help="Copies of layers that share their input vectors (not in the closed form): greedy, throughput (the "
+            "slowest layer), latency (the sum of layers), none, any (the fastest; pipeline pipelined, its default), or "
+            "a JSON file {layer: copies}.",
         ),
-    ] = "none",
+    ] = None,
     dump_after: Annotated[
         str | None,
         typer.Option(metavar="PASS", help="Print the network as this pass leaves it (docs/isa.md) and write nothing."),
@@ -53,3 +55,5 @@ def command(
     machine = None if hardware is None else resolve(hardware)
     program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline, duplication=duplication)
     say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))
+    if program.chosen:
+        say(program.chosen)

@@ -75,6 +75,7 @@ py::dict compile_program(const std::string& layers_json, const std::string& hard
   result["mvms"] = compiler::program_of(module).counts.mvms;
   result["setup_writes"] = compiler::program_of(module).counts.setup_writes;
   result["dump"] = py::str(context.dump);
+  result["chosen"] = py::str(context.chosen);
   return result;
 }
 

@@ -44,6 +44,13 @@ Line line_of_copies(const std::string& layer, std::int64_t copies) {
   return {{"part", name_of(Part::kCopies)}, {"layer", layer}, {"copies", copies}};
 }
 
+Line line_of_row_set(const Graph& graph, const RowSet& set) {
+  const char* const kinds[] = {"quantize", "multiply", "compute"};
+  return {{"part", name_of(Part::kSchedule)},
+          {kinds[static_cast<std::size_t>(set.kind)], graph.nodes[set.node].name},
+          {"rows", {set.first, set.first + set.count}}};
+}
+
 Line line_of_placement(const std::string& layer, const LayerPlacement& placement) {
   Line line = {{"part", name_of(Part::kPlacement)}, {"layer", layer}};
   line["resident"] = placement.resident;
@@ -71,6 +78,9 @@ std::string write_module(const Module& module) {
     for (std::size_t i = 0; module.placement && i < module.placement->size(); ++i) {
       put(line_of_placement(layer_name(i), (*module.placement)[i]));
     }
+  }
+  if (module.schedule) {
+    for (const RowSet& set : *module.schedule) put(line_of_row_set(module.graph, set));
   }
   if (module.program) text += write_program(*module.program);
   return text;

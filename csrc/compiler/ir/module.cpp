@@ -27,6 +27,8 @@ std::string_view name_of(Part part) {
       return "copies";
     case Part::kPlacement:
       return "placement";
+    case Part::kSchedule:
+      return "schedule";
     case Part::kProgram:
       return "program";
   }
@@ -48,6 +50,11 @@ const std::vector<LayerPlacement>& placement_of(const Module& module) {
   return *module.placement;
 }
 
+const std::vector<RowSet>& schedule_of(const Module& module) {
+  if (!module.schedule) throw Error("the module has no schedule");
+  return *module.schedule;
+}
+
 const Program& program_of(const Module& module) {
   if (!module.program) throw Error("the module has no program");
   return *module.program;
@@ -61,6 +68,8 @@ bool Module::has(Part part) const {
       return copies.has_value();
     case Part::kPlacement:
       return placement.has_value();
+    case Part::kSchedule:
+      return schedule.has_value();
     case Part::kProgram:
       return program.has_value();
   }

@@ -34,8 +34,17 @@ struct LayerPlacement {
                            std::int64_t copy = 0) const;
 };
 
+/// A step of a schedule: rows [first, first + count) of a value.
+struct RowSet {
+  enum class Kind { kQuantize, kMultiply, kCompute };  ///< the input of a layer; a layer; any other node
+
+  Kind kind = Kind::kCompute;
+  std::size_t node = 0;
+  std::int64_t first = 0, count = 0;
+};
+
 /// Parts of a module, in the order in which they come to be.
-enum class Part { kTiles, kCopies, kPlacement, kProgram };
+enum class Part { kTiles, kCopies, kPlacement, kSchedule, kProgram };
 std::string_view name_of(Part part);
 
 struct Module {
@@ -44,6 +53,7 @@ struct Module {
   std::optional<std::vector<TiledLayer>> tiles;     ///< crossbar layers in order of execution
   std::optional<std::vector<std::int64_t>> copies;  ///< of the tiles of each of them
   std::optional<std::vector<LayerPlacement>> placement;
+  std::optional<std::vector<RowSet>> schedule;  ///< where layers take turns by rows
   std::optional<Program> program;
 
   bool has(Part part) const;
@@ -53,6 +63,7 @@ struct Module {
 const std::vector<TiledLayer>& tiles_of(const Module& module);
 const std::vector<std::int64_t>& copies_of(const Module& module);
 const std::vector<LayerPlacement>& placement_of(const Module& module);
+const std::vector<RowSet>& schedule_of(const Module& module);
 const Program& program_of(const Module& module);
 
 }  // namespace cimq::compiler

@@ -20,6 +20,9 @@ struct MinorVersion {
     return 1;
   }
   int operator()(const isa::Ready&) const { return 2; }
+  int operator()(const isa::Quantize& i) const { return i.rows ? 3 : 1; }
+  int operator()(const isa::Requantize& i) const { return i.rows ? 3 : 1; }
+  int operator()(const isa::Vector& i) const { return i.rows ? 3 : 1; }
   int operator()(const isa::Write& i) const {
     return !i.region || !i.tile.constant() || !i.crossbar.constant() || !is_old(i.repeat) ? 2 : 1;
   }

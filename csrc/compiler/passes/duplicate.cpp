@@ -44,6 +44,7 @@ std::vector<std::int64_t> given(const Module& module, const std::map<std::string
 
 void duplicate(Module& module, Context& context) {
   if (const auto* rule = std::get_if<CopyRule>(&context.duplication)) {
+    check(*rule != CopyRule::kAny, "duplication 'any' compares programs: it needs the pipeline 'pipelined'");
     const std::vector<LayerLoad> loads = loads_of(module);
     module.copies =
         *rule == CopyRule::kNone

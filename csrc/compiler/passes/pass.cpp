@@ -21,6 +21,7 @@ std::string names_of(const Pipeline& pipeline) {
 void drop_after(Module& module, Part part) {
   if (part < Part::kCopies) module.copies.reset();
   if (part < Part::kPlacement) module.placement.reset();
+  if (part < Part::kSchedule) module.schedule.reset();
   if (part < Part::kProgram) module.program.reset();
 }
 

@@ -23,6 +23,7 @@ struct Context {
   std::string dump_after = {};  ///< name of a pass; empty: none
   std::string dump = {};        ///< the module after that pass, as text
   Duplication duplication = CopyRule::kNone;
+  std::string chosen = {};  ///< what a pass that tries several ways has taken, in words
 };
 
 struct Pass {

@@ -6,6 +6,7 @@
 #include "common/printable.h"
 #include "compiler/passes/check.h"
 #include "compiler/passes/duplicate.h"
+#include "compiler/passes/fastest.h"
 #include "compiler/passes/lower.h"
 #include "compiler/passes/place.h"
 #include "compiler/passes/tile.h"
@@ -41,12 +42,24 @@ Pipeline stationary_pipeline() {
   };
 }
 
+Pipeline pipelined_pipeline() {
+  return {
+      tile_pass(),
+      // Copies, placement and order of rows depend on one another: whole programs are compared.
+      fastest_pass(),
+      // The one that was taken; those that were only timed need no check.
+      verify_pass(),
+  };
+}
+
 }  // namespace
 
 Pipeline pipeline_named(std::string_view name) {
   if (name == "closed_form") return closed_form_pipeline();
   if (name == "stationary") return stationary_pipeline();
-  throw Error(message("there is no pipeline '", printable(name, 80), "'; the pipelines are closed_form, stationary"));
+  if (name == "pipelined") return pipelined_pipeline();
+  throw Error(message("there is no pipeline '", printable(name, 80),
+                      "'; the pipelines are closed_form, stationary, pipelined"));
 }
 
 Module compile_graph(const Graph& graph, const Hardware& hardware, const Pipeline& pipeline, Context& context) {

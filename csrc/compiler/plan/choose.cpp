@@ -181,10 +181,11 @@ class LatencySearch {
   Time best_time_ = 0;
 };
 
-constexpr std::array<std::pair<std::string_view, CopyRule>, 4> kRules = {{{"none", CopyRule::kNone},
+constexpr std::array<std::pair<std::string_view, CopyRule>, 5> kRules = {{{"none", CopyRule::kNone},
                                                                           {"greedy", CopyRule::kGreedy},
                                                                           {"throughput", CopyRule::kThroughput},
-                                                                          {"latency", CopyRule::kLatency}}};
+                                                                          {"latency", CopyRule::kLatency},
+                                                                          {"any", CopyRule::kAny}}};
 
 }  // namespace
 
@@ -193,7 +194,14 @@ CopyRule copy_rule_named(std::string_view name) {
     if (known == name) return rule;
   }
   throw Error(message("there is no rule of duplication '", printable(name, 80),
-                      "'; the rules are none, greedy, throughput, latency"));
+                      "'; the rules are none, greedy, throughput, latency, any"));
+}
+
+std::string_view name_of(CopyRule rule) {
+  for (const auto& [name, known] : kRules) {
+    if (known == rule) return name;
+  }
+  throw Error(message("rule ", static_cast<int>(rule), " has no name"));
 }
 
 Choice choose_greedy(std::span<const LayerOptions> layers, std::int64_t crossbars) {
@@ -257,9 +265,10 @@ Choice choose(CopyRule rule, std::span<const LayerOptions> layers, std::int64_t 
     case CopyRule::kLatency:
       return choose_latency(layers, crossbars);
     case CopyRule::kNone:
+    case CopyRule::kAny:
       break;
   }
-  throw Error("the rule 'none' chooses nothing");
+  throw Error(message("the rule '", name_of(rule), "' does not choose by itself"));
 }
 
 }  // namespace cimq::compiler

@@ -12,10 +12,11 @@
 
 namespace cimq::compiler {
 
-/// By what copies of layers are chosen.
-enum class CopyRule { kNone, kGreedy, kThroughput, kLatency };
-/// "none", "greedy", "throughput", "latency". Throws Error for another name.
+/// By what copies of layers are chosen; kAny: whatever gives the fastest program.
+enum class CopyRule { kNone, kGreedy, kThroughput, kLatency, kAny };
+/// "none", "greedy", "throughput", "latency", "any". Throws Error for another name.
 CopyRule copy_rule_named(std::string_view name);
+std::string_view name_of(CopyRule rule);
 
 /// Number of the option of each layer; nothing where even the first ones take more crossbars than there are.
 using Choice = std::optional<std::vector<std::size_t>>;
@@ -30,7 +31,7 @@ Choice choose_throughput(std::span<const LayerOptions> layers, std::int64_t cros
 /// which no completion can be better than the best that is known.
 Choice choose_latency(std::span<const LayerOptions> layers, std::int64_t crossbars);
 
-/// By a rule other than kNone.
+/// By a rule other than kNone and kAny.
 Choice choose(CopyRule rule, std::span<const LayerOptions> layers, std::int64_t crossbars);
 
 }  // namespace cimq::compiler

@@ -140,7 +140,15 @@ class Simulator {
   void step(const isa::Ready&) {}
   void step(const isa::Configure& i) { result_.layers.push_back({i.name, 0, 0, 0, 0, 0, 0}); }
 
-  void step(const isa::Quantize& i) { layer(i.layer).begin_ps = fill(i.dst, place(i.src).ready).time_ps; }
+  void step(const isa::Quantize& i) {
+    const Moment source = place(i.src).ready;
+    if (i.rows && value_of(i.rows->first) > 0) {  // further rows, beside those that are read
+      Place& filled = place(i.dst);
+      filled.ready = later(filled.ready, source);
+      return;
+    }
+    layer(i.layer).begin_ps = fill(i.dst, source).time_ps;
+  }
 
   void step(const isa::Write& i) {
     Moment& crossbar = crossbars_[value_of(i.crossbar)];

@@ -60,18 +60,21 @@ void Products::add_up(Box box, const std::string& acc, const std::string& y, std
   sums(y).push_back(box);
 }
 
-void Products::check_complete(const std::string& y, std::int64_t layer, ProgramLine where) const {
+void Products::check_complete(const std::string& y, std::int64_t layer, const Range& at, ProgramLine where) const {
   const LayerWork& work = layers_[static_cast<std::size_t>(layer)];
   std::int64_t done = 0;
   std::vector<const Box*> boxes;
   const auto found = sums_.find(y);
   if (found != sums_.end()) {
+    const Range all{{}, work.repeats};
     for (const Box& box : found->second) {
-      done += area(box);
+      const std::int64_t of_these = common(box, all, at, {});
+      if (of_these == 0) continue;
+      done += of_these;
       boxes.push_back(&box);
     }
   }
-  const std::int64_t wanted = work.repeats * work.invocations;
+  const std::int64_t wanted = work.repeats * at.length;
   check(done == wanted && first_overlap(boxes) == nullptr, where, ": '", y, "' has ", done, " of the ", wanted,
         " results of layer '", work.name, "'");
 }

@@ -27,8 +27,9 @@ class Products {
   /// SHADD adds up repeat x at of a layer from `acc` into `y`. Throws Error naming the instruction where a product of
   /// them is not in `acc`.
   void add_up(Box box, const std::string& acc, const std::string& y, std::span<const std::int64_t> counts);
-  /// Throws Error (`where` begins it) unless every vector and group of the layer is in `y`, each once.
-  void check_complete(const std::string& y, std::int64_t layer, ProgramLine where) const;
+  /// Throws Error (`where` begins it) unless the vectors `at` (numbers, no loop) of every group of the layer are in
+  /// `y`, each once.
+  void check_complete(const std::string& y, std::int64_t layer, const Range& at, ProgramLine where) const;
   /// Another value takes the place of these sums.
   void forget(const std::string& name) { sums_.erase(name); }
   /// Throws Error unless every product of every layer was made once.

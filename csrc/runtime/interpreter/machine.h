@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -35,6 +36,11 @@ class Machine {
   const Crossbars& crossbars() const { return crossbars_; }
 
  private:
+  struct RowsNow {
+    std::int64_t first, count, all;
+    bool begins() const { return first == 0; }
+    bool ends() const { return first + count == all; }
+  };
   /// Sums of all columns by group and input vector.
   using Sums = std::unordered_map<std::int64_t, std::vector<std::int64_t>>;
   struct Products {
@@ -43,7 +49,11 @@ class Machine {
   };
 
   std::int64_t value_of(const compiler::isa::Index& index) const;
+  /// The rows that an instruction is about, of `all`.
+  RowsNow rows_now(const std::optional<compiler::isa::Rows>& rows, std::int64_t all) const;
   void add_up(const compiler::isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at);
+  /// Results of a node, of which rows come one by one: what is not there yet is no number.
+  std::vector<float>& result_in_rows(const compiler::Node& node, const RowsNow& rows);
 
   void step(const compiler::isa::Configure&) {}
   void step(const compiler::isa::Loop&) {}

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <map>
 #include <sstream>
+#include <string_view>
 
 #include "common/error.h"
 #include "compiler/cost/network.h"
@@ -12,7 +13,13 @@
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/ir/tiling.h"
+#include "compiler/passes/check.h"
+#include "compiler/passes/duplicate.h"
+#include "compiler/passes/lower.h"
 #include "compiler/passes/pipeline.h"
+#include "compiler/passes/place.h"
+#include "compiler/passes/schedule.h"
+#include "compiler/passes/tile.h"
 #include "compiler/sim/simulate.h"
 #include "compiler/verify/program.h"
 #include "runtime/executor.h"
@@ -38,11 +45,17 @@ bool same(const RunResult& a, const RunResult& b) {
          std::equal(a.layers.begin(), a.layers.end(), b.layers.begin(), b.layers.end(), equal);
 }
 
+/// Layers overlap by rows, whether that is faster or not.
+constexpr std::string_view kRows = "rows";
+
 Module compiled(const RandomNet& net, const Hardware& hardware, const char* pipeline,
                 const Duplication& duplication = CopyRule::kNone) {
   Context context;
   context.duplication = duplication;
-  return compile_graph(read_layers(net.layers.dump()), hardware, pipeline_named(pipeline), context);
+  const Pipeline rows = {tile_pass(),     duplicate_pass(),     place_stationary_pass(),
+                         schedule_pass(), lower_in_rows_pass(), verify_pass()};
+  return compile_graph(read_layers(net.layers.dump()), hardware,
+                       std::string_view(pipeline) == kRows ? rows : pipeline_named(pipeline), context);
 }
 
 /// A rule, or copies of some layers as the machine has room for.
@@ -60,7 +73,8 @@ Duplication random_copies(const RandomNet& net, const Hardware& hardware, Draw& 
 
 /// Pipelines, and copies with them.
 std::vector<std::pair<const char*, Duplication>> ways(const Duplication& copies) {
-  return {{"closed_form", CopyRule::kNone}, {"stationary", CopyRule::kNone}, {"stationary", copies}};
+  return {{"closed_form", CopyRule::kNone}, {"stationary", CopyRule::kNone}, {"stationary", copies},
+          {kRows.data(), CopyRule::kNone},  {kRows.data(), copies},          {"pipelined", CopyRule::kAny}};
 }
 
 std::int64_t vector_time(const CrossbarLayer& layer, const Hardware& hardware) {
@@ -226,6 +240,32 @@ TEST_CASE("Copies divide the time of a layer where crossbars suffice", "[program
       CHECK(with.time_ps <= without);
       CHECK(with.crossbars <= limit);
     }
+  }
+}
+
+TEST_CASE("Layers that overlap are never slower", "[programs]") {
+  const unsigned seed = GENERATE(range(5000U, 5060U));
+  Draw draw(seed);
+  Hardware hardware = random_machine(draw);
+  const RandomNet net(draw, hardware);
+  INFO("seed " << seed << "\n" << net.layers.dump());
+  for (const std::int64_t crossbars : {1, 2, 5, 20, 200, 0}) {
+    hardware.resources.crossbars.reset();
+    if (crossbars > 0) hardware.resources.crossbars = crossbars;
+    INFO(crossbars << " crossbars");
+    const auto time_of = [&](const char* pipeline, CopyRule rule) {
+      return simulate(*compiled(net, hardware, pipeline, rule).program).time_ps;
+    };
+    const std::int64_t fastest = time_of("pipelined", CopyRule::kAny);
+    for (const CopyRule rule : {CopyRule::kNone, CopyRule::kGreedy, CopyRule::kThroughput, CopyRule::kLatency}) {
+      const std::int64_t series = time_of("stationary", rule);
+      CHECK(fastest <= series);
+      CHECK(time_of("pipelined", rule) <= series);
+      if (crossbars == 1) CHECK(fastest == closed_form(read_layers(net.layers.dump()), hardware).time_ps);
+    }
+    const SimulatedTime time = simulate(*compiled(net, hardware, kRows.data()).program);
+    CHECK(time.write_ps + time.mvm_ps == time.time_ps);
+    CHECK(time.time_ps * time.crossbars >= time.busy_ps);
   }
 }
 
