@@ -125,7 +125,12 @@ def has_exact_products() -> bool: ...
 
 # bind_compiler.cpp
 def compile_program(
-    layers_json: str, hardware_json: str, dump_after: str = "", pipeline: str = "closed_form"
+    layers_json: str,
+    hardware_json: str,
+    dump_after: str = "",
+    pipeline: str = "closed_form",
+    duplication: str = "none",
+    as_json: bool = False,
 ) -> dict[str, Any]: ...
 def verify_program(program: str, layers_json: str) -> tuple[int, int]: ...
 

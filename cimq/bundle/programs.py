@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,10 @@ from cimq.policy import LayerBits
 PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
 STATIONARY = "stationary"
+PIPELINED = "pipelined"
+RULES = ("none", "greedy", "throughput", "latency", "any")
+# A rule's name, a JSON file of {layer: copies}, or such a mapping.
+Duplication = str | Path | Mapping[str, int]
 
 
 class Tile(NamedTuple):
@@ -36,7 +41,8 @@ class Tile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CompiledLayer:
-    """A crossbar layer and how its matrix of cells is cut. `tiles` are those of one group (`repeats` groups)."""
+    """A crossbar layer and how its matrix of cells is cut. `tiles` are those of one group (`repeats` groups) and, of
+    `copies`, of the first one."""
 
     name: str
     op: str
@@ -52,6 +58,7 @@ class CompiledLayer:
     columns: int
     row_tiles: int
     column_tiles: int
+    copies: int
     tiles: tuple[Tile, ...]
 
 
@@ -70,6 +77,7 @@ class CompiledProgram:
         mvms: Crossbar activations of one inference.
         setup_writes: Crossbars written once, when the network is loaded: their tiles stay.
         layers_json: The network that was compiled.
+        chosen: What the pipeline "pipelined" has taken, in words; else empty.
     """
 
     layers: tuple[CompiledLayer, ...]
@@ -81,6 +89,7 @@ class CompiledProgram:
     mvms: int
     setup_writes: int
     layers_json: str = dataclasses.field(repr=False)
+    chosen: str = ""
 
     @functools.cached_property
     def simulated(self) -> SimulatedTime:
@@ -103,9 +112,13 @@ class CompiledProgram:
         write_text_atomically(path, trace(self.text, self.layers_json))
 
 
-def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM) -> CompiledProgram:
+def compile_layers(
+    layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM, duplication: Duplication | None = None
+) -> CompiledProgram:
     """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
-    compiled: dict[str, Any] = _C.compile_program(layers_json, hardware.to_json(), pipeline=pipeline)
+    compiled: dict[str, Any] = _C.compile_program(
+        layers_json, hardware.to_json(), pipeline=pipeline, **_duplication_arguments(duplication, pipeline)
+    )
     names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name != "tiles"]
     layers = tuple(
         CompiledLayer(**{key: layer[key] for key in names}, tiles=tuple(Tile(*tile) for tile in layer["tiles"]))
@@ -134,9 +147,8 @@ def compile_layers(layers_json: str, hardware: Hardware, pipeline: str = CLOSED_
         report.mvms,
     ):  # the verifier has counted the program, the report comes from shapes
         raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {report}")
-    return CompiledProgram(
-        layers, report, hardware, compiled["text"], None, *counts, compiled["setup_writes"], layers_json
-    )
+    made = compiled["setup_writes"], layers_json, compiled["chosen"]
+    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, *made)
 
 
 def compile(
@@ -145,6 +157,7 @@ def compile(
     *,
     out: str | Path | None = None,
     pipeline: str = CLOSED_FORM,
+    duplication: Duplication | None = None,
 ) -> CompiledProgram:
     """Compiles a bundle for its own machine or another one, or an ONNX model (docs/onnx.md).
 
@@ -157,12 +170,17 @@ def compile(
         hardware: Machine, preset name or file. None: the bundle's; "paper" for an ONNX model.
         out: File to write the program to instead.
         pipeline: "closed_form" writes every tile once per inference, as the latency model has it. "stationary" leaves
-            tiles in their crossbars where they fit (docs/isa.md, "Pipelines and passes"); its program goes to `out`
-            only.
+            tiles in their crossbars where they fit; "pipelined" does that too, and lets layers overlap in time where
+            that is faster (docs/isa.md, "Pipelines and passes"). Their programs go to `out` only.
+        duplication: Copies of layers that share their input vectors (not in the closed form): a rule that chooses them
+            for the machine's crossbars ("greedy", "throughput", "latency"; "any": whichever gives the fastest program,
+            for the pipeline "pipelined"), or a JSON file or a mapping {layer name: copies}; layers that are not named
+            have one. None: "any" for the pipeline "pipelined", else "none".
 
     Raises:
-        FileNotFoundError: If there is no such bundle.
-        ValueError: If the bundle or model is damaged, or the network does not fit a program (too many tiles).
+        FileNotFoundError: If there is no such bundle or file.
+        ValueError: If the bundle or model is damaged, the network does not fit a program (too many tiles), or a layer
+            cannot have so many copies.
 
     Example:
         >>> program = cimq.compile("net.cimq")                       # doctest: +SKIP
@@ -171,7 +189,7 @@ def compile(
     """
     path = Path(bundle)
     texts, own, machine = _texts_and_machines(path, hardware)
-    program = compile_layers(texts["layers.json"], machine, pipeline)
+    program = compile_layers(texts["layers.json"], machine, pipeline, duplication)
     if out is not None:
         write_text_atomically(out, program.text)
         return dataclasses.replace(program, path=Path(out))
@@ -183,11 +201,14 @@ def compile(
 
 
 def compiled(
-    bundle: str | Path, hardware: Hardware | str | Path | None = None, pipeline: str = CLOSED_FORM
+    bundle: str | Path,
+    hardware: Hardware | str | Path | None = None,
+    pipeline: str = CLOSED_FORM,
+    duplication: Duplication | None = None,
 ) -> CompiledProgram:
     """Compiles a bundle and writes nothing, wherever the program is for; otherwise as `compile`."""
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
-    return compile_layers(texts["layers.json"], machine, pipeline)
+    return compile_layers(texts["layers.json"], machine, pipeline, duplication)
 
 
 def machine_of(bundle: str | Path, hardware: Hardware | str | Path | None = None) -> Hardware:
@@ -200,6 +221,7 @@ def dump_after(
     pass_name: str,
     hardware: Hardware | str | Path | None = None,
     pipeline: str = CLOSED_FORM,
+    duplication: Duplication | None = None,
 ) -> str:
     """The network as a pass of the compiler leaves it: JSON lines for nodes, tilings, placements and instructions.
 
@@ -208,14 +230,34 @@ def dump_after(
         pass_name: Name of the pass (docs/isa.md, "Pipelines and passes").
         hardware: As for `compile`.
         pipeline: As for `compile`.
+        duplication: As for `compile`.
 
     Raises:
         ValueError: If there is no such pass; the message names those that there are.
     """
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
-    compiled: dict[str, Any] = _C.compile_program(texts["layers.json"], machine.to_json(), pass_name, pipeline)
+    compiled: dict[str, Any] = _C.compile_program(
+        texts["layers.json"], machine.to_json(), pass_name, pipeline, **_duplication_arguments(duplication, pipeline)
+    )
     dump: str = compiled["dump"]
     return dump
+
+
+def _duplication_arguments(duplication: Duplication | None, pipeline: str) -> dict[str, Any]:
+    """As the compiler takes it: the name of a rule, or the text of a JSON object."""
+    if duplication is None:
+        return {"duplication": "any" if pipeline == PIPELINED else "none"}
+    if isinstance(duplication, Mapping):
+        return {"duplication": json.dumps(dict(duplication)), "as_json": True}
+    if str(duplication) in RULES:
+        return {"duplication": str(duplication)}
+    try:
+        text = Path(duplication).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"duplication must be one of {', '.join(RULES)} or a JSON file, and there is no file '{duplication}'"
+        ) from None
+    return {"duplication": text, "as_json": True}
 
 
 def _texts_and_machines(

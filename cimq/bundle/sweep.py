@@ -10,7 +10,7 @@ from typing import Any
 
 from cimq import _C
 from cimq.atomic_files import write_bytes_atomically
-from cimq.bundle.programs import STATIONARY, compiled, machine_of
+from cimq.bundle.programs import STATIONARY, Duplication, compiled, machine_of
 from cimq.bundle.simulated import SimulatedTime
 from cimq.hardware import Hardware, Resources
 from cimq.text_table import aligned_table
@@ -126,6 +126,7 @@ def sweep(
     values: Sequence[float | None],
     hardware: Hardware | str | Path | None = None,
     pipeline: str = STATIONARY,
+    duplication: Duplication | None = None,
 ) -> Sweep:
     """Compiles a bundle for machines that differ in one resource, and times each program. Writes nothing.
 
@@ -135,6 +136,7 @@ def sweep(
         values: What the machines have of it; None is without limit.
         hardware: The machine to vary, a preset's name or a file. None: the bundle's.
         pipeline: As for `cimq.compile`.
+        duplication: As there.
 
     Raises:
         FileNotFoundError: If there is no such bundle.
@@ -152,7 +154,7 @@ def sweep(
     points = []
     for value in values:
         varied = machine.replace(resources={resource: value}, name=machine.name)
-        program = compiled(bundle, varied, pipeline)
+        program = compiled(bundle, varied, pipeline, duplication)
         try:
             points.append(SweepPoint(value, program.simulated, "", program.writes))
         except ValueError as error:  # the buffer is too small for it

@@ -24,7 +24,17 @@ def command(
         str | None,
         typer.Option(
             help="closed_form: every tile is written once per inference (the default). stationary: tiles stay in their "
-            "crossbars where they fit (the default of --sweep); prints the time of the program, event by event."
+            "crossbars where they fit (the default of --sweep); prints the time of the program, event by event. "
+            "pipelined: layers overlap as well, where that is faster."
+        ),
+    ] = None,
+    duplication: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE|FILE",
+            help="Copies of layers that share their input vectors (not in the closed form): greedy, throughput (the "
+            "slowest layer), latency (the sum of layers), none, any (the fastest; pipeline pipelined, its default), or "
+            "a JSON file {layer: copies}.",
         ),
     ] = None,
     trace: Annotated[
@@ -59,7 +69,7 @@ def command(
     from cimq.hardware import resolve
 
     if dump_after is not None:
-        say(programs.dump_after(bundle, dump_after, hardware, pipeline or programs.CLOSED_FORM).rstrip())
+        say(programs.dump_after(bundle, dump_after, hardware, pipeline or programs.CLOSED_FORM, duplication).rstrip())
         return
     machine = None if hardware is None else resolve(hardware)
     if plot is not None and sweep is None:
@@ -68,16 +78,19 @@ def command(
         if output is not None or trace is not None:
             raise ValueError("compile: --sweep writes no program and no trace, leave out --output and --trace")
         resource, values = read_sweep(sweep)
-        found = sweep_resource(bundle, resource, values, machine, pipeline or programs.STATIONARY)
+        found = sweep_resource(bundle, resource, values, machine, pipeline or programs.STATIONARY, duplication)
         if plot is not None:
             found.plot(plot)
         say(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
         return
     pipeline = pipeline or programs.CLOSED_FORM
-    program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline)
+    program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline, duplication=duplication)
     if trace is not None:
         program.save_trace(trace)
     if as_json:
-        say(json.dumps({"latency": program.latency.to_dict(), "simulated": program.simulated.to_dict()}, indent=2))
+        report = {"latency": program.latency.to_dict(), "simulated": program.simulated.to_dict()}
+        say(json.dumps({**report, "chosen": program.chosen}, indent=2))
     else:
         say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))
+        if program.chosen:
+            say(program.chosen)

@@ -19,6 +19,7 @@ def command(
         str | None, typer.Option(help="Preset or hardware file; default: the machine that the bundle was made for.")
     ] = None,
     pipeline: Annotated[str, typer.Option(help="As in `cimq compile`.")] = "stationary",
+    duplication: Annotated[str | None, typer.Option(metavar="RULE|FILE", help="As in `cimq compile`.")] = None,
 ) -> None:
     """Explain what a LAYER of BUNDLE does on a crossbar machine.
 
@@ -29,5 +30,5 @@ def command(
     from cimq.hardware import resolve
 
     machine = None if hardware is None else resolve(hardware)
-    program: Any = programs.compiled(bundle, machine, pipeline)
+    program: Any = programs.compiled(bundle, machine, pipeline, duplication)
     say(explain_layer(program, layer))

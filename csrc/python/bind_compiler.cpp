@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "compiler/emit/program_jsonl.h"
+#include "compiler/frontends/copies_json.h"
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/passes/pipeline.h"
@@ -40,11 +41,13 @@ py::dict layer_dict(const compiler::Module& module, std::size_t number) {
   result["row_tiles"] = layer.tiling.row_tiles;
   result["column_tiles"] = layer.tiling.column_tiles;
   result["tiles"] = tiles;
+  result["copies"] = compiler::placement_of(module)[number].copies;
   return result;
 }
 
 py::dict compile_program(const std::string& layers_json, const std::string& hardware_json,
-                         const std::string& dump_after, const std::string& pipeline) {
+                         const std::string& dump_after, const std::string& pipeline, const std::string& duplication,
+                         bool as_json) {
   compiler::Module module;
   compiler::Context context;
   std::string text;
@@ -52,6 +55,11 @@ py::dict compile_program(const std::string& layers_json, const std::string& hard
     const py::gil_scoped_release unlocked;
     const Hardware hardware = Hardware::from_json(hardware_json);
     context.dump_after = dump_after;
+    if (as_json) {
+      context.duplication = compiler::read_copies(duplication);
+    } else {
+      context.duplication = compiler::copy_rule_named(duplication);
+    }
     module = compiler::compile_graph(compiler::read_layers(layers_json), hardware, compiler::pipeline_named(pipeline),
                                      context);
     text = compiler::write_program(compiler::program_of(module));
@@ -65,6 +73,7 @@ py::dict compile_program(const std::string& layers_json, const std::string& hard
   result["mvms"] = compiler::program_of(module).counts.mvms;
   result["setup_writes"] = compiler::program_of(module).counts.setup_writes;
   result["dump"] = py::str(context.dump);
+  result["chosen"] = py::str(context.chosen);
   return result;
 }
 
@@ -78,9 +87,11 @@ std::pair<std::int64_t, std::int64_t> verify_program(const std::string& program,
 
 void bind_compiler(py::module_& m) {
   m.def("compile_program", &compile_program, py::arg("layers_json"), py::arg("hardware_json"),
-        py::arg("dump_after") = "", py::arg("pipeline") = "closed_form",
+        py::arg("dump_after") = "", py::arg("pipeline") = "closed_form", py::arg("duplication") = "none",
+        py::arg("as_json") = false,
         "Compiles a network by a pipeline: the text of program.jsonl, its totals, the tiles of every layer (first "
-        "group), and the network as it is after the pass that is named.");
+        "group, first copy), and the network as it is after the pass that is named. `duplication` is the name of a "
+        "rule, or with `as_json` an object {layer: copies}.");
   m.def("verify_program", &verify_program, py::arg("program"), py::arg("layers_json"),
         "(writes, MVMs) of a program.jsonl that fits the network; CimqError naming the line otherwise.");
 }

@@ -131,6 +131,41 @@ def test_tiles_stay_where_they_fit(bundle_path: Path, tmp_path: Path) -> None:
         cimq.compile(bundle_path, pipeline="other")
 
 
+def convolution() -> Network:
+    """9 input vectors of 3 digits."""
+    facts = CrossbarFacts("conv", 0, 4, 3, False, 3, 4, 9, 1)
+    attrs = {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
+    tensors = handmade_network().nodes[0].tensors
+    node = Node("n0", "crossbar_conv2d", ("x",), (3, 3, 3), attrs, tensors, facts)
+    return Network("x", (4, 3, 3), "n0", (node,))
+
+
+def test_copies_share_the_input_vectors(tmp_path: Path) -> None:
+    layers = convolution().layers_json()
+    machine = Hardware.preset("paper").replace(rows=2, cols=4, resources={"crossbars": None})
+    single = compile_layers(layers, machine, "stationary")
+    assert single.simulated.time_us == pytest.approx(9 * 3 * 1.4)
+    program = compile_layers(layers, machine, "stationary", {"conv": 4})
+    assert program.layers[0].copies == 4
+    assert program.simulated.time_us == pytest.approx(3 * 3 * 1.4)  # ceil(9 / 4) vectors each
+    assert program.setup_writes == 4 * single.setup_writes
+    assert program.mvms == single.mvms
+    file = tmp_path / "copies.json"
+    file.write_text('{"conv": 9}')
+    assert compile_layers(layers, machine, "stationary", file).simulated.time_us == pytest.approx(3 * 1.4)
+    few = machine.replace(resources={"crossbars": 2 * single.setup_writes})
+    assert compile_layers(layers, few, "stationary", "latency").layers[0].copies == 2
+    for wrong, part in (
+        ({"conv": 10}, "layer 'conv': copies must be from 1 to 9"),
+        ({"fc": 1}, "no crossbar layer 'fc'"),
+        ({"conv": "many"}, "duplication: conv must be an integer"),
+    ):
+        with pytest.raises(ValueError, match=part):
+            compile_layers(layers, machine, "stationary", wrong)  # type: ignore[arg-type]  # as a file may have it
+    with pytest.raises(FileNotFoundError, match="one of none, greedy, throughput, latency or a JSON file"):
+        compile_layers(layers, machine, "stationary", "fastest")
+
+
 def test_too_many_tiles_are_refused() -> None:
     facts = CrossbarFacts("big", 0, 8, 8, False, 4096, 4096, 1, 1)
     node = handmade_network().nodes[0]

@@ -18,17 +18,33 @@ class Rounds {
       : machine_(machine), free_(static_cast<std::size_t>(machine.pool)), unused_ports_(machine.parallel_writes) {}
 
   void run(const LayerLoad& load, std::int64_t resident) {
+    lanes_.assign(static_cast<std::size_t>(load.copies), now_);
     if (load.groups == 1) {
       run_single(load, resident);
-      return;
+    } else {
+      run_groups(load, resident);
     }
-    const std::int64_t staying = resident / load.tiles;
+    now_ = std::ranges::max(lanes_);
+  }
+
+  Time now() const { return now_; }
+
+ private:
+  void run_single(const LayerLoad& load, std::int64_t resident) {
+    const std::int64_t rest = load.all() - resident;
+    if (rest == 0) multiply(load, 0, 0);
+    for (std::int64_t t = 0; t < rest; t += machine_.pool) pass(load, std::min(machine_.pool, rest - t));
+  }
+
+  void run_groups(const LayerLoad& load, std::int64_t resident) {
+    const std::int64_t each = load.tiles * load.copies;
+    const std::int64_t staying = resident / each;
     for (std::int64_t g = 0; g < staying; ++g) multiply(load, 0, 0);
-    const std::int64_t at_once = machine_.pool / load.tiles;
+    const std::int64_t at_once = machine_.pool / each;
     for (std::int64_t g = staying; g < load.groups && at_once > 0; g += at_once) {
       const std::int64_t groups = std::min(at_once, load.groups - g);
-      write(groups * load.tiles);
-      for (std::int64_t i = 0; i < groups; ++i) multiply(load, i * load.tiles, load.tiles);
+      write(groups * each);
+      for (std::int64_t i = 0; i < groups; ++i) multiply(load, i * each, load.tiles);
     }
     for (std::int64_t g = staying; g < load.groups && at_once == 0; ++g) {
       for (std::int64_t t = 0; t < load.tiles; t += machine_.pool) {
@@ -37,18 +53,10 @@ class Rounds {
     }
   }
 
-  Time now() const { return now_; }
-
- private:
-  void run_single(const LayerLoad& load, std::int64_t resident) {
-    const std::int64_t rest = load.tiles - resident;
-    if (rest == 0) multiply(load, 0, 0);
-    for (std::int64_t t = 0; t < rest; t += machine_.pool) pass(load, std::min(machine_.pool, rest - t));
-  }
-
-  void pass(const LayerLoad& load, std::int64_t tiles) {
-    write(tiles);
-    multiply(load, 0, tiles);
+  /// Tiles of the only copy, or all copies of all tiles.
+  void pass(const LayerLoad& load, std::int64_t crossbars) {
+    write(crossbars);
+    multiply(load, 0, crossbars / load.copies);
   }
 
   /// Writes the first crossbars of the pool.
@@ -68,20 +76,26 @@ class Rounds {
     }
   }
 
-  /// All vectors of a group on the crossbars [first, first + tiles) of the pool, and on what stays.
+  /// All vectors of a group, shared out among the copies: each has `tiles` crossbars of the pool, from `first` on, and
+  /// what stays.
   void multiply(const LayerLoad& load, std::int64_t first, std::int64_t tiles) {
-    const auto begin = free_.begin() + first;
-    const Time before = now_;
-    for (auto c = begin; c != begin + tiles; ++c) now_ = std::max(now_, *c);
-    now_ = saturating_sum(now_, saturating_product(static_cast<Time>(load.vectors), load.vector_time_ps));
-    for (auto c = begin; c != begin + tiles; ++c) {
-      // The only vector may leave one crossbar before another has it.
-      *c = load.vectors > 1 ? now_ : saturating_sum(std::max(before, *c), static_cast<Time>(load.vector_time_ps));
+    auto begin = free_.begin() + first;
+    for (std::int64_t copy = 0; copy < load.copies; ++copy, begin += tiles) {
+      const std::int64_t vectors = (load.vectors - copy + load.copies - 1) / load.copies;
+      Time& now = lanes_[static_cast<std::size_t>(copy)];
+      const Time before = now;
+      for (auto c = begin; c != begin + tiles; ++c) now = std::max(now, *c);
+      now = saturating_sum(now, saturating_product(static_cast<Time>(vectors), load.vector_time_ps));
+      for (auto c = begin; c != begin + tiles; ++c) {
+        // The only vector may leave one crossbar before another has it.
+        *c = vectors > 1 ? now : saturating_sum(std::max(before, *c), static_cast<Time>(load.vector_time_ps));
+      }
     }
   }
 
   const PoolMachine& machine_;
-  std::vector<Time> free_;  // crossbars of the pool
+  std::vector<Time> free_;   // crossbars of the pool
+  std::vector<Time> lanes_;  // of the present layer: the vector before has been shown to the copy
   std::int64_t unused_ports_;
   std::priority_queue<Time, std::vector<Time>, std::greater<>> ports_;
   Time now_ = 0;

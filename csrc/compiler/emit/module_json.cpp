@@ -40,10 +40,22 @@ Line line_of_tiling(const std::string& layer, const LayerTiling& tiling) {
   return line;
 }
 
+Line line_of_copies(const std::string& layer, std::int64_t copies) {
+  return {{"part", name_of(Part::kCopies)}, {"layer", layer}, {"copies", copies}};
+}
+
+Line line_of_row_set(const Graph& graph, const RowSet& set) {
+  const char* const kinds[] = {"quantize", "multiply", "compute"};
+  return {{"part", name_of(Part::kSchedule)},
+          {kinds[static_cast<std::size_t>(set.kind)], graph.nodes[set.node].name},
+          {"rows", {set.first, set.first + set.count}}};
+}
+
 Line line_of_placement(const std::string& layer, const LayerPlacement& placement) {
   Line line = {{"part", name_of(Part::kPlacement)}, {"layer", layer}};
   line["resident"] = placement.resident;
   if (placement.resident > 0) line["first"] = placement.first;
+  if (placement.copies > 1) line["copies"] = placement.copies;
   line["crossbars"] = placement.crossbars;
   return line;
 }
@@ -60,9 +72,15 @@ std::string write_module(const Module& module) {
     };
     for (std::size_t i = 0; i < module.tiles->size(); ++i)
       put(line_of_tiling(layer_name(i), (*module.tiles)[i].tiling));
+    for (std::size_t i = 0; module.copies && i < module.copies->size(); ++i) {
+      put(line_of_copies(layer_name(i), (*module.copies)[i]));
+    }
     for (std::size_t i = 0; module.placement && i < module.placement->size(); ++i) {
       put(line_of_placement(layer_name(i), (*module.placement)[i]));
     }
+  }
+  if (module.schedule) {
+    for (const RowSet& set : *module.schedule) put(line_of_row_set(module.graph, set));
   }
   if (module.program) text += write_program(*module.program);
   return text;

@@ -25,6 +25,12 @@ void put_index(Line& line, const char* key, const std::optional<isa::Index>& ind
   if (index) line[key] = index_of(*index);
 }
 
+void put_rows(Line& line, const std::optional<isa::Rows>& rows) {
+  if (!rows) return;
+  line["row"] = index_of(rows->first);
+  if (rows->count != 1) line["rows"] = rows->count;
+}
+
 struct Writer {
   Line operator()(const isa::Configure& i) const {
     return {{"op", "CFG"},
@@ -47,6 +53,7 @@ struct Writer {
     Line line = {{"op", "QUANT"},    {"layer", i.layer}, {"src", i.src}, {"dst", i.dst},
                  {"scale", i.scale}, {"lo", i.lo},       {"hi", i.hi}};
     if (i.zero != 0) line["zero"] = i.zero;
+    put_rows(line, i.rows);
     return line;
   }
   Line operator()(const isa::Loop& i) const { return {{"op", "LOOP"}, {"var", i.variable}, {"count", i.count}}; }
@@ -68,6 +75,7 @@ struct Writer {
     Line line = {{"op", "IM2COL"}, {"layer", i.layer}, {"src", i.src}, {"dst", i.dst}};
     put_index(line, "at", i.at);
     put_index(line, "repeat", i.repeat);
+    put_index(line, "lane", i.lane);
     return line;
   }
   Line operator()(const isa::Mvm& i) const {
@@ -79,6 +87,7 @@ struct Writer {
     line["digits"] = {i.digit_begin, i.digit_end};
     put_index(line, "at", i.at);
     put_index(line, "repeat", i.repeat);
+    put_index(line, "lane", i.lane);
     return line;
   }
   Line operator()(const isa::ShiftAdd& i) const {
@@ -94,9 +103,14 @@ struct Writer {
       line["zero"] = i.zero;
       line["weight"] = i.weight;
     }
+    put_rows(line, i.rows);
     return line;
   }
-  Line operator()(const isa::Vector& i) const { return {{"op", "VEC"}, {"fn", i.fn}, {"src", i.src}, {"dst", i.dst}}; }
+  Line operator()(const isa::Vector& i) const {
+    Line line = {{"op", "VEC"}, {"fn", i.fn}, {"src", i.src}, {"dst", i.dst}};
+    put_rows(line, i.rows);
+    return line;
+  }
 };
 
 }  // namespace

@@ -54,6 +54,14 @@ std::optional<isa::Index> optional_index(ObjectReader& line, const char* key) {
   return index(line, key);
 }
 
+/// None where all rows are meant.
+std::optional<isa::Rows> optional_rows(ObjectReader& line) {
+  if (!line.has("row")) return std::nullopt;
+  isa::Rows rows{index(line, "row"), 1};
+  if (line.has("rows")) rows.count = line.integer("rows", 1, kMaxCount);
+  return rows;
+}
+
 isa::Configure read_configure(ObjectReader& line) {
   isa::Configure i;
   i.layer = count(line, "layer");
@@ -97,6 +105,7 @@ isa::Mvm read_mvm(ObjectReader& line) {
   i.acc = line.text("acc");
   i.at = index_or_zero(line, "at");
   i.repeat = index_or_zero(line, "repeat");
+  i.lane = index_or_zero(line, "lane");
   std::tie(i.digit_begin, i.digit_end) = range(line, "digits");
   return i;
 }
@@ -104,10 +113,11 @@ isa::Mvm read_mvm(ObjectReader& line) {
 isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
   if (op == "CFG") return read_configure(line);
   if (op == "QUANT") {
-    isa::Quantize i{count(line, "layer"), line.text("src"), line.text("dst"), line.text("scale"), 0, 0, 0};
+    isa::Quantize i{count(line, "layer"), line.text("src"), line.text("dst"), line.text("scale")};
     i.lo = line.integer("lo", -128, 0);
     i.hi = line.integer("hi", 0, 255);
     if (line.has("zero")) i.zero = line.integer("zero", -255, 0);
+    i.rows = optional_rows(line);
     return i;
   }
   if (op == "LOOP") return isa::Loop{line.text("var", kMaxVariable), line.integer("count", 1, kMaxCount)};
@@ -115,8 +125,9 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
   if (op == "READY") return isa::Ready{};
   if (op == "WRITE") return read_write(line);
   if (op == "IM2COL") {
-    return isa::Gather{count(line, "layer"), line.text("src"), line.text("dst"), index_or_zero(line, "at"),
-                       index_or_zero(line, "repeat")};
+    return isa::Gather{
+        count(line, "layer"),          line.text("src"),           line.text("dst"), index_or_zero(line, "at"),
+        index_or_zero(line, "repeat"), index_or_zero(line, "lane")};
   }
   if (op == "MVM") return read_mvm(line);
   if (op == "SHADD") {
@@ -134,9 +145,12 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
       i.zero = line.integer("zero", -255, -1);
       i.weight = line.text("weight");
     }
+    i.rows = optional_rows(line);
     return i;
   }
-  if (op == "VEC") return isa::Vector{line.text("fn"), line.texts("src", kMaxInputs), line.text("dst")};
+  if (op == "VEC") {
+    return isa::Vector{line.text("fn"), line.texts("src", kMaxInputs), line.text("dst"), optional_rows(line)};
+  }
   throw Error(message(line.where(), ": unknown op '", shown(op), "'"));
 }
 

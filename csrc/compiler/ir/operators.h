@@ -41,6 +41,8 @@ struct Operator {
   std::size_t min_inputs, max_inputs;
   /// Shape of the result from those of the inputs; throws Error naming the node where they do not fit.
   Shape (*shape)(const Graph&, const Node&);
+  /// Rows of an input that the first rows of the result need; nothing where the result is not computed in parts.
+  std::optional<std::int64_t> (*rows)(const Graph&, const Node&, std::size_t input, std::int64_t end);
   std::vector<Attribute> attributes = {};
   std::vector<const char*> tensors = {};           ///< roles that must be there
   std::vector<const char*> optional_tensors = {};  ///< roles that may be there

@@ -1,6 +1,7 @@
 #include "compiler/isa/program.h"
 
 #include <algorithm>
+#include <array>
 
 #include "common/error.h"
 
@@ -12,28 +13,38 @@ bool is_old(const isa::Index& index) {
   return index == isa::Index{} || (index.base == 0 && index.terms.size() == 1 && index.terms[0].stride == 1);
 }
 
-struct NeedsVersion12 {
+/// The minor version that an instruction needs.
+struct MinorVersion {
   template <typename Instruction>
-  bool operator()(const Instruction&) const {
-    return false;
+  int operator()(const Instruction&) const {
+    return 1;
   }
-  bool operator()(const isa::Ready&) const { return true; }
-  bool operator()(const isa::Write& i) const {
-    return !i.region || !i.tile.constant() || !i.crossbar.constant() || !is_old(i.repeat);
+  int operator()(const isa::Ready&) const { return 2; }
+  int operator()(const isa::Quantize& i) const { return i.rows ? 3 : 1; }
+  int operator()(const isa::Requantize& i) const { return i.rows ? 3 : 1; }
+  int operator()(const isa::Vector& i) const { return i.rows ? 3 : 1; }
+  int operator()(const isa::Write& i) const {
+    return !i.region || !i.tile.constant() || !i.crossbar.constant() || !is_old(i.repeat) ? 2 : 1;
   }
-  bool operator()(const isa::Gather& i) const { return !is_old(i.at) || !is_old(i.repeat); }
-  bool operator()(const isa::Mvm& i) const {
-    return !i.tile.constant() || !i.crossbar.constant() || !is_old(i.at) || !is_old(i.repeat);
+  int operator()(const isa::Gather& i) const {
+    if (i.lane != isa::Index{}) return 3;
+    return !is_old(i.at) || !is_old(i.repeat) ? 2 : 1;
   }
-  bool operator()(const isa::ShiftAdd& i) const { return i.at || (i.repeat && !is_old(*i.repeat)); }
+  int operator()(const isa::Mvm& i) const {
+    if (i.lane != isa::Index{}) return 3;
+    return !i.tile.constant() || !i.crossbar.constant() || !is_old(i.at) || !is_old(i.repeat) ? 2 : 1;
+  }
+  int operator()(const isa::ShiftAdd& i) const { return i.at || (i.repeat && !is_old(*i.repeat)) ? 2 : 1; }
 };
+
+constexpr std::array<std::string_view, 4> kVersions = {"", "1.1.0", "1.2.0", "1.3.0"};
 
 }  // namespace
 
 std::string_view version_of(const Program& program) {
-  const bool any =
-      std::ranges::any_of(program.code, [](const isa::Instruction& i) { return std::visit(NeedsVersion12{}, i); });
-  return any ? "1.2.0" : "1.1.0";
+  int minor = 1;
+  for (const isa::Instruction& i : program.code) minor = std::max(minor, std::visit(MinorVersion{}, i));
+  return kVersions[static_cast<std::size_t>(minor)];
 }
 
 std::ostream& operator<<(std::ostream& out, const ProgramLine& line) {

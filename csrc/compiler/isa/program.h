@@ -36,6 +36,12 @@ struct Index {
 /// The index that is a loop variable itself.
 inline Index counted(const std::string& variable) { return {0, {{variable, 1}}}; }
 
+/// Rows [first, first + count) of a value (docs/isa.md, "Rows").
+struct Rows {
+  Index first;
+  std::int64_t count = 1;
+};
+
 /// Cell rows [row_begin, row_end) and cell columns [column_begin, column_end) of a layer's matrix.
 struct Region {
   std::int64_t row_begin = 0, row_end = 0;
@@ -54,12 +60,13 @@ struct Configure {
   std::int64_t slices = 0, digits = 0, row_tiles = 0, column_tiles = 0;
 };
 
-/// QUANT: dst = clamp(rint(src / scale) - zero, lo, hi).
+/// QUANT: dst = clamp(rint(src / scale) - zero, lo, hi). Of some rows, or of all.
 struct Quantize {
   std::int64_t layer = 0;
   std::string src, dst, scale;
   std::int64_t lo = 0, hi = 0;
   std::int64_t zero = 0;
+  std::optional<Rows> rows = {};
 };
 
 /// LOOP ... END: the body `count` times, `variable` = 0, 1, ...
@@ -82,21 +89,24 @@ struct Write {
   Index repeat;
 };
 
-/// IM2COL: dst = input vector `at` of group `repeat`, from src.
+/// IM2COL: dst = input vector `at` of group `repeat`, from src. `dst` is a row of registers, of which `lane` is filled:
+/// copies of a tile have vectors of their own.
 struct Gather {
   std::int64_t layer = 0;
   std::string src, dst;
   Index at, repeat;
+  Index lane = {};
 };
 
 /// MVM: for digits [digit_begin, digit_end): acc[repeat, at, column] += 2^(d*i) * code of the column, for the columns
-/// of the tile.
+/// of the tile. The vector is the one in `lane` of src.
 struct Mvm {
   std::int64_t layer = 0;
   Index tile, crossbar;
   std::string src, acc;
   Index at, repeat;
   std::int64_t digit_begin = 0, digit_end = 0;
+  Index lane = {};
 };
 
 /// SHADD: dst = sum over slices of 2^shift * scale * acc, pairs subtracted, the corrections of a shifted input and of
@@ -109,19 +119,22 @@ struct ShiftAdd {
   std::vector<std::int64_t> shifts;  ///< one per slice, low to high
 };
 
-/// REQ: dst = float32(src + zero * sum(weight[o])) * multiplier[o] + bias[o]; `weight` is empty where `zero` is 0.
+/// REQ: dst = float32(src + zero * sum(weight[o])) * multiplier[o] + bias[o]; `weight` is empty where `zero` is 0. Of
+/// some rows of the result, or of all.
 struct Requantize {
   std::int64_t layer = 0;
   std::string src, dst, multiplier, bias;
   std::int64_t zero = 0;
   std::string weight;
+  std::optional<Rows> rows = {};
 };
 
-/// VEC: any other node, in float32.
+/// VEC: any other node, in float32. Some rows of the result, or all.
 struct Vector {
   std::string fn;
   std::vector<std::string> src;
   std::string dst;
+  std::optional<Rows> rows = {};
 };
 
 using Instruction =
@@ -144,7 +157,7 @@ struct Program {
 };
 
 /// Lowest version of the instruction set that has everything that the program uses: 1.1.0, or 1.2.0 for READY, indices
-/// other than a loop variable, writes without a region and sums of one input vector.
+/// other than a loop variable, writes without a region and sums of one input vector, or 1.3.0 for lanes and rows.
 std::string_view version_of(const Program& program);
 
 /// For every LOOP the index of its END; 0 for other instructions. Throws Error naming the line of a LOOP without END,

@@ -14,4 +14,8 @@ Pass lower_in_turn_pass();
 /// their numbers.
 Pass lower_stationary_pass();
 
+/// Gives the program of a schedule: as the one before, but layers take turns by rows. Row sets that come again with
+/// later rows are a loop.
+Pass lower_in_rows_pass();
+
 }  // namespace cimq::compiler

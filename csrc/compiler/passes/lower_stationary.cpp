@@ -1,209 +1,21 @@
-#include <algorithm>
-#include <utility>
-
+#include "compiler/passes/layer_lowering.h"
 #include "compiler/passes/lower.h"
-#include "compiler/passes/program_builder.h"
 
 namespace cimq::compiler {
 namespace {
 
-// Loop variables: rounds of the pool, groups, input vectors, tiles.
-constexpr const char* kRound = "r";
-constexpr const char* kGroup = "g";
-constexpr const char* kPixel = "p";
-constexpr const char* kTile = "t";
-
-using isa::Index;
-
-/// base + stride * variable, where the loop runs more than once.
-void add(Index& index, std::int64_t stride, const char* variable, std::int64_t count) {
-  if (count > 1) index.terms.push_back({variable, stride});
-}
-
-/// Tiles that lie side by side in crossbars: tiles [tile, tile + tiles) of groups from `repeat` on, from `crossbar` on.
-struct Strip {
-  Index tile, crossbar, repeat;
-  std::int64_t tiles = 0, groups = 1;
-  bool stays = false;
-};
-
-class LayerLowering {
- public:
-  LayerLowering(ProgramBuilder& builder, std::int64_t layer, const LayerPlacement& placement)
-      : builder_(builder),
-        layer_(layer),
-        node_(builder.node(layer)),
-        facts_(crossbar_of(node_)),
-        tiles_(builder.tiling(layer).tiles()),
-        placement_(placement),
-        pool_(static_cast<std::int64_t>(placement.crossbars.size())),
-        values_(node_) {}
-
-  /// What is written before READY.
-  void setup() {
-    builder_.configure(layer_);
-    if (placement_.resident > 0) write(resident());
-  }
-
-  void run() {
-    builder_.quantize(layer_);
-    if (facts_.repeats == 1) {
-      run_single();
-    } else {
-      run_groups();
-    }
-    builder_.requantize(layer_);
-  }
-
- private:
-  std::int64_t first_of_pool() const { return placement_.crossbars.front(); }
-
-  Strip resident() const {
-    const bool single = facts_.repeats == 1;
-    return {{},
-            {placement_.first, {}},
-            {},
-            single ? placement_.resident : tiles_,
-            single ? 1 : placement_.resident / tiles_,
-            true};
-  }
-
-  /// Tiles of the only group that pass through the pool: `tile` is the first.
-  Strip passing(Index tile, std::int64_t tiles) const { return {std::move(tile), {first_of_pool(), {}}, {}, tiles, 1}; }
-
-  /// One group: rounds of the pool; what stays sees its vectors with the first round.
-  void run_single() {
-    const std::int64_t rest = tiles_ - placement_.resident;
-    const std::int64_t first = std::min(rest, pool_);
-    const std::int64_t rounds = first == 0 ? 0 : (rest - first) / pool_;  // full ones after the first
-    const std::int64_t last = rest - first - rounds * pool_;
-    // Sums of one vector at a time where it sees all tiles at once, else of all of them at the end.
-    const bool at_once = rest == first;
-    std::vector<Strip> strips;
-    if (placement_.resident > 0) strips.push_back(resident());
-    if (first > 0) strips.push_back(passing({placement_.resident, {}}, first));
-    pass(strips, at_once);
-    if (at_once) return;
-    std::int64_t from = placement_.resident + first;
-    if (rounds > 0) {
-      builder_.loop(kRound, rounds, [&] {
-        Index tile{from, {}};
-        add(tile, pool_, kRound, rounds);
-        pass({passing(std::move(tile), pool_)}, false);
-      });
-    }
-    from += rounds * pool_;
-    if (last > 0) pass({passing({from, {}}, last)}, false);
-    builder_.shift_add(layer_, std::nullopt, std::nullopt);
-  }
-
-  /// Several groups: those that stay, then rounds of whole groups, or groups one by one in rounds of their tiles.
-  void run_groups() {
-    const std::int64_t staying = placement_.resident / tiles_;
-    if (staying > 0) pass({resident()}, true);
-    const std::int64_t passing = facts_.repeats - staying;
-    if (passing == 0) return;
-    if (tiles_ <= pool_) {
-      const std::int64_t at_once = pool_ / tiles_;
-      const std::int64_t rounds = passing / at_once;
-      if (rounds > 0) {
-        builder_.loop(kRound, rounds, [&] {
-          Index repeat{staying, {}};
-          add(repeat, at_once, kRound, rounds);
-          pass({{{}, {first_of_pool(), {}}, repeat, tiles_, at_once}}, true);
-        });
-      }
-      const std::int64_t left = passing - rounds * at_once;
-      if (left > 0) {
-        pass({{{}, {first_of_pool(), {}}, {staying + rounds * at_once, {}}, tiles_, left}}, true);
-      }
-      return;
-    }
-    builder_.loop(kGroup, passing, [&] {
-      Index repeat{staying, {}};
-      add(repeat, 1, kGroup, passing);
-      const std::int64_t rounds = tiles_ / pool_;
-      builder_.loop(kRound, rounds, [&] {
-        Index tile;
-        add(tile, pool_, kRound, rounds);
-        pass({{tile, {first_of_pool(), {}}, repeat, pool_, 1}}, false);
-      });
-      const std::int64_t left = tiles_ - rounds * pool_;
-      if (left > 0) pass({{{rounds * pool_, {}}, {first_of_pool(), {}}, repeat, left, 1}}, false);
-      builder_.shift_add(layer_, std::nullopt, repeat);
-    });
-  }
-
-  /// Writes what does not stay, then shows all input vectors to the tiles of the strips.
-  void pass(const std::vector<Strip>& strips, bool sums) {
-    for (const Strip& strip : strips) {
-      if (!strip.stays) write(strip);
-    }
-    const std::int64_t groups = strips.front().groups;
-    builder_.loop(kGroup, groups, [&] {
-      Index repeat = strips.front().repeat;
-      add(repeat, 1, kGroup, groups);
-      Index at;
-      add(at, 1, kPixel, facts_.invocations);
-      builder_.loop(kPixel, facts_.invocations, [&] {
-        builder_.emit(isa::Gather{layer_, values_.quantized, values_.vector, at, repeat});
-        for (const Strip& strip : strips) {
-          each_tile(strip, [&](const Index& tile, const Index& crossbar) {
-            builder_.emit(isa::Mvm{layer_, tile, crossbar, values_.vector, values_.acc, at, repeat, 0,
-                                   builder_.tiling(layer_).digits});
-          });
-        }
-        if (sums) builder_.shift_add(layer_, at, repeat);
-      });
-    });
-  }
-
-  void write(const Strip& strip) {
-    builder_.loop(kGroup, strip.groups, [&] {
-      Index repeat = strip.repeat;
-      add(repeat, 1, kGroup, strip.groups);
-      each_tile(strip, [&](const Index& tile, const Index& crossbar) {
-        builder_.emit(isa::Write{layer_, tile, crossbar, std::nullopt, node_.tensors.at("weight"), repeat});
-      });
-    });
-  }
-
-  /// `body` in a loop over the tiles of a group of the strip.
-  template <typename Body>
-  void each_tile(const Strip& strip, const Body& body) {
-    builder_.loop(kTile, strip.tiles, [&] {
-      Index tile = strip.tile;
-      add(tile, 1, kTile, strip.tiles);
-      Index crossbar = strip.crossbar;
-      add(crossbar, strip.tiles, kGroup, strip.groups);
-      add(crossbar, 1, kTile, strip.tiles);
-      body(tile, crossbar);
-    });
-  }
-
-  ProgramBuilder& builder_;
-  std::int64_t layer_;
-  const Node& node_;
-  const CrossbarLayer& facts_;
-  std::int64_t tiles_;
-  const LayerPlacement& placement_;
-  std::int64_t pool_;
-  LayerValues values_;
-};
-
 void lower_stationary(Module& module, Context&) {
   ProgramBuilder builder(module);
-  std::vector<LayerLowering> layers;
-  layers.reserve(placement_of(module).size());
-  for (const LayerPlacement& placement : placement_of(module)) {
-    layers.emplace_back(builder, static_cast<std::int64_t>(layers.size()), placement);
-  }
+  std::vector<LayerLowering> layers = lowerings_of(builder, module);
   for (LayerLowering& layer : layers) layer.setup();
   builder.emit(isa::Ready{});
   std::size_t next = 0;
   for (const Node& node : module.graph.nodes) {
     if (node.crossbar) {
-      layers[next++].run();
+      LayerLowering& layer = layers[next++];
+      layer.quantize(std::nullopt);
+      layer.multiply();
+      layer.requantize(std::nullopt);
     } else {
       builder.compute(node);
     }

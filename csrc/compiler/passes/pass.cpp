@@ -19,7 +19,9 @@ std::string names_of(const Pipeline& pipeline) {
 
 /// What was made from a part that is made anew no longer fits it.
 void drop_after(Module& module, Part part) {
+  if (part < Part::kCopies) module.copies.reset();
   if (part < Part::kPlacement) module.placement.reset();
+  if (part < Part::kSchedule) module.schedule.reset();
   if (part < Part::kProgram) module.program.reset();
 }
 

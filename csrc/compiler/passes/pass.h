@@ -2,19 +2,28 @@
 // another is declared and checked, so that a list in the wrong order is refused and does not compute something else.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "compiler/ir/module.h"
+#include "compiler/plan/choose.h"
 
 namespace cimq::compiler {
+
+/// Copies of layers by their names, one of each that is not named; or how to choose them.
+using Duplication = std::variant<CopyRule, std::map<std::string, std::int64_t>>;
 
 /// What passes share beside the module.
 struct Context {
   std::string dump_after = {};  ///< name of a pass; empty: none
   std::string dump = {};        ///< the module after that pass, as text
+  Duplication duplication = CopyRule::kNone;
+  std::string chosen = {};  ///< what a pass that tries several ways has taken, in words
 };
 
 struct Pass {

@@ -5,6 +5,8 @@
 #include "common/error.h"
 #include "common/printable.h"
 #include "compiler/passes/check.h"
+#include "compiler/passes/duplicate.h"
+#include "compiler/passes/fastest.h"
 #include "compiler/passes/lower.h"
 #include "compiler/passes/place.h"
 #include "compiler/passes/tile.h"
@@ -30,10 +32,22 @@ Pipeline closed_form_pipeline() {
 Pipeline stationary_pipeline() {
   return {
       tile_pass(),
+      // How often a layer's tiles are there decides how many crossbars it fills, which is what placing is about.
+      duplicate_pass(),
       // Which tiles stay depends on how many there are and on what passing through the pool would cost each layer.
       place_stationary_pass(),
       lower_stationary_pass(),
       // Its writes are fewer than the closed form's, so that the semantic check is the only one.
+      verify_pass(),
+  };
+}
+
+Pipeline pipelined_pipeline() {
+  return {
+      tile_pass(),
+      // Copies, placement and order of rows depend on one another: whole programs are compared.
+      fastest_pass(),
+      // The one that was taken; those that were only timed need no check.
       verify_pass(),
   };
 }
@@ -43,7 +57,9 @@ Pipeline stationary_pipeline() {
 Pipeline pipeline_named(std::string_view name) {
   if (name == "closed_form") return closed_form_pipeline();
   if (name == "stationary") return stationary_pipeline();
-  throw Error(message("there is no pipeline '", printable(name, 80), "'; the pipelines are closed_form, stationary"));
+  if (name == "pipelined") return pipelined_pipeline();
+  throw Error(message("there is no pipeline '", printable(name, 80),
+                      "'; the pipelines are closed_form, stationary, pipelined"));
 }
 
 Module compile_graph(const Graph& graph, const Hardware& hardware, const Pipeline& pipeline, Context& context) {

@@ -10,7 +10,8 @@
 namespace cimq::compiler {
 
 /// "closed_form": the closed form of the latency model spelt out: one pass over the layers, every tile written once per
-/// sample. "stationary": tiles stay in their crossbars where they fit. Throws Error for another name.
+/// sample. "stationary": tiles stay in their crossbars where they fit. "pipelined": the same, and
+/// layers overlap in time where that is faster. Throws Error for another name.
 Pipeline pipeline_named(std::string_view name);
 
 /// Compiles `graph` for `hardware`. Throws Error for a network with more than kMaxTiles tiles.

@@ -1,11 +1,15 @@
 #include <utility>
 
+#include "common/error.h"
 #include "compiler/passes/place.h"
 
 namespace cimq::compiler {
 namespace {
 
-void place_in_turn(Module& module, Context&) {
+void place_in_turn(Module& module, Context& context) {
+  const auto* rule = std::get_if<CopyRule>(&context.duplication);
+  check(rule != nullptr && *rule == CopyRule::kNone,
+        "the closed form has every tile in one crossbar: duplication needs the pipeline 'stationary'");
   const auto& crossbars = module.hardware.resources.crossbars;
   std::vector<LayerPlacement> layers;
   layers.reserve(tiles_of(module).size());

@@ -65,12 +65,12 @@ void ProgramBuilder::configure(std::int64_t layer) {
   emit(std::move(i));
 }
 
-void ProgramBuilder::quantize(std::int64_t layer) {
+void ProgramBuilder::quantize(std::int64_t layer, const std::optional<isa::Rows>& rows) {
   const Node& node = this->node(layer);
   const CrossbarLayer& facts = crossbar_of(node);
   const IntegerRange range = activation_range(facts.act_bits, facts.act_signed);
   emit(isa::Quantize{layer, name_of_value(node.inputs[0]), LayerValues(node).quantized, node.tensors.at("x_scale"),
-                     range.lo, range.hi, facts.act_zero});
+                     range.lo, range.hi, facts.act_zero, rows});
 }
 
 void ProgramBuilder::shift_add(std::int64_t layer, std::optional<isa::Index> at, std::optional<isa::Index> repeat) {
@@ -81,18 +81,18 @@ void ProgramBuilder::shift_add(std::int64_t layer, std::optional<isa::Index> at,
   emit(isa::ShiftAdd{layer, values.acc, values.y, std::move(at), std::move(repeat), std::move(shifts)});
 }
 
-void ProgramBuilder::requantize(std::int64_t layer) {
+void ProgramBuilder::requantize(std::int64_t layer, const std::optional<isa::Rows>& rows) {
   const Node& node = this->node(layer);
   const int zero = crossbar_of(node).act_zero;
   emit(isa::Requantize{layer, LayerValues(node).y, node.name, node.tensors.at("multiplier"), node.tensors.at("bias"),
-                       zero, zero == 0 ? "" : node.tensors.at("weight")});
+                       zero, zero == 0 ? "" : node.tensors.at("weight"), rows});
 }
 
-void ProgramBuilder::compute(const Node& node) {
+void ProgramBuilder::compute(const Node& node, const std::optional<isa::Rows>& rows) {
   std::vector<std::string> inputs;
   inputs.reserve(node.inputs.size());
   for (const int input : node.inputs) inputs.push_back(name_of_value(input));
-  emit(isa::Vector{std::string(name_of(node.op)), std::move(inputs), node.name});
+  emit(isa::Vector{std::string(name_of(node.op)), std::move(inputs), node.name, rows});
 }
 
 Program ProgramBuilder::finish() {

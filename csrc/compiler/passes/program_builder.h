@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,11 +33,11 @@ class ProgramBuilder {
   }
 
   void configure(std::int64_t layer);
-  void quantize(std::int64_t layer);
+  void quantize(std::int64_t layer, const std::optional<isa::Rows>& rows = {});
   void shift_add(std::int64_t layer, std::optional<isa::Index> at, std::optional<isa::Index> repeat);
-  void requantize(std::int64_t layer);
+  void requantize(std::int64_t layer, const std::optional<isa::Rows>& rows = {});
   /// Any other node.
-  void compute(const Node& node);
+  void compute(const Node& node, const std::optional<isa::Rows>& rows = {});
 
   const Node& node(std::int64_t layer) const { return graph_.nodes[tiled(layer).node]; }
   const LayerTiling& tiling(std::int64_t layer) const { return tiled(layer).tiling; }

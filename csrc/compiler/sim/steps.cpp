@@ -7,6 +7,7 @@
 #include "common/error.h"
 #include "compiler/cost/tier1.h"
 #include "compiler/cost/vector_work.h"
+#include "compiler/ir/rows.h"
 #include "compiler/ir/tiling.h"
 
 namespace cimq::compiler::sim {
@@ -93,6 +94,10 @@ class Resolver {
   const Node& node_of(std::int64_t layer) const { return *layer_nodes_[static_cast<std::size_t>(layer)]; }
 
   std::int64_t time(std::int64_t operations) const { return vector_time_ps(program_.hardware, operations); }
+  /// Of some rows of a value, or of all.
+  std::int64_t time(std::int64_t operations, const std::optional<isa::Rows>& rows, const Shape& shape) const {
+    return time(rows ? arrays_for(operations * rows->count, rows_of(shape)) : operations);
+  }
 
   void resolve(const isa::Configure& i, Step&) {
     const Node& found = node(i.node);
@@ -113,7 +118,9 @@ class Resolver {
     step.layer = layer(i.layer);
     step.src = {value(i.src)};
     step.dst = value(i.dst);
-    step.vector_ps = time(elements(graph_.shape_of(node_of(i.layer).inputs[0])));
+    const Shape& shape = graph_.shape_of(node_of(i.layer).inputs[0]);
+    step.vector_ps = time(elements(shape), i.rows, shape);
+    if (i.rows) step.first_row = index(i.rows->first);
   }
   void resolve(const isa::Write& i, Step& step) {
     step.kind = StepKind::kWrite;
@@ -126,11 +133,13 @@ class Resolver {
     step.layer = layer(i.layer);
     step.src = {value(i.src)};
     step.dst = used(i.dst);
+    step.lane = index(i.lane);
   }
   void resolve(const isa::Mvm& i, Step& step) {
     step.kind = StepKind::kMvm;
     step.layer = layer(i.layer);
     step.src = {used(i.src)};
+    step.lane = index(i.lane);
     step.tile = index(i.tile);
     step.crossbar = index(i.crossbar);
     step.at = index(i.at);
@@ -152,13 +161,14 @@ class Resolver {
     step.src = {value(i.src)};
     step.dst = value(i.dst);
     const LayerFacts& facts = steps_.layers[static_cast<std::size_t>(step.layer)];
-    step.vector_ps = time(facts.vectors * facts.groups * facts.result_bytes);
+    step.vector_ps = time(facts.vectors * facts.groups * facts.result_bytes, i.rows, node_of(i.layer).shape);
   }
   void resolve(const isa::Vector& i, Step& step) {
     step.kind = StepKind::kVector;
     for (const std::string& name : i.src) step.src.push_back(value(name));
     step.dst = value(i.dst);
-    step.vector_ps = time(vector_operations(graph_, node(i.dst)));
+    const Node& made = node(i.dst);
+    step.vector_ps = time(vector_operations(graph_, made), i.rows, made.shape);
   }
 
   const Program& program_;

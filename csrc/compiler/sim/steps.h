@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,8 @@ struct Step {
   std::int32_t dst = -1;                    ///< value; sums of an MVM are the layer's own
   std::vector<std::int32_t> src;            ///< values
   Index tile, crossbar, at, repeat;         ///< of an MVM or WRITE, IM2COL, SHADD
+  Index lane;                               ///< IM2COL, MVM: which of the registers
+  std::optional<Index> first_row;           ///< QUANT of some rows
   bool all_at = false, all_repeat = false;  ///< SHADD: of all input vectors, of all groups
   std::int64_t digits = 0;                  ///< MVM
   std::int64_t vector_ps = 0;               ///< QUANT, REQ, VEC: time on the vector unit

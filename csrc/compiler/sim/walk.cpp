@@ -24,7 +24,7 @@ Walk::Walk(const Steps& steps, Trace* trace)
       write_ps_(picoseconds(hardware_.timing.write_time_us)),
       ports_(hardware_.resources.parallel_writes),
       buffer_(hardware_.resources.buffer_bytes),
-      values_(steps.values),
+      values_(steps.values, std::vector<Value>(1)),
       sums_(steps.layers.size()) {
   for (const LayerFacts& facts : steps.layers) {
     result_.layers.emplace_back();
@@ -99,6 +99,13 @@ Walk::Crossbar& Walk::crossbar(std::int64_t number) {
   return found;
 }
 
+Value& Walk::value(std::int32_t number, std::int64_t lane) {
+  std::vector<Value>& lanes = values_[static_cast<std::size_t>(number)];
+  const auto at = static_cast<std::size_t>(lane);
+  if (at >= lanes.size()) lanes.resize(at + 1);
+  return lanes[at];
+}
+
 Moment Walk::space(const Moment& at, std::int64_t bytes, const Request& request, std::int32_t layer) {
   const std::int64_t from = buffer_.take(at.time_ps, bytes, request);
   return chains_.spend(at, layer, Cause::kStall, from - at.time_ps);
@@ -120,9 +127,13 @@ Moment Walk::on_bus(Unit& direction, Track track, const Moment& at, std::int32_t
 
 void Walk::quantize(const Step& step) {
   Value& dst = value(step.dst);
-  const Moment begin = later(value(step.src[0]).ready, dst.last_read);
+  Moment begin = value(step.src[0]).ready;
+  // Further rows come beside those that are read.
+  const bool further = step.first_row && step.first_row->at(counters_) > 0;
+  if (!further) begin = later(begin, dst.last_read);
   if (layer(step.layer).begin_ps < 0) layer(step.layer).begin_ps = begin.time_ps;
-  dst.ready = on_vector_unit(begin, step.layer, step.vector_ps);
+  const Moment end = on_vector_unit(begin, step.layer, step.vector_ps);
+  dst.ready = further ? later(dst.ready, end) : end;
 }
 
 void Walk::write(const Step& step) {
@@ -145,7 +156,7 @@ void Walk::write(const Step& step) {
 void Walk::gather(const Step& step, std::size_t at) {
   const LayerFacts& facts = this->facts(step.layer);
   Value& from = value(step.src[0]);
-  Value& to = value(step.dst);
+  Value& to = value(step.dst, step.lane.at(counters_));
   // The half of the register that is filled is free since the last vector was handed over.
   Moment begin = later(from.ready, to.ready);
   if (to.bytes > 0) buffer_.give_back(later(to.ready, to.last_read).time_ps, to.bytes);
@@ -162,7 +173,7 @@ void Walk::mvm(const Step& step, std::size_t at) {
   const LayerFacts& facts = this->facts(step.layer);
   const std::int64_t number = step.crossbar.at(counters_);
   Crossbar& crossbar = this->crossbar(number);
-  Value& vector = value(step.src[0]);
+  Value& vector = value(step.src[0], step.lane.at(counters_));
   Moment begin = later(vector.ready, crossbar.free);
   Sums& sums = sums_[static_cast<std::size_t>(step.layer)];
   const std::int64_t key = step.repeat.at(counters_) * facts.vectors + step.at.at(counters_);
@@ -236,9 +247,10 @@ void Walk::vector(const Step& step) {
 
 void Walk::release_registers(std::size_t at) {
   while (next_release_ < steps_.last_uses.size() && steps_.last_uses[next_release_].first <= at) {
-    Value& held = value(steps_.last_uses[next_release_++].second);
-    if (held.bytes > 0) buffer_.give_back(later(held.ready, held.last_read).time_ps, held.bytes);
-    held.bytes = 0;
+    for (Value& held : values_[static_cast<std::size_t>(steps_.last_uses[next_release_++].second)]) {
+      if (held.bytes > 0) buffer_.give_back(later(held.ready, held.last_read).time_ps, held.bytes);
+      held.bytes = 0;
+    }
   }
 }
 

@@ -35,7 +35,9 @@ class Walk {
     bool used = false;
   };
   Crossbar& crossbar(std::int64_t number);
-  Value& value(std::int32_t number) { return values_[static_cast<std::size_t>(number)]; }
+  Value& value(std::int32_t number) { return values_[static_cast<std::size_t>(number)].front(); }
+  /// The register of this lane.
+  Value& value(std::int32_t number, std::int64_t lane);
   SimulatedLayer& layer(std::int32_t number) { return result_.layers[static_cast<std::size_t>(number)]; }
   const LayerFacts& facts(std::int32_t number) const { return steps_.layers[static_cast<std::size_t>(number)]; }
   /// Space in the buffer for what is ready at `at`, and the waiting for it.
@@ -54,8 +56,8 @@ class Walk {
   WritePorts ports_;
   Unit vectors_in_{Cause::kMove}, results_out_{Cause::kMove}, vector_unit_{Cause::kDigital};
   Buffer buffer_;
-  std::vector<Value> values_;
-  std::vector<Sums> sums_;  // by layer
+  std::vector<std::vector<Value>> values_;  // by lane
+  std::vector<Sums> sums_;                  // by layer
   std::vector<Crossbar> crossbars_;
   std::vector<std::int64_t> counters_;  // of the loops around, outermost first
   std::size_t next_release_ = 0;

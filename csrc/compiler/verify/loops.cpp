@@ -9,6 +9,11 @@
 namespace cimq::compiler::verify {
 namespace {
 
+std::vector<const isa::Index*> first_row(const std::optional<isa::Rows>& rows) {
+  if (!rows) return {};
+  return {&rows->first};
+}
+
 /// Indices that must be plain numbers when an instruction is looked at.
 struct Selectors {
   template <typename Instruction>
@@ -16,7 +21,11 @@ struct Selectors {
     return {};
   }
   std::vector<const isa::Index*> operator()(const isa::Write& i) const { return {&i.tile, &i.crossbar}; }
-  std::vector<const isa::Index*> operator()(const isa::Mvm& i) const { return {&i.tile, &i.crossbar}; }
+  std::vector<const isa::Index*> operator()(const isa::Quantize& i) const { return first_row(i.rows); }
+  std::vector<const isa::Index*> operator()(const isa::Requantize& i) const { return first_row(i.rows); }
+  std::vector<const isa::Index*> operator()(const isa::Vector& i) const { return first_row(i.rows); }
+  std::vector<const isa::Index*> operator()(const isa::Gather& i) const { return {&i.lane}; }
+  std::vector<const isa::Index*> operator()(const isa::Mvm& i) const { return {&i.tile, &i.crossbar, &i.lane}; }
 };
 
 }  // namespace
@@ -54,6 +63,8 @@ void OpenLoops::close() {
   loops_.pop_back();
   counts_[loops_.size()] = 0;
 }
+
+bool OpenLoops::all_walked() const { return std::ranges::all_of(loops_, &OpenLoop::unrolled); }
 
 Affine OpenLoops::evaluate(const isa::Index& index, ProgramLine where) const {
   Affine value;

@@ -12,7 +12,8 @@
 
 namespace cimq::compiler::verify {
 
-/// For every LOOP whether it is walked iteration by iteration: its variable selects a tile or a crossbar.
+/// For every LOOP whether it is walked iteration by iteration: its variable selects a tile, a crossbar, a lane
+/// or rows.
 std::vector<bool> unrolled_loops(const Program& program, const std::vector<std::size_t>& ends);
 
 struct OpenLoop {
@@ -29,6 +30,8 @@ class OpenLoops {
   void open(const OpenLoop& loop, ProgramLine where);
   void close();
   bool empty() const { return loops_.empty(); }
+  /// Whether all are walked iteration by iteration.
+  bool all_walked() const;
   std::size_t depth() const { return loops_.size(); }
   void set_value(std::int64_t value) { loops_.back().value = value; }
   /// Counts by depth.

@@ -60,18 +60,21 @@ void Products::add_up(Box box, const std::string& acc, const std::string& y, std
   sums(y).push_back(box);
 }
 
-void Products::check_complete(const std::string& y, std::int64_t layer, ProgramLine where) const {
+void Products::check_complete(const std::string& y, std::int64_t layer, const Range& at, ProgramLine where) const {
   const LayerWork& work = layers_[static_cast<std::size_t>(layer)];
   std::int64_t done = 0;
   std::vector<const Box*> boxes;
   const auto found = sums_.find(y);
   if (found != sums_.end()) {
+    const Range all{{}, work.repeats};
     for (const Box& box : found->second) {
-      done += area(box);
+      const std::int64_t of_these = common(box, all, at, {});
+      if (of_these == 0) continue;
+      done += of_these;
       boxes.push_back(&box);
     }
   }
-  const std::int64_t wanted = work.repeats * work.invocations;
+  const std::int64_t wanted = work.repeats * at.length;
   check(done == wanted && first_overlap(boxes) == nullptr, where, ": '", y, "' has ", done, " of the ", wanted,
         " results of layer '", work.name, "'");
 }
@@ -107,18 +110,26 @@ void Products::check_tile(const LayerWork& work, std::int64_t tile, std::span<co
   }
 }
 
-void Products::close_loop(std::size_t depth, std::int64_t count) {
+template <typename Change>
+void Products::leave_loop(const Change& change) {
   Loop loop = std::move(loops_.back());
   loops_.pop_back();
-  verify::close_loop(made_, begin_of(made_, loop.first), depth, count);
+  change(made_, begin_of(made_, loop.first));
   std::ranges::sort(loop.names);
   const auto rest = std::ranges::unique(loop.names);
   loop.names.erase(rest.begin(), rest.end());
   for (std::string& name : loop.names) {
     const auto found = sums_.find(name);
-    if (found != sums_.end()) verify::close_loop(found->second, begin_of(found->second, loop.first), depth, count);
+    if (found != sums_.end()) change(found->second, begin_of(found->second, loop.first));
     if (!loops_.empty()) loops_.back().names.push_back(std::move(name));
   }
 }
+
+void Products::close_loop(std::size_t depth, std::int64_t count) {
+  leave_loop(
+      [depth, count](std::vector<Box>& boxes, std::size_t begin) { verify::close_loop(boxes, begin, depth, count); });
+}
+
+void Products::close_walked_loop() { leave_loop(verify::merge); }
 
 }  // namespace cimq::compiler::verify

@@ -27,17 +27,20 @@ class Products {
   /// SHADD adds up repeat x at of a layer from `acc` into `y`. Throws Error naming the instruction where a product of
   /// them is not in `acc`.
   void add_up(Box box, const std::string& acc, const std::string& y, std::span<const std::int64_t> counts);
-  /// Throws Error (`where` begins it) unless every vector and group of the layer is in `y`, each once.
-  void check_complete(const std::string& y, std::int64_t layer, ProgramLine where) const;
+  /// Throws Error (`where` begins it) unless the vectors `at` (numbers, no loop) of every group of the layer are in
+  /// `y`, each once.
+  void check_complete(const std::string& y, std::int64_t layer, const Range& at, ProgramLine where) const;
   /// Another value takes the place of these sums.
   void forget(const std::string& name) { sums_.erase(name); }
   /// Throws Error unless every product of every layer was made once.
   void check_all();
 
-  // Loops that are looked at as a whole, innermost last.
+  // Loops, innermost last.
   void open_loop() { loops_.push_back({order_, {}}); }
-  /// Everything made in the innermost loop becomes what all of its iterations make.
+  /// One that is looked at as a whole: everything made in it becomes what all of its iterations make.
   void close_loop(std::size_t depth, std::int64_t count);
+  /// One whose iterations were walked: what they made is joined.
+  void close_walked_loop();
 
  private:
   struct Loop {
@@ -46,6 +49,9 @@ class Products {
   };
 
   std::vector<Box>& sums(const std::string& name);
+  /// Leaves the innermost loop: `change(boxes, begin)` for the products and for all sums that were added to in it.
+  template <typename Change>
+  void leave_loop(const Change& change);
   static void check_tile(const LayerWork& work, std::int64_t tile, std::span<const Box> boxes);
 
   std::vector<LayerWork> layers_;

@@ -8,10 +8,12 @@
 
 #include "common/error.h"
 #include "compiler/ir/limits.h"
+#include "compiler/ir/rows.h"
 #include "compiler/ir/tiling.h"
 #include "compiler/verify/loops.h"
 #include "compiler/verify/products.h"
 #include "compiler/verify/state.h"
+#include "compiler/verify/values.h"
 
 namespace cimq::compiler {
 namespace {
@@ -21,6 +23,7 @@ using verify::Box;
 using verify::Products;
 using verify::Range;
 using verify::Register;
+using verify::RowSpan;
 using verify::State;
 
 /// Most instructions that are looked at, those of unrolled loops as often as they run.
@@ -37,13 +40,16 @@ struct Layer {
 class Verifier {
  public:
   Verifier(const Program& program, const Graph& graph)
-      : program_(program), graph_(graph), ends_(loop_ends(program)), unrolled_(verify::unrolled_loops(program, ends_)) {
+      : program_(program),
+        graph_(graph),
+        ends_(loop_ends(program)),
+        unrolled_(verify::unrolled_loops(program, ends_)),
+        values_(graph) {
     for (const Node& node : graph.nodes) nodes_[node.name] = &node;
   }
 
   ProgramCounts run() {
     check(program_.input == graph_.input_name, "program.jsonl: line 1: input must be '", graph_.input_name, "'");
-    produced_.insert(program_.input);
     const auto is_ready = [](const isa::Instruction& i) { return std::holds_alternative<isa::Ready>(i); };
     const auto ready = std::ranges::find_if(program_.code, is_ready);
     const auto split = static_cast<std::size_t>(ready - program_.code.begin());
@@ -99,10 +105,12 @@ class Verifier {
     const std::size_t close = ends_[at];
     loops_.open({loop.variable, loop.count, unrolled_[at], 0}, where());
     if (unrolled_[at]) {
+      if (counting) products_.open_loop();
       for (std::int64_t i = 0; i < loop.count; ++i) {
         loops_.set_value(i);
         walk(at + 1, close, times, counting);
       }
+      if (counting) products_.close_walked_loop();
     } else {
       const std::int64_t inner = multiplied(times, loop.count);
       const std::size_t depth = loops_.depth() - 1;
@@ -162,9 +170,13 @@ class Verifier {
     check(i.lo == (facts.act_signed ? -magnitudes : 0) && i.hi == magnitudes - 1, where(),
           ": the range must be that of ", facts.act_bits, " bits");
     check(i.zero == facts.act_zero, where(), ": zero must be ", facts.act_zero, ", got ", i.zero);
-    read_node(i.src, name_of_input(*layer.node, 0));
+    const RowSpan rows = span_of(i.rows, rows_of(graph_.shape_of(layer.node->inputs[0])));
+    read_node(i.src, name_of_input(*layer.node, 0), rows.end);
     is_tensor(layer, "x_scale", i.scale);
-    set(i.dst, {Register::kQuantized, i.layer, {}, {}});
+    const Register content{Register::kQuantized, i.layer, {}, {}};
+    if (rows.begin > 0) hold(i.dst, content);
+    set(i.dst, content);
+    values_.quantise(i.dst, rows, where());
   }
 
   void visit(const isa::Write& i) {
@@ -187,8 +199,10 @@ class Verifier {
   void visit(const isa::Gather& i) {
     const Layer& layer = layer_of(i.layer);
     hold(i.src, {Register::kQuantized, i.layer, {}, {}});
-    set(i.dst, {Register::kVector, i.layer, bounded("repeat", i.repeat, layer.facts().repeats),
-                bounded("at", i.at, layer.facts().invocations)});
+    const Affine at = bounded("at", i.at, layer.facts().invocations);
+    const std::int64_t row = verify::highest(at, loops_.counts()) / vectors_per_row(*layer.node);
+    values_.need_quantised(i.src, rows_needed(graph_, *layer.node, 0, row + 1), where());
+    set(i.dst, {Register::kVector, i.layer, bounded("repeat", i.repeat, layer.facts().repeats), at}, lane_of(i.lane));
   }
 
   void visit(const isa::Mvm& i) {
@@ -201,7 +215,7 @@ class Verifier {
           tile, " of layer ", i.layer);
     check(i.digit_begin >= 0 && i.digit_begin < i.digit_end && i.digit_end <= layer.tiling.digits, where(),
           ": digits must lie in [0, ", layer.tiling.digits, ")");
-    hold(i.src, {Register::kVector, i.layer, repeat, at});
+    hold(i.src, {Register::kVector, i.layer, repeat, at}, lane_of(i.lane));
     set(i.acc, {Register::kAcc, i.layer, {}, {}});
     if (!counting_) return;
     const Box box{i.layer, tile, i.digit_begin, i.digit_end, {repeat, 1}, {at, 1}, at_, 0};
@@ -235,9 +249,11 @@ class Verifier {
     hold(i.src, {Register::kY, i.layer, {}, {}});
     is_tensor(layer, "multiplier", i.multiplier);
     is_tensor(layer, "bias", i.bias);
+    const RowSpan rows = span_of(*layer.node, i.rows);
     if (!counting_) return;
-    products_.check_complete(i.src, i.layer, where());
-    produce(*layer.node);
+    const std::int64_t each = vectors_per_row(*layer.node);
+    products_.check_complete(i.src, i.layer, {{rows.begin * each, {}}, (rows.end - rows.begin) * each}, where());
+    produce(*layer.node, rows);
   }
 
   void visit(const isa::Vector& i) {
@@ -245,12 +261,29 @@ class Verifier {
     check(!node.crossbar && i.fn == name_of(node.op), where(), ": '", i.dst, "' is computed by ", name_of(node.op));
     check(i.src.size() == node.inputs.size(), where(), ": ", i.fn, " of '", i.dst, "' has ", node.inputs.size(),
           " inputs");
+    const RowSpan rows = span_of(node, i.rows);
     for (std::size_t k = 0; k < i.src.size(); ++k) {
       const std::string& name = name_of_input(node, k);
       check(i.src[k] == name, where(), ": input ", k, " of '", i.dst, "' must be '", name, "'");
-      read_node(name, name);
+      read_node(name, name, rows_needed(graph_, node, k, rows.end));
     }
-    if (counting_) produce(node);
+    if (counting_) produce(node, rows);
+  }
+
+  /// Rows that an instruction names; all where it names none.
+  RowSpan span_of(const std::optional<isa::Rows>& rows, std::int64_t all) const {
+    if (!rows) return {0, all};
+    const std::int64_t first = loops_.evaluate(rows->first, where()).base;  // its loops are walked
+    check(rows->count >= 1 && first < all && rows->count <= all - first, where(), ": rows must lie in [0, ", all,
+          "), got ", rows->count, " from ", first, " on");
+    return {first, first + rows->count};
+  }
+  /// Of a node's result.
+  RowSpan span_of(const Node& node, const std::optional<isa::Rows>& rows) const {
+    const RowSpan span = span_of(rows, rows_of(node.shape));
+    check(span.end - span.begin == rows_of(node.shape) || comes_in_rows(graph_, node), where(), ": '", node.name,
+          "' is not computed in rows");
+    return span;
   }
 
   const std::string& name_of_input(const Node& node, std::size_t k) const {
@@ -258,16 +291,17 @@ class Verifier {
     return input < 0 ? graph_.input_name : graph_.nodes[static_cast<std::size_t>(input)].name;
   }
 
-  /// `value` must be `wanted`, the input of the network or the result of a node, and computed.
-  void read_node(const std::string& value, const std::string& wanted) const {
-    check(produced_.contains(value), where(), ": '", value, "' is read before it is computed");
+  /// `value` must be `wanted`, the input of the network or the result of a node, and its first `rows` rows computed.
+  void read_node(const std::string& value, const std::string& wanted, std::int64_t rows) const {
+    check(values_.any(value), where(), ": '", value, "' is read before it is computed");
     check(value == wanted, where(), ": must read '", wanted, "', got '", value, "'");
+    values_.need(value, rows, where());
   }
 
   /// The register holds what is needed.
-  void hold(const std::string& name, const Register& wanted) const {
-    const Register* found = state_.find(name);
-    check(found != nullptr || produced_.contains(name), where(), ": '", name, "' is read before it is computed");
+  void hold(const std::string& name, const Register& wanted, std::int64_t lane = 0) const {
+    const Register* found = state_.find(name, lane);
+    check(found != nullptr || values_.any(name), where(), ": '", name, "' is read before it is computed");
     check(found != nullptr && *found == wanted, where(), ": '", name, "' does not hold ", text_of(wanted));
   }
 
@@ -276,14 +310,14 @@ class Verifier {
     return message(texts[static_cast<std::size_t>(r.kind)], " of layer ", r.layer);
   }
 
-  void set(const std::string& name, const Register& content) {
+  void set(const std::string& name, const Register& content, std::int64_t lane = 0) {
     check(!nodes_.contains(name) && name != program_.input, where(), ": '", name, "' is the name of a node");
-    const Register* before = state_.find(name);
+    const Register* before = state_.find(name, lane);
     // Sums of another layer in the same place are gone.
     if (counting_ && (before == nullptr || before->kind != content.kind || before->layer != content.layer)) {
       products_.forget(name);
     }
-    state_.set(name, content);
+    state_.set(name, lane, content);
   }
 
   void is_tensor(const Layer& layer, const char* role, const std::string& key) const {
@@ -291,9 +325,9 @@ class Verifier {
     check(key == wanted, where(), ": ", role, " must be '", wanted, "', got '", key, "'");
   }
 
-  void produce(const Node& node) {
-    check(loops_.empty(), where(), ": '", node.name, "' must be computed outside of loops");
-    check(produced_.insert(node.name).second, where(), ": '", node.name, "' is computed twice");
+  void produce(const Node& node, const RowSpan& rows) {
+    check(loops_.all_walked(), where(), ": '", node.name, "' must be computed outside of loops that are not over rows");
+    values_.produce(node, rows, where());
   }
 
   /// An index that must be below `count` in every iteration.
@@ -325,10 +359,14 @@ class Verifier {
 
   std::int64_t crossbar_of(const isa::Index& index) const { return loops_.evaluate(index, where()).base; }
 
+  std::int64_t lane_of(const isa::Index& index) const {
+    const std::int64_t number = loops_.evaluate(index, where()).base;
+    check(number < kMaxCrossbars, where(), ": lanes go from 0 to ", kMaxCrossbars - 1, ", got number ", number);
+    return number;
+  }
+
   void finish() {
-    for (const Node& node : graph_.nodes) {
-      check(produced_.contains(node.name), "program.jsonl: the node '", node.name, "' is never computed");
-    }
+    values_.check_complete(graph_);
     const std::string& output = graph_.nodes[static_cast<std::size_t>(graph_.output)].name;
     check(program_.output == output, "program.jsonl: line 1: output must be '", output, "'");
     products_.check_all();
@@ -343,7 +381,7 @@ class Verifier {
   std::vector<std::size_t> ends_;
   std::vector<bool> unrolled_;
   std::unordered_map<std::string, const Node*> nodes_;
-  std::set<std::string> produced_;  // results of nodes, and the network's input
+  verify::Values values_;
   std::set<const Node*> configured_;
   std::vector<Layer> layers_;
   verify::OpenLoops loops_;

@@ -70,11 +70,6 @@ void split_digits(std::vector<Box>& boxes, std::size_t begin) {
   boxes.insert(boxes.end(), split.begin(), split.end());
 }
 
-void merge(std::vector<Box>& boxes, std::size_t begin) {
-  merge(boxes, begin, &Box::at, &Box::repeat);
-  merge(boxes, begin, &Box::repeat, &Box::at);
-}
-
 /// Numbers that two ranges share which move alike.
 std::int64_t shared(const Range& a, const Range& b) {
   const std::int64_t begin = std::max(a.first.base, b.first.base);
@@ -97,6 +92,11 @@ bool within(const Range& part, const Range& whole) {
 }
 
 }  // namespace
+
+void merge(std::vector<Box>& boxes, std::size_t begin) {
+  merge(boxes, begin, &Box::at, &Box::repeat);
+  merge(boxes, begin, &Box::repeat, &Box::at);
+}
 
 void close_loop(std::vector<Box>& boxes, std::size_t begin, std::size_t depth, std::int64_t count) {
   if (begin >= boxes.size()) return;

@@ -41,6 +41,9 @@ struct Box {
 /// work would be done again in every iteration), or not through consecutive numbers.
 void close_loop(std::vector<Box>& boxes, std::size_t begin, std::size_t depth, std::int64_t count);
 
+/// Joins boxes from `begin` on that lie side by side.
+void merge(std::vector<Box>& boxes, std::size_t begin);
+
 /// Lowest and highest value in loops of these counts.
 std::int64_t lowest(const Affine& value);
 std::int64_t highest(const Affine& value, std::span<const std::int64_t> counts);

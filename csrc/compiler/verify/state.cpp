@@ -20,22 +20,25 @@ bool State::holds(std::int64_t crossbar, const Held& held) const {
   return found != crossbars_.end() && found->second == held;
 }
 
-void State::set(const std::string& name, const Register& content) {
-  registers_[name] = content;
-  if (moves(content.repeat) || moves(content.at)) loops_.back().registers.push_back(name);
+void State::set(const std::string& name, std::int64_t lane, const Register& content) {
+  registers_[name][lane] = content;
+  if (moves(content.repeat) || moves(content.at)) loops_.back().registers.emplace_back(name, lane);
 }
 
-const Register* State::find(const std::string& name) const {
-  const auto found = registers_.find(name);
-  return found == registers_.end() ? nullptr : &found->second;
+const Register* State::find(const std::string& name, std::int64_t lane) const {
+  const auto lanes = registers_.find(name);
+  if (lanes == registers_.end()) return nullptr;
+  const auto found = lanes->second.find(lane);
+  return found == lanes->second.end() ? nullptr : &found->second;
 }
 
 template <typename Change>
 void State::change(const Change& change) {
   for (const std::int64_t crossbar : loops_.back().crossbars) change(crossbars_[crossbar].repeat);
-  for (const std::string& name : loops_.back().registers) {
-    change(registers_[name].repeat);
-    change(registers_[name].at);
+  for (const auto& [name, lane] : loops_.back().registers) {
+    Register& content = registers_[name][lane];
+    change(content.repeat);
+    change(content.at);
   }
 }
 
@@ -55,7 +58,7 @@ void State::close_loop(std::size_t depth, std::int64_t count) {
   loops_.pop_back();
   if (loops_.empty()) return;
   for (const std::int64_t crossbar : closed.crossbars) loops_.back().crossbars.push_back(crossbar);
-  for (std::string& name : closed.registers) loops_.back().registers.push_back(std::move(name));
+  for (auto& place : closed.registers) loops_.back().registers.push_back(std::move(place));
 }
 
 void State::deduplicate() {

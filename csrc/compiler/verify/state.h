@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "compiler/verify/ranges.h"
@@ -31,9 +32,9 @@ class State {
  public:
   void write(std::int64_t crossbar, const Held& held);
   bool holds(std::int64_t crossbar, const Held& held) const;
-  void set(const std::string& name, const Register& content);
+  void set(const std::string& name, std::int64_t lane, const Register& content);
   /// Null for one that holds nothing.
-  const Register* find(const std::string& name) const;
+  const Register* find(const std::string& name, std::int64_t lane) const;
 
   // Loops that are looked at as a whole, innermost last.
   void open_loop() { loops_.emplace_back(); }
@@ -46,7 +47,7 @@ class State {
  private:
   struct Loop {
     std::vector<std::int64_t> crossbars;  // that were written in it with an index that follows a loop
-    std::vector<std::string> registers;
+    std::vector<std::pair<std::string, std::int64_t>> registers;  // and their lanes
   };
 
   /// What is listed is listed once, however often it was written.
@@ -55,7 +56,7 @@ class State {
   void change(const Change& change);
 
   std::unordered_map<std::int64_t, Held> crossbars_;
-  std::unordered_map<std::string, Register> registers_;
+  std::unordered_map<std::string, std::unordered_map<std::int64_t, Register>> registers_;  // by lane
   std::vector<Loop> loops_;
 };
 

@@ -2,14 +2,27 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <span>
+#include <type_traits>
+
+#include "compiler/ir/rows.h"
 
 namespace cimq::runtime {
 
+using compiler::RowLayout;
 using compiler::isa::Index;
 namespace isa = compiler::isa;
 
 namespace {
+
+/// `body(begin, length)` for every part in memory of rows [first, first + count).
+template <typename Body>
+void each_part(const RowLayout& layout, std::int64_t first, std::int64_t count, const Body& body) {
+  for (std::int64_t block = 0; block < layout.blocks; ++block) {
+    body((block * layout.rows + first) * layout.length, count * layout.length);
+  }
+}
 
 std::int64_t key_of(const ProgramLayer& layer, std::int64_t repeat, std::int64_t at) {
   return repeat * layer.facts().invocations + at;
@@ -41,6 +54,7 @@ void Machine::begin_sample(std::int64_t number, const float* x) {
   sample_ = number;
   values_.clear();
   levels_.clear();
+  vectors_.clear();
   sums_.clear();
   products_.clear();
   results_.clear();
@@ -60,10 +74,22 @@ std::int64_t Machine::value_of(const Index& index) const {
   return value;
 }
 
+Machine::RowsNow Machine::rows_now(const std::optional<isa::Rows>& rows, std::int64_t all) const {
+  if (!rows) return {0, all, all};
+  return {value_of(rows->first), rows->count, all};
+}
+
 void Machine::step(const isa::Quantize& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
   const std::vector<float>& x = values_.at(i.src);
-  levels_[i.dst] = layer.quantizer(x.data(), static_cast<std::int64_t>(x.size()));
+  const RowLayout layout = compiler::row_layout(layer.input);
+  const RowsNow rows = rows_now(i.rows, layout.rows);
+  std::vector<std::uint8_t>& levels = levels_[i.dst];
+  if (rows.begins()) levels.assign(x.size(), 0);
+  each_part(layout, rows.first, rows.count, [&](std::int64_t at, std::int64_t length) {
+    const std::vector<std::uint8_t> part = layer.quantizer(x.data() + at, length);
+    std::ranges::copy(part, levels.begin() + at);
+  });
 }
 
 void Machine::step(const isa::Write& i) {
@@ -74,7 +100,7 @@ void Machine::step(const isa::Write& i) {
 
 void Machine::step(const isa::Gather& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  levels_[i.dst] = layer.vector_of(levels_.at(i.src), value_of(i.repeat), value_of(i.at));
+  vectors_[i.dst][value_of(i.lane)] = layer.vector_of(levels_.at(i.src), value_of(i.repeat), value_of(i.at));
 }
 
 void Machine::step(const isa::Mvm& i) {
@@ -85,8 +111,9 @@ void Machine::step(const isa::Mvm& i) {
   sums.resize(static_cast<std::size_t>(layer.tiling.columns));
   const auto access = static_cast<std::uint64_t>(sample_ * layer.facts().invocations + at);
   layer.groups[static_cast<std::size_t>(repeat)].multiply(
-      *crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles, {levels_.at(i.src), access},
-      static_cast<int>(i.digit_begin), static_cast<int>(i.digit_end), sums);
+      *crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles,
+      {vectors_.at(i.src).at(value_of(i.lane)), access}, static_cast<int>(i.digit_begin), static_cast<int>(i.digit_end),
+      sums);
 }
 
 void Machine::step(const isa::ShiftAdd& i) {
@@ -126,16 +153,30 @@ void Machine::add_up(const isa::ShiftAdd& i, std::int64_t repeat, std::int64_t a
 void Machine::step(const isa::Requantize& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
   const Products& products = products_.at(i.src);
-  results_[i.layer] = products;
-  std::vector<float>& out = values_[i.dst];
-  out.resize(static_cast<std::size_t>(compiler::elements(layer.node->shape)));
-  const std::int64_t inner = compiler::is_conv(layer.node->op) ? layer.facts().invocations : 1;
-  const std::int64_t rows = static_cast<std::int64_t>(out.size()) / (inner * layer.rescale.outputs());
+  const RowLayout layout = compiler::row_layout(layer.node->shape);
+  const RowsNow rows = rows_now(i.rows, layout.rows);
+  std::vector<float>& out = result_in_rows(*layer.node, rows);
+  const auto requantize = [&](const auto& y) {
+    std::remove_cvref_t<decltype(y)> part;
+    each_part(layout, rows.first, rows.count, [&](std::int64_t at, std::int64_t length) {
+      part.insert(part.end(), y.begin() + at, y.begin() + at + length);
+    });
+    std::vector<float> result(part.size());
+    const std::int64_t inner = compiler::is_conv(layer.node->op) ? rows.count * vectors_per_row(*layer.node) : 1;
+    const auto all = static_cast<std::int64_t>(part.size());
+    layer.rescale(part.data(), all / (inner * layer.rescale.outputs()), inner, result.data());
+    auto next = result.cbegin();
+    each_part(layout, rows.first, rows.count, [&](std::int64_t at, std::int64_t length) {
+      std::copy(next, next + length, out.begin() + at);
+      next += length;
+    });
+  };
   if (layer.exact()) {
-    layer.rescale(products.integers.data(), rows, inner, out.data());
+    requantize(products.integers);
   } else {
-    layer.rescale(products.floats.data(), rows, inner, out.data());
+    requantize(products.floats);
   }
+  if (rows.ends()) results_[i.layer] = products;
 }
 
 void Machine::step(const isa::Vector& i) {
@@ -143,9 +184,22 @@ void Machine::step(const isa::Vector& i) {
   std::vector<const float*> inputs;
   inputs.reserve(i.src.size());
   for (const std::string& name : i.src) inputs.push_back(values_.at(name).data());
-  std::vector<float> out(static_cast<std::size_t>(compiler::elements(node.shape)));
-  layers_.steps.at(i.dst)->run(1, inputs, out.data(), nullptr, {1, sample_});
-  values_[i.dst] = std::move(out);
+  std::vector<float> all(static_cast<std::size_t>(compiler::elements(node.shape)));
+  // Steps know whole values only. Rows that are not there yet are no numbers, and neither is what needs them.
+  layers_.steps.at(i.dst)->run(1, inputs, all.data(), nullptr, {1, sample_});
+  const RowLayout layout = compiler::row_layout(node.shape);
+  const RowsNow rows = rows_now(i.rows, layout.rows);
+  std::vector<float>& out = result_in_rows(node, rows);
+  each_part(layout, rows.first, rows.count,
+            [&](std::int64_t at, std::int64_t length) { std::copy_n(all.begin() + at, length, out.begin() + at); });
+}
+
+std::vector<float>& Machine::result_in_rows(const compiler::Node& node, const RowsNow& rows) {
+  std::vector<float>& out = values_[node.name];
+  if (rows.begins()) {
+    out.assign(static_cast<std::size_t>(compiler::elements(node.shape)), std::numeric_limits<float>::quiet_NaN());
+  }
+  return out;
 }
 
 }  // namespace cimq::runtime

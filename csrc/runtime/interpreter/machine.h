@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -35,6 +36,11 @@ class Machine {
   const Crossbars& crossbars() const { return crossbars_; }
 
  private:
+  struct RowsNow {
+    std::int64_t first, count, all;
+    bool begins() const { return first == 0; }
+    bool ends() const { return first + count == all; }
+  };
   /// Sums of all columns by group and input vector.
   using Sums = std::unordered_map<std::int64_t, std::vector<std::int64_t>>;
   struct Products {
@@ -43,7 +49,11 @@ class Machine {
   };
 
   std::int64_t value_of(const compiler::isa::Index& index) const;
+  /// The rows that an instruction is about, of `all`.
+  RowsNow rows_now(const std::optional<compiler::isa::Rows>& rows, std::int64_t all) const;
   void add_up(const compiler::isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at);
+  /// Results of a node, of which rows come one by one: what is not there yet is no number.
+  std::vector<float>& result_in_rows(const compiler::Node& node, const RowsNow& rows);
 
   void step(const compiler::isa::Configure&) {}
   void step(const compiler::isa::Loop&) {}
@@ -64,7 +74,8 @@ class Machine {
   std::vector<std::pair<std::string, std::int64_t>> loops_;  // open ones: variable and value
   std::int64_t sample_ = 0;
   std::unordered_map<std::string, std::vector<float>> values_;         // of nodes
-  std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs, input vectors
+  std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs
+  std::unordered_map<std::string, std::unordered_map<std::int64_t, std::vector<std::uint8_t>>> vectors_;  // by lane
   std::unordered_map<std::string, Sums> sums_;
   std::unordered_map<std::string, Products> products_;
   std::unordered_map<std::int64_t, Products> results_;  // Y of the layers that are done

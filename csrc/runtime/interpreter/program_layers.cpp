@@ -1,10 +1,12 @@
 #include "runtime/interpreter/program_layers.h"
 
+#include <set>
 #include <utility>
 
 #include "common/error.h"
 #include "common/saturating.h"
 #include "compiler/frontends/strict_json.h"
+#include "compiler/ir/rows.h"
 
 namespace cimq::runtime {
 namespace {
@@ -86,9 +88,17 @@ ProgramLayers::ProgramLayers(const StepContext& context, const compiler::Program
     nodes[node.name] = &node;
     if (!node.crossbar) steps[node.name] = make_step(context, node);
   }
+  std::set<const Node*> in_rows;
   for (const compiler::isa::Instruction& instruction : program.code) {
     const auto* configure = std::get_if<compiler::isa::Configure>(&instruction);
     if (configure != nullptr) layers.push_back(layer_of(context, *nodes.at(configure->node)));
+    const auto* vector = std::get_if<compiler::isa::Vector>(&instruction);
+    if (vector != nullptr && vector->rows) in_rows.insert(nodes.at(vector->dst));
+  }
+  for (const Node* node : in_rows) {
+    // A row costs as much as all of them (Machine::step): the executor's count is of one run.
+    context.budget.operate(*node,
+                           saturating_product(operations_of(context.graph, *node), compiler::rows_of(node->shape)));
   }
 }
 

@@ -120,6 +120,35 @@ TEST_CASE("Copies of a tile may share its vectors", "[verify]") {
                 {3, 48, 0});
 }
 
+TEST_CASE("Copies have vectors of their own in lanes", "[verify]") {
+  Bench bench;
+  const Index c = counted("c");
+  const Index at{0, {{"p", 2}, {"c", 1}}};
+  const auto gather_in = [&](const Index& lane) { return Gather{0, "q", "v", at, {}, lane}; };
+  const auto mvm_in = [&](std::int64_t tile, const Index& crossbar, const Index& lane) {
+    return Mvm{0, {tile, {}}, crossbar, "v", "acc", at, {}, 0, 4, lane};
+  };
+  const Code two = {loop("c", 2), Write{0, {}, c, std::nullopt, "w", {}},
+                    Write{0, {1, {}}, {2, {{"c", 1}}}, std::nullopt, "w", {}}, kEnd};
+  const auto with = [&two](Code more) {
+    more.insert(more.begin(), two.begin(), two.end());
+    return more;
+  };
+  const Index second{2, {{"c", 1}}};
+  bench.accepts(
+      with({loop("p", 3), loop("c", 2), gather_in(c), mvm_in(0, c, c), mvm_in(1, second, c), sum(at), kEnd, kEnd}),
+      {4, 48, 0});
+  // Both are gathered before they are shown.
+  bench.accepts(with({loop("p", 3), loop("c", 2), gather_in(c), kEnd, loop("c", 2), mvm_in(0, c, c),
+                      mvm_in(1, second, c), sum(at), kEnd, kEnd}),
+                {4, 48, 0});
+  bench.refuses(with({loop("p", 3), loop("c", 2), gather_in({5, {}}), kEnd, loop("c", 2), mvm_in(0, c, c), kEnd, kEnd}),
+                9, "'v' is read before it is computed");
+  bench.refuses(with({loop("p", 3), loop("c", 2), gather_in({}), kEnd, loop("c", 2), mvm_in(0, c, {}), kEnd, kEnd}), 9,
+                "'v' does not hold that input vector");
+  bench.refuses({Gather{0, "q", "v", {}, {}, {std::int64_t{1} << 30, {}}}}, 0, "lanes go from 0 to");
+}
+
 TEST_CASE("Tiles that stay are there for the next sample as well", "[verify]") {
   Bench bench;
   const Code body = {loop("p", 6), gather(p()), mvm(0, 0, p()), mvm(1, 1, p()), sum(p()), kEnd};

@@ -1,4 +1,5 @@
-// Small networks and machines drawn from a seed: convolutions with groups, then a linear layer.
+// Small networks and machines drawn from a seed: convolutions with groups, pooling, borders, branches, then a linear
+// layer.
 #pragma once
 
 #include <initializer_list>
@@ -62,7 +63,10 @@ struct RandomNet {
     const int groups = draw.between(1, 3);
     input = {groups * draw.between(1, 2), draw.between(2, 4), draw.between(2, 4)};
     std::vector<std::int64_t> shape = input;
-    for (int i = draw.between(1, 2); i > 0; --i) shape = add_conv(shape, i == 1 ? groups : 1, groups);
+    for (int i = draw.between(1, 2); i > 0; --i) {
+      shape = add_conv(shape, i == 1 ? groups : 1, groups);
+      if (draw.one_in(2)) shape = add_operation(shape);
+    }
     const std::int64_t flat = shape[0] * shape[1] * shape[2];
     add({{"op", "flatten"}, {"shape", {flat}}, {"attrs", json::object()}, {"tensors", json::object()}});
     add_layer({{"op", "crossbar_linear"}, {"shape", {draw.between(1, 4)}}, {"attrs", json::object()}}, flat, 1, 1);
@@ -86,11 +90,65 @@ struct RandomNet {
   }
 
  private:
-  void add(json node) {
+  void add(json node, const std::vector<std::string>& more_inputs = {}) {
     node["name"] = "n" + std::to_string(nodes_.size());
     node["inputs"] = {last_};
+    for (const std::string& other : more_inputs) node["inputs"].push_back(other);
     last_ = node["name"];
     nodes_.push_back(std::move(node));
+  }
+
+  /// Something that is not a layer, and works on rows of its input.
+  std::vector<std::int64_t> add_operation(std::vector<std::int64_t> shape) {
+    const auto op = [&](const char* name, const json& attrs, const std::vector<std::string>& more = {}) {
+      add({{"op", name}, {"shape", shape}, {"attrs", attrs}, {"tensors", json::object()}}, more);
+      return shape;
+    };
+    const std::string before = last_;
+    switch (draw_.between(0, 6)) {
+      case 0: {
+        const bool smaller = shape[1] > 1 && shape[2] > 1 && draw_.one_in(2);
+        const int stride = smaller ? draw_.between(1, 2) : 1;
+        const int kernel = smaller ? 2 : 1;
+        shape = {shape[0], (shape[1] - kernel) / stride + 1, (shape[2] - kernel) / stride + 1};
+        return op(
+            "max_pool2d",
+            {{"kernel", {kernel, kernel}}, {"stride", {stride, stride}}, {"padding", {0, 0}}, {"dilation", {1, 1}}});
+      }
+      case 1: {
+        shape = {shape[0], (shape[1] + 2 - 3) / 2 + 1, (shape[2] + 2 - 3) / 2 + 1};
+        return op("avg_pool2d",
+                  {{"kernel", {3, 3}}, {"stride", {2, 2}}, {"padding", {1, 1}}, {"count_include_pad", true}});
+      }
+      case 2: {
+        const int top = draw_.between(0, 2);
+        const int bottom = draw_.between(0, 2);
+        shape[1] += top + bottom;
+        json attrs = {{"before", {0, top, 0}}, {"after", {0, bottom, 0}}};
+        const bool constant = draw_.one_in(2);
+        if (constant) attrs["value"] = 0.5;
+        return op(constant ? "pad" : "replication_pad", attrs);
+      }
+      case 3: {
+        op("relu", json::object());
+        return op("add", json::object(), {before});
+      }
+      case 4: {
+        op("sigmoid", json::object());
+        const int dim = draw_.between(0, 2);
+        shape[static_cast<std::size_t>(dim)] *= 2;
+        return op("cat", {{"dim", dim}}, {before});
+      }
+      case 5: {
+        const std::int64_t start = draw_.between(0, static_cast<int>(shape[1]) - 1);
+        const int step = draw_.between(1, 2);
+        const json attrs = {{"start", {0, start, 0}}, {"stop", shape}, {"step", {1, step, 1}}};
+        shape[1] = (shape[1] - start - 1) / step + 1;
+        return op("slice", attrs);
+      }
+      default:
+        return op("softmax", {{"dim", draw_.between(0, 2)}});
+    }
   }
 
   std::vector<std::int64_t> add_conv(const std::vector<std::int64_t>& in, int groups, int multiple) {

@@ -1,0 +1,28 @@
+#include "compiler/passes/loads.h"
+
+#include <algorithm>
+
+#include "compiler/cost/durations.h"
+#include "compiler/cost/tier1.h"
+
+namespace cimq::compiler {
+
+std::vector<LayerLoad> loads_of(const Module& module) {
+  const Hardware& hardware = module.hardware;
+  std::vector<LayerLoad> loads;
+  loads.reserve(tiles_of(module).size());
+  for (const TiledLayer& layer : tiles_of(module)) {
+    const CrossbarLayer& facts = crossbar_of(module.graph.nodes[layer.node]);
+    // All tiles see a vector together: the widest has most to convert.
+    const std::int64_t columns = std::min<std::int64_t>(layer.tiling.columns, hardware.cols);
+    const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();
+    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, step_ps * layer.tiling.digits});
+  }
+  return loads;
+}
+
+PoolMachine pool_machine(const Hardware& hardware) {
+  return {0, picoseconds(hardware.timing.write_time_us), hardware.resources.parallel_writes.value_or(0)};
+}
+
+}  // namespace cimq::compiler

@@ -1,0 +1,37 @@
+// Shares crossbars out among layers: an option for each, together no more than there are. Integers throughout; of equal
+// choices the first.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "compiler/plan/options.h"
+
+namespace cimq::compiler {
+
+/// By what copies of layers are chosen; kAny: whatever gives the fastest program.
+enum class CopyRule { kNone, kGreedy, kThroughput, kLatency, kAny };
+/// "none", "greedy", "throughput", "latency", "any". Throws Error for another name.
+CopyRule copy_rule_named(std::string_view name);
+std::string_view name_of(CopyRule rule);
+
+/// Number of the option of each layer; nothing where even the first ones take more crossbars than there are.
+using Choice = std::optional<std::vector<std::size_t>>;
+
+/// The slowest layer takes its next option, again and again; one whose next does not fit keeps what it has.
+Choice choose_greedy(std::span<const LayerOptions> layers, std::int64_t crossbars);
+
+/// The slowest layer is as fast as can be (bisection over times), with as few crossbars as that takes.
+Choice choose_throughput(std::span<const LayerOptions> layers, std::int64_t crossbars);
+
+/// The sum of the layers' times is least: layer by layer over (crossbars, time) that nothing beats, those left out of
+/// which no completion can be better than the best that is known.
+Choice choose_latency(std::span<const LayerOptions> layers, std::int64_t crossbars);
+
+/// By a rule other than kNone and kAny.
+Choice choose(CopyRule rule, std::span<const LayerOptions> layers, std::int64_t crossbars);
+
+}  // namespace cimq::compiler

@@ -1,0 +1,96 @@
+#include "compiler/plan/options.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/rounding.h"
+#include "common/saturating.h"
+
+namespace cimq::compiler {
+namespace {
+
+using Time = std::uint64_t;
+
+/// All input vectors of a group, shared out.
+Time multiplying(const LayerLoad& load, std::int64_t copies) {
+  return saturating_product(static_cast<Time>(ceil_div(load.vectors, copies)), load.vector_time_ps);
+}
+
+Time writing(const PoolMachine& machine, std::int64_t crossbars) {
+  const std::int64_t turns = machine.parallel_writes > 0 ? ceil_div(crossbars, machine.parallel_writes) : 1;
+  return saturating_product(static_cast<Time>(turns), machine.write_time_ps);
+}
+
+/// `groups` groups on their way through the pool; kUncountable where copies do not fit.
+Time passing(const LayerLoad& load, const PoolMachine& machine, std::int64_t groups, std::int64_t copies) {
+  const std::int64_t each = load.tiles * copies;
+  if (each > machine.pool) {
+    if (copies > 1 || machine.pool == 0) return kUncountable;
+    const std::int64_t rounds = ceil_div(load.tiles, machine.pool);
+    return saturating_product(saturating_sum(writing(machine, machine.pool), multiplying(load, 1)), rounds, groups);
+  }
+  const std::int64_t at_once = std::min(groups, machine.pool / each);
+  return saturating_sum(saturating_product(writing(machine, at_once * each), ceil_div(groups, at_once)),
+                        saturating_product(multiplying(load, copies), groups));
+}
+
+/// Parts of a layer that stay, without copies, the rest passes.
+void add_partial(LayerOptions& options, const LayerLoad& load, const PoolMachine& machine) {
+  if (machine.pool == 0) return;
+  if (load.groups == 1) {
+    // So many tiles that a round is saved.
+    for (std::int64_t passes = load.tiles - machine.pool; passes > 0; passes -= machine.pool) {
+      const std::int64_t stays = passes;
+      LayerLoad rest = load;
+      rest.tiles = load.tiles - stays;
+      options.push_back({stays, passing(rest, machine, 1, 1), 1});
+    }
+    return;
+  }
+  for (std::int64_t stays = 1; stays < load.groups; ++stays) {
+    const Time time =
+        saturating_sum(saturating_product(multiplying(load, 1), stays), passing(load, machine, load.groups - stays, 1));
+    options.push_back({stays * load.tiles, time, 1});
+  }
+}
+
+/// Keeps what is faster than everything that takes no more crossbars.
+LayerOptions front_of(LayerOptions options, std::int64_t most) {
+  std::ranges::stable_sort(options, {}, [](const LayerOption& o) { return std::pair(o.crossbars, o.time_ps); });
+  LayerOptions front;
+  for (const LayerOption& option : options) {
+    if (option.crossbars > most || option.time_ps == kUncountable) continue;
+    if (front.empty() || option.time_ps < front.back().time_ps) front.push_back(option);
+  }
+  return front;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> useful_copies(std::int64_t vectors, std::int64_t most) {
+  std::vector<std::int64_t> numbers;
+  for (std::int64_t copies = 1; copies <= most;) {
+    numbers.push_back(copies);
+    const std::int64_t each = ceil_div(vectors, copies);
+    if (each == 1) break;
+    copies = ceil_div(vectors, each - 1);
+  }
+  return numbers;
+}
+
+LayerOptions options_of(const LayerLoad& load, const PoolMachine& machine, std::int64_t most,
+                        const std::optional<std::int64_t>& copies) {
+  std::vector<std::int64_t> numbers = {copies.value_or(1)};
+  if (!copies) numbers = useful_copies(load.vectors, std::max(most / load.groups, machine.pool) / load.tiles);
+  if (numbers.empty()) numbers = {1};  // a layer larger than all that there is passes in rounds
+  LayerOptions options;
+  for (const std::int64_t number : numbers) {
+    options.push_back({0, passing(load, machine, load.groups, number), number});
+    options.push_back(
+        {load.tiles * load.groups * number, saturating_product(multiplying(load, number), load.groups), number});
+  }
+  if (numbers.front() == 1) add_partial(options, load, machine);
+  return front_of(std::move(options), most);
+}
+
+}  // namespace cimq::compiler

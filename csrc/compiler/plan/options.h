@@ -1,0 +1,31 @@
+// What a layer may take of a machine's crossbars, and how long it takes then.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "compiler/cost/rounds.h"
+
+namespace cimq::compiler {
+
+/// `copies` of a layer's tiles share its input vectors: vector i is shown to copy i % copies.
+struct LayerOption {
+  std::int64_t crossbars = 0;  ///< of its own; what passes through the pool has none
+  std::uint64_t time_ps = 0;   ///< of the layer by itself, write after write
+  std::int64_t copies = 1;
+};
+
+/// Of one layer; more crossbars, less time.
+using LayerOptions = std::vector<LayerOption>;
+
+/// Numbers of copies up to `most` at which a layer of `vectors` input vectors gets faster, from 1 on.
+std::vector<std::int64_t> useful_copies(std::int64_t vectors, std::int64_t most);
+
+/// Options of a layer beside a pool (machine.pool; 0 for none) that take at most `most` crossbars: it passes through
+/// the pool, stays in part, or stays with some copies. `copies`: just so many; none: whatever is of use. Empty where it
+/// cannot pass nor stay.
+LayerOptions options_of(const LayerLoad& load, const PoolMachine& machine, std::int64_t most,
+                        const std::optional<std::int64_t>& copies);
+
+}  // namespace cimq::compiler
