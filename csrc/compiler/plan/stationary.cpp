@@ -15,6 +15,9 @@ namespace {
 
 using Time = std::uint64_t;
 
+/// Whether the slowest layer decides.
+bool by_slowest(CopyRule rule) { return rule == CopyRule::kThroughput || rule == CopyRule::kBalanced; }
+
 class Planning {
  public:
   Planning(const PoolMachine& machine, std::span<const LayerLoad> loads)
@@ -62,7 +65,7 @@ class Planning {
       const Choice choice = choose(rule, options, limit - pool);
       if (!choice) continue;
       StationaryPlan plan = planned(machine, options, *choice);
-      const Time slowest = rule == CopyRule::kThroughput ? slowest_of(options, *choice) : 0;
+      const Time slowest = by_slowest(rule) ? slowest_of(options, *choice) : 0;
       if (!best || slowest < slowest_of_best || (slowest == slowest_of_best && plan.better_than(*best))) {
         best = std::move(plan);
         slowest_of_best = slowest;
@@ -183,8 +186,16 @@ StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad
   // What will be found for these copies, and not less than this.
   for (std::size_t i = 0; i < single.size(); ++i) single[i].copies = chosen->copies[i];
   StationaryPlan plan = plan_stationary(machine, single, crossbars);
-  const bool serial = rule != CopyRule::kThroughput;
-  return serial && !plan.better_than(without) ? without : plan;
+  return !by_slowest(rule) && !plan.better_than(without) ? without : plan;
+}
+
+std::optional<StationaryPlan> plan_staying_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
+                                                  const std::optional<std::int64_t>& crossbars, CopyRule rule) {
+  std::vector<LayerLoad> single(loads.begin(), loads.end());
+  for (LayerLoad& load : single) load.copies = 1;
+  const Planning planning(machine, single);
+  const std::int64_t most = std::max(planning.all(), kMaxCopied);
+  return planning.by_options(std::min(crossbars.value_or(most), most), false, rule, true);
 }
 
 }  // namespace cimq::compiler

@@ -30,8 +30,13 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
                                const std::optional<std::int64_t>& crossbars);
 
 /// Chooses the copies too, whatever the loads say. By kGreedy and kLatency never slower than without copies; by
-/// kThroughput the slowest layer decides. Without a limit layers take at most kMaxCopied crossbars together.
+/// kThroughput and kBalanced the slowest layer decides. Without a limit layers take at most kMaxCopied crossbars
+/// together.
 StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
                            const std::optional<std::int64_t>& crossbars, CopyRule rule);
+
+/// The same where all layers stay; nothing where there are too few crossbars for that.
+std::optional<StationaryPlan> plan_staying_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
+                                                  const std::optional<std::int64_t>& crossbars, CopyRule rule);
 
 }  // namespace cimq::compiler
