@@ -45,11 +45,11 @@ std::vector<Way> ways_of(const Module& module, const Duplication& duplication) {
     if (one == CopyRule::kNone) continue;
     // Layers overlap where they stay, and a pool that is best for layers in series is not best for them.
     const auto staying =
-        plan_staying_copies(pool_machine(module.hardware), loads_of(module), module.hardware.resources.crossbars, one);
+        copies_in_rows(loads_of(module), rows_of_layers(module), module.hardware.resources.crossbars, one);
     if (!staying) continue;
     std::map<std::string, std::int64_t> copies;
-    for (std::size_t i = 0; i < staying->copies.size(); ++i) {
-      copies[crossbar_of(module.graph.nodes[tiles_of(module)[i].node]).layer_name] = staying->copies[i];
+    for (std::size_t i = 0; i < staying->size(); ++i) {
+      copies[crossbar_of(module.graph.nodes[tiles_of(module)[i].node]).layer_name] = (*staying)[i];
     }
     ways.push_back({copies, true, message("layers overlap by rows and stay; copies: ", name_of(one))});
   }

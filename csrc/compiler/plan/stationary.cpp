@@ -189,13 +189,25 @@ StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad
   return !by_slowest(rule) && !plan.better_than(without) ? without : plan;
 }
 
-std::optional<StationaryPlan> plan_staying_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
-                                                  const std::optional<std::int64_t>& crossbars, CopyRule rule) {
-  std::vector<LayerLoad> single(loads.begin(), loads.end());
-  for (LayerLoad& load : single) load.copies = 1;
-  const Planning planning(machine, single);
-  const std::int64_t most = std::max(planning.all(), kMaxCopied);
-  return planning.by_options(std::min(crossbars.value_or(most), most), false, rule, true);
+std::optional<std::vector<std::int64_t>> copies_in_rows(std::span<const LayerLoad> loads,
+                                                        std::span<const LayerRows> rows,
+                                                        const std::optional<std::int64_t>& crossbars, CopyRule rule) {
+  std::int64_t all = 0;
+  for (const LayerLoad& load : loads) all += load.tiles * load.groups;
+  const std::int64_t limit = std::min(crossbars.value_or(kMaxCopied), std::max(all, kMaxCopied));
+  std::vector<LayerOptions> options;
+  options.reserve(loads.size());
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    LayerLoad load = loads[i];
+    load.copies = 1;
+    options.push_back(options_in_rows(load, rows[i], limit));
+  }
+  const Choice choice = choose(rule, options, limit);
+  if (!choice) return std::nullopt;
+  std::vector<std::int64_t> copies;
+  copies.reserve(loads.size());
+  for (std::size_t i = 0; i < loads.size(); ++i) copies.push_back(options[i][(*choice)[i]].copies);
+  return copies;
 }
 
 }  // namespace cimq::compiler
