@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <queue>
+#include <tuple>
 #include <utility>
 
 #include "common/error.h"
@@ -105,7 +106,7 @@ class LatencySearch {
       const std::vector<Step> own = hull_of(layers[i], i);
       steps.insert(steps.end(), own.begin(), own.end());
     }
-    std::ranges::stable_sort(steps, {}, [](const Step& step) { return -step.slope(); });
+    std::ranges::sort(steps, {}, [](const Step& step) { return std::tuple(-step.slope(), step.layer, step.to); });
     start(steps);
     for (std::size_t i = 0; i <= layers.size(); ++i) rest_.emplace_back(steps, i);
     least_.resize(layers.size() + 1);
@@ -164,7 +165,7 @@ class LatencySearch {
         if (all - std::min(all, rest_[layer + 1].gain(left)) < best_time_) next.push_back(state);
       }
     }
-    std::ranges::stable_sort(next, {}, [](const State& state) { return std::pair(state.crossbars, state.time); });
+    std::ranges::sort(next, {}, [](const State& s) { return std::tuple(s.crossbars, s.time, s.before, s.option); });
     std::vector<State> front;
     for (const State& state : next) {
       if (front.empty() || state.time < front.back().time) front.push_back(state);

@@ -1,6 +1,7 @@
 #include "compiler/plan/options.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "common/rounding.h"
@@ -56,7 +57,7 @@ void add_partial(LayerOptions& options, const LayerLoad& load, const PoolMachine
 
 /// Keeps what is faster than everything that takes no more crossbars.
 LayerOptions front_of(LayerOptions options, std::int64_t most) {
-  std::ranges::stable_sort(options, {}, [](const LayerOption& o) { return std::pair(o.crossbars, o.time_ps); });
+  std::ranges::sort(options, {}, [](const LayerOption& o) { return std::tuple(o.crossbars, o.time_ps, o.copies); });
   LayerOptions front;
   for (const LayerOption& option : options) {
     if (option.crossbars > most || option.time_ps == kUncountable) continue;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "common/error.h"
@@ -35,14 +34,14 @@ class Planning {
     // among the candidates, a machine is never slower than one of half its size.
     std::set<std::int64_t> sizes = {*limit};
     for (std::int64_t size = 1; size < *limit; size *= 2) sizes.insert(size);
-    std::optional<StationaryPlan> best;
+    StationaryPlan best;
     for (const std::int64_t size : sizes) {
       for (const std::int64_t pool : pools(size)) {
         StationaryPlan plan = fill(pool, size - pool);
-        if (!best || plan.better_than(*best)) best = std::move(plan);
+        if (best.pool == 0 || plan.better_than(best)) best = std::move(plan);  // every plan here has a pool
       }
     }
-    return *best;
+    return best;
   }
 
   /// Every layer takes one of its options, without a pool and for every size of it; nothing where none lets all layers
@@ -168,7 +167,7 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
   const std::int64_t limit = crossbars ? std::min(*crossbars, planning.all()) : planning.all();
   const bool fits = limit == planning.all();
   std::optional<StationaryPlan> plan = planning.by_options(limit, !fits, CopyRule::kLatency, false);
-  check(plan.has_value(), "a layer and its copies need more than the ", limit, " crossbars");
+  if (!plan) throw Error(message("a layer and its copies need more than the ", limit, " crossbars"));
   return *std::move(plan);
 }
 
