@@ -50,9 +50,7 @@ class _Builder:
         if stride != 1:
             shortcut = self.conv(f"{name}.downsample", source, outputs, 1, stride)
         first = self.conv(f"{name}.conv1", source, outputs, 3, stride)
-        second = self.conv(
-            f"{name}.conv2", self.operation(f"{name}.relu1", "relu", (first,)), outputs, 3, 1
-        )
+        second = self.conv(f"{name}.conv2", self.operation(f"{name}.relu1", "relu", (first,)), outputs, 3, 1)
         both = self.operation(f"{name}.add", "add", (second, shortcut))
         return self.operation(f"{name}.relu2", "relu", (both,))
 
