@@ -70,6 +70,8 @@ class _Builder:
 
 
 def resnet18(bits: Bits) -> Network:
-    """The network with (weight bits, activation bits) of its 21 layers, in module order (shortcuts before the convolutions of
-    their blocks, as in tests/data/policies_date2026.json)."""
+    """The network with (weight bits, activation bits) of its 21 layers.
+
+    In the order of tests/data/policies_date2026.json: shortcuts before the convolutions of their blocks.
+    """
     return _Builder(bits).network()

@@ -89,7 +89,8 @@ def bound(network: Network, layers: list[Layer], machine: Hardware, crossbars: i
     if crossbars is None:
         return path
     multiplying = sum(layer.tiles * layer.vectors * layer.digits for layer in layers) * digit_us
-    writes = max(0, sum(layer.tiles for layer in layers) - crossbars) if crossbars > 1 else sum(l.tiles for l in layers)
+    tiles = sum(layer.tiles for layer in layers)
+    writes = tiles - (crossbars - 1) if tiles > crossbars else 0  # one crossbar at least is for those that do not stay
     return max(path, (multiplying + writes * write_us) / crossbars)
 
 
@@ -105,7 +106,7 @@ def measure(network: Network, machine: Hardware, crossbars: int | None) -> dict[
         return compile_layers(text, hardware, pipeline, duplication)
 
     plain = compiled("stationary")
-    layers = [Layer(l.name, len(l.tiles), l.invocations, l.digits) for l in plain.layers]
+    layers = [Layer(each.name, len(each.tiles), each.invocations, each.digits) for each in plain.layers]
     row: dict[str, Any] = {"crossbars": crossbars or "unlimited", "stationary": milliseconds(plain)}
     for rule in ("greedy", "throughput", "latency"):
         row[rule] = milliseconds(compiled("stationary", rule))

@@ -24,7 +24,7 @@ PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
 STATIONARY = "stationary"
 PIPELINED = "pipelined"
-RULES = ("none", "greedy", "throughput", "latency", "any")
+RULES = ("none", "greedy", "throughput", "balanced", "latency", "any")
 # A rule's name, a JSON file of {layer: copies}, or such a mapping.
 Duplication = str | Path | Mapping[str, int]
 
@@ -172,9 +172,9 @@ def compile(
             tiles in their crossbars where they fit; "pipelined" does that too, and lets layers overlap in time where
             that is faster (docs/isa.md, "Pipelines and passes"). Their programs go to `out` only.
         duplication: Copies of layers that share their input vectors (not in the closed form): a rule that chooses them
-            for the machine's crossbars ("greedy", "throughput", "latency"; "any": whichever gives the fastest program,
-            for the pipeline "pipelined"), or a JSON file or a mapping {layer name: copies}; layers that are not named
-            have one. None: "any" for the pipeline "pipelined", else "none".
+            for the machine's crossbars ("greedy", "throughput", "balanced", "latency"; "any": whichever gives the
+            fastest program, for the pipeline "pipelined"), or a JSON file or a mapping {layer name: copies}; layers
+            that are not named have one. None: "any" for the pipeline "pipelined", else "none".
 
     Raises:
         FileNotFoundError: If there is no such bundle or file.

@@ -32,8 +32,8 @@ def command(
         typer.Option(
             metavar="RULE|FILE",
             help="Copies of layers that share their input vectors (not in the closed form): greedy, throughput (the "
-            "slowest layer), latency (the sum of layers), none, any (the fastest; pipeline pipelined, its default), or "
-            "a JSON file {layer: copies}.",
+            "slowest layer), latency (the sum of layers), balanced (between the two), none, any (the fastest; pipeline "
+            "pipelined, its default), or a JSON file {layer: copies}.",
         ),
     ] = None,
     trace: Annotated[

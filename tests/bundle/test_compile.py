@@ -162,8 +162,31 @@ def test_copies_share_the_input_vectors(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=part):
             compile_layers(layers, machine, "stationary", wrong)  # type: ignore[arg-type]  # as a file may have it
-    with pytest.raises(FileNotFoundError, match="one of none, greedy, throughput, latency or a JSON file"):
+    with pytest.raises(FileNotFoundError, match="one of none, greedy, throughput, balanced, latency, any or a JSON"):
         compile_layers(layers, machine, "stationary", "fastest")
+
+
+def test_layers_overlap_where_that_is_faster(tmp_path: Path) -> None:
+    def conv(index: int, source: str) -> Node:
+        facts = CrossbarFacts(f"conv{index}", index, 4, 3, False, 4, 4, 36, 1)
+        attrs = {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0, 0, 0], "dilation": [1, 1], "groups": 1}
+        tensors = handmade_network().nodes[0].tensors
+        return Node(f"n{index}", "crossbar_conv2d", (source,), (4, 6, 6), attrs, tensors, facts)
+
+    layers = Network("x", (4, 6, 6), "n1", (conv(0, "x"), conv(1, "n0"))).layers_json()
+    machine = Hardware.preset("paper").replace(resources={"crossbars": 2})
+    series = compile_layers(layers, machine, "stationary")
+    assert series.simulated.time_us == pytest.approx(2 * 36 * 3 * 1.4)
+    assert series.chosen == ""
+    program = compile_layers(layers, machine, "pipelined")
+    assert program.simulated.time_us == pytest.approx((36 + 6) * 3 * 1.4)  # a row behind
+    assert program.chosen == "layers overlap by rows; copies: none"
+    assert '"row":' in program.text
+    one = compile_layers(layers, machine.replace(resources={"crossbars": 1}), "pipelined")
+    assert one.simulated.time_us == one.latency.time_us
+    assert one.chosen == "layers in series; copies: none"
+    with pytest.raises(ValueError, match="duplication 'any' compares programs"):
+        compile_layers(layers, machine, "stationary", "any")
 
 
 def test_too_many_tiles_are_refused() -> None:

@@ -4,6 +4,7 @@
 
 #include "compiler/cost/durations.h"
 #include "compiler/cost/tier1.h"
+#include "compiler/ir/rows.h"
 
 namespace cimq::compiler {
 
@@ -19,6 +20,20 @@ std::vector<LayerLoad> loads_of(const Module& module) {
     loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, step_ps * layer.tiling.digits});
   }
   return loads;
+}
+
+std::vector<LayerRows> rows_of_layers(const Module& module) {
+  std::vector<LayerRows> rows;
+  rows.reserve(tiles_of(module).size());
+  for (const TiledLayer& layer : tiles_of(module)) {
+    const Node& node = module.graph.nodes[layer.node];
+    if (comes_in_rows(module.graph, node)) {
+      rows.push_back({rows_of(node.shape), vectors_per_row(node)});
+    } else {
+      rows.push_back({1, crossbar_of(node).invocations});
+    }
+  }
+  return rows;
 }
 
 PoolMachine pool_machine(const Hardware& hardware) {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "common/rounding.h"
 #include "compiler/ir/rows.h"
+#include "compiler/plan/options.h"
 
 namespace cimq::compiler {
 namespace {
@@ -49,7 +49,7 @@ class Scheduling {
     const std::int64_t all = facts.repeats * tiles_of(module)[layer].tiling.tiles() * placement.copies;
     const std::int64_t rows = rows_of(node.shape);
     if (placement.resident < all || !comes_in_rows(graph_, node)) return rows;
-    return rows_at_once(rows, vectors_per_row(node), placement.copies);
+    return rows_at_once({rows, vectors_per_row(node)}, placement.copies);
   }
 
   const Node& node_of(const Unit& unit) const { return graph_.nodes[unit.node]; }
@@ -129,20 +129,6 @@ class Scheduling {
 void schedule(Module& module, Context&) { module.schedule = Scheduling(module).run(); }
 
 }  // namespace
-
-std::int64_t rows_at_once(std::int64_t rows, std::int64_t vectors, std::int64_t copies) {
-  constexpr std::int64_t kFew = 4;
-  constexpr std::int64_t kSlack = 16;  // part of the time that may be lost to idle copies
-  const auto passes = [&](std::int64_t at_once) {
-    return ceil_div(rows, at_once) * ceil_div(at_once * vectors, copies);
-  };
-  const std::int64_t most = std::min(rows, std::max(kFew, 2 * ceil_div(copies, vectors)));
-  std::int64_t best = passes(1);
-  for (std::int64_t at_once = 2; at_once <= most; ++at_once) best = std::min(best, passes(at_once));
-  std::int64_t at_once = 1;
-  while (passes(at_once) > best + best / kSlack) ++at_once;
-  return at_once;
-}
 
 Pass schedule_pass() { return {"schedule", {Part::kTiles, Part::kPlacement}, Part::kSchedule, schedule}; }
 

@@ -10,8 +10,4 @@ namespace cimq::compiler {
 /// otherwise), layers that pass through the pool at once; operations row by row, where they can (ir/rows.h).
 Pass schedule_pass();
 
-/// Rows of a layer of `rows` rows of `vectors` input vectors each that `copies` work on together: the fewest that come
-/// close to keeping all copies busy.
-std::int64_t rows_at_once(std::int64_t rows, std::int64_t vectors, std::int64_t copies);
-
 }  // namespace cimq::compiler

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <queue>
+#include <tuple>
 #include <utility>
 
 #include "common/error.h"
@@ -105,7 +106,7 @@ class LatencySearch {
       const std::vector<Step> own = hull_of(layers[i], i);
       steps.insert(steps.end(), own.begin(), own.end());
     }
-    std::ranges::stable_sort(steps, {}, [](const Step& step) { return -step.slope(); });
+    std::ranges::sort(steps, {}, [](const Step& step) { return std::tuple(-step.slope(), step.layer, step.to); });
     start(steps);
     for (std::size_t i = 0; i <= layers.size(); ++i) rest_.emplace_back(steps, i);
     least_.resize(layers.size() + 1);
@@ -164,7 +165,7 @@ class LatencySearch {
         if (all - std::min(all, rest_[layer + 1].gain(left)) < best_time_) next.push_back(state);
       }
     }
-    std::ranges::stable_sort(next, {}, [](const State& state) { return std::pair(state.crossbars, state.time); });
+    std::ranges::sort(next, {}, [](const State& s) { return std::tuple(s.crossbars, s.time, s.before, s.option); });
     std::vector<State> front;
     for (const State& state : next) {
       if (front.empty() || state.time < front.back().time) front.push_back(state);
@@ -181,9 +182,44 @@ class LatencySearch {
   Time best_time_ = 0;
 };
 
-constexpr std::array<std::pair<std::string_view, CopyRule>, 5> kRules = {{{"none", CopyRule::kNone},
+/// The least time that the slowest layer can take; something fits.
+Time least_slowest(std::span<const LayerOptions> layers, std::int64_t crossbars) {
+  const auto possible = [&](Time time) {
+    std::int64_t sum = 0;
+    for (const LayerOptions& options : layers) {
+      const std::size_t number = first_within(options, time);
+      if (number == options.size()) return false;
+      sum += options[number].crossbars;
+    }
+    return sum <= crossbars;
+  };
+  std::vector<Time> times;
+  for (const LayerOptions& options : layers) {
+    for (const LayerOption& option : options) times.push_back(option.time_ps);
+  }
+  std::ranges::sort(times);
+  // The last one is possible: every layer takes its first option then.
+  const auto least = std::ranges::partition_point(times, [&](Time time) { return !possible(time); });
+  return least == times.end() ? 0 : *least;
+}
+
+/// The least sum of times where no layer takes more than `time`, which is possible.
+Choice choose_within(std::span<const LayerOptions> layers, std::int64_t crossbars, Time time) {
+  std::vector<LayerOptions> fast;
+  Numbers skipped;
+  for (const LayerOptions& options : layers) {
+    skipped.push_back(first_within(options, time));
+    fast.emplace_back(options.begin() + static_cast<std::ptrdiff_t>(skipped.back()), options.end());
+  }
+  Choice choice = choose_latency(fast, crossbars);
+  for (std::size_t i = 0; choice && i < skipped.size(); ++i) (*choice)[i] += skipped[i];
+  return choice;
+}
+
+constexpr std::array<std::pair<std::string_view, CopyRule>, 6> kRules = {{{"none", CopyRule::kNone},
                                                                           {"greedy", CopyRule::kGreedy},
                                                                           {"throughput", CopyRule::kThroughput},
+                                                                          {"balanced", CopyRule::kBalanced},
                                                                           {"latency", CopyRule::kLatency},
                                                                           {"any", CopyRule::kAny}}};
 
@@ -194,7 +230,7 @@ CopyRule copy_rule_named(std::string_view name) {
     if (known == name) return rule;
   }
   throw Error(message("there is no rule of duplication '", printable(name, 80),
-                      "'; the rules are none, greedy, throughput, latency, any"));
+                      "'; the rules are none, greedy, throughput, balanced, latency, any"));
 }
 
 std::string_view name_of(CopyRule rule) {
@@ -230,27 +266,14 @@ Choice choose_greedy(std::span<const LayerOptions> layers, std::int64_t crossbar
 
 Choice choose_throughput(std::span<const LayerOptions> layers, std::int64_t crossbars) {
   if (!any_fits(layers, crossbars)) return std::nullopt;
-  const auto within = [&](Time time) -> Choice {
-    Numbers numbers;
-    std::int64_t sum = 0;
-    for (const LayerOptions& options : layers) {
-      numbers.push_back(first_within(options, time));
-      if (numbers.back() == options.size()) return std::nullopt;
-      sum += options[numbers.back()].crossbars;
-    }
-    if (sum > crossbars) return std::nullopt;
-    return numbers;
-  };
-  std::vector<Time> times;
-  for (const LayerOptions& options : layers) {
-    for (const LayerOption& option : options) times.push_back(option.time_ps);
-  }
-  std::ranges::sort(times);
-  // The last one is possible: every layer takes its first option then.
-  const auto least = std::ranges::partition_point(times, [&](Time time) { return !within(time); });
-  return least == times.end() ? Numbers{} : within(*least);
+  return choose_within(layers, crossbars, least_slowest(layers, crossbars));
 }
 
+Choice choose_balanced(std::span<const LayerOptions> layers, std::int64_t crossbars) {
+  if (!any_fits(layers, crossbars)) return std::nullopt;
+  const Time least = least_slowest(layers, crossbars);
+  return choose_within(layers, crossbars, saturating_sum(least, least / 2));
+}
 Choice choose_latency(std::span<const LayerOptions> layers, std::int64_t crossbars) {
   if (!any_fits(layers, crossbars)) return std::nullopt;
   return LatencySearch(layers, crossbars).run();
@@ -262,6 +285,8 @@ Choice choose(CopyRule rule, std::span<const LayerOptions> layers, std::int64_t 
       return choose_greedy(layers, crossbars);
     case CopyRule::kThroughput:
       return choose_throughput(layers, crossbars);
+    case CopyRule::kBalanced:
+      return choose_balanced(layers, crossbars);
     case CopyRule::kLatency:
       return choose_latency(layers, crossbars);
     case CopyRule::kNone:

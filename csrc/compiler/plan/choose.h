@@ -13,8 +13,8 @@
 namespace cimq::compiler {
 
 /// By what copies of layers are chosen; kAny: whatever gives the fastest program.
-enum class CopyRule { kNone, kGreedy, kThroughput, kLatency, kAny };
-/// "none", "greedy", "throughput", "latency", "any". Throws Error for another name.
+enum class CopyRule { kNone, kGreedy, kThroughput, kBalanced, kLatency, kAny };
+/// "none", "greedy", "throughput", "balanced", "latency", "any". Throws Error for another name.
 CopyRule copy_rule_named(std::string_view name);
 std::string_view name_of(CopyRule rule);
 
@@ -24,8 +24,11 @@ using Choice = std::optional<std::vector<std::size_t>>;
 /// The slowest layer takes its next option, again and again; one whose next does not fit keeps what it has.
 Choice choose_greedy(std::span<const LayerOptions> layers, std::int64_t crossbars);
 
-/// The slowest layer is as fast as can be (bisection over times), with as few crossbars as that takes.
+/// The slowest layer is as fast as can be (bisection over times); among such choices the sum of times is least.
 Choice choose_throughput(std::span<const LayerOptions> layers, std::int64_t crossbars);
+
+/// The sum of times is least among choices of which the slowest layer takes at most half as long again as it must.
+Choice choose_balanced(std::span<const LayerOptions> layers, std::int64_t crossbars);
 
 /// The sum of the layers' times is least: layer by layer over (crossbars, time) that nothing beats, those left out of
 /// which no completion can be better than the best that is known.

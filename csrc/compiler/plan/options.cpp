@@ -1,6 +1,7 @@
 #include "compiler/plan/options.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "common/rounding.h"
@@ -56,7 +57,7 @@ void add_partial(LayerOptions& options, const LayerLoad& load, const PoolMachine
 
 /// Keeps what is faster than everything that takes no more crossbars.
 LayerOptions front_of(LayerOptions options, std::int64_t most) {
-  std::ranges::stable_sort(options, {}, [](const LayerOption& o) { return std::pair(o.crossbars, o.time_ps); });
+  std::ranges::sort(options, {}, [](const LayerOption& o) { return std::tuple(o.crossbars, o.time_ps, o.copies); });
   LayerOptions front;
   for (const LayerOption& option : options) {
     if (option.crossbars > most || option.time_ps == kUncountable) continue;
@@ -65,7 +66,37 @@ LayerOptions front_of(LayerOptions options, std::int64_t most) {
   return front;
 }
 
+/// Turns of showing vectors to copies, where so many rows are one set.
+std::int64_t turns(const LayerRows& layer, std::int64_t at_once, std::int64_t copies) {
+  return ceil_div(layer.rows, at_once) * ceil_div(at_once * layer.vectors, copies);
+}
+
 }  // namespace
+
+std::int64_t rows_at_once(const LayerRows& layer, std::int64_t copies) {
+  constexpr std::int64_t kFew = 4;
+  constexpr std::int64_t kSlack = 16;  // part of the time that may be lost to idle copies
+  const std::int64_t most = std::min(layer.rows, std::max(kFew, 2 * ceil_div(copies, layer.vectors)));
+  std::int64_t best = turns(layer, 1, copies);
+  for (std::int64_t at_once = 2; at_once <= most; ++at_once) best = std::min(best, turns(layer, at_once, copies));
+  std::int64_t at_once = 1;
+  while (turns(layer, at_once, copies) > best + best / kSlack) ++at_once;
+  return at_once;
+}
+
+LayerOptions options_in_rows(const LayerLoad& load, const LayerRows& rows, std::int64_t most) {
+  std::vector<std::int64_t> numbers = useful_copies(load.vectors, most / load.all());
+  for (const std::int64_t number : useful_copies(rows.vectors, most / load.all())) numbers.push_back(number);
+  for (std::int64_t n = 1; n <= rows.rows && n * rows.vectors <= most / load.all(); ++n) {
+    numbers.push_back(n * rows.vectors);
+  }
+  LayerOptions options;
+  for (const std::int64_t number : numbers) {
+    const auto all = static_cast<Time>(turns(rows, rows_at_once(rows, number), number));
+    options.push_back({load.all() * number, saturating_product(all, load.vector_time_ps, load.groups), number});
+  }
+  return front_of(std::move(options), most);
+}
 
 std::vector<std::int64_t> useful_copies(std::int64_t vectors, std::int64_t most) {
   std::vector<std::int64_t> numbers;

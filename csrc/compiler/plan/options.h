@@ -19,6 +19,17 @@ struct LayerOption {
 /// Of one layer; more crossbars, less time.
 using LayerOptions = std::vector<LayerOption>;
 
+/// How a layer comes row by row: rows of its result, input vectors of one.
+struct LayerRows {
+  std::int64_t rows = 1, vectors = 0;
+};
+
+/// Rows that `copies` work on together: the fewest that come close to keeping all copies busy.
+std::int64_t rows_at_once(const LayerRows& layer, std::int64_t copies);
+
+/// Options of a layer that stays and comes in rows, which take at most `most` crossbars.
+LayerOptions options_in_rows(const LayerLoad& load, const LayerRows& rows, std::int64_t most);
+
 /// Numbers of copies up to `most` at which a layer of `vectors` input vectors gets faster, from 1 on.
 std::vector<std::int64_t> useful_copies(std::int64_t vectors, std::int64_t most);
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "common/error.h"
@@ -14,6 +13,9 @@ namespace cimq::compiler {
 namespace {
 
 using Time = std::uint64_t;
+
+/// Whether the slowest layer decides.
+bool by_slowest(CopyRule rule) { return rule == CopyRule::kThroughput || rule == CopyRule::kBalanced; }
 
 class Planning {
  public:
@@ -32,14 +34,14 @@ class Planning {
     // among the candidates, a machine is never slower than one of half its size.
     std::set<std::int64_t> sizes = {*limit};
     for (std::int64_t size = 1; size < *limit; size *= 2) sizes.insert(size);
-    std::optional<StationaryPlan> best;
+    StationaryPlan best;
     for (const std::int64_t size : sizes) {
       for (const std::int64_t pool : pools(size)) {
         StationaryPlan plan = fill(pool, size - pool);
-        if (!best || plan.better_than(*best)) best = std::move(plan);
+        if (best.pool == 0 || plan.better_than(best)) best = std::move(plan);  // every plan here has a pool
       }
     }
-    return *best;
+    return best;
   }
 
   /// Every layer takes one of its options, without a pool and for every size of it; nothing where none lets all layers
@@ -62,7 +64,7 @@ class Planning {
       const Choice choice = choose(rule, options, limit - pool);
       if (!choice) continue;
       StationaryPlan plan = planned(machine, options, *choice);
-      const Time slowest = rule == CopyRule::kThroughput ? slowest_of(options, *choice) : 0;
+      const Time slowest = by_slowest(rule) ? slowest_of(options, *choice) : 0;
       if (!best || slowest < slowest_of_best || (slowest == slowest_of_best && plan.better_than(*best))) {
         best = std::move(plan);
         slowest_of_best = slowest;
@@ -165,7 +167,7 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
   const std::int64_t limit = crossbars ? std::min(*crossbars, planning.all()) : planning.all();
   const bool fits = limit == planning.all();
   std::optional<StationaryPlan> plan = planning.by_options(limit, !fits, CopyRule::kLatency, false);
-  check(plan.has_value(), "a layer and its copies need more than the ", limit, " crossbars");
+  if (!plan) throw Error(message("a layer and its copies need more than the ", limit, " crossbars"));
   return *std::move(plan);
 }
 
@@ -183,8 +185,28 @@ StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad
   // What will be found for these copies, and not less than this.
   for (std::size_t i = 0; i < single.size(); ++i) single[i].copies = chosen->copies[i];
   StationaryPlan plan = plan_stationary(machine, single, crossbars);
-  const bool serial = rule != CopyRule::kThroughput;
-  return serial && !plan.better_than(without) ? without : plan;
+  return !by_slowest(rule) && !plan.better_than(without) ? without : plan;
+}
+
+std::optional<std::vector<std::int64_t>> copies_in_rows(std::span<const LayerLoad> loads,
+                                                        std::span<const LayerRows> rows,
+                                                        const std::optional<std::int64_t>& crossbars, CopyRule rule) {
+  std::int64_t all = 0;
+  for (const LayerLoad& load : loads) all += load.tiles * load.groups;
+  const std::int64_t limit = std::min(crossbars.value_or(kMaxCopied), std::max(all, kMaxCopied));
+  std::vector<LayerOptions> options;
+  options.reserve(loads.size());
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    LayerLoad load = loads[i];
+    load.copies = 1;
+    options.push_back(options_in_rows(load, rows[i], limit));
+  }
+  const Choice choice = choose(rule, options, limit);
+  if (!choice) return std::nullopt;
+  std::vector<std::int64_t> copies;
+  copies.reserve(loads.size());
+  for (std::size_t i = 0; i < loads.size(); ++i) copies.push_back(options[i][(*choice)[i]].copies);
+  return copies;
 }
 
 }  // namespace cimq::compiler

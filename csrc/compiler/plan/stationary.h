@@ -30,8 +30,15 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
                                const std::optional<std::int64_t>& crossbars);
 
 /// Chooses the copies too, whatever the loads say. By kGreedy and kLatency never slower than without copies; by
-/// kThroughput the slowest layer decides. Without a limit layers take at most kMaxCopied crossbars together.
+/// kThroughput and kBalanced the slowest layer decides. Without a limit layers take at most kMaxCopied crossbars
+/// together.
 StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
                            const std::optional<std::int64_t>& crossbars, CopyRule rule);
+
+/// Copies by layer where all layers stay and come in rows, so that layers overlap; nothing where there are too few
+/// crossbars for that.
+std::optional<std::vector<std::int64_t>> copies_in_rows(std::span<const LayerLoad> loads,
+                                                        std::span<const LayerRows> rows,
+                                                        const std::optional<std::int64_t>& crossbars, CopyRule rule);
 
 }  // namespace cimq::compiler

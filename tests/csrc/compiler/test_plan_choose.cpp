@@ -89,9 +89,19 @@ TEST_CASE("The least sum and the least slowest layer are those of all choices", 
     REQUIRE(greedy.has_value() == least_sum.has_value());
     if (!latency) continue;
     ++possible;
-    for (const Choice& choice : {latency, throughput, greedy}) CHECK(crossbars_of(layers, *choice) <= crossbars);
+    const Choice balanced = choose_balanced(layers, crossbars);
+    REQUIRE(balanced.has_value());
+    for (const Choice& choice : {latency, throughput, balanced, greedy})
+      CHECK(crossbars_of(layers, *choice) <= crossbars);
     CHECK(sum_of(layers, *latency) == *least_sum);
     CHECK(slowest_of(layers, *throughput) == *least_slowest);
+    const auto within = [&](std::uint64_t slowest) {
+      return by_trying(layers, crossbars, [slowest](const Layers& all, const std::vector<std::size_t>& choice) {
+        return slowest_of(all, choice) <= slowest ? sum_of(all, choice) : UINT64_MAX;
+      });
+    };
+    CHECK(sum_of(layers, *throughput) == *within(*least_slowest));
+    CHECK(sum_of(layers, *balanced) == *within(*least_slowest + *least_slowest / 2));
     // Greedy stops where no layer can take another step.
     for (std::size_t l = 0; l < layers.size(); ++l) {
       std::vector<std::size_t> next = *greedy;
@@ -106,11 +116,14 @@ TEST_CASE("Of equal layers the first takes the crossbars", "[plan]") {
   const Layers layers = {options, options, options};
   CHECK(choose_greedy(layers, 4) == std::vector<std::size_t>{1, 0, 0});
   CHECK(choose_greedy(layers, 5) == std::vector<std::size_t>{1, 1, 0});
-  // The slowest stays slow: no crossbar is spent on the others.
-  CHECK(choose_throughput(layers, 5) == std::vector<std::size_t>{0, 0, 0});
+  // The slowest stays slow, whatever the others do.
+  REQUIRE(choose_throughput(layers, 5).has_value());
+  CHECK(slowest_of(layers, *choose_throughput(layers, 5)) == 80);
+  CHECK(sum_of(layers, *choose_throughput(layers, 5)) == 160);
   CHECK(choose_throughput(layers, 6) == std::vector<std::size_t>{1, 1, 1});
   CHECK_FALSE(choose_greedy(layers, 2).has_value());
-  CHECK_THROWS_WITH(copy_rule_named("fastest"), Contains("the rules are none, greedy, throughput, latency"));
+  CHECK_THROWS_WITH(copy_rule_named("fastest"),
+                    Contains("the rules are none, greedy, throughput, balanced, latency, any"));
   CHECK(copy_rule_named("latency") == CopyRule::kLatency);
 }
 

@@ -14,6 +14,7 @@
 #include "compiler/passes/place.h"
 #include "compiler/passes/schedule.h"
 #include "compiler/passes/tile.h"
+#include "compiler/plan/options.h"
 #include "compiler/sim/simulate.h"
 #include "compiler/verify/program.h"
 
@@ -122,12 +123,23 @@ TEST_CASE("Rows of an input that rows of a result need", "[rows]") {
 }
 
 TEST_CASE("Rows at once: few, and copies are busy", "[rows]") {
-  CHECK(rows_at_once(56, 56, 1) == 1);
-  CHECK(rows_at_once(56, 56, 28) == 1);
-  CHECK(rows_at_once(56, 56, 112) == 2);
-  CHECK(rows_at_once(56, 56, 40) == 2);  // 3 turns for 2 rows instead of 4
-  CHECK(rows_at_once(1, 1, 1) == 1);
-  CHECK(rows_at_once(7, 7, 49) == 7);
+  CHECK(rows_at_once({56, 56}, 1) == 1);
+  CHECK(rows_at_once({56, 56}, 28) == 1);
+  CHECK(rows_at_once({56, 56}, 112) == 2);
+  CHECK(rows_at_once({56, 56}, 40) == 2);  // 3 turns for 2 rows instead of 4
+  CHECK(rows_at_once({1, 1}, 1) == 1);
+  CHECK(rows_at_once({7, 7}, 49) == 7);
+  // What an option costs is what its rows take: 56 rows of 2 turns with 28 copies and with 40 in pairs of 3.
+  const LayerLoad load{2, 1, 56 * 56, 10};
+  const LayerOptions options = options_in_rows(load, {56, 56}, 100);
+  CHECK(options.front().time_ps == 56 * 56 * 10);
+  for (const LayerOption& option : options) {
+    const std::int64_t at_once = rows_at_once({56, 56}, option.copies);
+    CHECK(option.crossbars == 2 * option.copies);
+    const std::int64_t turns = (56 + at_once - 1) / at_once * ((at_once * 56 + option.copies - 1) / option.copies);
+    CHECK(option.time_ps == static_cast<std::uint64_t>(turns) * 10);
+  }
+  CHECK(options.back().crossbars <= 100);
 }
 
 TEST_CASE("A layer begins when the rows that it needs are there", "[rows]") {
