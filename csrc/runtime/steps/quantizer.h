@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compiler/ir/graph.h"
+#include "kernels/fake_quantize.h"
 
 namespace cimq::runtime {
 
@@ -19,8 +20,9 @@ class Quantizer {
 
  private:
   std::string name_;
-  float scale_, lo_, hi_;
+  float scale_;
   std::int32_t zero_ = 0;
+  kernels::QuantRange range_;
 };
 
 }  // namespace cimq::runtime

@@ -126,6 +126,9 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   }
   keep_sign_ = cells.mode() == MvmMode::kFoldedDigits && plan.act_signed && input_shift_ == 0;
   max_digit_ = static_cast<std::int32_t>(low_mask(std::min(digit_bits_, plan.act_bits)));
+  whole_bytes_ = cells.mode() == MvmMode::kDigital && cells.format() == CellFormat::kBytes &&
+                 format == DigitFormat::kLikeCells && input_shift_ == 0 && plan.weight_shift == 0 &&
+                 cells.cell_bias() == 0;
   std::size_t offset = 0;
   for (std::int64_t t = 0; t < cells.tiles(); ++t) {
     tile_offsets_.push_back(offset);
@@ -161,12 +164,29 @@ std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& 
 void DigitBlock::load(const std::uint8_t* x, std::int64_t rows) {
   for (auto& tile_rows : rows_) tile_rows.clear();
   for (std::int64_t row = 0; row < rows; ++row) {
-    if (cells_.format() == CellFormat::kWords && format_ == DigitFormat::kLikeCells) {
+    if (whole_bytes_) {
+      copy_row(x + row * plan_.inputs, static_cast<std::int32_t>(row));
+    } else if (cells_.format() == CellFormat::kWords && format_ == DigitFormat::kLikeCells) {
       split_row<std::int16_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
     } else {
       split_row<std::uint8_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
     }
   }
+}
+
+void DigitBlock::copy_row(const std::uint8_t* x, std::int32_t row) {
+  const auto mask = static_cast<std::uint8_t>(low_mask(plan_.act_bits));
+  for (std::int64_t t = 0; t < cells_.tiles(); ++t, x += cells_.tile_inputs()) {
+    const std::int64_t inputs = cells_.inputs_of_tile(t);
+    const std::int64_t length = row_bytes(cells_, t, format_);
+    std::vector<TileRow>& rows = rows_[static_cast<std::size_t>(t)];
+    auto* base = reinterpret_cast<std::uint8_t*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);
+    std::uint8_t* out = base + static_cast<std::int64_t>(rows.size()) * length;
+    for (std::int64_t k = 0; k < inputs; ++k) out[k] = static_cast<std::uint8_t>(x[k] & mask);
+    std::fill(out + inputs, out + length, std::uint8_t{0});
+    rows.push_back({row, 0, 0, 0});
+  }
+  applied_sums_[static_cast<std::size_t>(row)] = 0;
 }
 
 template <typename Digit>

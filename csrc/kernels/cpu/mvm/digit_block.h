@@ -49,6 +49,8 @@ class DigitBlock {
 
  private:
   static std::int64_t row_bytes(const PackedCells& cells, std::int64_t tile, DigitFormat format);
+  /// Where a row's bytes are its digits: unsigned activations in a product without slices.
+  void copy_row(const std::uint8_t* x, std::int32_t row);
   template <typename Digit>
   void split_row(const std::uint8_t* x, std::int32_t row);
   /// The digits of one input row in one tile, as kGroups.
@@ -62,6 +64,7 @@ class DigitBlock {
   int digit_bits_;
   bool skip_zero_;
   GroupDigits group_digits_of_;
+  bool whole_bytes_ = false;
   bool keep_sign_ = false;  ///< the whole activation as a signed number
   std::int64_t input_shift_ = 0;
   std::int32_t max_digit_ = 0;
