@@ -1,7 +1,7 @@
 """Area and power of machines: the published tiles of ISAAC and PUMA, and what is refused.
 
 Published: ISAAC, table I (Shafiee et al., ISCA 2016): a tile takes 330 mW and 0.372 mm2, 168 of them 62.5 mm2. PUMA,
-hardware table (Ankit et al., ASPLOS 2019): 373.8 mW and 0.479 mm2. docs/machines.md says what is counted and what the
+Ankit et al., ASPLOS 2019: 373.8 mW and 0.479 mm2 (at second hand). docs/machines.md says what is counted and what the
 fields of a description cannot say.
 """
 
