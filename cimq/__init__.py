@@ -33,6 +33,7 @@ _PUBLIC = {
     "SearchResult": "cimq.policy_search",
     "export": "cimq.bundle",
     "compile": "cimq.bundle",
+    "emit_c": "cimq.bundle",
     "load_bundle": "cimq.bundle",
     "load_onnx": "cimq.bundle",
     "build_info": "cimq.build_report",

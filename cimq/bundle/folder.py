@@ -131,6 +131,33 @@ def new_bundle(target: Path, overwrite: bool) -> Iterator[Path]:
             _move_folder(made, target, Path(outer) / "old")
 
 
+@contextlib.contextmanager
+def new_folder(target: Path, command: str) -> Iterator[Path]:
+    """A temporary folder beside `target` that becomes `target` at the end of the block; `command` begins messages.
+
+    Raises:
+        FileExistsError: If `target` is there and no empty folder.
+    """
+    _check_empty(target, command)
+    target = Path(os.path.realpath(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as outer:
+        made = Path(outer) / "made"
+        made.mkdir()
+        yield made
+        _check_empty(target, command)
+        os.replace(made, target)  # an empty folder gives way
+
+
+def _check_empty(target: Path, command: str) -> None:
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise FileExistsError(f"{command}: {target} must be a folder, but it is something else")
+    if any(target.iterdir()):
+        raise FileExistsError(f"{command}: the folder {target} must be empty; remove what is in it, or name another")
+
+
 def _check_target(target: Path, overwrite: bool) -> None:
     if not target.exists():
         return

@@ -19,7 +19,18 @@ def command(
         str | None,
         typer.Option(help="Preset or hardware file; default: the bundle's own machine, paper for an ONNX model."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write the program to, not the bundle.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "--out", help="File to write the program to, not the bundle; with --emit c the folder."
+        ),
+    ] = None,
+    emit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="c", help="c: write C that runs on analog-cim-sim (docs/emit_c.md) to the folder --out, no program."
+        ),
+    ] = None,
     pipeline: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +79,25 @@ def command(
     from cimq.bundle.sweep import sweep as sweep_resource
     from cimq.hardware import resolve
 
+    if emit is not None:
+        if emit != "c":
+            raise ValueError(f"compile: --emit must be c, got {emit!r}")
+        others = {
+            "--pipeline": pipeline,
+            "--duplication": duplication,
+            "--trace": trace,
+            "--sweep": sweep,
+            "--plot": plot,
+            "--json": as_json or None,
+            "--dump-after": dump_after,
+        }
+        given = [option for option, value in others.items() if value is not None]
+        if given:
+            raise ValueError(f"compile: --emit c writes every tile for every sample, leave out {', '.join(given)}")
+        if output is None:
+            raise ValueError("compile: --emit c writes a folder, give --out DIR")
+        say(f"{cimq.emit_c(bundle, output, hardware)}: make ACS=path/to/library")
+        return
     if dump_after is not None:
         say(programs.dump_after(bundle, dump_after, hardware, pipeline or programs.CLOSED_FORM, duplication).rstrip())
         return
