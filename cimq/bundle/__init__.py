@@ -9,8 +9,8 @@
 
 What is where: `network` is the network as layers.json describes it, `fx_reader` makes one from a converted model,
 operation by operation (`operations` has a row for each), `onnx_model` and `onnx_check` write and check model.onnx,
-`onnx_import` makes a network of an ONNX file, `c_emission` writes C, `contents` and `folder` write files, manifests, hashes and zips,
-`exporter`, `loader`, `programs` and `onnx_loader` have the functions above.
+`onnx_import` makes a network of an ONNX file, `contents` and `folder` write files, manifests, hashes and zips,
+`exporter`, `loader`, `programs`, `onnx_loader` and `c_emission` have the functions above.
 """
 
 from __future__ import annotations

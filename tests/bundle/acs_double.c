@@ -14,19 +14,19 @@ static struct {
   char m_mode[32];
 } config;
 
-static int32_t *written; /* [rows_written, columns_written] */
+static int32_t* written; /* [rows_written, columns_written] */
 static int32_t rows_written, columns_written;
 static long writes, mvms;
 
-static const char *value_of(const char *json, const char *key) {
+static const char* value_of(const char* json, const char* key) {
   char quoted[48];
   snprintf(quoted, sizeof quoted, "\"%s\":", key);
-  const char *found = strstr(json, quoted);
+  const char* found = strstr(json, quoted);
   return found == NULL ? NULL : found + strlen(quoted);
 }
 
-static void read_number(const char *json, const char *key, long *number) {
-  const char *value = value_of(json, key);
+static void read_number(const char* json, const char* key, long* number) {
+  const char* value = value_of(json, key);
   if (value != NULL) *number = strtol(value, NULL, 10);
 }
 
@@ -35,39 +35,39 @@ static void forget_matrix(void) {
   written = NULL;
 }
 
-static void merge(const char *json) {
+static void merge(const char* json) {
   read_number(json, "M", &config.M);
   read_number(json, "N", &config.N);
   read_number(json, "W_BIT", &config.W_BIT);
   read_number(json, "I_BIT", &config.I_BIT);
-  const char *mode = value_of(json, "m_mode");
+  const char* mode = value_of(json, "m_mode");
   if (mode != NULL && sscanf(mode, " \"%31[A-Z_]\"", config.m_mode) != 1) exit(EXIT_FAILURE);
-  const char *split = value_of(json, "SPLIT");
+  const char* split = value_of(json, "SPLIT");
   if (split == NULL) return;
   config.slices = 0;
   for (split = strchr(split, '[') + 1; *split != ']' && config.slices < kMaxSlices;) {
-    char *end;
+    char* end;
     config.split[config.slices++] = strtol(split, &end, 10);
     split = end + strspn(end, ", \n");
   }
 }
 
 static void write_counts(void) {
-  const char *path = getenv("ACS_DOUBLE_COUNTS");
-  FILE *file = path == NULL ? NULL : fopen(path, "w");
+  const char* path = getenv("ACS_DOUBLE_COUNTS");
+  FILE* file = path == NULL ? NULL : fopen(path, "w");
   if (file == NULL) return;
   fprintf(file, "%ld %ld\n", writes, mvms);
   fclose(file);
 }
 
-void set_config(const char *path, int threads) {
+void set_config(const char* path, int threads) {
   static char text[1 << 16];
-  FILE *file = fopen(path, "r");
+  FILE* file = fopen(path, "r");
   if (file == NULL || threads < 1) exit(EXIT_FAILURE);
   text[fread(text, 1, sizeof text - 1, file)] = '\0';
   fclose(file);
   /* What the simulator ends the process without. */
-  static const char *const kNeeded[] = {"M", "N", "m_mode", "digital_only", "verbose", "W_BIT", "I_BIT", "SPLIT"};
+  static const char* const kNeeded[] = {"M", "N", "m_mode", "digital_only", "verbose", "W_BIT", "I_BIT", "SPLIT"};
   for (size_t i = 0; i < sizeof kNeeded / sizeof *kNeeded; ++i) {
     if (value_of(text, kNeeded[i]) == NULL) {
       fprintf(stderr, "Parameter '%s' not found in config.\n", kNeeded[i]);
@@ -79,14 +79,14 @@ void set_config(const char *path, int threads) {
   atexit(write_counts);
 }
 
-int32_t update_config(const char *json, const char *layer) {
+int32_t update_config(const char* json, const char* layer) {
   if (!config.loaded || layer == NULL) return -1;
   merge(json);
   forget_matrix();
   return 0;
 }
 
-int32_t cpy_mtrx(int32_t *mat, int32_t m, int32_t n, const char *layer) {
+int32_t cpy_mtrx(int32_t* mat, int32_t m, int32_t n, const char* layer) {
   if (!config.loaded || layer == NULL || m > config.M || n > config.N) return -1;
   forget_matrix();
   written = malloc((size_t)m * (size_t)n * sizeof *written);
@@ -120,7 +120,7 @@ static int64_t applied(int32_t input) {
   return value;
 }
 
-int32_t exe_mvm(int32_t *res, int32_t *vec, int32_t *mat, int32_t m, int32_t n, const char *layer) {
+int32_t exe_mvm(int32_t* res, int32_t* vec, int32_t* mat, int32_t m, int32_t n, const char* layer) {
   (void)mat;
   if (layer == NULL || written == NULL || m != rows_written || n != columns_written) return -1;
   for (int32_t o = 0; o < m; ++o) {

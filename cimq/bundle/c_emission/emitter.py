@@ -50,7 +50,9 @@ def emit_c(bundle: str | Path, out: str | Path, hardware: Hardware | str | Path 
     """
     path, out = Path(bundle), Path(out)
     if path.suffix == ".onnx":
-        raise ValueError(f"emit_c: {path} must be a bundle; cimq.load_onnx(model, out=BUNDLE) makes one of an ONNX model")
+        raise ValueError(
+            f"emit_c: {path} must be a bundle; cimq.load_onnx(model, out=BUNDLE) makes one of an ONNX model"
+        )
     texts, tensors = _verified(path)
     machine = resolve_text(texts["hardware.json"]) if hardware is None else resolve(hardware)
     document = json.loads(texts["layers.json"])

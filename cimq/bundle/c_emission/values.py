@@ -37,7 +37,5 @@ def place_values(nodes: Sequence[Mapping[str, Any]], outside: set[str]) -> tuple
             places[node["name"]] = place
             alive[node["name"]] = size
             total = max(total, place + size)
-        # A value that nobody reads is kept until the next node, as it is written by its own.
-        alive = {name: size for name, size in alive.items() if last_use.get(name, index) > index or name == node["name"]}
-        alive = {name: size for name, size in alive.items() if name in last_use}
+        alive = {name: size for name, size in alive.items() if last_use.get(name, -1) > index}
     return places, total

@@ -4,13 +4,13 @@
 
 #include "cimq_ops.h"
 
-void cimq_copy(const float *x, int64_t count, float *y) { memcpy(y, x, (size_t)count * sizeof *y); }
+void cimq_copy(const float* x, int64_t count, float* y) { memcpy(y, x, (size_t)count * sizeof *y); }
 
-void cimq_fill(float *y, int64_t count, float value) {
+void cimq_fill(float* y, int64_t count, float value) {
   for (int64_t i = 0; i < count; ++i) y[i] = value;
 }
 
-void cimq_clamp(const float *x, int64_t count, float low, float high, float *y) {
+void cimq_clamp(const float* x, int64_t count, float low, float high, float* y) {
   for (int64_t i = 0; i < count; ++i) {
     float value = x[i];
     if (value < low) value = low;
@@ -19,11 +19,11 @@ void cimq_clamp(const float *x, int64_t count, float low, float high, float *y) 
   }
 }
 
-void cimq_leaky_relu(const float *x, const float *slope, int64_t channels, int64_t inner, float *y) {
+void cimq_leaky_relu(const float* x, const float* slope, int64_t channels, int64_t inner, float* y) {
   for (int64_t i = 0; i < channels * inner; ++i) y[i] = x[i] > 0.0F ? x[i] : x[i] * slope[i / inner];
 }
 
-void cimq_affine(const float *x, const float *scale, const float *shift, int64_t channels, int64_t inner, float *y) {
+void cimq_affine(const float* x, const float* scale, const float* shift, int64_t channels, int64_t inner, float* y) {
   for (int64_t i = 0; i < channels * inner; ++i) {
     const float scaled = x[i] * scale[i / inner];
     y[i] = scaled + shift[i / inner];
@@ -48,8 +48,8 @@ static float combined(cimq_binary_op op, float a, float b) {
   return NAN; /* no such operation */
 }
 
-void cimq_binary(cimq_binary_op op, const float *a, const float *b, int rank, const int64_t *shape,
-                 const int64_t *a_strides, const int64_t *b_strides, float *y) {
+void cimq_binary(cimq_binary_op op, const float* a, const float* b, int rank, const int64_t* shape,
+                 const int64_t* a_strides, const int64_t* b_strides, float* y) {
   int64_t inner = 1;
   for (int dim = 1; dim < rank; ++dim) inner *= shape[dim];
   for (int64_t i = 0; rank > 0 && i < shape[0]; ++i, y += inner) {
@@ -58,14 +58,14 @@ void cimq_binary(cimq_binary_op op, const float *a, const float *b, int rank, co
   if (rank == 0) *y = combined(op, *a, *b);
 }
 
-void cimq_box(const float *x, int rank, const int64_t *shape, const int64_t *from, const int64_t *to, float *y) {
+void cimq_box(const float* x, int rank, const int64_t* shape, const int64_t* from, const int64_t* to, float* y) {
   for (int64_t i = 0; rank > 0 && i < shape[0]; ++i) {
     cimq_box(x + i * from[0], rank - 1, shape + 1, from + 1, to + 1, y + i * to[0]);
   }
   if (rank == 0) *y = *x;
 }
 
-void cimq_max_pool2d(const float *x, const cimq_window *w, float *y) {
+void cimq_max_pool2d(const float* x, const cimq_window* w, float* y) {
   for (int64_t c = 0; c < w->channels; ++c, x += w->height * w->width) {
     for (int64_t out = 0; out < w->out_height * w->out_width; ++out) {
       float best = -INFINITY;
@@ -82,7 +82,7 @@ void cimq_max_pool2d(const float *x, const cimq_window *w, float *y) {
 }
 
 /* The largest value of a rectangle, or its sum by rows, then columns. */
-static float reduced(const float *plane, int64_t width, int64_t top, int64_t bottom, int64_t left, int64_t right,
+static float reduced(const float* plane, int64_t width, int64_t top, int64_t bottom, int64_t left, int64_t right,
                      int maximum) {
   float result = maximum ? -INFINITY : 0.0F;
   for (int64_t row = top; row < bottom; ++row) {
@@ -101,7 +101,7 @@ static float reduced(const float *plane, int64_t width, int64_t top, int64_t bot
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t not_negative(int64_t a) { return a < 0 ? 0 : a; }
 
-void cimq_avg_pool2d(const float *x, const cimq_window *w, int count_padding, int64_t divisor, float *y) {
+void cimq_avg_pool2d(const float* x, const cimq_window* w, int count_padding, int64_t divisor, float* y) {
   for (int64_t c = 0; c < w->channels; ++c, x += w->height * w->width) {
     for (int64_t i = 0; i < w->out_height; ++i) {
       const int64_t row = i * w->stride_h - w->pad_top;
@@ -120,7 +120,7 @@ void cimq_avg_pool2d(const float *x, const cimq_window *w, int count_padding, in
   }
 }
 
-void cimq_adaptive_pool2d(const float *x, const cimq_window *w, int maximum, float *y) {
+void cimq_adaptive_pool2d(const float* x, const cimq_window* w, int maximum, float* y) {
   for (int64_t c = 0; c < w->channels; ++c, x += w->height * w->width) {
     for (int64_t i = 0; i < w->out_height; ++i) {
       const int64_t top = i * w->height / w->out_height;
@@ -135,14 +135,14 @@ void cimq_adaptive_pool2d(const float *x, const cimq_window *w, int maximum, flo
   }
 }
 
-static double sum(const float *x, int rank, const int64_t *shape, const int64_t *strides, double before) {
+static double sum(const float* x, int rank, const int64_t* shape, const int64_t* strides, double before) {
   if (rank == 0) return before + (double)*x;
   for (int64_t i = 0; i < shape[0]; ++i) before = sum(x + i * strides[0], rank - 1, shape + 1, strides + 1, before);
   return before;
 }
 
-void cimq_mean(const float *x, int kept, const int64_t *kept_shape, const int64_t *kept_strides, int summed,
-               const int64_t *summed_shape, const int64_t *summed_strides, float *y) {
+void cimq_mean(const float* x, int kept, const int64_t* kept_shape, const int64_t* kept_strides, int summed,
+               const int64_t* summed_shape, const int64_t* summed_strides, float* y) {
   int64_t inner = 1;
   for (int dim = 1; dim < kept; ++dim) inner *= kept_shape[dim];
   for (int64_t i = 0; kept > 0 && i < kept_shape[0]; ++i, y += inner) {
@@ -155,8 +155,8 @@ void cimq_mean(const float *x, int kept, const int64_t *kept_shape, const int64_
   *y = (float)(sum(x, summed, summed_shape, summed_strides, 0.0) / (double)count);
 }
 
-void cimq_linear_f32(const float *x, const float *weight, const float *bias, int64_t rows, int64_t inputs,
-                     int64_t outputs, float *y) {
+void cimq_linear_f32(const float* x, const float* weight, const float* bias, int64_t rows, int64_t inputs,
+                     int64_t outputs, float* y) {
   for (int64_t row = 0; row < rows; ++row, x += inputs) {
     for (int64_t o = 0; o < outputs; ++o) {
       double total = 0.0;
@@ -166,12 +166,12 @@ void cimq_linear_f32(const float *x, const float *weight, const float *bias, int
   }
 }
 
-void cimq_conv2d_f32(const float *x, const float *weight, const float *bias, const cimq_window *w, int64_t groups,
-                     int64_t outputs, float *y) {
+void cimq_conv2d_f32(const float* x, const float* weight, const float* bias, const cimq_window* w, int64_t groups,
+                     int64_t outputs, float* y) {
   const int64_t area = w->kernel_h * w->kernel_w;
   const int64_t inputs = w->channels / groups * area;
   for (int64_t o = 0; o < groups * outputs; ++o, weight += inputs) {
-    const float *image = x + o / outputs * (w->channels / groups) * w->height * w->width;
+    const float* image = x + o / outputs * (w->channels / groups) * w->height * w->width;
     for (int64_t out = 0; out < w->out_height * w->out_width; ++out) {
       double total = 0.0;
       for (int64_t k = 0; k < inputs; ++k) {

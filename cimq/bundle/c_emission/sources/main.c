@@ -11,8 +11,8 @@
 #include "acs.h"
 #include "network.h"
 
-static FILE *opened(const char *path, const char *mode) {
-  FILE *file = fopen(path, mode);
+static FILE* opened(const char* path, const char* mode) {
+  FILE* file = fopen(path, mode);
   if (file == NULL) {
     perror(path);
     exit(2);
@@ -20,36 +20,36 @@ static FILE *opened(const char *path, const char *mode) {
   return file;
 }
 
-static void write_all(const void *values, size_t size, size_t count, FILE *file, const char *path) {
+static void write_all(const void* values, size_t size, size_t count, FILE* file, const char* path) {
   if (fwrite(values, size, count, file) == count) return;
   perror(path);
   exit(1);
 }
 
 typedef struct {
-  FILE *file;
-  const char *path;
+  FILE* file;
+  const char* path;
 } sink;
 
-static void write_layer(void *context, const char *layer, const int32_t *y, size_t count) {
-  const sink *to = context;
+static void write_layer(void* context, const char* layer, const int32_t* y, size_t count) {
+  const sink* to = context;
   (void)layer;
   write_all(y, sizeof *y, count, to->file, to->path);
 }
 
-static void close_written(FILE *file, const char *path) {
+static void close_written(FILE* file, const char* path) {
   if (file == NULL || fclose(file) == 0) return;
   perror(path);
   exit(1);
 }
 
-int main(int argc, char **argv) {
-  const char *paths[2] = {NULL, NULL};
+int main(int argc, char** argv) {
+  const char* paths[2] = {NULL, NULL};
   const char *config = "config.json", *weights_path = "weights.bin";
   sink layers = {NULL, NULL};
   int given = 0;
   for (int i = 1; i < argc; ++i) {
-    const char **option = strcmp(argv[i], "--config") == 0    ? &config
+    const char** option = strcmp(argv[i], "--config") == 0    ? &config
                           : strcmp(argv[i], "--weights") == 0 ? &weights_path
                           : strcmp(argv[i], "--layers") == 0  ? &layers.path
                                                               : NULL;
@@ -66,18 +66,18 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: %s INPUT OUTPUT [--config FILE] [--weights FILE] [--layers FILE]\n", argv[0]);
     return 2;
   }
-  FILE *in = opened(paths[0], "rb");
+  FILE* in = opened(paths[0], "rb");
   network_failure failure = {NULL, NULL};
-  void *weights = network_load(weights_path, &failure);
-  float *x = malloc(NETWORK_INPUTS * sizeof *x);
-  float *y = malloc(NETWORK_OUTPUTS * sizeof *y);
+  void* weights = network_load(weights_path, &failure);
+  float* x = malloc(NETWORK_INPUTS * sizeof *x);
+  float* y = malloc(NETWORK_OUTPUTS * sizeof *y);
   if (weights == NULL || x == NULL || y == NULL) {
     fprintf(stderr, "%s: %s\n", weights_path, weights == NULL ? failure.message : "out of memory");
     return 1;
   }
   fclose(opened(config, "rb")); /* the library's own message does not name the file */
   set_config(config, 1);
-  FILE *out = opened(paths[1], "wb");
+  FILE* out = opened(paths[1], "wb");
   if (layers.path != NULL) layers.file = opened(layers.path, "wb");
   const size_t sample = NETWORK_INPUTS * sizeof *x;
   size_t read = 0;
