@@ -118,7 +118,7 @@ $(VENV_CUDA)/.built: $(VENV_CUDA)/.deps $(CSRC) $(PACKAGE)
 	@touch $@
 
 # What another torch cannot change is left to the other lane.
-FOR_ONE_TORCH := tests/benchmarks tests/cli tests/packaging tests/report \
+FOR_ONE_TORCH := tests/benchmarks tests/cli tests/onnx_import tests/packaging tests/report \
   $(filter-out %/test_any_bits.py %/test_search.py %/test_workers.py,$(wildcard tests/policy_search/test_*.py))
 test-cuda: $(VENV_CUDA)/.built
 	@echo "== cimq: Python tests with the CUDA build of torch"
