@@ -179,8 +179,8 @@ def compile(
 
     Raises:
         FileNotFoundError: If there is no such bundle or file.
-        ValueError: If the bundle or model is damaged, the network does not fit a program (too many tiles), or a layer
-            cannot have so many copies.
+        ValueError: If the bundle or model is damaged, the network does not fit a program (too many tiles), a layer
+            cannot have so many copies, or `out` is the bundle or in it.
 
     Example:
         >>> program = cimq.compile("net.cimq")                       # doctest: +SKIP
@@ -188,6 +188,8 @@ def compile(
         (123.2, 2)
     """
     path = Path(bundle)
+    if out is not None:
+        check_apart(out, path)
     texts, own, machine = _texts_and_machines(path, hardware)
     program = compile_layers(texts["layers.json"], machine, pipeline, duplication)
     if out is not None:
@@ -198,6 +200,16 @@ def compile(
     manifest = json.loads(texts["manifest.json"])
     replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)}, manifest)
     return dataclasses.replace(program, path=path / PROGRAM)
+
+
+def check_apart(out: str | Path, bundle: Path) -> None:
+    """Refuses to write into a bundle, whose manifest has the hash of every file, or over it.
+
+    Raises:
+        ValueError: If `out` is the bundle or in it.
+    """
+    if Path(out).resolve().is_relative_to(bundle.resolve()):
+        raise ValueError(f"compile: '{out}' is '{bundle}' or in it, and would damage it; write to a file elsewhere")
 
 
 def compiled(
@@ -256,6 +268,12 @@ def _duplication_arguments(duplication: Duplication | None, pipeline: str) -> di
     except FileNotFoundError:
         raise FileNotFoundError(
             f"duplication must be one of {', '.join(RULES)} or a JSON file, and there is no file '{duplication}'"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        rules = ", ".join(RULES)
+        raise ValueError(
+            f"duplication must be one of {rules} or a JSON file, and '{duplication}' cannot be read: {reason}"
         ) from None
     return {"duplication": text, "as_json": True}
 

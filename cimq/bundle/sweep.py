@@ -27,13 +27,13 @@ class SweepPoint:
         value: Its resource; None is without limit.
         simulated: Time, energy and area there; None where the program does not run.
         refusal: Why it does not run there; empty where it does.
-        writes: Crossbars written for a sample.
+        writes: Crossbars written for a sample; None where there is no program for the machine.
     """
 
     value: float | None
     simulated: SimulatedTime | None
     refusal: str
-    writes: int
+    writes: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Sweep:
         rows = [head + ["energy nJ"] * energy + ["area mm2"] * area]
         for point in self.points:
             if point.simulated is None:
-                rows.append([_shown(point.value), f"{point.writes:,}", "-", *["-"] * (len(rows[0]) - 3)])
+                writes = "-" if point.writes is None else f"{point.writes:,}"
+                rows.append([_shown(point.value), writes, *["-"] * (len(rows[0]) - 2)])
                 continue
             time = point.simulated
             row = [_shown(point.value), f"{point.writes:,}", f"{time.time_us:,.1f}"]
@@ -140,7 +141,8 @@ def sweep(
 
     Raises:
         FileNotFoundError: If there is no such bundle.
-        ValueError: For a resource that there is not, a value that it cannot have, or a damaged bundle.
+        ValueError: For a resource that there is not, a value that it cannot have, or a damaged bundle; or if there is a
+            program for none of the machines.
 
     Example:
         >>> print(sweep("net.cimq", "crossbars", [1, 4, 16, None]))  # doctest: +SKIP
@@ -152,13 +154,20 @@ def sweep(
         raise ValueError("sweep: there must be at least one value")
     machine = machine_of(bundle, hardware)
     points = []
+    refused = None
     for value in values:
         varied = machine.replace(resources={resource: value}, name=machine.name)
-        program = compiled(bundle, varied, pipeline, duplication)
+        writes = None
         try:
-            points.append(SweepPoint(value, program.simulated, "", program.writes))
-        except ValueError as error:  # the buffer is too small for it
-            points.append(SweepPoint(value, None, str(error), program.writes))
+            # Refused by machines that cannot hold the copies asked for, or, by pipelines that simulate, have no buffer.
+            program = compiled(bundle, varied, pipeline, duplication)
+            writes = program.writes
+            points.append(SweepPoint(value, program.simulated, "", writes))
+        except ValueError as error:
+            refused = error
+            points.append(SweepPoint(value, None, str(error), writes))
+    if refused is not None and all(point.writes is None for point in points):
+        raise refused
     return Sweep(resource, tuple(points), machine)
 
 

@@ -99,6 +99,11 @@ def command(
         say(f"{cimq.emit_c(bundle, output, hardware)}: make ACS=path/to/library")
         return
     if dump_after is not None:
+        if as_json or any(option is not None for option in (output, trace, sweep, plot)):
+            raise ValueError(
+                "compile: --dump-after prints and writes nothing else, leave out --output, --trace, --sweep, --plot "
+                "and --json"
+            )
         say(programs.dump_after(bundle, dump_after, hardware, pipeline or programs.CLOSED_FORM, duplication).rstrip())
         return
     machine = None if hardware is None else resolve(hardware)
@@ -113,6 +118,8 @@ def command(
             found.plot(plot)
         say(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
         return
+    if trace is not None:
+        programs.check_apart(trace, bundle)
     pipeline = pipeline or programs.CLOSED_FORM
     program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline, duplication=duplication)
     if trace is not None:

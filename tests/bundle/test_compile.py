@@ -164,6 +164,13 @@ def test_copies_share_the_input_vectors(tmp_path: Path) -> None:
             compile_layers(layers, machine, "stationary", wrong)  # type: ignore[arg-type]  # as a file may have it
     with pytest.raises(FileNotFoundError, match="one of none, greedy, throughput, balanced, latency, any or a JSON"):
         compile_layers(layers, machine, "stationary", "fastest")
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(
+        ValueError, match=r"or a JSON file, and '.*copies\.json' cannot be read: it is no text in UTF-8"
+    ):
+        compile_layers(layers, machine, "stationary", file)
+    with pytest.raises(ValueError, match="cannot be read: Is a directory"):
+        compile_layers(layers, machine, "stationary", tmp_path)
 
 
 def test_layers_overlap_where_that_is_faster(tmp_path: Path) -> None:

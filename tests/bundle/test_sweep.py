@@ -46,6 +46,19 @@ def test_machines_that_are_too_small_are_named(bundle_path: Path, tmp_path: Path
         sweep(bundle_path, "buffer_bytes", [1], MACHINE).plot(tmp_path / "sweep.png")
 
 
+def test_machines_without_a_program_are_named(bundle_path: Path) -> None:
+    # The pipeline itself simulates, and finds no program that fits the buffer.
+    found = sweep(bundle_path, "buffer_bytes", [13, 1000], MACHINE, "pipelined")
+    assert found.points[0].writes is None
+    assert "resources.buffer_bytes is 13" in found.points[0].refusal
+    assert found.points[1].simulated is not None
+    assert str(found).splitlines()[2].split() == ["13", *["-"] * 6]
+    with pytest.raises(ValueError, match=r"resources\.buffer_bytes is 13"):
+        sweep(bundle_path, "buffer_bytes", [13], MACHINE, "pipelined")
+    with pytest.raises(ValueError, match="there is no pipeline 'nothing'"):
+        sweep(bundle_path, "crossbars", [1, 2], MACHINE, "nothing")
+
+
 def test_what_cannot_be_varied_is_refused(bundle_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no resource 'rows'; the resources are crossbars, adcs_per_crossbar"):
         sweep(bundle_path, "rows", [1])

@@ -104,6 +104,20 @@ def test_compile_writes_a_trace_and_prints_json(bundle: Path, tmp_path: Path) ->
     assert [span["name"] for span in spans] == [layer["name"] for layer in printed["simulated"]["layers"]]
 
 
+def test_compile_writes_nothing_over_the_bundle(bundle: Path, tmp_path: Path) -> None:
+    before = {file.name: file.read_bytes() for file in bundle.iterdir()}
+    for option, pipeline in (("--output", "stationary"), ("--output", "closed_form"), ("--trace", "stationary")):
+        for place in (bundle / "program.jsonl", bundle / "new.json", bundle, bundle / ".." / bundle.name / "x.json"):
+            told = refused("compile", bundle, "--pipeline", pipeline, option, place)
+            assert "would damage it; write to a file elsewhere" in told
+    assert {file.name: file.read_bytes() for file in bundle.iterdir()} == before
+    elsewhere = bundle.parent / "program.jsonl"
+    assert cimq_command("compile", bundle, "--output", elsewhere).exit_code == 0
+    assert elsewhere.read_bytes() == before["program.jsonl"]
+    told = refused("compile", bundle, "--dump-after", "tile", "--output", tmp_path / "dump.jsonl")
+    assert "--dump-after prints and writes nothing else, leave out --output" in told
+
+
 def test_explain_prints_a_layer(bundle: Path) -> None:
     name = cimq.compile(bundle).layers[0].name
     result = cimq_command("explain", bundle, name, "--hardware", "isaac")

@@ -123,6 +123,10 @@ def _type(element: int) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
+def _no_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 0
+
+
 def _twice(model: onnx.ModelProto) -> None:
     model.graph.node.append(model.graph.node[-1])
 
@@ -166,6 +170,7 @@ CHANGES: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "huge input": (_input(2**40), "per sample; 1 to 268435456 elements"),
     "wrapping input": (_input(2**32, 2**32), "per sample; 1 to 268435456 elements"),
     "negative input": (_input(-3), "per sample"),
+    "batch of nothing": (_no_batch, "input '.*' has the batch 0; it must be at least 1, or open"),
     "input without dimensions": (_input(), "must have a batch dimension and at least one more"),
     "node twice": (_twice, "not valid ONNX"),
     "no opset": (_no_opset, "does not say which version"),

@@ -175,7 +175,9 @@ def _input_shape(entry: Any, stated: Sequence[int] | None) -> tuple[int | None, 
         shown = ["?" if size is None else size for size in shape]
         raise RefusedError(f"input {entry.name!r} leaves sizes open, {shown} per sample; give input_shape=")
     result = tuple(size for size in shape if size is not None)
-    if min(result) < 1 or math.prod(result) > MAX_CONSTANT or (batch is not None and batch < 1):
+    if batch is not None and batch < 1:
+        raise RefusedError(f"input {entry.name!r} has the batch {batch}; it must be at least 1, or open")
+    if min(result) < 1 or math.prod(result) > MAX_CONSTANT:
         raise RefusedError(f"input {entry.name!r} has the shape {[*result]} per sample; 1 to {MAX_CONSTANT} elements")
     return batch, result
 
