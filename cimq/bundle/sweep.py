@@ -113,7 +113,8 @@ class Sweep:
             below = [low + time for low, time in zip(below, times, strict=True)]
         # A bar of a machine with a thousand times the crossbars is too low to be read.
         for place, total in zip(places, below, strict=True):
-            axes.annotate(f"{total:,.0f}" if total >= 100 else f"{total:.3g}", (place, total), (0, 2), textcoords="offset points", ha="center")
+            text = f"{total:,.0f}" if total >= 100 else f"{total:.3g}"
+            axes.annotate(text, (place, total), (0, 2), textcoords="offset points", ha="center")
         axes.margins(y=0.08)
         axes.set_xticks(places, [_shown(value) for value, _ in ran])
         axes.set_xlabel(self.resource)
