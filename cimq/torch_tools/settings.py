@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,9 @@ class TorchSettings(NamedTuple):
     def here(cls) -> TorchSettings:
         """Those of this thread and process."""
         precision = None
-        with contextlib.suppress(RuntimeError):
+        # Some versions warn of the call, as of an older way to say it; what is read here is only handed on.
+        with contextlib.suppress(RuntimeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             precision = torch.get_float32_matmul_precision()
         least = torch.full((1,), torch.finfo(torch.float64).tiny, dtype=torch.float64)
         return cls(
@@ -52,6 +55,8 @@ class TorchSettings(NamedTuple):
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
         torch.set_flush_denormal(self.flush_denormal)
         if self.matmul_precision is not None:
-            torch.set_float32_matmul_precision(self.matmul_precision)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.set_float32_matmul_precision(self.matmul_precision)
         torch.backends.cudnn.deterministic = self.cudnn_deterministic
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
