@@ -17,7 +17,7 @@ from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.durations import spoken
 from cimq.policy_search.journal import SETTINGS_NAME
 from cimq.policy_search.settings import SearchSettings
-from cimq.policy_search.time_budget import fitted, fitted_or_least
+from cimq.policy_search.time_budget import fitted
 
 PLAN_NAME = "plan.json"
 DEFAULT_SIZE = Size(evaluations=100, shared_epochs=3, train_batches=None, finalists=4)
@@ -110,7 +110,7 @@ class Plan:
     def _of_default_length(self, costs: Costs) -> tuple[Size, Plan]:
         """A search that ends, where the default size would take hours or days; says what it gives up."""
         whole = dataclasses.replace(self, size=DEFAULT_SIZE, costs=costs, seconds=costs.total(DEFAULT_SIZE))
-        size = fitted_or_least(costs, _LONGEST_DEFAULT)
+        size = fitted(costs, _LONGEST_DEFAULT, or_least=True)
         plan = dataclasses.replace(self, size=size, costs=costs, seconds=costs.total(size))
         chosen = ", ".join(f"{name}={getattr(DEFAULT_SIZE, name)}" for name in ("evaluations", "shared_epochs"))
         warnings.warn(

@@ -32,6 +32,7 @@ def fitted(
     shared_epochs: int | None = None,
     train_batches: int | None = None,
     finalists: int | None = None,
+    or_least: bool = False,
 ) -> Size:
     """The size of a search that fits.
 
@@ -42,17 +43,23 @@ def fitted(
         shared_epochs: See `Size`.
         train_batches: See `Size`.
         finalists: See `Size`.
+        or_least: Give the shortest of all where none fits.
 
     Raises:
         ValueError: If nothing fits; says what the least takes.
     """
-    sizes = _sizes(
-        _EVALUATIONS if evaluations is None else [evaluations],
-        _SHARED_EPOCHS if shared_epochs is None else [shared_epochs],
-        _batches(costs.epoch_batches) if train_batches is None else [train_batches],
-        _FINALISTS if finalists is None else [finalists],
-    )
-    fitting = _within(sizes, costs, seconds)
+    sizes = [
+        Size(*values)
+        for values in itertools.product(
+            _EVALUATIONS if evaluations is None else [evaluations],
+            _SHARED_EPOCHS if shared_epochs is None else [shared_epochs],
+            _batches(costs.epoch_batches) if train_batches is None else [train_batches],
+            _FINALISTS if finalists is None else [finalists],
+        )
+    ]
+    fitting = [size for size in sizes if costs.total(size) <= (1 - _RESERVE) * seconds]
+    if not fitting and or_least:
+        return min(sizes, key=costs.total)
     if not fitting:
         least = min(costs.total(size) for size in sizes) / (1 - _RESERVE)
         raise ValueError(
@@ -61,21 +68,6 @@ def fitted(
             f"{costs.evaluation:.2g} s. A smaller search_samples, more workers or fewer finetune_epochs shorten that"
         )
     return max(fitting, key=lambda size: _worth(size, costs))
-
-
-def fitted_or_least(costs: Costs, seconds: float) -> Size:
-    """The size of a search that fits; the shortest of all where none does."""
-    sizes = _sizes(_EVALUATIONS, _SHARED_EPOCHS, _batches(costs.epoch_batches), _FINALISTS)
-    fitting = _within(sizes, costs, seconds) or [min(sizes, key=costs.total)]
-    return max(fitting, key=lambda size: _worth(size, costs))
-
-
-def _sizes(*choices: Sequence[int | None]) -> list[Size]:
-    return [Size(*values) for values in itertools.product(*choices)]  # type: ignore[arg-type]
-
-
-def _within(sizes: Sequence[Size], costs: Costs, seconds: float) -> list[Size]:
-    return [size for size in sizes if costs.total(size) <= (1 - _RESERVE) * seconds]
 
 
 def _batches(epoch: int | None) -> Sequence[int | None]:

@@ -19,7 +19,7 @@ from cimq.policy_search.costs import Costs, Size
 from cimq.policy_search.data import FirstBatches
 from cimq.policy_search.durations import seconds_of, spoken
 from cimq.policy_search.plan import DEFAULT_SIZE, Plan
-from cimq.policy_search.time_budget import fitted, fitted_or_least
+from cimq.policy_search.time_budget import fitted
 from cimq.policy_search.workbench import Workbench
 
 # ResNet-20 on one core, about.
@@ -91,7 +91,7 @@ def test_defaults_end_on_large_images() -> None:
     assert size == DEFAULT_SIZE
     # Where nothing ends in time, the least there is.
     slow = dataclasses.replace(costs, sample=60.0)
-    assert fitted_or_least(slow, 7200) == Size(12, 1, 10, 1)
+    assert fitted(slow, 7200, or_least=True) == Size(12, 1, 10, 1)
 
 
 def test_more_time_does_more_and_what_is_given_stays() -> None:
