@@ -117,8 +117,7 @@ def new_bundle(target: Path, overwrite: bool) -> Iterator[Path]:
     if target.is_symlink():
         target = Path(os.path.realpath(target))
     _check_target(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as outer:
+    with _beside(target) as outer:
         made = Path(outer) / "bundle"
         made.mkdir()
         yield made
@@ -140,13 +139,18 @@ def new_folder(target: Path, command: str) -> Iterator[Path]:
     """
     _check_empty(target, command)
     target = Path(os.path.realpath(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as outer:
+    with _beside(target) as outer:
         made = Path(outer) / "made"
         made.mkdir()
         yield made
         _check_empty(target, command)
         os.replace(made, target)  # an empty folder gives way
+
+
+def _beside(target: Path) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder on the same file system, from which what was made can be renamed to `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
 
 
 def _check_empty(target: Path, command: str) -> None:
