@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,21 @@ def load_network(name: str, checkpoints: Path) -> nn.Module:
     model: nn.Module = ResNetCifar(3, 10) if name == "resnet20" else VggCifar(10)
     model.load_state_dict(torch.load(checkpoints / f"{name}-cifar10jpeg-45k.pt", weights_only=True))
     return model.float().to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+
+class Kept:
+    """An evaluator whose measurements are kept in a file."""
+
+    def __init__(self, evaluator: Any, file: Path) -> None:
+        self._evaluator, self._file = evaluator, file
+        self._known: dict[str, list[float]] = json.loads(file.read_text()) if file.exists() else {}
+
+    def measure(self, policies: Sequence[Pairs]) -> Iterator[Measured]:
+        for policy in policies:
+            if str(policy) not in self._known:
+                self._known[str(policy)] = list(next(iter(self._evaluator.measure([policy]))))
+                write_text_atomically(self._file, json.dumps(self._known))
+            yield Measured(*self._known[str(policy)])
 
 
 class Task:
@@ -87,7 +102,7 @@ class Task:
             self._bench.evaluator_on(self._loaders["search"]),
             self._bench.evaluator_on(HeldBatches(BatchLoader(few, _BATCH))),
         )
-        self._known: dict[str, dict[str, Any]] = {}
+        self._kept: dict[str, Kept] = {}
         self._parts = parts
 
     def _train_shared(self, folder: Path, epochs: int) -> None:
@@ -129,16 +144,10 @@ class Task:
 
     def measured(self, name: str, policies: Sequence[Pairs]) -> list[Measured]:
         """Accuracy and divergence on a set, from a file where they are known already."""
-        file = self._folder / f"{name}.json"
-        if name not in self._known:
-            self._known[name] = json.loads(file.read_text()) if file.exists() else {}
-        known = self._known[name]
-        evaluator = self._bench.evaluator_on(self._loaders[name])
-        for policy in policies:
-            if str(policy) not in known:
-                known[str(policy)] = list(next(iter(evaluator.measure([policy]))))
-                write_text_atomically(file, json.dumps(known, indent=1))
-        return [Measured(*known[str(policy)]) for policy in policies]
+        if name not in self._kept:
+            evaluator = self._bench.evaluator_on(self._loaders[name])
+            self._kept[name] = Kept(evaluator, self._folder / f"{name}.json")
+        return list(self._kept[name].measure(policies))
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:

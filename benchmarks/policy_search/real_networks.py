@@ -18,20 +18,17 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 import _common
-from _networks import Task, add_network_arguments, seed_folder
+from _networks import Kept, Task, add_network_arguments, seed_folder
 from strategies import COMPARED, mean_speedup
 
-from cimq.atomic_files import write_text_atomically
 from cimq.policy_search import Budget, Reward, StrategyTask, Trials
-from cimq.policy_search.evaluators import Measured
-from cimq.policy_search.space import Pairs
 
 BATCH = 8
 DEFAULT = [
@@ -50,21 +47,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--target-bits", type=int, nargs=2, metavar=("W", "A"), default=None,
                         help="default: 8 3 for ResNet-20, 4 4 for VGG-11")  # fmt: skip
     return parser.parse_args()
-
-
-class Kept:
-    """An evaluator whose measurements are kept in a file."""
-
-    def __init__(self, evaluator: Any, file: Path) -> None:
-        self._evaluator, self._file = evaluator, file
-        self._known: dict[str, list[float]] = json.loads(file.read_text()) if file.exists() else {}
-
-    def measure(self, policies: Sequence[Pairs]) -> Iterator[Measured]:
-        for policy in policies:
-            if str(policy) not in self._known:
-                self._known[str(policy)] = list(next(iter(self._evaluator.measure([policy]))))
-                write_text_atomically(self._file, json.dumps(self._known))
-            yield Measured(*self._known[str(policy)])
 
 
 def one_seed(args: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
