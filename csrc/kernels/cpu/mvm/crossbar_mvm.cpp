@@ -238,8 +238,17 @@ class BlockRunner {
     const std::int64_t weight_shift = cells_.mode() == MvmMode::kDigital ? 0 : plan_.weight_shift;
     const float lo_constant = plan_.lo_constant(0);
     const std::int64_t* weight_sums = cells_.weight_sums().data() + panel * kPanelWidth;
-    for (std::int64_t row = 0; row < rows; ++row, sums += cells_.panel_width(panel)) {
-      const Accumulator<T>* before = result_.data() + row * cells_.panel_width(panel);
+    const std::int64_t width = cells_.panel_width(panel);
+    if constexpr (std::is_same_v<T, std::int32_t> && std::is_same_v<Sum, std::int32_t>) {
+      if (kOnly && cells_.mode() == MvmMode::kDigital && digits_.input_shift() == 0) {  // the sums are the results
+        for (std::int64_t row = 0; row < rows; ++row) {
+          std::copy_n(sums + row * width, outputs, y + row * plan_.outputs + panel * kPanelWidth);
+        }
+        return;
+      }
+    }
+    for (std::int64_t row = 0; row < rows; ++row, sums += width) {
+      const Accumulator<T>* before = result_.data() + row * width;
       const auto result = [&](int j) { return added(kOnly ? Accumulator<T>{0} : before[j], sums[j], slice); };
       const std::int64_t offset = weight_shift * digits_.applied_sums()[static_cast<std::size_t>(row)];
       T* out = y + row * plan_.outputs + panel * kPanelWidth;

@@ -129,13 +129,14 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   whole_bytes_ = cells.mode() == MvmMode::kDigital && cells.format() == CellFormat::kBytes &&
                  format == DigitFormat::kLikeCells && input_shift_ == 0 && plan.weight_shift == 0 &&
                  cells.cell_bias() == 0;
+  no_copy_ = whole_bytes_ && cells.tiles() == 1 && row_bytes(cells, 0, format) == plan.inputs;
   std::size_t offset = 0;
   for (std::int64_t t = 0; t < cells.tiles(); ++t) {
     tile_offsets_.push_back(offset);
     offset += static_cast<std::size_t>(ceil_div<std::int64_t>(max_rows * digit_count_, kDigitBlock) * kDigitBlock *
                                        row_bytes(cells, t, format));
   }
-  data_.resize(offset);
+  if (!no_copy_) data_.resize(offset);
   rows_.resize(static_cast<std::size_t>(cells.tiles()));
   for (auto& rows : rows_) rows.reserve(static_cast<std::size_t>(max_rows * digit_count_));
   applied_sums_.resize(static_cast<std::size_t>(max_rows));
@@ -162,6 +163,10 @@ std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& 
 }
 
 void DigitBlock::load(const std::uint8_t* x, std::int64_t rows) {
+  if (no_copy_) {
+    refer_to(x, rows);
+    return;
+  }
   for (auto& tile_rows : rows_) tile_rows.clear();
   for (std::int64_t row = 0; row < rows; ++row) {
     if (whole_bytes_) {
@@ -171,6 +176,16 @@ void DigitBlock::load(const std::uint8_t* x, std::int64_t rows) {
     } else {
       split_row<std::uint8_t>(x + row * plan_.inputs, static_cast<std::int32_t>(row));
     }
+  }
+}
+
+/// The applied sums stay zero: they are for the corrections of shifted operands, which are not whole bytes.
+void DigitBlock::refer_to(const std::uint8_t* x, std::int64_t rows) {
+  in_place_ = reinterpret_cast<const std::byte*>(x);
+  std::vector<TileRow>& listed = rows_.front();
+  while (static_cast<std::int64_t>(listed.size()) > rows) listed.pop_back();
+  while (static_cast<std::int64_t>(listed.size()) < rows) {
+    listed.push_back({static_cast<std::int32_t>(listed.size()), 0, 0, 0});
   }
 }
 

@@ -24,11 +24,12 @@ class DigitBlock {
   DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows,
              DigitFormat format = DigitFormat::kLikeCells);
 
-  /// Splits x [rows, inputs]. Digits that are zero over a whole tile are left out where they cannot matter.
+  /// Splits x [rows, inputs]. Digits that are zero over a whole tile are left out where they cannot matter. Where the
+  /// bytes of x are the digits as the kernel wants them, they are not copied: x must stay until the next call.
   void load(const std::uint8_t* x, std::int64_t rows);
 
   const std::byte* digits(std::int64_t tile) const {
-    return data_.data() + tile_offsets_[static_cast<std::size_t>(tile)];
+    return in_place_ != nullptr ? in_place_ : data_.data() + tile_offsets_[static_cast<std::size_t>(tile)];
   }
   const std::vector<TileRow>& rows(std::int64_t tile) const { return rows_[static_cast<std::size_t>(tile)]; }
   /// Sum of what is applied for each row, for the correction of the offset mapping.
@@ -49,6 +50,7 @@ class DigitBlock {
 
  private:
   static std::int64_t row_bytes(const PackedCells& cells, std::int64_t tile, DigitFormat format);
+  void refer_to(const std::uint8_t* x, std::int64_t rows);
   /// Where a row's bytes are its digits: unsigned activations in a product without slices.
   void copy_row(const std::uint8_t* x, std::int32_t row);
   template <typename Digit>
@@ -65,7 +67,9 @@ class DigitBlock {
   bool skip_zero_;
   GroupDigits group_digits_of_;
   bool whole_bytes_ = false;
-  bool keep_sign_ = false;  ///< the whole activation as a signed number
+  bool no_copy_ = false;                 ///< whole bytes that need no rearranging
+  const std::byte* in_place_ = nullptr;  ///< the operand itself, where it is not copied
+  bool keep_sign_ = false;               ///< the whole activation as a signed number
   std::int64_t input_shift_ = 0;
   std::int32_t max_digit_ = 0;
   std::vector<std::byte> data_;
