@@ -11,19 +11,21 @@
 #include "common/saturating.h"
 #include "compiler/frontends/strict_json.h"
 #include "runtime/budget.h"
+#include "runtime/image_order.h"
 #include "runtime/layer_sinks.h"
 #include "runtime/live_values.h"
 #include "runtime/manifest.h"
 #include "runtime/memory_plan.h"
 #include "runtime/network.h"
 #include "runtime/parallel.h"
+#include "runtime/steps/channels_last.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {
 namespace {
 
-/// Samples are run in chunks whose values fit a cache-friendly amount of memory.
-constexpr std::int64_t kChunkElements = std::int64_t{1} << 22;
+/// Samples are run in chunks whose values stay in the second-level cache: steps are passes over them.
+constexpr std::int64_t kChunkElements = std::int64_t{1} << 18;
 
 /// How a batch is shared among threads within the bound of memory.
 struct Split {
@@ -45,8 +47,10 @@ struct Executor::State {
   LoadOptions options;
   Budget budget{0, 0};
   int threads = 1;
-  std::vector<std::unique_ptr<Step>> steps;
-  MemoryPlan memory;
+  OrderedNetwork ordered;                    ///< what runs: the network's results, images in the order of the steps
+  std::vector<std::unique_ptr<Step>> steps;  ///< [node of `ordered`]
+  std::vector<std::size_t> layers;           ///< nodes of `ordered` that crossbars compute
+  MemoryPlan memory;                         ///< of `ordered`
   std::optional<Safetensors> expected;
 
   /// The stored sample and its results. Throws Error where the bundle has none.
@@ -60,7 +64,12 @@ struct Executor::State {
     return network.graph.nodes[static_cast<std::size_t>(network.graph.output)];
   }
 
-  void build(const BundleFolder& bundle);
+  /// The network's own node that a node of `ordered` is.
+  const compiler::Node& origin_of(std::size_t node) const {
+    return network.graph.nodes[static_cast<std::size_t>(ordered.origin[node])];
+  }
+
+  void build(const BundleFiles& bundle);
   std::uint64_t bytes_at(std::size_t node, std::int64_t batch, int inner) const;
   std::uint64_t bytes_of(std::int64_t batch, int inner) const;
   Split split(std::int64_t batch) const;
@@ -71,25 +80,29 @@ struct Executor::State {
 };
 
 /// Checks every bound before the memory that it is about is taken.
-void Executor::State::build(const BundleFolder& bundle) {
-  memory = plan_memory(network.graph);
+void Executor::State::build(const BundleFiles& bundle) {
+  ordered = order_images(network.graph, network.hardware);
+  memory = plan_memory(ordered.graph);
   budget = Budget(options.max_working_bytes, options.max_operations);
-  for (std::size_t i = 0; i < network.graph.nodes.size(); ++i) {
-    budget.operate(network.graph.nodes[i], operations_of(network.graph, network.graph.nodes[i]));
-    budget.check_working(network.graph.nodes[i],
+  for (const compiler::Node& node : network.graph.nodes) budget.operate(node, operations_of(network.graph, node));
+  for (std::size_t i = 0; i < ordered.graph.nodes.size(); ++i) {
+    budget.check_working(ordered.graph.nodes[i],
                          saturating_product(static_cast<std::uint64_t>(memory.live_elements[i]), sizeof(float)));
   }
   for (const char* name : {kWeights, kExpected}) {
-    const auto file = bundle.manifest().files.find(name);
-    cimq::check(file == bundle.manifest().files.end() || file->second.bytes <= options.max_working_bytes, name,
-                ": has ", file == bundle.manifest().files.end() ? 0 : file->second.bytes, " bytes, more than ",
+    const std::uint64_t size = bundle.size_of(name);
+    cimq::check(size <= options.max_working_bytes, name, ": has ", size, " bytes, more than ",
                 options.max_working_bytes, "; raise max_working_bytes (--max-working-bytes) to allow it");
   }
   const Safetensors weights(bundle.read(kWeights), kWeights);
   const StepContext context{network.graph, network.hardware, weights, budget};
-  for (const compiler::Node& node : network.graph.nodes) steps.push_back(make_step(context, node));
-  for (std::size_t i = 0; i < network.graph.nodes.size(); ++i)
-    budget.check_working(network.graph.nodes[i], bytes_at(i, 1, 1));
+  const StepContext in_order{ordered.graph, network.hardware, weights, budget};
+  for (std::size_t i = 0; i < ordered.graph.nodes.size(); ++i) {
+    steps.push_back(ordered.special[i] ? make_channels_last_step(context, origin_of(i))
+                                       : make_step(in_order, ordered.graph.nodes[i]));
+    if (ordered.graph.nodes[i].crossbar) layers.push_back(i);
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) budget.check_working(ordered.graph.nodes[i], bytes_at(i, 1, 1));
 }
 
 /// Memory of a run of `batch` samples while `node` runs.
@@ -128,7 +141,7 @@ void Executor::State::run_chunk(const float* x, const Chunk& chunk, float* out, 
   LiveValues values(steps.size());
   std::size_t layer = 0;
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    const compiler::Node& node = network.graph.nodes[i];
+    const compiler::Node& node = ordered.graph.nodes[i];
     std::vector<const float*> inputs;
     inputs.reserve(node.inputs.size());
     for (const int input : node.inputs) inputs.push_back(input < 0 ? x : values.at(static_cast<std::size_t>(input)));
@@ -140,7 +153,7 @@ void Executor::State::run_chunk(const float* x, const Chunk& chunk, float* out, 
     if (taken) sink->finished(layer++);
     for (const int value : memory.freed_after[i]) values.free(static_cast<std::size_t>(value));
   }
-  std::copy_n(values.at(static_cast<std::size_t>(network.graph.output)),
+  std::copy_n(values.at(static_cast<std::size_t>(ordered.graph.output)),
               chunk.size * compiler::elements(output_node().shape), out);
 }
 
@@ -151,9 +164,8 @@ void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) 
   result.output.shape = batched(batch, output_node().shape);
   result.output.data.resize(static_cast<std::size_t>(batch * out_elements));
   if (keep_layers) {
-    for (std::size_t i = 0; i < steps.size(); ++i) {
-      const compiler::Node& node = network.graph.nodes[i];
-      if (!node.crossbar) continue;
+    for (const std::size_t i : layers) {
+      const compiler::Node& node = origin_of(i);
       LayerOutput layer{node.crossbar->layer_name, batched(batch, node.shape), steps[i]->exact(), {}, {}};
       const auto size = static_cast<std::size_t>(batch * compiler::elements(node.shape));
       layer.exact ? layer.integers.resize(size) : layer.floats.resize(size);
@@ -201,9 +213,8 @@ std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
     result.expected = view.bytes.data();
     results.push_back(std::move(result));
   };
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const compiler::Node& node = network.graph.nodes[i];
-    if (!node.crossbar) continue;
+  for (const std::size_t i : layers) {
+    const compiler::Node& node = origin_of(i);
     add(node.crossbar->layer_name, "layer." + node.crossbar->layer_name, node.shape, steps[i]->exact());
   }
   add("output", "output", output_node().shape, false);
@@ -213,8 +224,11 @@ std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
 Executor::Executor(std::shared_ptr<const State> state) : state_(std::move(state)) {}
 
 Executor Executor::load(const std::filesystem::path& folder, const LoadOptions& options) {
+  return load(BundleFolder(folder), options);
+}
+
+Executor Executor::load(const BundleFiles& bundle, const LoadOptions& options) {
   cimq::check(options.threads >= 0, "threads must be 0 (all) or positive, got ", options.threads);
-  const BundleFolder bundle(folder);
   auto state = std::make_shared<State>();
   state->options = options;
   state->threads = options.threads > 0 ? options.threads : usable_threads();

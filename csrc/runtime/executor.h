@@ -8,6 +8,7 @@
 
 #include "common/hardware.h"
 #include "compiler/ir/graph.h"
+#include "runtime/bundle_files.h"
 #include "runtime/load_options.h"
 #include "runtime/tensor.h"
 
@@ -38,6 +39,8 @@ class Executor {
   /// Loads a bundle folder after verifying every file of it; layers, policy, hardware and program (if there is one)
   /// must agree. Throws Error naming file and entry.
   static Executor load(const std::filesystem::path& folder, const LoadOptions& options = {});
+  /// The same from files that somebody else holds and has verified: sizes and hashes of the manifest are not compared.
+  static Executor load(const BundleFiles& bundle, const LoadOptions& options = {});
 
   /// x: [B, ...input_shape], finite. Throws Error for another shape, for NaN or infinity.
   Tensor run(const Tensor& x) const;

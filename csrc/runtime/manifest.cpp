@@ -12,6 +12,7 @@ namespace cimq::runtime {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr const char* kManifest = "manifest.json";
 constexpr std::uint64_t kMaxManifest = std::uint64_t{1} << 22;
 constexpr std::size_t kMaxFiles = 1024;
 constexpr std::int64_t kMaxFile = std::int64_t{1} << 40;
@@ -88,21 +89,23 @@ void BundleFolder::verify(const std::string& name) const {
   check_hash(hash.hex(), file, shown);
 }
 
+bool BundleFolder::contains(const std::string& name) const {
+  return name == kManifest || manifest_.files.contains(name);
+}
+
+std::uint64_t BundleFolder::size_of(const std::string& name) const {
+  if (name == kManifest) return text_.size();
+  const auto found = manifest_.files.find(name);
+  return found == manifest_.files.end() ? 0 : found->second.bytes;
+}
+
 std::vector<std::uint8_t> BundleFolder::read(const std::string& name) const {
+  if (name == kManifest) return {text_.begin(), text_.end()};
   const auto found = manifest_.files.find(name);
   check(found != manifest_.files.end(), "manifest.json: the bundle lists no file '", compiler::shown(name), "'");
   auto bytes = read_file(path_inside(folder_, name), found->second.bytes);
   check_hash(sha256_hex(bytes), found->second, name);
   return bytes;
-}
-
-std::string BundleFolder::read_text(const std::string& name) const {
-  if (name == "manifest.json") return text_;
-  const auto found = manifest_.files.find(name);
-  check(found == manifest_.files.end() || found->second.bytes <= kMaxText, name, ": has ", found->second.bytes,
-        " bytes, at most ", kMaxText, " are expected");
-  const auto bytes = read(name);
-  return {bytes.begin(), bytes.end()};
 }
 
 }  // namespace cimq::runtime

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/bundle_files.h"
+
 namespace cimq::runtime {
 
 struct ManifestFile {
@@ -26,22 +28,17 @@ struct Manifest {
 Manifest parse_manifest(std::string_view text);
 
 /// A bundle folder whose every listed file exists, lies inside the folder, and has the stated size and hash.
-class BundleFolder {
+class BundleFolder final : public BundleFiles {
  public:
   /// Reads the manifest and verifies every file. Throws Error naming the file.
   explicit BundleFolder(const std::filesystem::path& folder);
 
   const Manifest& manifest() const { return manifest_; }
-  /// The text that manifest() was read from.
-  const std::string& manifest_text() const { return text_; }
-  bool contains(const std::string& name) const { return manifest_.files.contains(name); }
-  /// The bytes of a listed file, hashed again after reading. Throws Error if it is not listed.
-  std::vector<std::uint8_t> read(const std::string& name) const;
-  /// The same as text, which may have kMaxText bytes; "manifest.json" gives manifest_text().
-  std::string read_text(const std::string& name) const;
-
-  /// More than a program of kMaxTiles tiles takes, the largest of the JSON files.
-  static constexpr std::uint64_t kMaxText = std::uint64_t{1} << 29U;
+  bool contains(const std::string& name) const override;
+  std::uint64_t size_of(const std::string& name) const override;
+  /// The bytes of a listed file, hashed again after reading; "manifest.json" gives the text that was verified. Throws
+  /// Error if it is not listed.
+  std::vector<std::uint8_t> read(const std::string& name) const override;
 
  private:
   void verify(const std::string& name) const;

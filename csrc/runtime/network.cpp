@@ -16,7 +16,7 @@ constexpr const char* kProgram = "program.jsonl";
 
 }  // namespace
 
-Network read_network(const BundleFolder& bundle, const LoadOptions& options) {
+Network read_network(const BundleFiles& bundle, const LoadOptions& options) {
   Network network;
   for (const char* name : {"manifest.json", "layers.json", "hardware.json", "policy.json"}) {
     network.texts[name] = bundle.read_text(name);

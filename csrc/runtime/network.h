@@ -8,8 +8,8 @@
 #include "common/hardware.h"
 #include "compiler/ir/graph.h"
 #include "compiler/isa/program.h"
+#include "runtime/bundle_files.h"
 #include "runtime/load_options.h"
-#include "runtime/manifest.h"
 #include "runtime/tensor.h"
 
 namespace cimq::runtime {
@@ -25,7 +25,7 @@ struct Network {
 };
 
 /// Throws Error naming the file where layers, policy, hardware and program (if there is one) do not agree.
-Network read_network(const BundleFolder& bundle, const LoadOptions& options);
+Network read_network(const BundleFiles& bundle, const LoadOptions& options);
 
 /// Throws Error unless x is [batch, ...input_shape] and finite.
 void check_input(const compiler::Graph& graph, const Tensor& x);

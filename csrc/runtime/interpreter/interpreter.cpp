@@ -6,6 +6,7 @@
 #include "common/error.h"
 #include "compiler/verify/program.h"
 #include "runtime/interpreter/machine.h"
+#include "runtime/manifest.h"
 #include "runtime/network.h"
 
 namespace cimq::runtime {

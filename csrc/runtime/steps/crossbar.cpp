@@ -10,8 +10,8 @@
 #include "compiler/frontends/strict_json.h"
 #include "kernels/cpu/mvm/crossbar_conv2d.h"
 #include "kernels/cpu/mvm/crossbar_mvm.h"
-#include "runtime/parallel.h"
 #include "runtime/steps/crossbar_tensors.h"
+#include "runtime/steps/crossbar_work.h"
 #include "runtime/steps/geometry.h"
 #include "runtime/steps/quantizer.h"
 #include "runtime/steps/rescale.h"
@@ -22,17 +22,6 @@ namespace {
 
 using compiler::Node;
 using compiler::Shape;
-
-/// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes over
-/// them where a product is not one multiplication.
-void count_layer(const StepContext& context, const Node& node, const kernels::MvmPlan& plan, std::int64_t groups) {
-  context.budget.keep(node, saturating_product(static_cast<std::uint64_t>(groups),
-                                               kernels::cpu::programming_bytes(context.hardware, plan)));
-  if (plan.collapses) return;
-  const bool folded = plan.ideal && plan.reads == kernels::ReadModel::kNone;  // digits are applied at once
-  const int passes = plan.n_w * (folded ? 1 : plan.n_x) * (plan.separate_columns ? 2 : 1);
-  context.budget.operate(node, saturating_product(operations_of(context.graph, node), passes - 1));
-}
 
 /// What both kinds share: quantisation before, re-scaling after. `Kernel` runs the layer on raw bits.
 template <typename Kernel>
@@ -91,17 +80,6 @@ class CrossbarStep final : public Step {
   std::int64_t in_elements_, out_elements_;
   std::int64_t inner_;  // values per channel: OH * OW, or 1
 };
-
-/// Rows of the largest part that `split` makes.
-std::int64_t rows_of_part(std::int64_t rows, int threads) { return (rows + threads - 1) / threads; }
-
-/// Calls `work(begin, end)` on parts of [0, rows).
-template <typename Work>
-void split(std::int64_t rows, int threads, const Work& work) {
-  const std::int64_t part = rows_of_part(rows, threads);
-  parallel_for((rows + part - 1) / part, threads,
-               [&](std::int64_t i) { work(i * part, std::min(rows, (i + 1) * part)); });
-}
 
 struct LinearKernel {
   kernels::cpu::CrossbarMvm mvm;
