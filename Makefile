@@ -16,6 +16,8 @@ PYTEST_FLAGS ?= -n $(MAX_JOBS)
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 FUZZ_RUNS ?= 1000000
+# The readers are C++20 with ranges, which Clang before 16 does not compile with GCC's library.
+export CIMQ_FUZZ_CXX ?= $(shell command -v clang++-19 || echo clang++)
 SOAK_MINUTES ?= 20
 SOAK_JOBS ?= 2
 QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
@@ -24,7 +26,7 @@ CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.p
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz lint format bench clean
+.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz fuzz-readers lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
@@ -36,6 +38,7 @@ help:
 	@echo "make test-asan-ops  build the operators with AddressSanitizer and UndefinedBehaviorSanitizer, run their tests"
 	@echo "make test-neon  cross-compile for 64-bit ARM, run the C++ tests under qemu"
 	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
+	@echo "make fuzz-readers  changed bundles and programs against their readers (FUZZ_RUNS=$(FUZZ_RUNS) each)"
 	@echo "make soak       random cases with fresh seeds on every instruction set (SOAK_MINUTES=$(SOAK_MINUTES))"
 	@echo "make lint       ruff, mypy, circles of imports, clang-format, clang-tidy"
 	@echo "make format     rewrite sources with ruff and clang-format"
@@ -163,11 +166,22 @@ test-neon: $(CATCH2_DIR)/.done
 	$(QEMU) -cpu cortex-a57 build/neon/tests/csrc/cimq_tests "[mvm],[conv],[fuzz]"
 
 fuzz: $(CATCH2_DIR)/.done
-	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++ with libFuzzer (Debian: clang libclang-rt-14-dev)"; exit 1; }
+	@command -v $(CIMQ_FUZZ_CXX) >/dev/null || { echo "make fuzz needs clang++ with libFuzzer (Debian: clang-19 libclang-rt-19-dev)"; exit 1; }
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset fuzz >/dev/null
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset fuzz --parallel $(MAX_JOBS) --target fuzz_kernels
 	@mkdir -p build/fuzz/corpus
 	build/fuzz/tests/csrc/fuzz/fuzz_kernels -runs=$(FUZZ_RUNS) -max_len=256 -entropic=0 -print_final_stats=1 build/fuzz/corpus
+
+# Begins with exported bundles; what is found interesting is kept in build/fuzz/bundle and build/fuzz/program.
+fuzz-readers: $(VENV)/.built $(CATCH2_DIR)/.done
+	@command -v $(CIMQ_FUZZ_CXX) >/dev/null || { echo "make fuzz-readers needs clang++ with libFuzzer (Debian: clang-19 libclang-rt-19-dev)"; exit 1; }
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset fuzz >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset fuzz --parallel $(MAX_JOBS) --target fuzz_bundle fuzz_program
+	$(VENV)/bin/python tests/csrc/fuzz/corpus.py build/fuzz/seeds
+	@for reader in bundle program; do \
+	  mkdir -p build/fuzz/$$reader && ASAN_OPTIONS=malloc_context_size=2 build/fuzz/tests/csrc/fuzz/fuzz_$$reader \
+	    -runs=$(FUZZ_RUNS) -max_len=65536 -timeout=20 -entropic=0 -print_final_stats=1 build/fuzz/$$reader build/fuzz/seeds || exit 1; \
+	done
 
 # What it finds becomes a fixed example. Run before a change lands, beside CI.
 soak: $(VENV)/.built-tests
