@@ -100,6 +100,15 @@ class CompiledProgram:
         """
         return simulate(self.text, self.layers_json, self.hardware)
 
+    def events(self) -> list[dict[str, Any]]:
+        """What happens when: the events that `save_trace` writes, in Chrome's trace event format.
+
+        Raises:
+            ValueError: As `simulated`.
+        """
+        events: list[dict[str, Any]] = json.loads(trace(self.text, self.layers_json))["traceEvents"]
+        return events
+
     def save_trace(self, path: str | Path) -> None:
         """Writes what happens when, as a Chrome trace that https://ui.perfetto.dev opens.
 

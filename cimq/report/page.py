@@ -14,6 +14,7 @@ from cimq.hardware import Hardware
 from cimq.report.charts import history_chart, stage_name, tradeoff_chart
 from cimq.report.front_charts import damage_chart, trained_chart
 from cimq.report.layer_rows import layer_views
+from cimq.report.machine_view import machine_view
 from cimq.report.run_data import ResultRow, RunData, load_run
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -80,6 +81,7 @@ def render(run: RunData) -> str:
         within=_within(run),
         budget=_budget(run),
         proposers={e.policy: stage_name(e.strategy) for e in run.evaluations},
+        machine=machine_view(run.folder / run.bundle.name) if run.bundle else None,
         hardware=_hardware_rows(run.hardware),
         quoted_folder=shlex.quote(str(run.folder)),
         bundle_path=shlex.quote(str(run.folder / run.bundle.name)) if run.bundle else None,
