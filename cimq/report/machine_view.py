@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cimq.bundle.programs import PIPELINED, STATIONARY, CompiledProgram, compiled
 from cimq.bundle.simulated import CAUSE_WORDS, SimulatedTime
 
+# Parts of a square as (hue, share of its work), share of the time that it works, words.
+_Placed = tuple[tuple[tuple[float, float], ...], float, str]
 _CROSSBARS = 3  # process of the crossbars in a trace
 _GOLDEN_ANGLE = 137.508  # degrees: neighbours get hues far apart
 _WIDTH = 420.0
@@ -180,7 +183,7 @@ def _plan_of_residents(program: CompiledProgram, hues: dict[str, float]) -> Floo
     used = {layer.name: len(layer.tiles) * layer.repeats * layer.copies for layer in program.layers}
     each = max(1, math.ceil(sum(used.values()) / _MAX_SQUARES))
     time = program.simulated
-    squares = []
+    squares: list[_Placed] = []
     for layer in time.layers:
         count = used[layer.name]
         share = (layer.mvm_us + layer.adc_us) / count / time.time_us if time.time_us > 0 else 0.0
@@ -198,7 +201,7 @@ def _plan_of_work(events: list[dict[str, Any]], hues: dict[str, float], time: Si
             drawn = max(drawn, event["tid"] + 1)
             if event["ph"] == "X":
                 work[event["tid"]][event["args"]["layer"]] += event["args"]["busy_us"]
-    squares = []
+    squares: list[_Placed] = []
     for number in range(min(drawn, time.crossbars)):
         layers = work[number]
         names = ", ".join(list(layers)[:3]) + (f" and {len(layers) - 3} more" if len(layers) > 3 else "")
@@ -209,7 +212,7 @@ def _plan_of_work(events: list[dict[str, Any]], hues: dict[str, float], time: Si
     return _arranged(squares, 1, time.crossbars - len(squares))
 
 
-def _arranged(squares: list[tuple[tuple[tuple[float, float], ...], float, str]], each: int, left_out: int) -> FloorPlan:
+def _arranged(squares: Sequence[_Placed], each: int, left_out: int) -> FloorPlan:
     """Places (parts of (hue, share), share of the time, words) in rows."""
     per_row = max(1, math.ceil(math.sqrt(2.5 * len(squares))))
     side = min(_MAX_SIDE, _WIDTH / per_row)
