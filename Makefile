@@ -26,7 +26,7 @@ CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.p
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz fuzz-readers lint format bench clean
+.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz fuzz-readers fuzz-onnx lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
@@ -39,6 +39,7 @@ help:
 	@echo "make test-neon  cross-compile for 64-bit ARM, run the C++ tests under qemu"
 	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
 	@echo "make fuzz-readers  changed bundles and programs against their readers (FUZZ_RUNS=$(FUZZ_RUNS) each)"
+	@echo "make fuzz-onnx  add atheris to .venv; changed ONNX models against their reader (FUZZ_RUNS=$(FUZZ_RUNS))"
 	@echo "make soak       random cases with fresh seeds on every instruction set (SOAK_MINUTES=$(SOAK_MINUTES))"
 	@echo "make lint       ruff, mypy, circles of imports, clang-format, clang-tidy"
 	@echo "make format     rewrite sources with ruff and clang-format"
@@ -182,6 +183,13 @@ fuzz-readers: $(VENV)/.built $(CATCH2_DIR)/.done
 	  mkdir -p build/fuzz/$$reader && ASAN_OPTIONS=malloc_context_size=2 build/fuzz/tests/csrc/fuzz/fuzz_$$reader \
 	    -runs=$(FUZZ_RUNS) -max_len=65536 -timeout=20 -entropic=0 -print_final_stats=1 build/fuzz/$$reader build/fuzz/seeds || exit 1; \
 	done
+
+$(VENV)/.atheris: $(VENV)/.deps
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@touch $@
+
+fuzz-onnx: $(VENV)/.built $(VENV)/.atheris
+	$(TEST_ENV) $(VENV)/bin/python tests/onnx_import/fuzz_onnx.py build/fuzz-onnx -runs=$(FUZZ_RUNS) -print_final_stats=1
 
 # What it finds becomes a fixed example. Run before a change lands, beside CI.
 soak: $(VENV)/.built-tests
