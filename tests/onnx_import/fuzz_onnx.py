@@ -109,7 +109,8 @@ def check(data: bytes, folder: Path) -> bool:
         try:
             network = read_onnx(path)
         except ValueError as error:
-            assert str(error).startswith(f"ONNX model {path}: "), error
+            if not str(error).startswith(f"ONNX model {path}: "):
+                raise RuntimeError("a refusal that does not name the file") from error
             return False
         if len(network.weights()) > _LARGEST or np.prod(network.input_shape) > 10_000:
             return True
