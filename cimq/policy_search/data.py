@@ -39,6 +39,18 @@ class Splits:
     samples: tuple[int, int]
     digests: tuple[str, str] = ("", "")
 
+    def training_size(self) -> dict[str, int | None]:
+        """Batches of an epoch, and samples; None where that is not known."""
+        data = getattr(self.train, "dataset", None)
+        return {"batches": _length(self.train), "samples": None if data is None else _length(data)}
+
+
+def _length(what: Any) -> int | None:
+    try:
+        return len(what)
+    except TypeError:  # a stream
+        return None
+
 
 def split_loaders(loader: Iterable[Any], val_loader: Iterable[Any] | None, *, seed: int, search_samples: int) -> Splits:
     """Splits what the user gave.

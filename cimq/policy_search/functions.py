@@ -29,6 +29,11 @@ class UserFunctions:
     metric: Any = None
     forward: ForwardFn | None = None
 
+    def names(self) -> dict[str, str]:
+        """What they are called, "default" where there is none: two functions of one name are not told apart."""
+        given = {"loss_fn": self.loss, "metric_fn": self.metric, "forward_fn": self.forward}
+        return {key: "default" if function is None else _name_of(function) for key, function in given.items()}
+
     def check(self, model: nn.Module, batches: Iterable[Any], *, trains: bool) -> None:
         """Finds out on the first batch whether the defaults in use fit model and data."""
         uses: list[Use] = ["metric"] if self.metric is None else []
@@ -87,6 +92,11 @@ class UserFunctions:
         counting = self if self.metric is None else dataclasses.replace(self, metric=kept)
         accuracy = counting.accuracy(model, batches, seen)
         return accuracy, Scores(tuple(values), tuple(weights), "sample" if self.metric is None else "batch")
+
+
+def _name_of(function: Any) -> str:
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _per_sample(flags: Tensor) -> list[float]:

@@ -84,6 +84,7 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         bench.shorten_epochs(settings.train_batches)
         threads = (plan.threads, plan.shared_threads)
         fields = settings.journal_fields(bench.shapes, splits.samples, splits.digests, _fingerprint(model), threads)
+        fields |= {"functions": functions.names(), "training_data": splits.training_size()}
         if settings.out is not None:
             if size.shared_epochs > 0:
                 _forget_shared_weights(Path(settings.out), settings.resume)

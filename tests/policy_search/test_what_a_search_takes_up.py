@@ -152,3 +152,20 @@ def test_what_was_measured_on_other_data_is_refused(net: nn.Module, tmp_path: Pa
     with pytest.raises(ValueError, match="other settings: held_out_data was"):
         cimq.search(net, data(16), val_loader=others, out=tmp_path, resume=True, **options)
     cimq.search(net, data(16), val_loader=val, out=tmp_path, resume=True, **options)
+
+
+def test_other_functions_and_training_data_are_refused(net: nn.Module, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        **FAST, "shared_epochs": 0, "finetune_epochs": 0, "evaluations": 6, "strategy": "uniform",
+    }  # fmt: skip
+    train, val = data(40)[:16], data(40)[16:]
+
+    def again(loader: Any = train, **changes: Any) -> None:
+        cimq.search(net, loader, val_loader=val, out=tmp_path, resume=True, **{**options, **changes})
+
+    cimq.search(net, train, val_loader=val, out=tmp_path, **options)
+    with pytest.raises(ValueError, match=r"functions was .*default.*, is .*CrossEntropyLoss"):
+        again(loss_fn=nn.CrossEntropyLoss())
+    with pytest.raises(ValueError, match=r'training_data was \{"batches": 16, .*, is \{"batches": 15, '):
+        again(train[:15])
+    again()
