@@ -112,6 +112,8 @@ def command(
     if sweep is not None:
         if output is not None or trace is not None:
             raise ValueError("compile: --sweep writes no program and no trace, leave out --output and --trace")
+        if plot is not None:
+            programs.check_apart(plot, bundle)
         resource, values = read_sweep(sweep)
         found = sweep_resource(bundle, resource, values, machine, pipeline or programs.STATIONARY, duplication)
         if plot is not None:

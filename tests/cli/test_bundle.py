@@ -134,4 +134,6 @@ def test_compile_sweeps_a_resource(bundle: Path, tmp_path: Path) -> None:
     assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["1", "4", "inf"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "--plot draws a sweep, give --sweep" in refused("compile", bundle, "--plot", picture)
+    inside = ("--sweep", "crossbars=1", "--plot", bundle / "sweep.svg")
+    assert "would damage it" in refused("compile", bundle, *inside)
     assert "leave out --output and --trace" in refused("compile", bundle, "--sweep", "crossbars=1", "--trace", picture)
