@@ -22,7 +22,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _common
-from _resnet18 import Bits, resnet18
+from _builder import Bits
+from _resnet18 import resnet18
 
 from cimq import Hardware
 from cimq.bundle.network import Network

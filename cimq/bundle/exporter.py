@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 
 from cimq.bundle import onnx_check, onnx_model
+from cimq.bundle.attention_graph import written_out
+from cimq.bundle.batch_first import batch_kept_first
 from cimq.bundle.contents import write_network
 from cimq.bundle.folder import new_bundle, write_manifest
 from cimq.bundle.fx_reader import read_network
@@ -73,6 +75,8 @@ def export(
     target = Path(path)
     x = _checked_input(sample_input)
     converted = _converted(model, x)
+    if isinstance(converted, fx.GraphModule):
+        converted = batch_kept_first(written_out(converted, x))
     network = read_network(converted, x)
     if not network.crossbar_nodes():
         raise ValueError("export: the model has no crossbar layer")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from cimq.bundle.network import Network, Node
-from cimq.bundle.operations import HANDLERS, TAKING_CONSTANTS
+from cimq.bundle.operations import HANDLERS, OF_CONSTANTS, TAKING_CONSTANTS
 from cimq.bundle.operations.registry import Call, RefusedError
 from cimq.bundle.operations.shape import TAKING_APART, Parts, part_of
 from cimq.quantization.conversion.converted import CrossbarLayer
@@ -52,30 +52,9 @@ def _same_tensors(a: Node, b: Node) -> bool:
     )
 
 
-def values_of(model: fx.GraphModule, x: Tensor) -> dict[str, Tensor]:
-    """Every tensor that a converted model computes, by node name; the input under its own name."""
-    recorder = _Recorder(model)
-    with torch.no_grad():
-        recorder.run(x)
-    return recorder.values
-
-
 # What tells a size or a type of a tensor; numbers of any other kind depend on its values.
 _SIZE_METHODS = {"size", "dim", "ndimension", "numel", "nelement", "is_floating_point", "is_complex", "is_contiguous"}
 _SIZE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout"}
-
-
-class _Recorder(fx.Interpreter):
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.extra_traceback = False
-        self.values: dict[str, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, Tensor) and n.op != "output":
-            self.values[n.name] = result
-        return result
 
 
 class _Reader(fx.Interpreter):
@@ -170,7 +149,7 @@ class _Reader(fx.Interpreter):
         key = type(module) if module is not None else n.target
         handler = HANDLERS.get(key)
         what = type(module).__name__ if module is not None else getattr(n.target, "__name__", str(n.target))
-        if handler is None or kwargs or not sources:
+        if handler is None or kwargs or not (sources or key in OF_CONSTANTS):
             raise ValueError(f"export: the operation {what} (node {n.name!r}) has no form in a bundle")
         read = [source for source in n.all_input_nodes if source in self.constants]
         if read and key not in TAKING_CONSTANTS:
@@ -186,7 +165,7 @@ class _Reader(fx.Interpreter):
         call = Call(
             name=n.name,
             inputs=tuple(sources),
-            in_shape=self.shapes[sources[0]],
+            in_shape=self.shapes[sources[0]] if sources else tuple(int(size) for size in args[0].shape[1:]),
             shape=shape,
             module=module,
             rest=args[1:],

@@ -72,7 +72,7 @@ class Network:
         """The text of layers.json."""
         document = {
             "schema": "cimq.layers",
-            "version": "1.4.0",
+            "version": "1.5.0",
             "input": {"name": self.input_name, "shape": list(self.input_shape), "dtype": "float32"},
             "output": self.output,
             "chip": {"seed": self.seed, "chip": self.chip},

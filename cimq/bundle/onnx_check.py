@@ -24,10 +24,11 @@ import onnx
 from torch import Tensor, fx
 
 from cimq.bundle import onnx_model
-from cimq.bundle.fx_reader import values_of
+from cimq.bundle.fx_graphs import values_of
 from cimq.bundle.network import Network, Node
 from cimq.bundle.operations import OPERATIONS
 from cimq.bundle.operations.registry import UNIT_ROUNDOFF, Operand
+from cimq.mapping import weight_range
 
 _U = UNIT_ROUNDOFF
 _SAMPLES = 4
@@ -83,7 +84,8 @@ def check(
     values = {name: value.numpy() for name, value in values_of(digital, x).items()}
     feeds = {network.input_name: x.numpy()}
     for node in network.crossbar_nodes():
-        feeds[node.name + onnx_model.FORCED] = _value(network, values, node.inputs[0])
+        for suffix, source in zip((onnx_model.FORCED, onnx_model.FORCED_OPERAND), node.inputs, strict=False):
+            feeds[node.name + suffix] = _value(network, values, source)
     names = [node.name for node in network.nodes]
     results = dict(zip(names, _session(onnx_model.build(network, forced=True)).run(names, feeds), strict=True))
 
@@ -162,7 +164,10 @@ def _largest_sums(node: Node) -> Any:
     """float64 [O]: what sum |x_q| |w_q| can be."""
     assert node.crossbar is not None
     facts = node.crossbar
-    weight = node.tensors["weight"].double().abs().flatten(1).sum(1).numpy()
+    if "weight" in node.tensors:
+        weight = node.tensors["weight"].double().abs().flatten(1).sum(1).numpy()
+    else:  # written at run time
+        weight = np.full(facts.outputs, float(facts.inputs_per_output * weight_range(facts.weight_bits)[1]))
     return weight * max(2 ** (facts.act_bits - int(facts.act_signed)), -facts.act_zero)
 
 
@@ -175,7 +180,8 @@ def _exact(node: Node) -> bool:
 def _bound(node: Node, bounds: dict[str, float], sizes: dict[str, float], values: dict[str, Any]) -> float:
     """Bound of the difference at a node, given those of its inputs and the largest magnitudes that occur."""
     if node.crossbar is not None:
-        multiplier, bias = (node.tensors[role].double().abs().numpy() for role in ("multiplier", "bias"))
+        multiplier = node.tensors["multiplier"].double().abs().numpy()
+        bias = node.tensors["bias"].double().abs().numpy() if "bias" in node.tensors else 0.0
         roundings = 8 if _exact(node) else node.crossbar.inputs_per_output + 8
         return float(_U * roundings * np.max(_largest_sums(node) * multiplier + bias))
     if node.op in ("conv2d_f32", "linear_f32"):

@@ -6,6 +6,8 @@ A crossbar layer is written with the integers that the crossbars work on, as flo
     DequantizeLinear(weight)                                       integers of the weight, as in weights.safetensors
     Conv or MatMul -> Mul(multiplier) -> Add(bias)                 y = float32(Y) * multiplier[o] + bias[o]
 
+The second operand of a product of two values is quantised like an input, to the integers of a weight.
+
 All QuantizeLinear and DequantizeLinear have scale 1. A float32 sum of integers is exact, in every order, while it stays
 below 2^24, so that a runtime gives the values of the executor, bit for bit, whatever it does for speed. With the usual
 scales in their place it does not: products are rounded, and an optimiser that meets Dequantize -> Conv (or Gemm,
@@ -28,11 +30,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cimq.bundle.network import Network, Node
 from cimq.bundle.operations import OPERATIONS
+from cimq.mapping import weight_range
 
 OPSET = 21
 IR_VERSION = 10
 INT4_BITS = 4  # widths up to this one are stored as INT4
 FORCED = ".forced"
+FORCED_OPERAND = ".forced_operand"
 Array = npt.NDArray[Any]
 
 
@@ -43,7 +47,7 @@ def build(network: Network, *, metadata: dict[str, str] | None = None, forced: b
         network: What to write.
         metadata: Further metadata_props.
         forced: For checks: every crossbar layer reads an input of its own, NODE.forced, instead of what the node before
-            it computed, and every node's result is an output.
+            it computed (a product of two values also NODE.forced_operand), and every node's result is an output.
     """
     writer = _Writer(network, forced)
     for node in network.nodes:
@@ -52,7 +56,9 @@ def build(network: Network, *, metadata: dict[str, str] | None = None, forced: b
     inputs = [_value(network.input_name, network.input_shape)]
     shapes = {network.input_name: network.input_shape} | {node.name: node.shape for node in network.nodes}
     if forced:
-        inputs += [_value(node.name + FORCED, shapes[node.inputs[0]]) for node in network.crossbar_nodes()]
+        for node in network.crossbar_nodes():
+            names = [node.name + FORCED, node.name + FORCED_OPERAND]
+            inputs += [_value(name, shapes[source]) for name, source in zip(names, node.inputs, strict=False)]
     graph = helper.make_graph(
         writer.nodes, "cimq", inputs, [_value(node.name, node.shape) for node in results], writer.initializers
     )
@@ -87,6 +93,10 @@ class _Writer:
         self.initializers: list[Any] = []
         self.forced = forced
         self.shapes = {network.input_name: network.input_shape} | {node.name: node.shape for node in network.nodes}
+        self.constants: set[str] = set()
+        for node in network.nodes:
+            if self.constants.issuperset(node.inputs):
+                self.constants.add(node.name)
 
     def add(self, node: Node) -> None:
         """The ONNX nodes of one node."""
@@ -157,6 +167,35 @@ class _Writer:
             # as they are, and apart.
             product = self._emit("Round", [product], f"{node.name}.Y_integer")
         self._requantize(node, product, (-1,))
+
+    def _crossbar_matmul(self, node: Node) -> None:
+        x = self._quantized_input(node)
+        operand = self._quantized_operand(node)
+        turned = self._emit("Transpose", [operand], f"{node.name}.w_t", perm=[0, 1, 3, 2])
+        product = self._emit("MatMul", [x, turned], f"{node.name}.Y")
+        integer = self._emit("Round", [product], f"{node.name}.Y_integer")  # as where a linear layer has one output
+        multiplier = self._constant(f"{node.name}.multiplier", node.tensors["multiplier"].cpu().numpy())
+        self._emit("Mul", [integer, multiplier], node.name)
+
+    def _quantized_operand(self, node: Node) -> str:
+        """The integers of the second input, as float32."""
+        assert node.crossbar is not None
+        name, bits = node.name, node.crossbar.weight_bits
+        source = name + FORCED_OPERAND if self.forced else node.inputs[1]
+        low, high = (np.float32(end) for end in weight_range(bits))
+        bounds = [self._constant(f"{name}.w_low", low), self._constant(f"{name}.w_high", high)]
+        if bits == 1:  # the sign
+            positive = self._emit(
+                "GreaterOrEqual", [source, self._constant(f"{name}.w_middle", np.float32(0))], f"{name}.w_sign"
+            )
+            return self._emit("Where", [positive, bounds[1], bounds[0]], f"{name}.w_hat")
+        scale = self._constant(f"{name}.w_scale", node.tensors["w_scale"].cpu().numpy())
+        zero = self._constant(f"{name}.w_zero", np.array(0, np.int8))
+        one = f"{name}.one"
+        steps = self._emit("Div", [source, scale], f"{name}.w_steps")
+        quantized = self._emit("QuantizeLinear", [steps, one, zero], f"{name}.w_q")
+        integers = self._emit("DequantizeLinear", [quantized, one, zero], f"{name}.w_float")
+        return self._emit("Clip", [integers, *bounds], f"{name}.w_hat")
 
     def _requantize(self, node: Node, product: str, shape: tuple[int, ...]) -> None:
         """float32(Y) * multiplier[o] + bias[o]; not as bias of the product: see the head of this file."""

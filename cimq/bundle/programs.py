@@ -16,7 +16,7 @@ from cimq.bundle.loader import bundle_folder
 from cimq.bundle.onnx_import import read_onnx
 from cimq.bundle.simulated import SimulatedTime, simulate, trace
 from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
-from cimq.cost_model.shapes import LayerShape
+from cimq.cost_model.shapes import LayerShape, kind_of
 from cimq.hardware import Hardware, resolve
 from cimq.policy import LayerBits
 
@@ -137,7 +137,7 @@ def compile_layers(
     shapes = [
         LayerShape(
             layer.name,
-            "Conv2d" if layer.op == "crossbar_conv2d" else "Linear",
+            kind_of(layer.op),
             layer.outputs,
             layer.inputs,
             layer.invocations,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 
+_KINDS = {"crossbar_conv2d": "Conv2d", "crossbar_matmul": "Matmul"}
 _SIZES = ("outputs", "inputs", "invocations", "repeats")
 
 
@@ -39,3 +40,8 @@ class LayerShape:
             if not 1 <= int(value) < 2**63:
                 raise ValueError(f"layer {self.name!r}: {key} must be an integer from 1 to 2^63 - 1, got {value}")
             object.__setattr__(self, key, int(value))
+
+
+def kind_of(op: str) -> str:
+    """The kind of a crossbar layer in a bundle, by its operation in layers.json."""
+    return _KINDS.get(op, "Linear")

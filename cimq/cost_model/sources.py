@@ -15,7 +15,7 @@ from cimq.bundle.network import CrossbarFacts
 from cimq.bundle.onnx_import import read_onnx
 from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
 from cimq.cost_model.component_energy import EnergyReport, closed_form_energy
-from cimq.cost_model.shapes import LayerShape
+from cimq.cost_model.shapes import LayerShape, kind_of
 from cimq.hardware import Hardware, resolve
 from cimq.policy import LayerBits, Policy
 from cimq.quantization import QuantLayer, get_policy, layer_shapes, prepare, quant_layers
@@ -149,8 +149,7 @@ def _from_onnx(path: Path) -> tuple[list[LayerShape], Policy, None]:
 
 
 def _shape(name: str, op: str, layer: CrossbarFacts | BundleLayer) -> LayerShape:
-    kind = "Conv2d" if op == "crossbar_conv2d" else "Linear"
-    return LayerShape(name, kind, layer.outputs, layer.inputs_per_output, layer.invocations, layer.repeats)
+    return LayerShape(name, kind_of(op), layer.outputs, layer.inputs_per_output, layer.invocations, layer.repeats)
 
 
 def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Hardware]:
@@ -182,7 +181,7 @@ def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape,
         if isinstance(node.get(key), bool) or not isinstance(node.get(key), int):
             where = f"bundle file {folder / 'layers.json'}, layer {name!r}"
             raise ValueError(f"{where}: {key} must be an integer, got {json.dumps(node.get(key))}")
-    kind = "Conv2d" if node["op"] == "crossbar_conv2d" else "Linear"
+    kind = kind_of(node["op"])
     shape = LayerShape(
         str(name), kind, node["outputs"], node["inputs_per_output"], node["invocations"], node["repeats"]
     )

@@ -22,15 +22,15 @@ LO = torch.tensor([[0, 1, 2], [3, -1, 0]], dtype=torch.int32)
 LSB = torch.tensor([[0.5, 1.0, 1.5], [2.0, 1.25, 0.75]], dtype=torch.float64)
 
 
-def write(folder: Path, hardware: Hardware, lo: Tensor, lsb: Tensor, version: str = "1.4.0") -> Path:
+def write(folder: Path, hardware: Hardware, lo: Tensor, lsb: Tensor, version: str = "1.5.0") -> Path:
     network = handmade_network()
     linear = network.nodes[0]
     linear = dataclasses.replace(linear, tensors=linear.tensors | {"adc_lo": lo, "adc_lsb": lsb})
     network = dataclasses.replace(network, nodes=(linear, network.nodes[1]))
     folder.mkdir()
     text = network.layers_json()
-    assert '"version": "1.4.0"' in text
-    (folder / "layers.json").write_text(text.replace('"version": "1.3.0"', f'"version": "{version}"'))
+    assert '"version": "1.5.0"' in text
+    (folder / "layers.json").write_text(text.replace('"version": "1.5.0"', f'"version": "{version}"'))
     (folder / "hardware.json").write_text(hardware.to_json())
     (folder / "weights.safetensors").write_bytes(network.weights())
     Policy({"fc": (4, 3)}).save(folder / "policy.json")

@@ -124,21 +124,6 @@ def test_one_dimensional_convolutions(hardware: str, offset: bool, tmp_path: Pat
     assert_equal_everywhere(bundle, cimq.convert(model), x)
 
 
-def test_attention_is_refused_by_name(tmp_path: Path) -> None:
-    class Attends(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.attention(x, x, x)[0]
-
-    x = images(2, 5, 8)
-    model = cimq.prepare(Attends(), example_inputs=x)
-    with pytest.raises(ValueError, match=r"CrossbarMultiheadAttention .node 'attention'. has no form in a bundle"):
-        cimq.export(model, tmp_path / "net.cimq", x)
-
-
 def test_products_that_a_bundle_cannot_hold_are_refused(tmp_path: Path) -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:

@@ -17,7 +17,7 @@ from onnx import TensorProto
 
 import cimq
 from cimq.bundle.onnx_import import read_onnx
-from cimq.bundle.onnx_import.layers import input_form, stored_bits, symmetric_bits, weight_parts
+from cimq.bundle.onnx_import.forms import input_form, stored_bits, symmetric_bits, weight_parts
 from cimq.bundle.onnx_import.values import Grid
 from cimq.errors import CimqWarning
 

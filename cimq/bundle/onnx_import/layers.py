@@ -11,79 +11,11 @@ import numpy as np
 from onnx import TensorProto
 
 from cimq.bundle.network import CrossbarFacts, window_shape
-from cimq.bundle.onnx_import.building import Operation, without_batch
-from cimq.bundle.onnx_import.values import Array, Constant, Grid, Known, Levels, Value
+from cimq.bundle.onnx_import.building import Operation
+from cimq.bundle.onnx_import.forms import input_form, stored_bits, weight_parts
+from cimq.bundle.onnx_import.products import of_two
+from cimq.bundle.onnx_import.values import Array, Constant, Known, Levels, Value
 from cimq.bundle.operations.registry import RefusedError
-
-_MAX_BITS = 8
-_LARGEST = 2 ** (_MAX_BITS - 1) - 1  # of a weight
-
-
-# ---- what crossbars are given ----
-
-
-@dataclasses.dataclass(frozen=True)
-class InputForm:
-    """How a layer's input is applied to crossbars.
-
-    Attributes:
-        bits: Its width.
-        signed: Two's complement.
-        zero: Zero point of an unsigned input, at most 0.
-        exact: Whether the integers of that width are those of the quantiser; else it has fewer.
-    """
-
-    bits: int
-    signed: bool
-    zero: int
-    exact: bool
-
-
-def input_form(grid: Grid) -> InputForm:
-    """The narrowest form that holds every integer of the quantiser, and 0, which padding needs.
-
-    Raises:
-        RefusedError: Where 8 bits are not enough.
-    """
-    low, high = min(grid.low, 0), max(grid.high, 0)
-    bits = max((high - low).bit_length(), 1)
-    if bits > _MAX_BITS:
-        raise RefusedError(
-            f"its input is quantised to {grid.low} .. {grid.high}, {bits} bits; crossbars take up to {_MAX_BITS}"
-        )
-    signed = low < 0 and low >= -(2 ** (bits - 1)) and high <= 2 ** (bits - 1) - 1
-    if signed:
-        first, last = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        return InputForm(bits, True, 0, (first, last) == (grid.low, grid.high))
-    return InputForm(bits, False, low, (low, low + 2**bits - 1) == (grid.low, grid.high))
-
-
-def stored_bits(low: int, high: int) -> int:
-    """Width of two's complement integers from `low` to `high`; at least 2, as 1 bit means -1 and 1 here."""
-    return max((high if high >= 0 else 0).bit_length() + 1, (-low - 1 if low < 0 else 0).bit_length() + 1, 2)
-
-
-def symmetric_bits(largest: int) -> int:
-    """Width whose weights, -(2^(w-1) - 1) .. 2^(w-1) - 1, reach this magnitude; at least 2."""
-    return max(largest.bit_length() + 1, 2)
-
-
-def weight_parts(integers: Array, low: int, high: int) -> list[tuple[Array, int]]:
-    """Weights as crossbars hold them: integers and their width; two matrices to be added where one is not enough.
-
-    The width is that of the type or `Clip`. Crossbars hold weights symmetrically: -2^(w-1), and what a zero point makes
-    of weights, may need one bit more, and beyond 8 bits what is left over in a second matrix.
-    """
-    largest = int(np.abs(integers).max())
-    needed, stated = symmetric_bits(largest), stored_bits(low, high)
-    if needed <= _MAX_BITS:
-        return [(integers, max(needed, min(stated, _MAX_BITS)))]
-    first = np.clip(integers, -_LARGEST, _LARGEST)
-    rest = integers - first
-    if int(np.abs(rest).max()) > _LARGEST:
-        raise RefusedError(f"its weights reach {largest}; integers of at most {2 * _LARGEST} can be held")
-    return [(first, _MAX_BITS), (rest, symmetric_bits(int(np.abs(rest).max())))]
-
 
 # ---- one product ----
 
@@ -325,7 +257,7 @@ def _linear(op: Operation, x: Value, weight: Levels | Constant, bias: Array | No
 
 
 def matmul(op: Operation) -> Known:
-    """With a known matrix on the right a layer; of two values, or with a constant on the left, a float32 product."""
+    """With a known matrix on the right a layer; else a product of two values (products.py)."""
     if isinstance(op.known(0), Value) and not isinstance(op.known(1), Value):
         x, weight = op.value(0), _weight(op, 1)
         shape = _shape(weight)
@@ -333,7 +265,7 @@ def matmul(op: Operation) -> Known:
             raise RefusedError(f"its weight must be one matrix, got {[*shape]}")
         matrix = _as_matrix(weight)
         return _linear(op, x, _turned(matrix, (1, 0)), None)
-    return _of_two(op)
+    return of_two(op)
 
 
 def _as_matrix(weight: Levels | Constant) -> Levels | Constant:
@@ -344,25 +276,3 @@ def _as_matrix(weight: Levels | Constant) -> Levels | Constant:
         raise RefusedError("its weights must have one scale, or one per output")
     axis = None if weight.axis is None else weight.axis - extra
     return dataclasses.replace(weight, integers=weight.integers.reshape(weight.integers.shape[extra:]), axis=axis)
-
-
-def _of_two(op: Operation) -> Value:
-    if isinstance(op.known(0), Value):
-        a, b = op.plain(0), op.plain(1)
-        why = "a product of two values, neither of which is known before the run"
-    else:
-        b = op.plain(1)
-        a = op.builder.constant(without_batch(op.floats(0), len(b.shape)), f"{op.hint}.left")
-        why = "its constant is on the left"
-    if len(a.shape) != len(b.shape) or len(a.shape) < 2 or a.shape[-1] != b.shape[-2]:
-        raise RefusedError(f"products of {[*a.shape]} and {[*b.shape]} per sample do not fit or would mix samples")
-    try:
-        outer = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except ValueError:
-        raise RefusedError(f"{[*a.shape]} and {[*b.shape]} do not fit") from None
-    a, b = (
-        value if value.shape[:-2] == outer else op.emit("expand", [value], (*outer, *value.shape[-2:]))
-        for value in (a, b)
-    )
-    op.builder.in_float32[op.name] = why
-    return op.emit("matmul", [a, b], (*outer, a.shape[-2], b.shape[-1]))

@@ -25,3 +25,6 @@ HANDLERS: dict[Any, Callable[[Call], list[Node]]] = {
 
 TAKING_CONSTANTS = frozenset(target for row in _ROWS if row.takes_constants for target in row.targets)
 """Those of them that may have parameters and buffers among their arguments."""
+
+OF_CONSTANTS = frozenset(target for row in _ROWS if row.of_constants for target in row.targets)
+"""Those of them that may have nothing else."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cimq.bundle.network import Node
-from cimq.bundle.operations.registry import Call, OnnxWriter, Operation, RefusedError, place_of
+from cimq.bundle.operations.registry import Call, OnnxWriter, Operation, RefusedError, finite_constant, place_of
 from cimq.quantization.graph import shape_functions
 
 # ---- dimensions exchanged ----
@@ -60,7 +60,24 @@ def _pixel_unshuffle(call: Call) -> list[Node]:
 # ---- repeated, turned round ----
 
 
+def _one_for_all(call: Call) -> list[Node]:
+    """A parameter that every sample gets, a class token: [1, ...]."""
+    value = finite_constant(call.args[0])
+    if value.dim() != len(call.shape) + 1 or value.shape[0] != 1:
+        raise RefusedError(f"a constant must be [1, ...], the same for every sample, got {[*value.shape]}")
+    if 0 in value.shape:
+        raise RefusedError(f"a constant must have values, got shape {[*value.shape]}")
+    shape = tuple(value.shape[1:])
+    name = call.name if shape == call.shape else f"{call.name}.one"
+    return [Node(name, "constant", (), shape, {}, {"value": value[0]})]
+
+
 def _expand(call: Call) -> list[Node]:
+    if call.operands[0] is None:
+        (constant,) = _one_for_all(call)
+        if constant.shape == call.shape:
+            return [constant]
+        return [constant, Node(call.name, "expand", (constant.name,), call.shape)]
     if len(call.shape) != len(call.in_shape):
         raise RefusedError("expand must not add dimensions before the batch")
     return dataclasses.replace(call, inputs=call.inputs[:1]).node("expand")
@@ -85,6 +102,10 @@ def _tile(call: Call) -> list[Node]:
     rank = len(call.in_shape) + 1
     counts = [int(count) for count in call.rest[0]]
     counts = [1] * (rank - len(counts)) + counts
+    if call.operands[0] is None:
+        if any(count != 1 for count in counts[1:]):
+            raise RefusedError(f"a parameter can be repeated for every sample only, got {counts}")
+        return _one_for_all(call)
     if len(counts) != rank or counts[0] != 1 or min(counts) < 1:
         raise RefusedError(f"repeat must leave the batch alone and repeat at least once, got {counts}")
     return _repeated(call, counts[1:], inner=False)
@@ -92,6 +113,8 @@ def _tile(call: Call) -> list[Node]:
 
 def _repeat_interleave(call: Call) -> list[Node]:
     count, dim = call.rest
+    if call.operands[0] is None:
+        raise RefusedError("repeat_interleave needs a value that is computed from the input")
     if not isinstance(count, int) or dim is None:
         raise RefusedError("repeat_interleave needs an integer and a dimension")
     place = place_of(int(dim), len(call.in_shape) + 1, "repeat_interleave")
@@ -149,6 +172,8 @@ ROWS: tuple[Operation, ...] = (
             torch.repeat_interleave: _repeat_interleave,
         },
         _write_expand,
+        takes_constants=True,
+        of_constants=True,
     ),
     Operation("flip", {torch.flip: _flip}, _write_flip),
 )

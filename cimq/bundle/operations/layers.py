@@ -6,11 +6,14 @@ import dataclasses
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cimq.bundle.network import CrossbarFacts, Node, as_int8
 from cimq.bundle.operations.registry import Call, Operation, RefusedError, pair
 from cimq.quantization.conversion.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLayer, CrossbarLinear
+from cimq.quantization.conversion.converted_attention import CrossbarMatmul
 from cimq.quantization.conversion.fp32_layers import Conv2dF32, LinearF32
+from cimq.quantization.layers.products import operand_multiplier
 
 
 def _conv_attrs(module: Any, kernel: tuple[int, int]) -> dict[str, Any]:
@@ -42,9 +45,7 @@ def _crossbar(call: Call) -> list[Node]:
         "multiplier": module.multiplier.float(),
         "bias": module.bias.float(),
     }
-    if module.adc_lsb is not None and module.adc_lo is not None:
-        tensors["adc_lo"] = module.adc_lo.to(torch.int32)
-        tensors["adc_lsb"] = module.adc_lsb.to(torch.float64)
+    tensors |= _ranges(module)
     facts = CrossbarFacts(
         layer_name=module.layer_name,
         layer_index=module.layer_index,
@@ -60,6 +61,39 @@ def _crossbar(call: Call) -> list[Node]:
     attrs = _conv_attrs(module, pair(weight.shape[-2:])) if conv else {}
     op = "crossbar_conv2d" if conv else "crossbar_linear"
     return call.node(op, attrs, tensors=tensors, crossbar=facts)
+
+
+def _ranges(module: CrossbarLayer) -> dict[str, Tensor]:
+    """Of the converters, where they come from data."""
+    if module.adc_lsb is None or module.adc_lo is None:
+        return {}
+    return {"adc_lo": module.adc_lo.to(torch.int32), "adc_lsb": module.adc_lsb.to(torch.float64)}
+
+
+def _matmul(call: Call) -> list[Node]:
+    module: CrossbarMatmul = call.module
+    if len(call.inputs) != 2 or any(len(shape) != 3 for shape in call.shapes):
+        raise RefusedError("a product of two values needs [B, heads, rows, inputs] and [B, heads, outputs, inputs]")
+    factor = float(call.rest[1]) if len(call.rest) > 1 else 1.0
+    tensors = {
+        "x_scale": module.x_scale.float().reshape(()),
+        "w_scale": module.w_scale.float().reshape(()),
+        "multiplier": operand_multiplier(module.x_scale, module.w_scale, factor).reshape(()),
+    }
+    (repeats, invocations, inputs), (_, outputs, _) = call.shapes
+    facts = CrossbarFacts(
+        layer_name=module.layer_name,
+        layer_index=module.layer_index,
+        weight_bits=module.weight_bits,
+        act_bits=module.act_bits,
+        act_signed=module.act_signed,
+        outputs=outputs,
+        inputs_per_output=inputs,
+        invocations=invocations,
+        repeats=repeats,
+        act_zero=module.act_zero,
+    )
+    return call.node("crossbar_matmul", tensors=tensors | _ranges(module), crossbar=facts)
 
 
 def _one_row(call: Call) -> list[Node]:
@@ -88,6 +122,7 @@ def _dense(call: Call) -> list[Node]:
 ROWS: tuple[Operation, ...] = (
     Operation("crossbar_conv2d", {CrossbarConv2d: _crossbar, CrossbarConv1d: _crossbar}, bound=None),
     Operation("crossbar_linear", {CrossbarLinear: _crossbar}, bound=None),
+    Operation("crossbar_matmul", {CrossbarMatmul: _matmul}, bound=None),
     Operation("conv2d_f32", {Conv2dF32: _dense}, bound=None),
     Operation("linear_f32", {LinearF32: _dense}, bound=None),
 )

@@ -54,9 +54,11 @@ class OnnxWriter(Protocol):
 
     Attributes:
         shapes: Name of a value of the network -> its shape, without the batch.
+        constants: Names of values that depend on no input: they have a batch of 1.
     """
 
     shapes: dict[str, tuple[int, ...]]
+    constants: set[str]
 
     def emit(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Adds an ONNX node with one output; returns the output's name."""
@@ -97,6 +99,7 @@ class Operation:
             `onnx_model` writes.
         takes_constants: Whether its handlers know what to do with a parameter or buffer among the arguments; the reader
             refuses one anywhere else.
+        of_constants: Whether it may have no value among its arguments at all: a constant becomes one for every sample.
         bound: Bound of the difference between onnxruntime's result and the model's, from that of the inputs; None for
             layers with weights, which `onnx_check` bounds.
         rounds_once: Every result is the correctly rounded one of one operation of float32 numbers, whoever computes it.
@@ -107,6 +110,7 @@ class Operation:
     write: Callable[[OnnxWriter, Node], Any] | None = None
     bound: Callable[[Node, Sequence[Operand]], float] | None = passes_on
     takes_constants: bool = False
+    of_constants: bool = False
     rounds_once: bool = False
 
     @property

@@ -212,7 +212,15 @@ def _write_border(writer: OnnxWriter, node: Node) -> None:
 
 
 def _write_cat(writer: OnnxWriter, node: Node) -> None:
-    writer.emit("Concat", [*node.inputs], node.name, axis=node.attrs["dim"] + 1)
+    inputs = list(node.inputs)
+    computed = [name for name in inputs if name not in writer.constants]
+    for i, name in enumerate(inputs):
+        if computed and name in writer.constants:  # Concat repeats nothing
+            batch = writer.emit("Shape", [computed[0]], f"{node.name}.{i}.batch", start=0, end=1)
+            rest = writer.constant(f"{node.name}.{i}.rest", np.array(writer.shapes[name], np.int64))
+            shape = writer.emit("Concat", [batch, rest], f"{node.name}.{i}.shape", axis=0)
+            inputs[i] = writer.emit("Expand", [name, shape], f"{node.name}.{i}.for_all")
+    writer.emit("Concat", inputs, node.name, axis=node.attrs["dim"] + 1)
 
 
 ROWS: tuple[Operation, ...] = (

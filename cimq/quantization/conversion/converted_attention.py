@@ -84,8 +84,12 @@ class CrossbarMultiheadAttention(AttentionForward):
         self.out_proj = CrossbarLinear(module.out_proj, None)
 
 
-def converted_core(core: AttentionCore) -> AttentionCore:
+class CrossbarAttention(AttentionCore):
+    """A converted `AttentionCore`."""
+
+
+def converted_core(core: AttentionCore) -> CrossbarAttention:
     """The same with integer products."""
     qk: Any = core.qk
     av: Any = core.av
-    return AttentionCore(CrossbarMatmul(qk), CrossbarMatmul(av))
+    return CrossbarAttention(CrossbarMatmul(qk), CrossbarMatmul(av))

@@ -18,7 +18,11 @@ from cimq.quantization.conversion.converted import (
     CrossbarLinear,
     Geometry,
 )
-from cimq.quantization.conversion.converted_attention import CrossbarMultiheadAttention, converted_core
+from cimq.quantization.conversion.converted_attention import (
+    CrossbarAttention,
+    CrossbarMultiheadAttention,
+    converted_core,
+)
 from cimq.quantization.conversion.fp32_layers import Affine, Conv2dF32, LinearF32
 from cimq.quantization.conversion.functional_norms import replace_functional_norms
 from cimq.quantization.conversion.graph_module import ConvertedModel
@@ -48,6 +52,8 @@ from cimq.torch_tools.replaced_forwards import has_replaced_forward
 
 # What a converted model is made of beside modules of PyTorch that have no form.
 _FINISHED = (CrossbarLayer, Affine, Conv2dF32, LinearF32)
+# Several operations as one module; `export` writes them out.
+_SEVERAL = (CrossbarMultiheadAttention, CrossbarAttention)
 
 
 def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
@@ -190,14 +196,14 @@ def _rewrite(
     _erase_unused(graph, staying)  # parameters that the replaced products read
     root = install(root, made, graph)
     replace_functional_norms(root, graph)
-    left = normalise(root, graph, _FINISHED, staying)
+    left = normalise(root, graph, _FINISHED + _SEVERAL, staying)
     _erase_unused(graph, staying)
     freeze_parameters(root, graph)
     for node in graph.nodes:
         if node.op == "call_module":  # what is still PyTorch's own computes with the defined operations inside
             module = root.get_submodule(str(node.target))
             if not isinstance(module, _FINISHED):
-                if not isinstance(module, QuantLayer):
+                if not isinstance(module, (QuantLayer, *_SEVERAL)):
                     _replace_in_place(module)
                 exact_mode.attach(module, ())
     graph.lint()

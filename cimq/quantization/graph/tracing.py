@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from functools import partial
 from typing import Any
 
 from torch import fx, nn
 
 from cimq.quantization.exact import exact_mode
+from cimq.quantization.graph import transformer_forms
 from cimq.quantization.layers.attention import AttentionCore, AttentionForward
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import kept_random_state, random_state
@@ -37,7 +39,14 @@ class LeafTracer(fx.Tracer):
             return m not in self.inlined
         if isinstance(m, (AttentionCore, AttentionForward)):
             return True
+        if type(m) in transformer_forms.FORWARDS:
+            return has_replaced_forward(m)
         return super().is_leaf_module(m, module_qualified_name) and not has_replaced_forward(m)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        """As PyTorch's; transformers of torch.nn in terms of their parts."""
+        own = None if has_replaced_forward(m) else transformer_forms.FORWARDS.get(type(m))
+        return super().call_module(m, forward if own is None else partial(own, m), args, kwargs)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A symbolic value that answers as what it stands for."""

@@ -68,7 +68,7 @@ class AttentionCore(nn.Module):
         factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
         scores = self.qk(q, k, factor)
         scores = scores.reshape(*lead, *scores.shape[-2:])
-        mask = _additive_mask(attn_mask, is_causal, scores)
+        mask = additive_mask(attn_mask, is_causal, scores)
         if mask is None:
             weights = torch.softmax(scores, -1)
         else:
@@ -86,7 +86,8 @@ def _four_dimensions(x: Tensor) -> Tensor:
     return x.reshape(*lead, *x.shape[-2:])  # written out: -1 would be ambiguous for an empty batch
 
 
-def _additive_mask(mask: Tensor | None, is_causal: bool, scores: Tensor) -> Tensor | None:
+def additive_mask(mask: Tensor | None, is_causal: bool, scores: Tensor) -> Tensor | None:
+    """What is added to scores [..., L, S]; None for nothing. True in a boolean mask lets attend."""
     if is_causal:
         causal = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         if mask is None:

@@ -18,6 +18,7 @@ class Rounds {
       : machine_(machine), free_(static_cast<std::size_t>(machine.pool)), unused_ports_(machine.parallel_writes) {}
 
   void run(const LayerLoad& load, std::int64_t resident) {
+    not_before_ = load.passes ? now_ : 0;
     lanes_.assign(static_cast<std::size_t>(load.copies), now_);
     if (load.groups == 1) {
       run_single(load, resident);
@@ -62,7 +63,7 @@ class Rounds {
   /// Writes the first crossbars of the pool.
   void write(std::int64_t tiles) {
     for (std::size_t c = 0; c < static_cast<std::size_t>(tiles); ++c) {
-      Time begin = free_[c];
+      Time begin = std::max(free_[c], not_before_);
       if (machine_.parallel_writes > 0) {
         if (unused_ports_ > 0) {
           --unused_ports_;
@@ -99,6 +100,7 @@ class Rounds {
   std::int64_t unused_ports_;
   std::priority_queue<Time, std::vector<Time>, std::greater<>> ports_;
   Time now_ = 0;
+  Time not_before_ = 0;  // of writes of the present layer
 };
 
 }  // namespace

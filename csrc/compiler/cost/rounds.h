@@ -15,6 +15,7 @@ struct LayerLoad {
   std::int64_t vectors = 0;         ///< input vectors of one group
   std::int64_t vector_time_ps = 0;  ///< of all digits of a vector
   std::int64_t copies = 1;          ///< of every tile; vector i is shown to copy i % copies
+  bool passes = false;              ///< never stays: its crossbars hold an input, written for every sample
 
   /// Crossbars in which all of it stays.
   std::int64_t all() const { return tiles * groups * copies; }
@@ -27,8 +28,9 @@ struct PoolMachine {
 };
 
 /// Picoseconds of one sample; `resident` [layer]: so many crossbars stay, with whole groups or tiles of the only one;
-/// of a layer with copies all or none. Layers are in series; a write waits for its crossbar and a port alone.
-/// kUncountable (common/saturating.h) beyond 64 bits.
+/// of a layer with copies all or none. Layers are in series; a write waits for its crossbar and a port alone, that of
+/// an input (`passes`) also for the layer before (programs may begin it earlier, when the input is there). kUncountable
+/// (common/saturating.h) beyond 64 bits.
 std::uint64_t time_in_rounds(const PoolMachine& machine, std::span<const LayerLoad> loads,
                              std::span<const std::int64_t> resident);
 

@@ -53,6 +53,7 @@ struct Writer {
     Line line = {{"op", "QUANT"},    {"layer", i.layer}, {"src", i.src}, {"dst", i.dst},
                  {"scale", i.scale}, {"lo", i.lo},       {"hi", i.hi}};
     if (i.zero != 0) line["zero"] = i.zero;
+    if (i.operand) line["operand"] = true;
     put_rows(line, i.rows);
     return line;
   }
@@ -97,8 +98,8 @@ struct Writer {
     return line;
   }
   Line operator()(const isa::Requantize& i) const {
-    Line line = {{"op", "REQ"},  {"layer", i.layer},           {"src", i.src},
-                 {"dst", i.dst}, {"multiplier", i.multiplier}, {"bias", i.bias}};
+    Line line = {{"op", "REQ"}, {"layer", i.layer}, {"src", i.src}, {"dst", i.dst}, {"multiplier", i.multiplier}};
+    if (!i.bias.empty()) line["bias"] = i.bias;
     if (i.zero != 0) {
       line["zero"] = i.zero;
       line["weight"] = i.weight;

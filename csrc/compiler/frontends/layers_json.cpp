@@ -119,8 +119,8 @@ void check_crossbar(const Graph& graph, const Node& node, const std::string& whe
   const bool conv = is_conv(node.op);
   const std::int64_t outputs = conv ? node.shape[0] / window.groups : node.shape.back();
   const std::int64_t inputs = conv ? in[0] / window.groups * window.kernel[0] * window.kernel[1] : in.back();
-  const std::int64_t invocations = conv ? node.shape[1] * node.shape[2] : elements(in) / in.back();
-  const std::int64_t repeats = conv ? window.groups : 1;
+  const std::int64_t repeats = conv ? window.groups : writes_operand(node.op) ? in[0] : 1;
+  const std::int64_t invocations = conv ? node.shape[1] * node.shape[2] : elements(in) / in.back() / repeats;
   const auto same = [&](const char* key, std::int64_t stated, std::int64_t computed) {
     check(stated == computed, where, ": ", key, " is ", stated, " but its geometry gives ", computed);
   };

@@ -117,6 +117,7 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
     i.lo = line.integer("lo", -128, 0);
     i.hi = line.integer("hi", 0, 255);
     if (line.has("zero")) i.zero = line.integer("zero", -255, 0);
+    if (line.has("operand")) i.operand = line.boolean("operand");
     i.rows = optional_rows(line);
     return i;
   }
@@ -139,8 +140,8 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
                          line.integers("shifts", 0, 64)};
   }
   if (op == "REQ") {
-    isa::Requantize i{
-        count(line, "layer"), line.text("src"), line.text("dst"), line.text("multiplier"), line.text("bias"), 0, ""};
+    isa::Requantize i{count(line, "layer"), line.text("src"), line.text("dst"), line.text("multiplier"), "", 0, ""};
+    if (line.has("bias")) i.bias = line.text("bias");
     if (line.has("zero")) {
       i.zero = line.integer("zero", -255, -1);
       i.weight = line.text("weight");

@@ -26,6 +26,11 @@ const CrossbarLayer& crossbar_of(const Node& node) {
 
 bool is_conv(OpKind op) { return operator_of(op).product == Product::kConvolution; }
 
+bool writes_operand(OpKind op) {
+  const Operator& row = operator_of(op);
+  return row.on_crossbars && row.product == Product::kMatmul;
+}
+
 std::int64_t elements(const Shape& shape) {
   std::int64_t count = 1;
   for (const std::int64_t dim : shape) count *= dim;

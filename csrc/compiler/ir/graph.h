@@ -62,6 +62,7 @@ enum class OpKind {
   kErf,
   kSqrt,
   kMatmul,
+  kCrossbarMatmul,
 };
 
 using Shape = std::vector<std::int64_t>;
@@ -86,7 +87,7 @@ struct CrossbarLayer {
   std::int64_t outputs = 0;            ///< columns of one group's matrix
   std::int64_t inputs_per_output = 0;  ///< rows of one group's matrix
   std::int64_t invocations = 1;        ///< matrix-vector products per sample and group
-  std::int64_t repeats = 1;            ///< groups
+  std::int64_t repeats = 1;            ///< groups; matrices that are written at run time (heads)
   int act_zero = 0;                    ///< zero point z of the input, x = x_scale * (x_q + z); needs !act_signed
 };
 
@@ -113,7 +114,7 @@ struct Node {
   float row_step = 1.0F, column_step = 1.0F;  // resize: rows and columns of the input per one of the result
   bool align_corners = false;                 // resize_bilinear
   std::int64_t low = 0, high = 0;             // fake_quantize: smallest and largest integer
-  std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear
+  std::optional<CrossbarLayer> crossbar;      // crossbar_conv2d, crossbar_linear, crossbar_matmul
 };
 
 struct Graph {
@@ -135,6 +136,8 @@ bool is_crossbar(OpKind op);
 /// Facts of a crossbar node; throws Error for any other.
 const CrossbarLayer& crossbar_of(const Node& node);
 bool is_conv(OpKind op);
+/// Whether crossbars hold the node's second input, which is written anew for every sample.
+bool writes_operand(OpKind op);
 
 /// Product of the dimensions.
 std::int64_t elements(const Shape& shape);

@@ -192,6 +192,19 @@ const std::vector<Operator>& table() {
       {OpKind::kErf, "erf", 1, 1, rules::same, rows::same},
       {OpKind::kSqrt, "sqrt", 1, 1, rules::same, rows::same},
       {OpKind::kMatmul, "matmul", 2, 2, rules::matmul, rows::whole, {}, {}, {}, nullptr, Product::kMatmul},
+      // All of the second input is written before the first product.
+      {OpKind::kCrossbarMatmul,
+       "crossbar_matmul",
+       2,
+       2,
+       rules::crossbar_matmul,
+       rows::whole,
+       {},
+       {"x_scale", "w_scale", "multiplier"},
+       kAdc,
+       nullptr,
+       Product::kMatmul,
+       true},
   };
   return kTable;
 }

@@ -141,6 +141,16 @@ Shape matmul(const Graph& graph, const Node& node) {
   return out;
 }
 
+Shape crossbar_matmul(const Graph& graph, const Node& node) {
+  const Shape& x = graph.shape_of(node.inputs[0]);
+  const Shape& w = graph.shape_of(node.inputs[1]);
+  if (x.size() != 3 || w.size() != 3 || x[0] != w[0] || x[2] != w[2]) {
+    refuse(node, "needs inputs of shape [repeats, vectors, inputs] and [repeats, outputs, inputs], got " + text_of(x) +
+                     " and " + text_of(w));
+  }
+  return {x[0], x[1], w[1]};
+}
+
 Shape flatten(const Graph& graph, const Node& node) { return {elements(graph.shape_of(node.inputs[0]))}; }
 
 Shape reshape(const Graph& graph, const Node& node) {

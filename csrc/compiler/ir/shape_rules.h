@@ -6,13 +6,14 @@
 
 namespace cimq::compiler::shape_rules {
 
-Shape same(const Graph& graph, const Node& node);         // one input
-Shape stated(const Graph& graph, const Node& node);       // node.shape: no inputs, tensors of this shape (runtime)
-Shape broadcast(const Graph& graph, const Node& node);    // two inputs of one rank; a dimension of 1 is repeated
-Shape per_channel(const Graph& graph, const Node& node);  // one input with at least one dimension, the channels
-Shape convolution(const Graph& graph, const Node& node);  // outputs from node.shape
-Shape linear(const Graph& graph, const Node& node);       // outputs from node.shape
-Shape matmul(const Graph& graph, const Node& node);       // [..., m, k] and [..., k, n] of one rank -> [..., m, n]
+Shape same(const Graph& graph, const Node& node);             // one input
+Shape stated(const Graph& graph, const Node& node);           // node.shape: no inputs, tensors of this shape (runtime)
+Shape broadcast(const Graph& graph, const Node& node);        // two inputs of one rank; a dimension of 1 is repeated
+Shape per_channel(const Graph& graph, const Node& node);      // one input with at least one dimension, the channels
+Shape convolution(const Graph& graph, const Node& node);      // outputs from node.shape
+Shape linear(const Graph& graph, const Node& node);           // outputs from node.shape
+Shape matmul(const Graph& graph, const Node& node);           // [..., m, k] and [..., k, n] of one rank -> [..., m, n]
+Shape crossbar_matmul(const Graph& graph, const Node& node);  // [repeats, I, n], [repeats, m, n] -> [repeats, I, m]
 Shape pooling(const Graph& graph, const Node& node);
 Shape flatten(const Graph& graph, const Node& node);
 Shape reshape(const Graph& graph, const Node& node);  // node.shape, which must have as many elements

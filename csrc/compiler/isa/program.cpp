@@ -20,8 +20,8 @@ struct MinorVersion {
     return 1;
   }
   int operator()(const isa::Ready&) const { return 2; }
-  int operator()(const isa::Quantize& i) const { return i.rows ? 3 : 1; }
-  int operator()(const isa::Requantize& i) const { return i.rows ? 3 : 1; }
+  int operator()(const isa::Quantize& i) const { return i.operand ? 4 : i.rows ? 3 : 1; }
+  int operator()(const isa::Requantize& i) const { return i.bias.empty() ? 4 : i.rows ? 3 : 1; }
   int operator()(const isa::Vector& i) const { return i.rows ? 3 : 1; }
   int operator()(const isa::Write& i) const {
     return !i.region || !i.tile.constant() || !i.crossbar.constant() || !is_old(i.repeat) ? 2 : 1;
@@ -37,7 +37,7 @@ struct MinorVersion {
   int operator()(const isa::ShiftAdd& i) const { return i.at || (i.repeat && !is_old(*i.repeat)) ? 2 : 1; }
 };
 
-constexpr std::array<std::string_view, 4> kVersions = {"", "1.1.0", "1.2.0", "1.3.0"};
+constexpr std::array<std::string_view, 5> kVersions = {"", "1.1.0", "1.2.0", "1.3.0", "1.4.0"};
 
 }  // namespace
 

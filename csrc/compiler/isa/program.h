@@ -60,13 +60,15 @@ struct Configure {
   std::int64_t slices = 0, digits = 0, row_tiles = 0, column_tiles = 0;
 };
 
-/// QUANT: dst = clamp(rint(src / scale) - zero, lo, hi). Of some rows, or of all.
+/// QUANT: dst = clamp(rint(src / scale) - zero, lo, hi). Of some rows, or of all. `operand`: of the layer's second
+/// input, which its crossbars will hold; with one bit its integers are the signs, and 0 is positive.
 struct Quantize {
   std::int64_t layer = 0;
   std::string src, dst, scale;
   std::int64_t lo = 0, hi = 0;
   std::int64_t zero = 0;
   std::optional<Rows> rows = {};
+  bool operand = false;
 };
 
 /// LOOP ... END: the body `count` times, `variable` = 0, 1, ...
@@ -80,7 +82,7 @@ struct End {};
 struct Ready {};
 
 /// WRITE: programs the cells of `tile` of the group `repeat` into `crossbar`. `region` may be left out: it follows from
-/// the tile.
+/// the tile. `weight` is a tensor, or the quantised second input of the layer.
 struct Write {
   std::int64_t layer = 0;
   Index tile, crossbar;
@@ -119,8 +121,8 @@ struct ShiftAdd {
   std::vector<std::int64_t> shifts;  ///< one per slice, low to high
 };
 
-/// REQ: dst = float32(src + zero * sum(weight[o])) * multiplier[o] + bias[o]; `weight` is empty where `zero` is 0. Of
-/// some rows of the result, or of all.
+/// REQ: dst = float32(src + zero * sum(weight[o])) * multiplier[o] + bias[o]; `weight` is empty where `zero` is 0,
+/// `bias` where crossbars hold an input: then nothing is added. Of some rows of the result, or of all.
 struct Requantize {
   std::int64_t layer = 0;
   std::string src, dst, multiplier, bias;
@@ -157,7 +159,8 @@ struct Program {
 };
 
 /// Lowest version of the instruction set that has everything that the program uses: 1.1.0, or 1.2.0 for READY, indices
-/// other than a loop variable, writes without a region and sums of one input vector, or 1.3.0 for lanes and rows.
+/// other than a loop variable, writes without a region and sums of one input vector, 1.3.0 for lanes and rows, or 1.4.0
+/// for inputs that crossbars hold.
 std::string_view version_of(const Program& program);
 
 /// For every LOOP the index of its END; 0 for other instructions. Throws Error naming the line of a LOOP without END,

@@ -45,6 +45,7 @@ void LayerLowering::quantize(const std::optional<isa::Rows>& rows) { builder_.qu
 void LayerLowering::requantize(const std::optional<isa::Rows>& rows) { builder_.requantize(layer_, rows); }
 
 void LayerLowering::multiply() {
+  builder_.quantize_operand(layer_);
   if (facts_.repeats == 1) {
     multiply_single();
   } else {
@@ -196,7 +197,7 @@ void LayerLowering::write(const Strip& strip) {
     add(repeat, 1, kGroup, strip.groups);
     builder_.loop(kCopy, copies_, [&] {
       each_tile(strip, copies_, [&](const Index& tile, const Index& crossbar) {
-        builder_.emit(isa::Write{layer_, tile, crossbar, std::nullopt, node_.tensors.at("weight"), repeat});
+        builder_.emit(isa::Write{layer_, tile, crossbar, std::nullopt, builder_.weight_of(layer_), repeat});
       });
     });
   });

@@ -13,11 +13,13 @@ std::vector<LayerLoad> loads_of(const Module& module) {
   std::vector<LayerLoad> loads;
   loads.reserve(tiles_of(module).size());
   for (const TiledLayer& layer : tiles_of(module)) {
-    const CrossbarLayer& facts = crossbar_of(module.graph.nodes[layer.node]);
+    const Node& node = module.graph.nodes[layer.node];
+    const CrossbarLayer& facts = crossbar_of(node);
     // All tiles see a vector together: the widest has most to convert.
     const std::int64_t columns = std::min<std::int64_t>(layer.tiling.columns, hardware.cols);
     const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();
-    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, step_ps * layer.tiling.digits});
+    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, step_ps * layer.tiling.digits, 1,
+                     writes_operand(node.op)});
   }
   return loads;
 }

@@ -17,11 +17,12 @@ void lower_layer(ProgramBuilder& builder, std::int64_t layer, const LayerPlaceme
 
   builder.configure(layer);
   builder.quantize(layer);
+  builder.quantize_operand(layer);
   builder.loop(kGroup, facts.repeats, [&] {
     for (std::int64_t t = 0; t < tiling.tiles(); ++t) {
       const isa::Index tile{t, {}};
       const isa::Index crossbar{placement.crossbars[static_cast<std::size_t>(t)], {}};
-      builder.emit(isa::Write{layer, tile, crossbar, tiling.region(t), node.tensors.at("weight"), repeat});
+      builder.emit(isa::Write{layer, tile, crossbar, tiling.region(t), builder.weight_of(layer), repeat});
       builder.loop(kPixel, facts.invocations, [&] {
         builder.emit(isa::Gather{layer, values.quantized, values.vector, at, repeat});
         builder.emit(isa::Mvm{layer, tile, crossbar, values.vector, values.acc, at, repeat, 0, tiling.digits});

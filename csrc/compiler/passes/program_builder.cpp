@@ -73,6 +73,19 @@ void ProgramBuilder::quantize(std::int64_t layer, const std::optional<isa::Rows>
                      range.lo, range.hi, facts.act_zero, rows});
 }
 
+void ProgramBuilder::quantize_operand(std::int64_t layer) {
+  const Node& node = this->node(layer);
+  if (!writes_operand(node.op)) return;
+  const IntegerRange range = weight_range(crossbar_of(node).weight_bits);
+  emit(isa::Quantize{layer, name_of_value(node.inputs[1]), LayerValues(node).operand, node.tensors.at("w_scale"),
+                     range.lo, range.hi, 0, std::nullopt, true});
+}
+
+std::string ProgramBuilder::weight_of(std::int64_t layer) const {
+  const Node& node = this->node(layer);
+  return writes_operand(node.op) ? LayerValues(node).operand : node.tensors.at("weight");
+}
+
 void ProgramBuilder::shift_add(std::int64_t layer, std::optional<isa::Index> at, std::optional<isa::Index> repeat) {
   const LayerValues values(node(layer));
   std::vector<std::int64_t> shifts;
@@ -84,8 +97,9 @@ void ProgramBuilder::shift_add(std::int64_t layer, std::optional<isa::Index> at,
 void ProgramBuilder::requantize(std::int64_t layer, const std::optional<isa::Rows>& rows) {
   const Node& node = this->node(layer);
   const int zero = crossbar_of(node).act_zero;
-  emit(isa::Requantize{layer, LayerValues(node).y, node.name, node.tensors.at("multiplier"), node.tensors.at("bias"),
-                       zero, zero == 0 ? "" : node.tensors.at("weight"), rows});
+  const std::string bias = writes_operand(node.op) ? "" : node.tensors.at("bias");
+  emit(isa::Requantize{layer, LayerValues(node).y, node.name, node.tensors.at("multiplier"), bias, zero,
+                       zero == 0 ? "" : weight_of(layer), rows});
 }
 
 void ProgramBuilder::compute(const Node& node, const std::optional<isa::Rows>& rows) {

@@ -13,9 +13,13 @@ namespace cimq::compiler {
 
 /// Names of a layer's values: the node's with what they are.
 struct LayerValues {
-  std::string quantized, vector, acc, y;
+  std::string quantized, operand, vector, acc, y;
   explicit LayerValues(const Node& node)
-      : quantized(node.name + ".x_q"), vector(node.name + ".vector"), acc(node.name + ".acc"), y(node.name + ".y") {}
+      : quantized(node.name + ".x_q"),
+        operand(node.name + ".w_q"),
+        vector(node.name + ".vector"),
+        acc(node.name + ".acc"),
+        y(node.name + ".y") {}
 };
 
 class ProgramBuilder {
@@ -34,11 +38,15 @@ class ProgramBuilder {
 
   void configure(std::int64_t layer);
   void quantize(std::int64_t layer, const std::optional<isa::Rows>& rows = {});
+  /// The second input of a layer whose crossbars hold it; nothing for any other.
+  void quantize_operand(std::int64_t layer);
   void shift_add(std::int64_t layer, std::optional<isa::Index> at, std::optional<isa::Index> repeat);
   void requantize(std::int64_t layer, const std::optional<isa::Rows>& rows = {});
   /// Any other node.
   void compute(const Node& node, const std::optional<isa::Rows>& rows = {});
 
+  /// What crossbars are written from: a tensor, or the quantised second input.
+  std::string weight_of(std::int64_t layer) const;
   const Node& node(std::int64_t layer) const { return graph_.nodes[tiled(layer).node]; }
   const LayerTiling& tiling(std::int64_t layer) const { return tiled(layer).tiling; }
 

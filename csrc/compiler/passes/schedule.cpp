@@ -97,10 +97,12 @@ class Scheduling {
     const Node& node = node_of(unit);
     if (!unit.quantized && node.crossbar) {
       const Demand needed{{unit.node, true}, rows_needed(graph_, node, 0, end)};
-      return done(needed.unit) < needed.end ? std::optional(needed) : std::nullopt;
+      if (done(needed.unit) < needed.end) return needed;
     }
     for (std::size_t k = 0; k < node.inputs.size(); ++k) {
-      if (node.inputs[k] < 0) continue;
+      // Of a layer the first input is quantised, and a second one written to its crossbars.
+      const bool other_part = node.crossbar && unit.quantized != (k == 0);
+      if (node.inputs[k] < 0 || other_part) continue;
       const Demand needed{{static_cast<std::size_t>(node.inputs[k]), false},
                           unit.quantized ? end : rows_needed(graph_, node, k, end)};
       if (done(needed.unit) < needed.end) return needed;

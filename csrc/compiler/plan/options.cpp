@@ -85,6 +85,7 @@ std::int64_t rows_at_once(const LayerRows& layer, std::int64_t copies) {
 }
 
 LayerOptions options_in_rows(const LayerLoad& load, const LayerRows& rows, std::int64_t most) {
+  if (load.passes) return front_of({{load.all(), multiplying(load, 1), 1}}, most);
   std::vector<std::int64_t> numbers = useful_copies(load.vectors, most / load.all());
   for (const std::int64_t number : useful_copies(rows.vectors, most / load.all())) numbers.push_back(number);
   for (std::int64_t n = 1; n <= rows.rows && n * rows.vectors <= most / load.all(); ++n) {
@@ -117,10 +118,11 @@ LayerOptions options_of(const LayerLoad& load, const PoolMachine& machine, std::
   LayerOptions options;
   for (const std::int64_t number : numbers) {
     options.push_back({0, passing(load, machine, load.groups, number), number});
+    if (load.passes) continue;
     options.push_back(
         {load.tiles * load.groups * number, saturating_product(multiplying(load, number), load.groups), number});
   }
-  if (numbers.front() == 1) add_partial(options, load, machine);
+  if (numbers.front() == 1 && !load.passes) add_partial(options, load, machine);
   return front_of(std::move(options), most);
 }
 

@@ -27,15 +27,16 @@ struct LayerRows {
 /// Rows that `copies` work on together: the fewest that come close to keeping all copies busy.
 std::int64_t rows_at_once(const LayerRows& layer, std::int64_t copies);
 
-/// Options of a layer that stays and comes in rows, which take at most `most` crossbars.
+/// Options of a layer that stays and comes in rows, which take at most `most` crossbars; one that cannot stay has one
+/// option: to have its place in the pool.
 LayerOptions options_in_rows(const LayerLoad& load, const LayerRows& rows, std::int64_t most);
 
 /// Numbers of copies up to `most` at which a layer of `vectors` input vectors gets faster, from 1 on.
 std::vector<std::int64_t> useful_copies(std::int64_t vectors, std::int64_t most);
 
 /// Options of a layer beside a pool (machine.pool; 0 for none) that take at most `most` crossbars: it passes through
-/// the pool, stays in part, or stays with some copies. `copies`: just so many; none: whatever is of use. Empty where it
-/// cannot pass nor stay.
+/// the pool, or unless it always passes stays in part, or stays with some copies. `copies`: just so many; none:
+/// whatever is of use. Empty where it cannot pass nor stay.
 LayerOptions options_of(const LayerLoad& load, const PoolMachine& machine, std::int64_t most,
                         const std::optional<std::int64_t>& copies);
 

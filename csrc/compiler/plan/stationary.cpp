@@ -21,15 +21,22 @@ class Planning {
  public:
   Planning(const PoolMachine& machine, std::span<const LayerLoad> loads)
       : machine_(machine), loads_(loads.begin(), loads.end()) {
-    for (const LayerLoad& load : loads_) all_ += load.all();
+    for (const LayerLoad& load : loads_) {
+      all_ += load.all();
+      if (load.passes) least_pool_ = std::max(least_pool_, load.all());
+      if (!load.passes) staying_ += load.all();
+    }
   }
 
   std::int64_t all() const { return all_; }
+  /// Whether everything can stay.
+  bool all_may_stay() const { return least_pool_ == 0; }
 
   /// Without copies. Not exhaustive: for every size of the pool, layers are taken in the order of what a crossbar gains
   /// them by themselves.
   StationaryPlan by_gain(const std::optional<std::int64_t>& limit) const {
-    if (!limit || all_ <= *limit) return fill(0, all_);  // everything stays
+    // Everything stays that may, and what may not passes at once.
+    if (!limit || staying_ + least_pool_ <= *limit) return fill(least_pool_, staying_);
     // Fewer crossbars than there are may do better where the room that is left is taken by the wrong layer; with these
     // among the candidates, a machine is never slower than one of half its size.
     std::set<std::int64_t> sizes = {*limit};
@@ -110,6 +117,10 @@ class Planning {
     plan.copies.assign(loads_.size(), 1);
     for (const std::size_t i : order) {
       const LayerLoad& load = loads_[i];
+      if (load.passes) {
+        plan.writes += load.all();
+        continue;
+      }
       // Any tiles of the only group, or whole groups.
       plan.resident[i] =
           load.groups == 1 ? std::min(room, load.tiles) : std::min(room / load.tiles, load.groups) * load.tiles;
@@ -147,7 +158,8 @@ class Planning {
 
   PoolMachine machine_;
   std::vector<LayerLoad> loads_;
-  std::int64_t all_ = 0;
+  std::int64_t all_ = 0, staying_ = 0;
+  std::int64_t least_pool_ = 0;  // for the largest layer that always passes
 };
 
 }  // namespace
@@ -166,7 +178,8 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
   }
   const std::int64_t limit = crossbars ? std::min(*crossbars, planning.all()) : planning.all();
   const bool fits = limit == planning.all();
-  std::optional<StationaryPlan> plan = planning.by_options(limit, !fits, CopyRule::kLatency, false);
+  std::optional<StationaryPlan> plan =
+      planning.by_options(limit, !fits || !planning.all_may_stay(), CopyRule::kLatency, false);
   if (!plan) throw Error(message("a layer and its copies need more than the ", limit, " crossbars"));
   return *std::move(plan);
 }
@@ -179,8 +192,9 @@ StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad
   if (rule == CopyRule::kNone) return without;
   const Planning planning(machine, single);
   const std::int64_t most = std::max(planning.all(), kMaxCopied);
+  const bool with_pools = crossbars.has_value() || !planning.all_may_stay();
   const std::optional<StationaryPlan> chosen =
-      planning.by_options(std::min(crossbars.value_or(most), most), crossbars.has_value(), rule, true);
+      planning.by_options(std::min(crossbars.value_or(most), most), with_pools, rule, true);
   if (!chosen) return without;
   // What will be found for these copies, and not less than this.
   for (std::size_t i = 0; i < single.size(); ++i) single[i].copies = chosen->copies[i];

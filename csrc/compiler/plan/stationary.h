@@ -35,8 +35,8 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
 StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
                            const std::optional<std::int64_t>& crossbars, CopyRule rule);
 
-/// Copies by layer where all layers stay and come in rows, so that layers overlap; nothing where there are too few
-/// crossbars for that.
+/// Copies by layer where all layers stay that may, and come in rows, so that layers overlap; nothing where there are
+/// too few crossbars for that.
 std::optional<std::vector<std::int64_t>> copies_in_rows(std::span<const LayerLoad> loads,
                                                         std::span<const LayerRows> rows,
                                                         const std::optional<std::int64_t>& crossbars, CopyRule rule);

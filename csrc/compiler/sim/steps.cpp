@@ -118,13 +118,14 @@ class Resolver {
     step.layer = layer(i.layer);
     step.src = {value(i.src)};
     step.dst = value(i.dst);
-    const Shape& shape = graph_.shape_of(node_of(i.layer).inputs[0]);
+    const Shape& shape = graph_.shape_of(node_of(i.layer).inputs[i.operand ? 1 : 0]);
     step.vector_ps = time(elements(shape), i.rows, shape);
     if (i.rows) step.first_row = index(i.rows->first);
   }
   void resolve(const isa::Write& i, Step& step) {
     step.kind = StepKind::kWrite;
     step.layer = layer(i.layer);
+    if (writes_operand(node_of(i.layer).op)) step.src = {value(i.weight)};
     step.tile = index(i.tile);
     step.crossbar = index(i.crossbar);
   }

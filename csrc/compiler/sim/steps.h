@@ -47,7 +47,7 @@ struct Step {
   StepKind kind = StepKind::kNothing;
   std::int32_t layer = -1;
   std::int32_t dst = -1;                    ///< value; sums of an MVM are the layer's own
-  std::vector<std::int32_t> src;            ///< values
+  std::vector<std::int32_t> src;            ///< values; of a WRITE what is computed at run time
   Index tile, crossbar, at, repeat;         ///< of an MVM or WRITE, IM2COL, SHADD
   Index lane;                               ///< IM2COL, MVM: which of the registers
   std::optional<Index> first_row;           ///< QUANT of some rows

@@ -140,7 +140,9 @@ void Walk::write(const Step& step) {
   const std::int64_t number = step.crossbar.at(counters_);
   Crossbar& crossbar = this->crossbar(number);
   if (setup_) return;
-  const Moment end = chains_.spend(ports_.begin(crossbar.free), step.layer, Cause::kWrite, write_ps_);
+  Moment begin = crossbar.free;
+  for (const std::int32_t written : step.src) begin = later(begin, value(written).ready);
+  const Moment end = chains_.spend(ports_.begin(begin), step.layer, Cause::kWrite, write_ps_);
   ports_.end(end);
   crossbar.free = end;
   done(end);

@@ -7,9 +7,11 @@
 #include <utility>
 
 #include "common/error.h"
+#include "common/mapping.h"
 #include "compiler/ir/limits.h"
 #include "compiler/ir/rows.h"
 #include "compiler/ir/tiling.h"
+#include "compiler/verify/layer.h"
 #include "compiler/verify/loops.h"
 #include "compiler/verify/products.h"
 #include "compiler/verify/state.h"
@@ -20,6 +22,7 @@ namespace {
 
 using verify::Affine;
 using verify::Box;
+using verify::Layer;
 using verify::Products;
 using verify::Range;
 using verify::Register;
@@ -28,14 +31,6 @@ using verify::State;
 
 /// Most instructions that are looked at, those of unrolled loops as often as they run.
 constexpr std::int64_t kMaxSteps = std::int64_t{1} << 24;
-
-struct Layer {
-  const Node* node = nullptr;
-  LayerTiling tiling;
-
-  const CrossbarLayer& facts() const { return compiler::crossbar_of(*node); }
-  const std::string& tensor(const char* role) const { return node->tensors.at(role); }
-};
 
 class Verifier {
  public:
@@ -151,11 +146,7 @@ class Verifier {
     check(configured_.insert(&node).second, where(), ": '", i.node, "' has a CFG already");
     const CrossbarLayer& facts = compiler::crossbar_of(node);
     const Layer layer{&node, tile_layer(program_.hardware, facts)};
-    check(i.weight_bits == facts.weight_bits && i.act_bits == facts.act_bits && i.act_signed == facts.act_signed &&
-              i.outputs == facts.outputs && i.inputs == facts.inputs_per_output && i.invocations == facts.invocations &&
-              i.repeats == facts.repeats && i.slices == layer.tiling.slices && i.digits == layer.tiling.digits &&
-              i.row_tiles == layer.tiling.row_tiles && i.column_tiles == layer.tiling.column_tiles,
-          where(), ": CFG does not describe layer '", facts.layer_name, "' on this hardware");
+    check(layer.is_described_by(i), where(), ": CFG does not describe layer '", facts.layer_name, "' on this hardware");
     tiles_ += layer.tiling.tiles();
     check(tiles_ <= kMaxTiles, where(), ": more than ", kMaxTiles, " tiles");
     layers_.push_back(layer);
@@ -165,6 +156,7 @@ class Verifier {
 
   void visit(const isa::Quantize& i) {
     const Layer& layer = layer_of(i.layer);
+    if (i.operand) return quantise_operand(layer, i);
     const CrossbarLayer& facts = layer.facts();
     const std::int64_t magnitudes = std::int64_t{1} << (facts.act_bits - (facts.act_signed ? 1 : 0));
     check(i.lo == (facts.act_signed ? -magnitudes : 0) && i.hi == magnitudes - 1, where(),
@@ -179,6 +171,17 @@ class Verifier {
     values_.quantise(i.dst, rows, where());
   }
 
+  void quantise_operand(const Layer& layer, const isa::Quantize& i) {
+    check(layer.writes_operand(), where(), ": layer ", i.layer, " has no input that its crossbars hold");
+    const IntegerRange range = weight_range(layer.facts().weight_bits);
+    check(i.lo == range.lo && i.hi == range.hi && i.zero == 0, where(), ": the range must be that of weights of ",
+          layer.facts().weight_bits, " bits, with zero 0");
+    check(!i.rows, where(), ": an input that crossbars hold is quantised as a whole");
+    read_node(i.src, name_of_input(*layer.node, 1), rows_of(graph_.shape_of(layer.node->inputs[1])));
+    is_tensor(layer, "w_scale", i.scale);
+    set(i.dst, {Register::kOperand, i.layer, {}, {}});
+  }
+
   void visit(const isa::Write& i) {
     const Layer& layer = layer_of(i.layer);
     const std::int64_t tile = tile_of(layer, i.tile);
@@ -191,7 +194,7 @@ class Verifier {
           " crossbars, got number ", crossbar);
     check(crossbar < kMaxCrossbars, where(), ": a program uses crossbars 0 to ", kMaxCrossbars - 1, ", got number ",
           crossbar);
-    is_tensor(layer, "weight", i.weight);
+    is_weight(layer, i.layer, i.weight);
     state_.write(crossbar, {i.layer, tile, bounded("repeat", i.repeat, layer.facts().repeats)});
     if (counting_) add(setup_ ? counts_.setup_writes : counts_.writes, times_);
   }
@@ -245,10 +248,12 @@ class Verifier {
     check(i.dst == layer.node->name, where(), ": dst must be '", layer.node->name, "'");
     const int zero = layer.facts().act_zero;
     check(i.zero == zero, where(), ": zero must be ", zero, ", got ", i.zero);
-    check(zero == 0 || i.weight == layer.tensor("weight"), where(), ": weight must be '", layer.tensor("weight"), "'");
+    if (zero != 0) is_weight(layer, i.layer, i.weight);
     hold(i.src, {Register::kY, i.layer, {}, {}});
     is_tensor(layer, "multiplier", i.multiplier);
-    is_tensor(layer, "bias", i.bias);
+    const bool adds_nothing = layer.writes_operand();
+    if (!adds_nothing) is_tensor(layer, "bias", i.bias);
+    check(!adds_nothing || i.bias.empty(), where(), ": layer ", i.layer, " has no bias");
     const RowSpan rows = span_of(*layer.node, i.rows);
     if (!counting_) return;
     const std::int64_t each = vectors_per_row(*layer.node);
@@ -302,12 +307,7 @@ class Verifier {
   void hold(const std::string& name, const Register& wanted, std::int64_t lane = 0) const {
     const Register* found = state_.find(name, lane);
     check(found != nullptr || values_.any(name), where(), ": '", name, "' is read before it is computed");
-    check(found != nullptr && *found == wanted, where(), ": '", name, "' does not hold ", text_of(wanted));
-  }
-
-  static std::string text_of(const Register& r) {
-    const char* const texts[] = {"the quantised input", "that input vector", "sums", "the product"};
-    return message(texts[static_cast<std::size_t>(r.kind)], " of layer ", r.layer);
+    check(found != nullptr && *found == wanted, where(), ": '", name, "' does not hold ", verify::text_of(wanted));
   }
 
   void set(const std::string& name, const Register& content, std::int64_t lane = 0) {
@@ -323,6 +323,12 @@ class Verifier {
   void is_tensor(const Layer& layer, const char* role, const std::string& key) const {
     const std::string& wanted = layer.tensor(role);
     check(key == wanted, where(), ": ", role, " must be '", wanted, "', got '", key, "'");
+  }
+
+  /// What crossbars are written from.
+  void is_weight(const Layer& layer, std::int64_t number, const std::string& name) const {
+    if (!layer.writes_operand()) return is_tensor(layer, "weight", name);
+    hold(name, {Register::kOperand, number, {}, {}});
   }
 
   void produce(const Node& node, const RowSpan& rows) {

@@ -1,7 +1,10 @@
 #include "compiler/verify/state.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
+
+#include "common/error.h"
 
 namespace cimq::compiler::verify {
 namespace {
@@ -9,6 +12,12 @@ namespace {
 bool moves(const Affine& value) { return value.strides != Affine{}.strides; }
 
 }  // namespace
+
+std::string text_of(const Register& content) {
+  const char* const texts[] = {"the quantised input", "the quantised second input", "that input vector", "sums",
+                               "the product"};
+  return message(texts[static_cast<std::size_t>(content.kind)], " of layer ", content.layer);
+}
 
 void State::write(std::int64_t crossbar, const Held& held) {
   crossbars_[crossbar] = held;

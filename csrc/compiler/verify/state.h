@@ -20,13 +20,15 @@ struct Held {
 
 /// A value on its way through a layer.
 struct Register {
-  enum Kind { kQuantized, kVector, kAcc, kY };
+  enum Kind { kQuantized, kOperand, kVector, kAcc, kY };
 
   Kind kind = kQuantized;
   std::int64_t layer = 0;
   Affine repeat, at;  ///< of an input vector
   friend bool operator==(const Register&, const Register&) = default;
 };
+/// What it holds, in words.
+std::string text_of(const Register& content);
 
 class State {
  public:

@@ -71,7 +71,7 @@ RunResult Interpreter::run_layers(const Tensor& x) const {
     if (!node.crossbar) continue;
     const auto layer = std::ranges::find(state.layers->layers, &node, &ProgramLayer::node);
     order.push_back(layer - state.layers->layers.begin());
-    const bool integers = layer->groups.front().plan().gives_integers();
+    const bool integers = layer->plan.gives_integers();
     result.layers.push_back({node.crossbar->layer_name, batched(batch, node.shape), integers, {}, {}});
   }
   Machine machine(state.graph, state.program, *state.layers, state.ready);

@@ -55,6 +55,7 @@ void Machine::begin_sample(std::int64_t number, const float* x) {
   values_.clear();
   levels_.clear();
   vectors_.clear();
+  operands_.clear();
   sums_.clear();
   products_.clear();
   results_.clear();
@@ -79,9 +80,20 @@ Machine::RowsNow Machine::rows_now(const std::optional<isa::Rows>& rows, std::in
   return {value_of(rows->first), rows->count, all};
 }
 
+const LayerCells& Machine::cells_of(std::int64_t layer, std::int64_t repeat) const {
+  const std::vector<LayerCells>& groups = layers_.layers[static_cast<std::size_t>(layer)].groups;
+  return (groups.empty() ? operands_.at(layer).matrices : groups)[static_cast<std::size_t>(repeat)];
+}
+
 void Machine::step(const isa::Quantize& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
   const std::vector<float>& x = values_.at(i.src);
+  if (i.operand) {
+    Operand& operand = operands_[i.layer];
+    operand.integers = layer.operand()->quantizer(x.data(), static_cast<std::int64_t>(x.size()));
+    operand.matrices = layer.written(program_.hardware, operand.integers);
+    return;
+  }
   const RowLayout layout = compiler::row_layout(layer.input);
   const RowsNow rows = rows_now(i.rows, layout.rows);
   std::vector<std::uint8_t>& levels = levels_[i.dst];
@@ -94,7 +106,7 @@ void Machine::step(const isa::Quantize& i) {
 
 void Machine::step(const isa::Write& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  const LayerCells& cells = layer.groups[static_cast<std::size_t>(value_of(i.repeat))];
+  const LayerCells& cells = cells_of(i.layer, value_of(i.repeat));
   crossbars_[value_of(i.crossbar)] = std::make_shared<TileCells>(cells.program(layer.tiling.region(value_of(i.tile))));
 }
 
@@ -110,10 +122,10 @@ void Machine::step(const isa::Mvm& i) {
   std::vector<std::int64_t>& sums = sums_[i.acc][key_of(layer, repeat, at)];
   sums.resize(static_cast<std::size_t>(layer.tiling.columns));
   const auto access = static_cast<std::uint64_t>(sample_ * layer.facts().invocations + at);
-  layer.groups[static_cast<std::size_t>(repeat)].multiply(
-      *crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles,
-      {vectors_.at(i.src).at(value_of(i.lane)), access}, static_cast<int>(i.digit_begin), static_cast<int>(i.digit_end),
-      sums);
+  cells_of(i.layer, repeat)
+      .multiply(*crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles,
+                {vectors_.at(i.src).at(value_of(i.lane)), access}, static_cast<int>(i.digit_begin),
+                static_cast<int>(i.digit_end), sums);
 }
 
 void Machine::step(const isa::ShiftAdd& i) {
@@ -129,7 +141,7 @@ void Machine::step(const isa::ShiftAdd& i) {
 
 void Machine::add_up(const isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  const LayerCells& cells = layer.groups[static_cast<std::size_t>(repeat)];
+  const LayerCells& cells = cells_of(i.layer, repeat);
   Sums& sums = sums_.at(i.acc);
   const std::int64_t key = key_of(layer, repeat, at);
   Products& products = products_[i.dst];
@@ -162,9 +174,7 @@ void Machine::step(const isa::Requantize& i) {
       part.insert(part.end(), y.begin() + at, y.begin() + at + length);
     });
     std::vector<float> result(part.size());
-    const std::int64_t inner = compiler::is_conv(layer.node->op) ? rows.count * vectors_per_row(*layer.node) : 1;
-    const auto all = static_cast<std::int64_t>(part.size());
-    layer.rescale(part.data(), all / (inner * layer.rescale.outputs()), inner, result.data());
+    rescale(i.layer, part, rows.count, result);
     auto next = result.cbegin();
     each_part(layout, rows.first, rows.count, [&](std::int64_t at, std::int64_t length) {
       std::copy(next, next + length, out.begin() + at);
@@ -177,6 +187,27 @@ void Machine::step(const isa::Requantize& i) {
     requantize(products.floats);
   }
   if (rows.ends()) results_[i.layer] = products;
+}
+
+/// Whole rows of Y, or all of it where crossbars hold an input.
+template <typename T>
+void Machine::rescale(std::int64_t number, const std::vector<T>& y, std::int64_t rows,
+                      std::vector<float>& result) const {
+  const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(number)];
+  const auto all = static_cast<std::int64_t>(y.size());
+  if (const WrittenOperand* operand = layer.operand()) {
+    const compiler::CrossbarLayer& facts = layer.facts();
+    const std::vector<std::int8_t>& w = operands_.at(number).integers;
+    const std::int64_t each = all / facts.repeats;
+    for (std::int64_t r = 0; r < facts.repeats; ++r) {
+      operand->rescale(y.data() + r * each, w.data() + r * facts.outputs * facts.inputs_per_output, facts.invocations,
+                       result.data() + r * each);
+    }
+    return;
+  }
+  const auto& rescale = std::get<Rescale>(layer.rest);
+  const std::int64_t inner = compiler::is_conv(layer.node->op) ? rows * vectors_per_row(*layer.node) : 1;
+  rescale(y.data(), all / (inner * rescale.outputs()), inner, result.data());
 }
 
 void Machine::step(const isa::Vector& i) {

@@ -43,15 +43,23 @@ class Machine {
   };
   /// Sums of all columns by group and input vector.
   using Sums = std::unordered_map<std::int64_t, std::vector<std::int64_t>>;
+  /// An input that crossbars hold: its integers, and as cells.
+  struct Operand {
+    std::vector<std::int8_t> integers;
+    std::vector<LayerCells> matrices;
+  };
   struct Products {
     std::vector<std::int32_t> integers;
     std::vector<float> floats;
   };
 
   std::int64_t value_of(const compiler::isa::Index& index) const;
+  const LayerCells& cells_of(std::int64_t layer, std::int64_t repeat) const;
   /// The rows that an instruction is about, of `all`.
   RowsNow rows_now(const std::optional<compiler::isa::Rows>& rows, std::int64_t all) const;
   void add_up(const compiler::isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at);
+  template <typename T>
+  void rescale(std::int64_t number, const std::vector<T>& y, std::int64_t rows, std::vector<float>& result) const;
   /// Results of a node, of which rows come one by one: what is not there yet is no number.
   std::vector<float>& result_in_rows(const compiler::Node& node, const RowsNow& rows);
 
@@ -76,6 +84,7 @@ class Machine {
   std::unordered_map<std::string, std::vector<float>> values_;         // of nodes
   std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs
   std::unordered_map<std::string, std::unordered_map<std::int64_t, std::vector<std::uint8_t>>> vectors_;  // by lane
+  std::unordered_map<std::int64_t, Operand> operands_;  // of the present sample, by layer
   std::unordered_map<std::string, Sums> sums_;
   std::unordered_map<std::string, Products> products_;
   std::unordered_map<std::int64_t, Products> results_;  // Y of the layers that are done

@@ -1,5 +1,6 @@
 #include "runtime/interpreter/program_layers.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -24,7 +25,35 @@ void count_layer(const StepContext& context, const Node& node, const compiler::L
                                                         facts.invocations, sizeof(std::int64_t)));
 }
 
+/// A layer whose crossbars hold its second input.
+ProgramLayer written_layer_of(const StepContext& context, const Node& node) {
+  const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
+  const compiler::LayerTiling tiling = compiler::tile_layer(context.hardware, facts);
+  OperandTensors tensors = read_operand_tensors(context, node);
+  count_layer(context, node, tiling);
+  try {
+    // Whether the machine can hold it does not depend on the values.
+    CrossbarTensors any;
+    any.outputs = facts.outputs;
+    any.weight.assign(static_cast<std::size_t>(facts.outputs * facts.inputs_per_output), 1);
+    any.options = tensors.options;
+    const LayerCells like(context.hardware, tiling, any, 0, 1);
+    OperandRescale rescale(facts, tensors.multiplier);
+    return {&node,
+            tiling,
+            like.plan(),
+            {},
+            Quantizer(node.name, tensors.x_scale, facts),
+            WrittenOperand{OperandQuantizer(node.name, tensors.w_scale, facts.weight_bits), rescale,
+                           std::move(tensors.options)},
+            context.graph.shape_of(node.inputs[0])};
+  } catch (const Error& error) {
+    throw Error(message("node '", compiler::shown(node.name), "': ", error.what()));
+  }
+}
+
 ProgramLayer layer_of(const StepContext& context, const Node& node) {
+  if (compiler::writes_operand(node.op)) return written_layer_of(context, node);
   const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
   const compiler::LayerTiling tiling = compiler::tile_layer(context.hardware, facts);
   CrossbarTensors tensors = read_crossbar_tensors(context, node);
@@ -36,8 +65,10 @@ ProgramLayer layer_of(const StepContext& context, const Node& node) {
       groups.emplace_back(context.hardware, tiling, tensors, g, facts.repeats);
     }
     Rescale rescale(facts.act_zero, tensors.weight, std::move(tensors.multiplier), std::move(tensors.bias));
+    const kernels::MvmPlan plan = groups.front().plan();
     return {&node,
             tiling,
+            plan,
             std::move(groups),
             Quantizer(node.name, tensors.x_scale, facts),
             std::move(rescale),
@@ -49,14 +80,26 @@ ProgramLayer layer_of(const StepContext& context, const Node& node) {
 
 }  // namespace
 
+std::vector<LayerCells> ProgramLayer::written(const Hardware& hardware, std::vector<std::int8_t> w) const {
+  CrossbarTensors tensors;
+  tensors.outputs = facts().repeats * facts().outputs;
+  tensors.weight = std::move(w);
+  tensors.options = operand()->options;
+  std::vector<LayerCells> matrices;
+  matrices.reserve(static_cast<std::size_t>(facts().repeats));
+  for (std::int64_t r = 0; r < facts().repeats; ++r) {
+    matrices.emplace_back(hardware, tiling, tensors, r, facts().repeats);
+  }
+  return matrices;
+}
+
 std::vector<std::uint8_t> ProgramLayer::vector_of(const std::vector<std::uint8_t>& x, std::int64_t repeat,
                                                   std::int64_t at) const {
   const std::int64_t inputs = facts().inputs_per_output;
   std::vector<std::uint8_t> vector(static_cast<std::size_t>(inputs));
   if (!compiler::is_conv(node->op)) {
-    for (std::int64_t k = 0; k < inputs; ++k) {
-      vector[static_cast<std::size_t>(k)] = x[static_cast<std::size_t>(at * inputs + k)];
-    }
+    const std::int64_t number = repeat * facts().invocations + at;
+    std::copy_n(x.begin() + number * inputs, inputs, vector.begin());
     return vector;
   }
   const compiler::Window& w = node->window;
@@ -79,7 +122,7 @@ std::vector<std::uint8_t> ProgramLayer::vector_of(const std::vector<std::uint8_t
 std::int64_t ProgramLayer::place_of(std::int64_t repeat, std::int64_t at, std::int64_t output) const {
   const compiler::CrossbarLayer& layer = facts();
   if (compiler::is_conv(node->op)) return (repeat * layer.outputs + output) * layer.invocations + at;
-  return at * layer.outputs + output;
+  return (repeat * layer.invocations + at) * layer.outputs + output;
 }
 
 ProgramLayers::ProgramLayers(const StepContext& context, const compiler::Program& program)

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "common/hardware.h"
@@ -18,16 +19,28 @@
 
 namespace cimq::runtime {
 
+/// What a layer whose crossbars hold its second input does with it.
+struct WrittenOperand {
+  OperandQuantizer quantizer;
+  OperandRescale rescale;
+  kernels::MvmOptions options;  ///< of the first matrix
+};
+
 struct ProgramLayer {
   const compiler::Node* node = nullptr;
   compiler::LayerTiling tiling;
-  std::vector<LayerCells> groups;
+  kernels::MvmPlan plan;           ///< of the first group
+  std::vector<LayerCells> groups;  ///< empty where crossbars hold an input
   Quantizer quantizer;
-  Rescale rescale;
+  std::variant<Rescale, WrittenOperand> rest;
   compiler::Shape input;  ///< of the node
 
   const compiler::CrossbarLayer& facts() const { return compiler::crossbar_of(*node); }
-  bool exact() const { return groups.front().plan().exact; }
+  bool exact() const { return plan.exact; }
+  /// Null for a layer with weights of its own.
+  const WrittenOperand* operand() const { return std::get_if<WrittenOperand>(&rest); }
+  /// The matrices that crossbars hold for a sample: `w` [repeats, outputs, inputs], integers.
+  std::vector<LayerCells> written(const Hardware& hardware, std::vector<std::int8_t> w) const;
   /// Raw bits of input vector `at` of group `repeat`, out of the quantised input.
   std::vector<std::uint8_t> vector_of(const std::vector<std::uint8_t>& x, std::int64_t repeat, std::int64_t at) const;
   /// Where the result of an output of a group is, within the node's.

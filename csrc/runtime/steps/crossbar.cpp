@@ -14,6 +14,7 @@
 #include "runtime/steps/crossbar_work.h"
 #include "runtime/steps/geometry.h"
 #include "runtime/steps/quantizer.h"
+#include "runtime/steps/raw_result.h"
 #include "runtime/steps/rescale.h"
 #include "runtime/steps/step.h"
 
@@ -50,24 +51,16 @@ class CrossbarStep final : public Step {
     const std::vector<std::uint8_t> x = quantizer_(inputs[0], batch * in_elements_);
     if (kernel_.plan().exact) {
       std::vector<std::int32_t> own;
-      std::int32_t* y = destination(own, raw == nullptr ? nullptr : raw->integers, batch);
+      std::int32_t* y = destination(own, raw == nullptr ? nullptr : raw->integers, batch * out_elements_);
       run_as(x, batch, out, y, run);
       if (raw != nullptr && raw->floats != nullptr) std::copy_n(y, batch * out_elements_, raw->floats);
     } else {
       std::vector<float> own;
-      run_as(x, batch, out, destination(own, raw == nullptr ? nullptr : raw->floats, batch), run);
+      run_as(x, batch, out, destination(own, raw == nullptr ? nullptr : raw->floats, batch * out_elements_), run);
     }
   }
 
  private:
-  /// Where the raw result goes: to whom asked for it, or to memory of our own.
-  template <typename T>
-  T* destination(std::vector<T>& own, T* wanted, std::int64_t batch) const {
-    if (wanted != nullptr) return wanted;
-    own.resize(static_cast<std::size_t>(batch * out_elements_));
-    return own.data();
-  }
-
   template <typename T>
   void run_as(const std::vector<std::uint8_t>& x, std::int64_t batch, float* out, T* y, const StepRun& run) const {
     kernel_.run(x.data(), batch, y, run);

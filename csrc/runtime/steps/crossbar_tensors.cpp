@@ -13,7 +13,8 @@ using compiler::Shape;
 /// One range per weight slice, or since version 1.2 one per slice and output; the kernels compare the number of slices.
 void check_ranges(const StepContext& context, const Node& node, const Shape& shape) {
   const std::int64_t outputs = compiler::is_conv(node.op) ? node.shape[0] : node.shape.back();
-  const bool columns = shape.size() == 2;
+  // Columns that are written anew have no ranges of their own.
+  const bool columns = shape.size() == 2 && !compiler::writes_operand(node.op);
   check(shape.size() == 1 || (columns && shape[1] == outputs), "weights.safetensors: adc_lsb of node '",
         compiler::shown(node.name), "' must be [slices] or [slices, ", outputs, "]");
   check(node.tensors.contains("adc_lo") && context.weights.at(node.tensors.at("adc_lo")).shape == shape,
@@ -42,7 +43,23 @@ kernels::MvmOptions options_of(const StepContext& context, const Node& node) {
   return options;
 }
 
+float scale_of(const StepContext& context, const Node& node, const char* role) {
+  const float scale = tensor_of<float>(context, node, role, {})[0];
+  check(scale > 0.0F, "weights.safetensors: ", role, " of node '", compiler::shown(node.name),
+        "' must be positive, got ", scale);
+  return scale;
+}
+
 }  // namespace
+
+OperandTensors read_operand_tensors(const StepContext& context, const Node& node) {
+  OperandTensors tensors;
+  tensors.x_scale = scale_of(context, node, "x_scale");
+  tensors.w_scale = scale_of(context, node, "w_scale");
+  tensors.multiplier = tensor_of<float>(context, node, "multiplier", {})[0];
+  tensors.options = options_of(context, node);
+  return tensors;
+}
 
 CrossbarTensors read_crossbar_tensors(const StepContext& context, const Node& node) {
   const Shape& in = context.graph.shape_of(node.inputs[0]);
@@ -53,9 +70,7 @@ CrossbarTensors read_crossbar_tensors(const StepContext& context, const Node& no
   const Shape weight_shape =
       conv ? Shape{tensors.outputs, in[0] / w.groups, w.kernel[0], w.kernel[1]} : Shape{tensors.outputs, in.back()};
   tensors.weight = tensor_of<std::int8_t>(context, node, "weight", weight_shape);
-  tensors.x_scale = tensor_of<float>(context, node, "x_scale", {})[0];
-  check(tensors.x_scale > 0.0F, "weights.safetensors: x_scale of node '", compiler::shown(node.name),
-        "' must be positive, got ", tensors.x_scale);
+  tensors.x_scale = scale_of(context, node, "x_scale");
   tensors.multiplier = tensor_of<float>(context, node, "multiplier", {tensors.outputs});
   tensors.bias = tensor_of<float>(context, node, "bias", {tensors.outputs});
   tensors.options = options_of(context, node);

@@ -18,7 +18,14 @@ struct CrossbarTensors {
   kernels::MvmOptions options;          ///< of the first group
 };
 
-/// Throws Error naming the node where tensors are missing or do not fit.
+/// Of a layer whose crossbars hold its second input.
+struct OperandTensors {
+  float x_scale = 1.0F, w_scale = 1.0F, multiplier = 1.0F;
+  kernels::MvmOptions options;  ///< of the first matrix
+};
+
+// Both throw Error naming the node where tensors are missing or do not fit.
 CrossbarTensors read_crossbar_tensors(const StepContext& context, const compiler::Node& node);
+OperandTensors read_operand_tensors(const StepContext& context, const compiler::Node& node);
 
 }  // namespace cimq::runtime

@@ -11,8 +11,10 @@
 
 namespace cimq::runtime {
 
-/// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes over
-/// them where a product is not one multiplication.
+/// Counts the passes over the cells of a layer, where a product is not one multiplication.
+void count_passes(const StepContext& context, const compiler::Node& node, const kernels::MvmPlan& plan);
+
+/// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes.
 void count_layer(const StepContext& context, const compiler::Node& node, const kernels::MvmPlan& plan,
                  std::int64_t groups);
 

@@ -25,4 +25,19 @@ class Quantizer {
   kernels::QuantRange range_;
 };
 
+/// Of an input that crossbars hold: integers of weights.
+class OperandQuantizer {
+ public:
+  /// @param name  of the node, for errors
+  OperandQuantizer(const std::string& name, float scale, int weight_bits);
+
+  /// Throws Error for values that are not finite.
+  std::vector<std::int8_t> operator()(const float* w, std::int64_t count) const;
+
+ private:
+  std::string name_;
+  float scale_;
+  kernels::QuantRange range_;
+};
+
 }  // namespace cimq::runtime

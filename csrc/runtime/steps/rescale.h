@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "compiler/ir/graph.h"
+
 namespace cimq::runtime {
 
 class Rescale {
@@ -40,6 +42,34 @@ class Rescale {
 
   std::vector<std::int32_t> corrections_;  // z * sum of the weights of every output; empty without a zero point
   std::vector<float> multiplier_, bias_;
+};
+
+/// Where crossbars hold an input: y = float32(Y + z * sum(w of o)) * multiplier, one multiplier for all outputs.
+class OperandRescale {
+ public:
+  /// Throws Error where z * sum(w) might not fit int32.
+  OperandRescale(const compiler::CrossbarLayer& layer, float multiplier);
+
+  /// y and out [rows, outputs]; w [outputs, inputs], the integers that crossbars hold.
+  template <typename T>
+  void operator()(const T* y, const std::int8_t* w, std::int64_t rows, float* out) const {
+    const std::vector<std::int32_t> corrections = corrections_of(w);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      for (std::int64_t o = 0; o < outputs_; ++o) {
+        *out++ = corrected(*y++, corrections.empty() ? 0 : corrections[static_cast<std::size_t>(o)]) * multiplier_;
+      }
+    }
+  }
+
+ private:
+  static float corrected(std::int32_t y, std::int32_t correction) {
+    return static_cast<float>(std::int64_t{y} + correction);
+  }
+  static float corrected(float y, std::int32_t correction) { return y + static_cast<float>(correction); }
+  std::vector<std::int32_t> corrections_of(const std::int8_t* w) const;
+
+  std::int64_t zero_, outputs_, inputs_;
+  float multiplier_;
 };
 
 }  // namespace cimq::runtime

@@ -44,8 +44,9 @@ std::span<const StepRow> crossbar_steps() {
 
 /// Null for an operation without a step.
 StepMaker maker_of(compiler::OpKind op) {
-  for (const auto steps : {crossbar_steps(), dense_steps(), pooling_steps(), elementwise_steps(), binary_steps(),
-                           normalization_steps(), shape_steps(), resize_steps(), border_steps()}) {
+  for (const auto steps :
+       {crossbar_steps(), crossbar_matmul_steps(), dense_steps(), pooling_steps(), elementwise_steps(), binary_steps(),
+        normalization_steps(), shape_steps(), resize_steps(), border_steps()}) {
     const auto found = std::ranges::find(steps, op, &StepRow::op);
     if (found != steps.end()) return found->make;
   }

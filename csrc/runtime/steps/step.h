@@ -79,6 +79,7 @@ std::span<const StepRow> normalization_steps();
 std::span<const StepRow> shape_steps();
 std::span<const StepRow> resize_steps();
 std::span<const StepRow> border_steps();
+std::span<const StepRow> crossbar_matmul_steps();
 std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const compiler::Node& node);
 
 /// Values of the tensor in `role`, counted in the budget; throws Error unless its shape is `shape` and, for floats,

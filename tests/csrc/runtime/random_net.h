@@ -1,5 +1,5 @@
-// Small networks and machines drawn from a seed: convolutions with groups, pooling, borders, branches, then a linear
-// layer.
+// Small networks and machines drawn from a seed: convolutions with groups, pooling, borders, branches, products of two
+// values, then a linear layer.
 #pragma once
 
 #include <initializer_list>
@@ -59,7 +59,8 @@ struct RandomNet {
   Files files;  ///< of a bundle
   std::vector<std::int64_t> input;
 
-  RandomNet(Draw& draw, const Hardware& hardware) : draw_(draw) {
+  /// `products`: two products of values that crossbars hold, before the linear layer.
+  RandomNet(Draw& draw, const Hardware& hardware, bool products = false) : draw_(draw) {
     const int groups = draw.between(1, 3);
     input = {groups * draw.between(1, 2), draw.between(2, 4), draw.between(2, 4)};
     std::vector<std::int64_t> shape = input;
@@ -67,6 +68,7 @@ struct RandomNet {
       shape = add_conv(shape, i == 1 ? groups : 1, groups);
       if (draw.one_in(2)) shape = add_operation(shape);
     }
+    for (int i = 0; products && i < 2; ++i) shape = add_product(shape);
     const std::int64_t flat = shape[0] * shape[1] * shape[2];
     add({{"op", "flatten"}, {"shape", {flat}}, {"attrs", json::object()}, {"tensors", json::object()}});
     add_layer({{"op", "crossbar_linear"}, {"shape", {draw.between(1, 4)}}, {"attrs", json::object()}}, flat, 1, 1);
@@ -168,22 +170,53 @@ struct RandomNet {
     return shape;
   }
 
-  void add_layer(json node, std::int64_t inputs, int groups, std::int64_t invocations) {
-    const std::string name = "n" + std::to_string(nodes_.size());
-    const std::int64_t outputs = node["shape"][0];
+  /// Of all rows, with some of them.
+  std::vector<std::int64_t> add_product(std::vector<std::int64_t> shape) {
+    const std::string all = last_;
+    const std::int64_t begin = draw_.between(0, static_cast<int>(shape[1]) - 1);
+    const std::int64_t inputs = shape[2];
+    const std::int64_t rows = shape[1];
+    json part = {{"start", {0, begin, 0}}, {"stop", shape}, {"step", {1, 1, 1}}};
+    shape[1] -= begin;
+    add({{"op", "slice"}, {"shape", shape}, {"attrs", part}, {"tensors", json::object()}});
+    const std::string some = last_;
+    const std::int64_t outputs = shape[1];
+    shape = {shape[0], rows, outputs};
+    json node = {{"op", "crossbar_matmul"}, {"shape", shape}, {"attrs", json::object()}};
+    const int weight_bits = add_facts(node, outputs, inputs, static_cast<int>(shape[0]), rows);
+    const std::string name = node["layer_name"];
+    for (const char* role : {"x_scale", "w_scale", "multiplier"}) {
+      node["tensors"][role] = name + "." + std::string(role);
+      weights_.add(name + "." + role, "F32", {}, std::vector<float>{0.01F * static_cast<float>(draw_.between(1, 40))});
+    }
+    policy_[name] = {weight_bits, node["act_bits"]};
+    last_ = all;
+    add(std::move(node), {some});
+    return shape;
+  }
+
+  /// What layers of all kinds state of themselves; the bits of the weights.
+  int add_facts(json& node, std::int64_t outputs, std::int64_t inputs, int groups, std::int64_t invocations) {
     const int weight_bits = draw_.between(1, 8);
     const int act_bits = draw_.between(1, 8);
     const bool is_signed = act_bits > 1 && draw_.one_in(2);
-    node["layer_name"] = name;
+    node["layer_name"] = "n" + std::to_string(nodes_.size());
     node["layer_index"] = nodes_.size();
     node["weight_bits"] = weight_bits;
     node["act_bits"] = act_bits;
     node["act_signed"] = is_signed;
     if (!is_signed && draw_.one_in(3)) node["act_zero"] = -draw_.between(1, (1 << act_bits) - 1);
-    node["outputs"] = outputs / groups;
+    node["outputs"] = outputs;
     node["inputs_per_output"] = inputs;
     node["invocations"] = invocations;
     node["repeats"] = groups;
+    return weight_bits;
+  }
+
+  void add_layer(json node, std::int64_t inputs, int groups, std::int64_t invocations) {
+    const std::string name = "n" + std::to_string(nodes_.size());
+    const std::int64_t outputs = node["shape"][0];
+    const int weight_bits = add_facts(node, outputs / groups, inputs, groups, invocations);
     for (const char* role : {"weight", "x_scale", "multiplier", "bias"}) {
       node["tensors"][role] = name + "." + std::string(role);
     }
@@ -208,7 +241,7 @@ struct RandomNet {
     }
     weights_.add(name + ".multiplier", "F32", {outputs}, multiplier);
     weights_.add(name + ".bias", "F32", {outputs}, bias);
-    policy_[name] = {weight_bits, act_bits};
+    policy_[name] = {weight_bits, node["act_bits"]};
     add(std::move(node));
   }
 
