@@ -11,6 +11,7 @@ void bind_mapping(pybind11::module_& m);          // common/mapping: columns, ro
 void bind_latency(pybind11::module_& m);          // compiler/cost
 void bind_compiler(pybind11::module_& m);         // compiler: bundle -> program
 void bind_simulation(pybind11::module_& m);       // compiler/sim: the time of a program; area and power of a machine
+void bind_pipeline_cost(pybind11::module_& m);    // compiler/feedback: what policies cost as programs
 void bind_agent(pybind11::module_& m);            // agent/reinforce
 void bind_damage_model(pybind11::module_& m);     // agent/damage_model
 void bind_knapsack(pybind11::module_& m);         // agent/knapsack

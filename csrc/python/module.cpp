@@ -34,6 +34,7 @@ PYBIND11_MODULE(_C, m) {
   cimq::python::bind_latency(m);
   cimq::python::bind_compiler(m);
   cimq::python::bind_simulation(m);
+  cimq::python::bind_pipeline_cost(m);
   cimq::python::bind_agent(m);
   cimq::python::bind_damage_model(m);
   cimq::python::bind_knapsack(m);

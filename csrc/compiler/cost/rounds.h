@@ -19,6 +19,7 @@ struct LayerLoad {
 
   /// Crossbars in which all of it stays.
   std::int64_t all() const { return tiles * groups * copies; }
+  friend bool operator==(const LayerLoad&, const LayerLoad&) = default;
 };
 
 struct PoolMachine {

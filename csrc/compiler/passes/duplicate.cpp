@@ -46,10 +46,10 @@ void duplicate(Module& module, Context& context) {
   if (const auto* rule = std::get_if<CopyRule>(&context.duplication)) {
     check(*rule != CopyRule::kAny, "duplication 'any' compares programs: it needs the pipeline 'pipelined'");
     const std::vector<LayerLoad> loads = loads_of(module);
-    module.copies =
-        *rule == CopyRule::kNone
-            ? std::vector<std::int64_t>(loads.size(), 1)
-            : plan_copies(pool_machine(module.hardware), loads, module.hardware.resources.crossbars, *rule).copies;
+    PlanMemory memory(pool_machine(module.hardware));
+    module.copies = *rule == CopyRule::kNone
+                        ? std::vector<std::int64_t>(loads.size(), 1)
+                        : plan_copies(memory, loads, module.hardware.resources.crossbars, *rule).copies;
     return;
   }
   module.copies = given(module, std::get<std::map<std::string, std::int64_t>>(context.duplication));

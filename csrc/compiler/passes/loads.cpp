@@ -8,32 +8,33 @@
 
 namespace cimq::compiler {
 
+LayerLoad load_of(const Hardware& hardware, const CrossbarLayer& layer, const LayerTiling& tiling, bool passes) {
+  // All tiles see a vector together: the widest has most to convert.
+  const std::int64_t columns = std::min<std::int64_t>(tiling.columns, hardware.cols);
+  const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();
+  return {tiling.tiles(), layer.repeats, layer.invocations, step_ps * tiling.digits, 1, passes};
+}
+
 std::vector<LayerLoad> loads_of(const Module& module) {
-  const Hardware& hardware = module.hardware;
   std::vector<LayerLoad> loads;
   loads.reserve(tiles_of(module).size());
   for (const TiledLayer& layer : tiles_of(module)) {
     const Node& node = module.graph.nodes[layer.node];
-    const CrossbarLayer& facts = crossbar_of(node);
-    // All tiles see a vector together: the widest has most to convert.
-    const std::int64_t columns = std::min<std::int64_t>(layer.tiling.columns, hardware.cols);
-    const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();
-    loads.push_back({layer.tiling.tiles(), facts.repeats, facts.invocations, step_ps * layer.tiling.digits, 1,
-                     writes_operand(node.op)});
+    loads.push_back(load_of(module.hardware, crossbar_of(node), layer.tiling, writes_operand(node.op)));
   }
   return loads;
+}
+
+LayerRows layer_rows(const Graph& graph, const Node& node) {
+  if (comes_in_rows(graph, node)) return {rows_of(node.shape), vectors_per_row(node)};
+  return {1, crossbar_of(node).invocations};
 }
 
 std::vector<LayerRows> rows_of_layers(const Module& module) {
   std::vector<LayerRows> rows;
   rows.reserve(tiles_of(module).size());
   for (const TiledLayer& layer : tiles_of(module)) {
-    const Node& node = module.graph.nodes[layer.node];
-    if (comes_in_rows(module.graph, node)) {
-      rows.push_back({rows_of(node.shape), vectors_per_row(node)});
-    } else {
-      rows.push_back({1, crossbar_of(node).invocations});
-    }
+    rows.push_back(layer_rows(module.graph, module.graph.nodes[layer.node]));
   }
   return rows;
 }

@@ -9,10 +9,16 @@
 
 namespace cimq::compiler {
 
+/// A layer, without copies; `passes`: its crossbars hold an input (ir/graph.h, writes_operand).
+LayerLoad load_of(const Hardware& hardware, const CrossbarLayer& layer, const LayerTiling& tiling, bool passes);
+
 /// Every crossbar layer, without copies.
 std::vector<LayerLoad> loads_of(const Module& module);
 
-/// How every crossbar layer comes in rows; at once where it cannot.
+/// How a crossbar layer comes in rows; at once where it cannot.
+LayerRows layer_rows(const Graph& graph, const Node& node);
+
+/// How every crossbar layer does.
 std::vector<LayerRows> rows_of_layers(const Module& module);
 
 /// Without a pool.

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "compiler/plan/least_sum.h"
 #include "compiler/plan/options.h"
 
 namespace cimq::compiler {
@@ -18,23 +19,19 @@ enum class CopyRule { kNone, kGreedy, kThroughput, kBalanced, kLatency, kAny };
 CopyRule copy_rule_named(std::string_view name);
 std::string_view name_of(CopyRule rule);
 
-/// Number of the option of each layer; nothing where even the first ones take more crossbars than there are.
-using Choice = std::optional<std::vector<std::size_t>>;
+/// The least time that the slowest layer can take; nothing where not all layers fit.
+std::optional<std::uint64_t> least_slowest(std::span<const OptionsView> layers, std::int64_t crossbars);
 
 /// The slowest layer takes its next option, again and again; one whose next does not fit keeps what it has.
-Choice choose_greedy(std::span<const LayerOptions> layers, std::int64_t crossbars);
+Choice choose_greedy(std::span<const OptionsView> layers, std::int64_t crossbars);
 
 /// The slowest layer is as fast as can be (bisection over times); among such choices the sum of times is least.
-Choice choose_throughput(std::span<const LayerOptions> layers, std::int64_t crossbars);
+Choice choose_throughput(std::span<const OptionsView> layers, std::int64_t crossbars);
 
 /// The sum of times is least among choices of which the slowest layer takes at most half as long again as it must.
-Choice choose_balanced(std::span<const LayerOptions> layers, std::int64_t crossbars);
-
-/// The sum of the layers' times is least: layer by layer over (crossbars, time) that nothing beats, those left out of
-/// which no completion can be better than the best that is known.
-Choice choose_latency(std::span<const LayerOptions> layers, std::int64_t crossbars);
+Choice choose_balanced(std::span<const OptionsView> layers, std::int64_t crossbars);
 
 /// By a rule other than kNone and kAny.
-Choice choose(CopyRule rule, std::span<const LayerOptions> layers, std::int64_t crossbars);
+Choice choose(CopyRule rule, std::span<const OptionsView> layers, std::int64_t crossbars);
 
 }  // namespace cimq::compiler

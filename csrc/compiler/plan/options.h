@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "compiler/cost/rounds.h"
@@ -18,6 +19,8 @@ struct LayerOption {
 
 /// Of one layer; more crossbars, less time.
 using LayerOptions = std::vector<LayerOption>;
+
+using OptionsView = std::span<const LayerOption>;
 
 /// How a layer comes row by row: rows of its result, input vectors of one.
 struct LayerRows {

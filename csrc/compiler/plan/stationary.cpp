@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "common/error.h"
@@ -19,8 +20,7 @@ bool by_slowest(CopyRule rule) { return rule == CopyRule::kThroughput || rule ==
 
 class Planning {
  public:
-  Planning(const PoolMachine& machine, std::span<const LayerLoad> loads)
-      : machine_(machine), loads_(loads.begin(), loads.end()) {
+  Planning(PlanMemory& memory, std::span<const LayerLoad> loads) : memory_(memory), loads_(loads.begin(), loads.end()) {
     for (const LayerLoad& load : loads_) {
       all_ += load.all();
       if (load.passes) least_pool_ = std::max(least_pool_, load.all());
@@ -57,30 +57,73 @@ class Planning {
                                            bool choose_copies) const {
     std::set<std::int64_t> sizes = {0};
     if (with_pools) sizes.merge(pools(limit));
-    std::optional<StationaryPlan> best;
-    Time slowest_of_best = 0;
+    std::vector<PoolOptions> tried;
     for (const std::int64_t pool : sizes) {
-      PoolMachine machine = machine_;
-      machine.pool = pool;
-      std::vector<LayerOptions> options;
-      options.reserve(loads_.size());
-      for (const LayerLoad& load : loads_) {
-        const std::optional<std::int64_t> copies = choose_copies ? std::nullopt : std::optional(load.copies);
-        options.push_back(options_of(load, machine, limit - pool, copies));
-      }
-      const Choice choice = choose(rule, options, limit - pool);
+      PoolOptions options = options_with(pool, limit, choose_copies);
+      const std::optional<Time> least = bound_of(options, rule, limit - pool);
+      if (!least) continue;
+      options.bound = *least;
+      tried.push_back(std::move(options));
+    }
+    // Those that may be the fastest come first: what is bounded by more than the best needs no look.
+    std::ranges::sort(tried, {}, [](const PoolOptions& options) { return std::pair(options.bound, options.pool); });
+    std::optional<StationaryPlan> best;
+    std::tuple<Time, Time, std::int64_t, std::int64_t> least;  // of the best
+    for (const PoolOptions& options : tried) {
+      if (best && options.bound > (by_slowest(rule) ? std::get<0>(least) : best->time_ps)) break;
+      const Choice choice = choose(rule, options.layers, limit - options.pool);
       if (!choice) continue;
-      StationaryPlan plan = planned(machine, options, *choice);
-      const Time slowest = by_slowest(rule) ? slowest_of(options, *choice) : 0;
-      if (!best || slowest < slowest_of_best || (slowest == slowest_of_best && plan.better_than(*best))) {
-        best = std::move(plan);
-        slowest_of_best = slowest;
-      }
+      StationaryPlan plan = planned(options.pool, options.layers, *choice);
+      const Time slowest = by_slowest(rule) ? slowest_of(options.layers, *choice) : 0;
+      const std::tuple found(slowest, plan.time_ps, plan.writes, options.pool);
+      if (best && found >= least) continue;
+      best = std::move(plan);
+      least = found;
     }
     return best;
   }
 
  private:
+  /// What layers may take beside a pool.
+  struct PoolOptions {
+    std::int64_t pool = 0;
+    std::vector<OptionsView> layers, hulls;
+    Time bound = 0;  // no plan is better than that
+  };
+
+  PoolOptions options_with(std::int64_t pool, std::int64_t limit, bool choose_copies) const {
+    PoolOptions options{pool, {}, {}, 0};
+    options.layers.reserve(loads_.size());
+    options.hulls.reserve(loads_.size());
+    for (const LayerLoad& load : loads_) {
+      const std::optional<std::int64_t> copies = choose_copies ? std::nullopt : std::optional(load.copies);
+      const KeptOptions& kept = memory_.options(load, pool, limit - pool, copies);
+      options.layers.emplace_back(kept.all);
+      options.hulls.emplace_back(kept.hull);
+    }
+    return options;
+  }
+
+  /// What the slowest layer, or by other rules the network, takes at least; nothing where not all layers fit.
+  std::optional<Time> bound_of(const PoolOptions& options, CopyRule rule, std::int64_t crossbars) const {
+    if (by_slowest(rule)) return least_slowest(options.layers, crossbars);
+    std::int64_t least = 0;
+    for (const OptionsView& layer : options.layers) {
+      if (layer.empty()) return std::nullopt;
+      least += layer.front().crossbars;
+    }
+    if (least > crossbars) return std::nullopt;
+    const Time sum = least_sum_bound(options.hulls, crossbars);
+    if (options.pool == 0) return sum;
+    // Layers that pass take turns at the first crossbar of the pool, so that nothing but the first write of one
+    // overlaps with anything: with the layer before, where that stays. Groups and ports let more of them overlap.
+    const PoolMachine& machine = memory_.machine();
+    const bool single = std::ranges::all_of(loads_, [](const LayerLoad& load) { return load.groups == 1; });
+    if (!single || machine.parallel_writes > 0) return 0;
+    const Time hidden = saturating_product(loads_.size() / 2, machine.write_time_ps);
+    return sum - std::min(sum, hidden);
+  }
+
   /// Sizes that a layer or its group fills, and powers of two between.
   std::set<std::int64_t> pools(std::int64_t limit) const {
     std::set<std::int64_t> pools = {limit};
@@ -93,11 +136,10 @@ class Planning {
     return pools;
   }
 
-  /// A layer by itself.
-  Time time_of(std::size_t layer, std::int64_t resident, std::int64_t pool) const {
-    PoolMachine machine = machine_;
+  PoolMachine machine_with(std::int64_t pool) const {
+    PoolMachine machine = memory_.machine();
     machine.pool = pool;
-    return time_in_rounds(machine, std::span(&loads_[layer], 1), std::span(&resident, 1));
+    return machine;
   }
 
   /// Fills what a pool of this size leaves.
@@ -106,8 +148,8 @@ class Planning {
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::vector<double> gains(loads_.size());  // per crossbar
     for (std::size_t i = 0; pool > 0 && i < loads_.size(); ++i) {
-      const auto passing = static_cast<double>(time_of(i, 0, pool));
-      const auto staying = static_cast<double>(time_of(i, loads_[i].all(), pool));
+      const auto passing = static_cast<double>(memory_.alone(loads_[i], pool, 0));
+      const auto staying = static_cast<double>(memory_.alone(loads_[i], pool, loads_[i].all()));
       gains[i] = (passing - staying) / static_cast<double>(loads_[i].all());
     }
     std::ranges::sort(order, {}, [&gains](std::size_t i) { return std::pair(-gains[i], i); });
@@ -127,16 +169,14 @@ class Planning {
       room -= plan.resident[i];
       plan.writes += load.all() - plan.resident[i];
     }
-    PoolMachine machine = machine_;
-    machine.pool = pool;
-    plan.time_ps = time_in_rounds(machine, loads_, plan.resident);
+    plan.time_ps = time_in_rounds(machine_with(pool), loads_, plan.resident);
     return plan;
   }
 
-  StationaryPlan planned(const PoolMachine& machine, const std::vector<LayerOptions>& options,
+  StationaryPlan planned(std::int64_t pool, const std::vector<OptionsView>& options,
                          const std::vector<std::size_t>& choice) const {
     StationaryPlan plan;
-    plan.pool = machine.pool;
+    plan.pool = pool;
     std::vector<LayerLoad> loads = loads_;
     for (std::size_t i = 0; i < loads.size(); ++i) {
       const LayerOption& option = options[i][choice[i]];
@@ -146,17 +186,17 @@ class Planning {
       plan.writes += loads[i].all() - option.crossbars;
     }
     if (plan.writes == 0) plan.pool = 0;
-    plan.time_ps = time_in_rounds(machine, loads, plan.resident);
+    plan.time_ps = time_in_rounds(machine_with(pool), loads, plan.resident);
     return plan;
   }
 
-  static Time slowest_of(const std::vector<LayerOptions>& options, const std::vector<std::size_t>& choice) {
+  static Time slowest_of(const std::vector<OptionsView>& options, const std::vector<std::size_t>& choice) {
     Time slowest = 0;
     for (std::size_t i = 0; i < options.size(); ++i) slowest = std::max(slowest, options[i][choice[i]].time_ps);
     return slowest;
   }
 
-  PoolMachine machine_;
+  PlanMemory& memory_;
   std::vector<LayerLoad> loads_;
   std::int64_t all_ = 0, staying_ = 0;
   std::int64_t least_pool_ = 0;  // for the largest layer that always passes
@@ -168,9 +208,9 @@ bool StationaryPlan::better_than(const StationaryPlan& other) const {
   return std::pair(time_ps, writes) < std::pair(other.time_ps, other.writes);
 }
 
-StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const LayerLoad> loads,
+StationaryPlan plan_stationary(PlanMemory& memory, std::span<const LayerLoad> loads,
                                const std::optional<std::int64_t>& crossbars) {
-  const Planning planning(machine, loads);
+  const Planning planning(memory, loads);
   check(planning.all() <= kMaxCrossbars, "the network has ", planning.all(),
         " tiles in all of its groups and copies, a program places at most ", kMaxCrossbars);
   if (std::ranges::all_of(loads, [](const LayerLoad& load) { return load.copies == 1; })) {
@@ -184,36 +224,41 @@ StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const Layer
   return *std::move(plan);
 }
 
-StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
+StationaryPlan plan_copies(PlanMemory& memory, std::span<const LayerLoad> loads,
                            const std::optional<std::int64_t>& crossbars, CopyRule rule) {
   std::vector<LayerLoad> single(loads.begin(), loads.end());
   for (LayerLoad& load : single) load.copies = 1;
-  StationaryPlan without = plan_stationary(machine, single, crossbars);
+  return plan_copies(memory, single, crossbars, rule, plan_stationary(memory, single, crossbars));
+}
+
+StationaryPlan plan_copies(PlanMemory& memory, std::span<const LayerLoad> loads,
+                           const std::optional<std::int64_t>& crossbars, CopyRule rule, const StationaryPlan& without) {
   if (rule == CopyRule::kNone) return without;
-  const Planning planning(machine, single);
+  const Planning planning(memory, loads);
   const std::int64_t most = std::max(planning.all(), kMaxCopied);
   const bool with_pools = crossbars.has_value() || !planning.all_may_stay();
   const std::optional<StationaryPlan> chosen =
       planning.by_options(std::min(crossbars.value_or(most), most), with_pools, rule, true);
   if (!chosen) return without;
   // What will be found for these copies, and not less than this.
-  for (std::size_t i = 0; i < single.size(); ++i) single[i].copies = chosen->copies[i];
-  StationaryPlan plan = plan_stationary(machine, single, crossbars);
+  std::vector<LayerLoad> copied(loads.begin(), loads.end());
+  for (std::size_t i = 0; i < copied.size(); ++i) copied[i].copies = chosen->copies[i];
+  StationaryPlan plan = plan_stationary(memory, copied, crossbars);
   return !by_slowest(rule) && !plan.better_than(without) ? without : plan;
 }
 
-std::optional<std::vector<std::int64_t>> copies_in_rows(std::span<const LayerLoad> loads,
+std::optional<std::vector<std::int64_t>> copies_in_rows(PlanMemory& memory, std::span<const LayerLoad> loads,
                                                         std::span<const LayerRows> rows,
                                                         const std::optional<std::int64_t>& crossbars, CopyRule rule) {
   std::int64_t all = 0;
   for (const LayerLoad& load : loads) all += load.tiles * load.groups;
   const std::int64_t limit = std::min(crossbars.value_or(kMaxCopied), std::max(all, kMaxCopied));
-  std::vector<LayerOptions> options;
+  std::vector<OptionsView> options;
   options.reserve(loads.size());
   for (std::size_t i = 0; i < loads.size(); ++i) {
     LayerLoad load = loads[i];
     load.copies = 1;
-    options.push_back(options_in_rows(load, rows[i], limit));
+    options.emplace_back(memory.in_rows(load, rows[i], limit));
   }
   const Choice choice = choose(rule, options, limit);
   if (!choice) return std::nullopt;

@@ -9,6 +9,7 @@
 
 #include "compiler/cost/rounds.h"
 #include "compiler/plan/choose.h"
+#include "compiler/plan/memory.h"
 
 namespace cimq::compiler {
 
@@ -26,18 +27,22 @@ struct StationaryPlan {
 /// The plan for layers with the copies that they say; `crossbars`: no value for no limit. Each layer alone fits:
 /// tiles * copies is at most `crossbars`, or copies is 1. Throws Error for more than kMaxCrossbars crossbars without a
 /// limit.
-StationaryPlan plan_stationary(const PoolMachine& machine, std::span<const LayerLoad> loads,
+StationaryPlan plan_stationary(PlanMemory& memory, std::span<const LayerLoad> loads,
                                const std::optional<std::int64_t>& crossbars);
 
 /// Chooses the copies too, whatever the loads say. By kGreedy and kLatency never slower than without copies; by
 /// kThroughput and kBalanced the slowest layer decides. Without a limit layers take at most kMaxCopied crossbars
 /// together.
-StationaryPlan plan_copies(const PoolMachine& machine, std::span<const LayerLoad> loads,
+StationaryPlan plan_copies(PlanMemory& memory, std::span<const LayerLoad> loads,
                            const std::optional<std::int64_t>& crossbars, CopyRule rule);
+
+/// The same for loads without copies, of which plan_stationary gave `without`.
+StationaryPlan plan_copies(PlanMemory& memory, std::span<const LayerLoad> loads,
+                           const std::optional<std::int64_t>& crossbars, CopyRule rule, const StationaryPlan& without);
 
 /// Copies by layer where all layers stay that may, and come in rows, so that layers overlap; nothing where there are
 /// too few crossbars for that.
-std::optional<std::vector<std::int64_t>> copies_in_rows(std::span<const LayerLoad> loads,
+std::optional<std::vector<std::int64_t>> copies_in_rows(PlanMemory& memory, std::span<const LayerLoad> loads,
                                                         std::span<const LayerRows> rows,
                                                         const std::optional<std::int64_t>& crossbars, CopyRule rule);
 

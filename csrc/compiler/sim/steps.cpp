@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::int64_t kSumBytes = 4;
 
+}  // namespace
+
 LayerFacts facts_of(const Hardware& hw, const CrossbarLayer& layer) {
   const LayerTiling tiling = tile_layer(hw, layer);
   LayerFacts facts;
@@ -37,6 +39,8 @@ LayerFacts facts_of(const Hardware& hw, const CrossbarLayer& layer) {
   }
   return facts;
 }
+
+namespace {
 
 class Resolver {
  public:

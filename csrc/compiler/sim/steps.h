@@ -75,6 +75,8 @@ struct LayerFacts {
   std::vector<std::int64_t> rows;        ///< word lines by row tile
 };
 
+LayerFacts facts_of(const Hardware& hw, const CrossbarLayer& layer);
+
 struct Steps {
   const Program& program;
   std::vector<Step> code;  ///< as the program's

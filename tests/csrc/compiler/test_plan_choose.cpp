@@ -18,6 +18,8 @@ namespace {
 
 using Layers = std::vector<LayerOptions>;
 
+std::vector<OptionsView> views(const Layers& layers) { return {layers.begin(), layers.end()}; }
+
 int draw(std::mt19937& random, int low, int high) {
   return low + static_cast<int>(random() % static_cast<unsigned>(high - low + 1));
 }
@@ -81,19 +83,20 @@ TEST_CASE("The least sum and the least slowest layer are those of all choices", 
     INFO("case " << i << ", " << crossbars << " crossbars");
     const auto least_sum = by_trying(layers, crossbars, sum_of);
     const auto least_slowest = by_trying(layers, crossbars, slowest_of);
-    const Choice latency = choose_latency(layers, crossbars);
-    const Choice throughput = choose_throughput(layers, crossbars);
-    const Choice greedy = choose_greedy(layers, crossbars);
+    const Choice latency = choose_latency(views(layers), crossbars);
+    const Choice throughput = choose_throughput(views(layers), crossbars);
+    const Choice greedy = choose_greedy(views(layers), crossbars);
     REQUIRE(latency.has_value() == least_sum.has_value());
     REQUIRE(throughput.has_value() == least_sum.has_value());
     REQUIRE(greedy.has_value() == least_sum.has_value());
     if (!latency) continue;
     ++possible;
-    const Choice balanced = choose_balanced(layers, crossbars);
+    const Choice balanced = choose_balanced(views(layers), crossbars);
     REQUIRE(balanced.has_value());
     for (const Choice& choice : {latency, throughput, balanced, greedy})
       CHECK(crossbars_of(layers, *choice) <= crossbars);
     CHECK(sum_of(layers, *latency) == *least_sum);
+    CHECK(cimq::compiler::least_slowest(views(layers), crossbars) == least_slowest);
     CHECK(slowest_of(layers, *throughput) == *least_slowest);
     const auto within = [&](std::uint64_t slowest) {
       return by_trying(layers, crossbars, [slowest](const Layers& all, const std::vector<std::size_t>& choice) {
@@ -111,17 +114,65 @@ TEST_CASE("The least sum and the least slowest layer are those of all choices", 
   CHECK(possible > 300);
 }
 
+TEST_CASE("A bound on the least sum is one, and near it where crossbars can be had in parts", "[plan]") {
+  std::mt19937 random(6);
+  int near = 0;
+  for (int i = 0; i < 300; ++i) {
+    Layers layers, hulls;
+    for (int n = draw(random, 1, 5); n > 0; --n) layers.push_back(random_options(random));
+    for (const LayerOptions& options : layers) hulls.push_back(lower_hull(options));
+    const std::int64_t crossbars = draw(random, 0, 40);
+    INFO("case " << i << ", " << crossbars << " crossbars");
+    const auto least = by_trying(layers, crossbars, sum_of);
+    if (!least) continue;
+    const std::uint64_t bound = least_sum_bound(views(hulls), crossbars);
+    CHECK(bound <= *least);
+    if (bound + 3 >= *least) ++near;
+    for (const LayerOptions& hull : hulls) {
+      for (std::size_t k = 2; k < hull.size(); ++k) {
+        const auto gain = [&](std::size_t a, std::size_t b) { return hull[a].time_ps - hull[b].time_ps; };
+        const auto more = [&](std::size_t a, std::size_t b) {
+          return static_cast<std::uint64_t>(hull[b].crossbars - hull[a].crossbars);
+        };
+        CHECK(gain(k - 2, k - 1) * more(k - 1, k) > gain(k - 1, k) * more(k - 2, k - 1));
+      }
+    }
+  }
+  CHECK(near > 200);
+}
+
+TEST_CASE("What is kept of a layer is what is asked for anew", "[plan]") {
+  std::mt19937 random(8);
+  PlanMemory kept(PoolMachine{0, 50, 0});
+  for (int i = 0; i < 40; ++i) {
+    std::vector<LayerLoad> loads;
+    for (int n = draw(random, 1, 6); n > 0; --n) {
+      loads.push_back({draw(random, 1, 4), 1, draw(random, 1, 20), draw(random, 1, 4)});
+    }
+    const std::int64_t crossbars = draw(random, 1, 60);
+    for (const CopyRule rule : {CopyRule::kGreedy, CopyRule::kThroughput, CopyRule::kBalanced, CopyRule::kLatency}) {
+      PlanMemory anew(PoolMachine{0, 50, 0});
+      const StationaryPlan plan = plan_copies(kept, loads, crossbars, rule);
+      const StationaryPlan same = plan_copies(anew, loads, crossbars, rule);
+      CHECK(plan.time_ps == same.time_ps);
+      CHECK(plan.resident == same.resident);
+      CHECK(plan.copies == same.copies);
+      CHECK(plan.pool == same.pool);
+    }
+  }
+}
+
 TEST_CASE("Of equal layers the first takes the crossbars", "[plan]") {
   const LayerOptions options = {{1, 80, 1}, {2, 40, 2}};
   const Layers layers = {options, options, options};
-  CHECK(choose_greedy(layers, 4) == std::vector<std::size_t>{1, 0, 0});
-  CHECK(choose_greedy(layers, 5) == std::vector<std::size_t>{1, 1, 0});
+  CHECK(choose_greedy(views(layers), 4) == std::vector<std::size_t>{1, 0, 0});
+  CHECK(choose_greedy(views(layers), 5) == std::vector<std::size_t>{1, 1, 0});
   // The slowest stays slow, whatever the others do.
-  REQUIRE(choose_throughput(layers, 5).has_value());
-  CHECK(slowest_of(layers, *choose_throughput(layers, 5)) == 80);
-  CHECK(sum_of(layers, *choose_throughput(layers, 5)) == 160);
-  CHECK(choose_throughput(layers, 6) == std::vector<std::size_t>{1, 1, 1});
-  CHECK_FALSE(choose_greedy(layers, 2).has_value());
+  REQUIRE(choose_throughput(views(layers), 5).has_value());
+  CHECK(slowest_of(layers, *choose_throughput(views(layers), 5)) == 80);
+  CHECK(sum_of(layers, *choose_throughput(views(layers), 5)) == 160);
+  CHECK(choose_throughput(views(layers), 6) == std::vector<std::size_t>{1, 1, 1});
+  CHECK_FALSE(choose_greedy(views(layers), 2).has_value());
   CHECK_THROWS_WITH(copy_rule_named("fastest"),
                     Contains("the rules are none, greedy, throughput, balanced, latency, any"));
   CHECK(copy_rule_named("latency") == CopyRule::kLatency);
@@ -171,21 +222,21 @@ TEST_CASE("With copies a network is never slower, and more crossbars help", "[pl
     for (int n = draw(random, 1, 5); n > 0; --n) {
       loads.push_back({draw(random, 1, 6), draw(random, 1, 3), draw(random, 1, 30), draw(random, 1, 9)});
     }
-    const PoolMachine machine{0, draw(random, 0, 200), draw(random, 0, 3)};
+    PlanMemory memory(PoolMachine{0, draw(random, 0, 200), draw(random, 0, 3)});
     for (const std::int64_t crossbars : {1, 2, 5, 9, 30, 100}) {
       INFO("case " << i << ", " << crossbars << " crossbars");
-      const StationaryPlan without = plan_stationary(machine, loads, crossbars);
+      const StationaryPlan without = plan_stationary(memory, loads, crossbars);
       for (const CopyRule rule : {CopyRule::kGreedy, CopyRule::kLatency, CopyRule::kThroughput}) {
-        const StationaryPlan plan = plan_copies(machine, loads, crossbars, rule);
+        const StationaryPlan plan = plan_copies(memory, loads, crossbars, rule);
         if (rule != CopyRule::kThroughput) CHECK_FALSE(without.better_than(plan));
         CHECK(std::accumulate(plan.resident.begin(), plan.resident.end(), plan.pool) <= crossbars);
         std::vector<LayerLoad> copied = loads;
         for (std::size_t l = 0; l < loads.size(); ++l) copied[l].copies = plan.copies[l];
-        CHECK(plan_stationary(machine, copied, crossbars).time_ps == plan.time_ps);
+        CHECK(plan_stationary(memory, copied, crossbars).time_ps == plan.time_ps);
       }
     }
     // Without a limit every vector has tiles of its own.
-    const StationaryPlan all = plan_copies(machine, loads, std::nullopt, CopyRule::kLatency);
+    const StationaryPlan all = plan_copies(memory, loads, std::nullopt, CopyRule::kLatency);
     std::uint64_t least = 0;
     for (const LayerLoad& load : loads) least += static_cast<std::uint64_t>(load.groups * load.vector_time_ps);
     CHECK(all.time_ps == least);
