@@ -185,7 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
         out=out,
     )
     bits = ", ".join(f"{name} {pair.weight_bits}/{pair.act_bits}" for name, pair in result.policy.items())
-    print(f"   found {result.latency.speedup:.3f}x over uniform 8-bit; weight/activation bits: {bits}")
+    print(f"   found {result.speedup:.3f}x over uniform 8-bit; weight/activation bits: {bits}")
     print(f"   on the images that confirm it: {result.verdict}")
     uniform = [row for row in result.trained if row.name.startswith("uniform") and result.satisfies(row.accuracy)]
     fastest = max(uniform, key=lambda row: row.speedup)

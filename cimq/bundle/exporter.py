@@ -92,6 +92,24 @@ def export(
     return load_bundle(target, **_UNBOUNDED)
 
 
+def network_of(model: nn.Module, sample_input: Tensor) -> Network:
+    """The network that `export` would write of a model; writes nothing.
+
+    Args:
+        model: As for `export`.
+        sample_input: As there; one sample is enough.
+
+    Raises:
+        TypeError: As `export`.
+        ValueError: As there, for what does not depend on the values of results.
+    """
+    x = _checked_input(sample_input[:1] if isinstance(sample_input, Tensor) and sample_input.dim() else sample_input)
+    network = read_network(_converted(model, x), x)
+    if not network.crossbar_nodes():
+        raise ValueError("export: the model has no crossbar layer")
+    return network
+
+
 def _checked_input(sample_input: Any) -> Tensor:
     if not isinstance(sample_input, Tensor):
         raise TypeError(f"export: sample_input must be a tensor, got {type(sample_input).__name__}")

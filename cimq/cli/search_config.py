@@ -27,6 +27,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "out": (str,),
     "resume": (bool,),
     "objective": (str,),
+    "pipeline": (str,),
+    "duplication": (str, type(None)),
     "shared_epochs": (int, type(None)),
     "shared_weights": (str, type(None)),
     "workers": (int, str, type(None)),

@@ -21,7 +21,7 @@ class Baseline:
         policy: Its bits; None for fp32.
         accuracy: After the same training as the found policy, on the confirmation set; None if it was not trained.
         search_accuracy: Before training, on the search-validation set; None if it was not measured.
-        time_us: Closed-form latency; None for fp32, which crossbars cannot run.
+        time_us: Latency, by the closed form or of the program; None for fp32, which crossbars cannot run.
         speedup: Against 8 bits everywhere; None for fp32.
         drop: What it lost against 8 bits everywhere after the same training, sample by sample; None where it was not
             trained.

@@ -24,7 +24,8 @@ class CostLimit:
     Attributes:
         space: The search space.
         gain: The least `SearchSpace.gain` that a policy must have.
-        cost: The largest sum of the slots' costs at which it has that for certain.
+        cost: The largest sum of the slots' costs at which it has that for certain; where costs are no sums, at which
+            policies have it as a rule.
 
     Args:
         space: As above.
@@ -44,15 +45,22 @@ class CostLimit:
     def __init__(self, space: SearchSpace, gain: float) -> None:
         reach = space.gain(space.fastest)
         if reach < gain:
+            fastest = _FASTEST[space.objective] if space.prices.sums else "the policy with the fewest bits has"
             raise ValueError(
-                f"search: min_speedup={gain:g} is out of reach: {_FASTEST[space.objective]} "
+                f"search: min_speedup={gain:g} is out of reach: {fastest} "
                 f"{math.floor(1000 * reach) / 1000:.3f} with bits={space.bits}, first_last_bits="
                 f"{space.first_last_bits}, weight_multiple_of_cell and groups as given"
             )
         self.space = space
         self.gain = gain
         least = sum(min(slot.cost[pair] for pair in slot.pairs) for slot in space.slots)
-        self.cost = max(least, space.cost_at(gain))
+        self.cost = max(least, space.cost_at(gain) if space.prices.sums else self._cost_of_fitting())
+
+    def _cost_of_fitting(self) -> int:
+        """Of the slowest policy that fits along a front on which all layers are alike."""
+        front = PolicyFront(self.space, lambda _, pair: 4.0 ** -pair[0] + 4.0 ** -pair[1], _STATES)
+        last = bisect.bisect_right(range(len(front.costs)), 0, key=lambda point: not self.fits(front.policy(point)))
+        return front.costs[max(0, last - 1)]
 
     def fits(self, policy: Pairs) -> bool:
         """Whether a policy is within the budget."""
@@ -66,7 +74,11 @@ class CostLimit:
             states: See `cimq._C.KnapsackFront`.
         """
         front = PolicyFront(self.space, damage, states)
-        return front.policy(max(0, bisect.bisect_right(front.costs, self.cost) - 1))
+        point = bisect.bisect_right(front.costs, self.cost) - 1
+        while point > 0 and not self.fits(front.policy(point)):
+            point -= 1
+        policy = front.policy(max(0, point))
+        return policy if self.fits(policy) else self.space.fastest
 
     def nearest(self, policy: Pairs) -> Pairs:
         """The policy itself where it fits; else the one that fits with the fewest bits changed."""

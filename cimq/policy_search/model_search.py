@@ -29,6 +29,8 @@ def search(
     min_speedup: float | None = None,
     strategy: str = "thompson",
     objective: str = "latency",
+    pipeline: str = "closed_form",
+    duplication: str | None = None,
     evaluations: int | None = None,
     time_budget: str | float | timedelta | None = None,
     seed: int = 0,
@@ -86,10 +88,17 @@ def search(
         max_accuracy_drop: As a fraction: 0.01 is one percentage point (or in units of `metric_fn`). None: 0.01, unless
             there is a `min_speedup`.
         min_speedup: A budget on cost in place of `max_accuracy_drop`: how many times as fast as 8 bits everywhere the
-            policy must be at least (`result.latency.speedup`); of another `objective`, how many times less it must need
+            policy must be at least (`result.speedup`); of another `objective`, how many times less it must need
             (`result.gain`).
         objective: What is to be small: "latency", "energy" (`cimq.energy`; the machine must describe energies, as the
             presets "isaac" and "puma" do) or "energy_delay", their product.
+        pipeline: The program whose time and energy are meant, by the compiler's names: "closed_form" (one crossbar,
+            written for every tile: the paper's model), "stationary" (tiles stay where they fit) or "pipelined" (layers
+            overlap), both on `hardware.resources.crossbars`. Times are then those of `cimq compile --pipeline`, to the
+            picosecond, and speed-ups are against 8 bits everywhere under the same pipeline. The model must be one that
+            `cimq.export` takes.
+        duplication: How copies of layers are chosen, as for `cimq.compile`: the name of a rule. None: "any" for the
+            pipeline "pipelined", else "none".
         strategy: "auto" (what measures best: docs/search.md), "thompson" (learns what bits and pairs of layers cost),
             "pairwise" (the same, pairs are measured first), "knapsack" (of sensitivities, no learning), "evolution",
             "reinforce", "random" or "uniform".
@@ -157,7 +166,8 @@ def search(
     settings = SearchSettings(
         hardware=resolve(hardware),
         max_accuracy_drop=0.01 if max_accuracy_drop is None and min_speedup is None else max_accuracy_drop,
-        min_speedup=min_speedup, strategy=strategy, objective=objective, evaluations=evaluations,
+        min_speedup=min_speedup, strategy=strategy, objective=objective, pipeline=pipeline,
+        duplication=duplication, evaluations=evaluations,
         time_budget=seconds_allowed(evaluations, time_budget), seed=seed, out=out, resume=resume, workers=workers,
         threads=threads, shared_epochs=0 if shared_weights is not None and shared_epochs is None else shared_epochs,
         shared_weights=shared_weights, train_batches=train_batches, finetune_epochs=finetune_epochs,

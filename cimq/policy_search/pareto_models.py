@@ -28,7 +28,7 @@ class ParetoModel:
         policy: Its bits.
         accuracy: On the confirmation set.
         drop: What it lost against 8 bits everywhere after the same training, sample by sample.
-        time_us: Closed-form latency.
+        time_us: Latency, by the closed form or of the program.
         speedup: Against 8 bits everywhere.
         path: Where its weights lie; None where it is kept in memory.
     """

@@ -21,7 +21,7 @@ class Evaluation:
         strategy: What proposed it: "baseline", "warm start", or the strategy's name.
         accuracy: On the search-validation set, as a fraction (or the user's metric).
         damage: Distance of the outputs from those of the fp32 model on the same set, see `OutputDistance`.
-        time_us: Closed-form latency of one inference.
+        time_us: Latency of one inference, by the closed form or of the program that the search is about.
         speedup: Against 8 bits everywhere.
         cost: What the objective counts: microseconds, picojoules, or their product.
         reward: What the agent was given.

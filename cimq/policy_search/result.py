@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from cimq.atomic_files import write_text_atomically
+from cimq.bundle.programs import CLOSED_FORM
 from cimq.cost_model import LatencyReport, LayerShape
 from cimq.cost_model.component_energy import EnergyReport
 from cimq.policy import Policy
@@ -23,6 +24,7 @@ from cimq.policy_search.ladder import RungCorrelation
 from cimq.policy_search.paired_drop import PairedDrop
 from cimq.policy_search.pareto_models import ParetoModel
 from cimq.policy_search.plan import Plan
+from cimq.policy_search.program_prices import ProgramCosts
 from cimq.policy_search.records import Evaluation
 from cimq.report import write_report
 from cimq.version import __version__
@@ -68,6 +70,8 @@ class SearchResult:
         interrupted: By Ctrl-C: this is the best so far, and the search can be continued (`resume=True`).
         objective: What was to be small.
         energy: Closed-form energy of `policy`, where the objective counts it.
+        program: What `policy` costs as a program, where the search had a `pipeline`: times and speed-ups of this result
+            are then those of programs. None: they are those of the closed form.
         plan: What was decided before it began: sizes, from the time budget or the defaults; measured costs; threads.
     """
 
@@ -100,14 +104,25 @@ class SearchResult:
     objective: str = "latency"
     energy: EnergyReport | None = None
     min_speedup: float | None = None
+    program: ProgramCosts | None = None
+
+    @property
+    def time_us(self) -> float:
+        """Time of one inference under `policy`."""
+        return (self.program or self.latency).time_us
+
+    @property
+    def speedup(self) -> float:
+        """Time of 8 bits everywhere over that."""
+        return (self.program or self.latency).speedup
 
     @property
     def gain(self) -> float:
         """What uniform 8-bit costs over what the policy does: speed-up, saving of energy, or the root of both."""
         if self.energy is None:
-            return self.latency.speedup
-        saving = self.energy.saving
-        return saving if self.objective == "energy" else math.sqrt(saving * self.latency.speedup)
+            return self.speedup
+        saving = (self.program or self.energy).saving
+        return saving if self.objective == "energy" else math.sqrt(saving * self.speedup)
 
     def satisfies(self, accuracy: float) -> bool:
         """Whether an accuracy on the confirmation set is within `max_accuracy_drop`; true where there is none."""
@@ -141,7 +156,7 @@ class SearchResult:
         names = dict.fromkeys(("fp32", "uniform 8-bit", "uniform 4-bit", *(row.name for row in self.trained)))
         shown = [self.baselines[name] for name in names if name in self.baselines]
         rows = [_row(row) for row in sorted(shown, key=lambda row: row.speedup or 0.0)]
-        found = Baseline("found policy", self.policy, self.accuracy, None, self.latency.time_us, self.latency.speedup)
+        found = Baseline("found policy", self.policy, self.accuracy, None, self.time_us, self.speedup)
         return {
             "schema": "cimq.result",
             "version": "1.0.0",
@@ -149,12 +164,14 @@ class SearchResult:
             "hardware": self.latency.hardware.to_dict(),
             "strategy": self.strategy,
             "objective": self.objective,
+            "pipeline": CLOSED_FORM if self.program is None else self.program.pipeline,
+            "program": None if self.program is None else self.program.to_dict(),
             "energy": None if self.energy is None else self._energies(self.energy),
             "seed": self.seed,
             "max_accuracy_drop": self.max_accuracy_drop,
             "min_speedup": self.min_speedup,
             "target_damage": self.target_damage,
-            "reference": {"accuracy": self.reference_accuracy, "time_us": self.latency.uniform8_time_us},
+            "reference": {"accuracy": self.reference_accuracy, "time_us": self._uniform8_time_us},
             "rows": [*rows, _row(found)],
             "layers": self._layers(),
             "pareto": [
@@ -176,9 +193,15 @@ class SearchResult:
             "versions": _versions(),
         }
 
+    @property
+    def _uniform8_time_us(self) -> float:
+        return (self.program or self.latency).uniform8_time_us
+
     def _energies(self, energy: EnergyReport) -> dict[str, Any]:
         names = ("energy_pj", "uniform8_energy_pj", "saving")
-        fields: dict[str, Any] = {name: getattr(energy, name) for name in names}
+        fields: dict[str, Any] = {name: getattr(self.program or energy, name) for name in names}
+        if self.program is not None:  # known as a whole
+            return {**fields, "missing": list(energy.missing)}
         return {**fields, "parts_pj": dict(energy.parts_pj), "missing": list(energy.missing)}
 
     def save(self, folder: str | Path) -> None:
@@ -215,8 +238,10 @@ class SearchResult:
             time = "" if row["time_us"] is None else f"  {row['time_us']:,.1f} us  {row['speedup']:.3f}x"
             lines.append(f"{row['name']:14s} accuracy {accuracy}{time}")
         if self.energy is not None:
-            energy = self.energy
-            lines.append(f"energy {energy.energy_pj:,.1f} pJ, {energy.saving:.3f}x less than uniform 8-bit")
+            energy = self._energies(self.energy)
+            lines.append(f"energy {energy['energy_pj']:,.1f} pJ, {energy['saving']:.3f}x less than uniform 8-bit")
+        if self.program is not None:
+            lines.append(f"times are those of programs, pipeline {self.program.pipeline!r}")
         lines.append(self.verdict)
         end = ", interrupted" if self.interrupted else ""
         return "\n".join([*lines, f"{len(self.evaluations)} evaluations, {self.seconds:.0f} s{end}"])

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 
 from cimq.atomic_files import check_writable, remove_unfinished
+from cimq.cost_model.closed_form import LatencyReport, closed_form
 from cimq.cost_model.sources import energy, latency
 from cimq.errors import CimqWarning
+from cimq.policy import Policy
 from cimq.policy_search.baselines import baselines_of, finalists_of, trained_of
 from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.cost_limit import CostLimit
@@ -198,7 +200,8 @@ def _result(
         reference_accuracy=outcome.reference.accuracy,
         max_accuracy_drop=settings.max_accuracy_drop,
         min_speedup=settings.min_speedup,
-        latency=latency(bench.shapes, policy, settings.hardware),
+        latency=_latency(bench, policy, settings),
+        program=None if bench.programs is None else bench.programs.costs(outcome.chosen.policy),
         pareto=outcome.pareto,
         evaluations=trials.evaluations,
         baselines=baselines_of(bench.space, outcome, fp32),
@@ -223,6 +226,13 @@ def _result(
         interrupted=outcome.interrupted,
         plan=plan,
     )
+
+
+def _latency(bench: Workbench, policy: Policy, settings: SearchSettings) -> LatencyReport:
+    """Closed form; that it is about one crossbar is said where it is the search's cost."""
+    if bench.programs is None:
+        return latency(bench.shapes, policy, settings.hardware)
+    return closed_form(bench.shapes, [policy[shape.name] for shape in bench.shapes], settings.hardware)
 
 
 def _check_out(out: Path) -> None:

@@ -15,6 +15,7 @@ from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.costs import Size
 from cimq.policy_search.durations import seconds_of
 from cimq.policy_search.ladder import ENOUGH_POLICIES
+from cimq.policy_search.program_prices import check_pipeline
 from cimq.policy_search.space import OBJECTIVES, check_bits
 from cimq.policy_search.strategies import STRATEGIES
 from cimq.policy_search.workers.opening import check_workers
@@ -37,6 +38,8 @@ class SearchSettings:
     min_speedup: float | None
     strategy: str
     objective: str
+    pipeline: str
+    duplication: str | None
     evaluations: int | None
     time_budget: float | None
     seed: int
@@ -69,6 +72,7 @@ class SearchSettings:
             raise ValueError(f"search: strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
         if self.objective not in OBJECTIVES:
             raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
+        check_pipeline(self.pipeline, self.duplication)
         check_workers(self.workers, self.threads)
         if (self.max_accuracy_drop is None) == (self.min_speedup is None):
             raise ValueError(
@@ -158,6 +162,8 @@ class SearchSettings:
             "held_out_data": list(held_out),
             "strategy": self.strategy,
             "objective": self.objective,
+            "pipeline": self.pipeline,
+            "duplication": self.duplication,
             "max_accuracy_drop": self.max_accuracy_drop,
             "min_speedup": self.min_speedup,
             "time_budget": self.time_budget,

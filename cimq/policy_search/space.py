@@ -11,21 +11,21 @@ import dataclasses
 import functools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from cimq.cost_model import LayerShape, cost_table
-from cimq.cost_model.component_energy import energy_table, missing_parts
+from cimq.cost_model import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import MAX_BITS, MIN_BITS, Policy
+from cimq.policy_search.prices import ClosedFormPrices, Prices
+from cimq.policy_search.prices import Pairs as Pairs
+from cimq.policy_search.slot_shares import SlotShares
 
-Pairs = tuple[tuple[int, int], ...]
 OBJECTIVES = ("latency", "energy", "energy_delay")
 _PS_PER_US = 1_000_000
 _FJ_PER_PJ = 1_000
-_MEAN_SCALE = 2**48  # of shares, so that integers hold them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Slot:
 
     Attributes:
         layers: Positions in module order.
-        cost: What the objective counts of these layers together for every allowed (w, a), an integer: picoseconds,
-            femtojoules, or a mean of both (see `SearchSpace`).
+        cost: Share of what the objective counts of these layers together for every allowed (w, a), an integer:
+            picoseconds, femtojoules, or a mean of both (see `SearchSpace`).
         canonical: For every allowed (w, a) the pair with the most bits that costs no more.
         weight_choices: Weight widths worth sampling, ascending.
         act_choices: Activation widths worth sampling, ascending.
@@ -58,7 +58,7 @@ class SearchSpace:
 
     Args:
         shapes: Layers in module order.
-        hardware: Machine, preset or file; its closed-form latency or energy is the cost.
+        hardware: Machine, preset or file; its closed-form latency or energy is the cost, unless there are `prices`.
         bits: Smallest and largest width of weights and activations, both included.
         first_last_bits: Width of weights and activations of the first and the last layer; None leaves them free.
         weight_multiple_of_cell: Allow only weight widths that fill whole cells.
@@ -67,6 +67,8 @@ class SearchSpace:
         objective: "latency", "energy", or "energy_delay", the product of both. A product of sums is no sum over layers:
             its logarithm is, to first order around the middle of the bit range, that of the mean of both in shares of
             what they are there, which slots have as their `cost`; `cost` and `gain` of a policy are exact.
+        prices: What policies cost; None: the closed form. The cost of a program (`ProgramPrices`) is no sum either:
+            slots have what comes near to one, and only bits that no program can tell apart are taken for one another.
 
     Raises:
         ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
@@ -91,6 +93,7 @@ class SearchSpace:
         weight_multiple_of_cell: bool = False,
         groups: Sequence[Sequence[str]] = (),
         objective: str = "latency",
+        prices: Prices | None = None,
     ) -> None:
         if objective not in OBJECTIVES:
             raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
@@ -102,20 +105,21 @@ class SearchSpace:
         low, high = check_bits(bits, first_last_bits)
         self.bits = (low, high)
         self.first_last_bits = first_last_bits
-        widths = range(MIN_BITS, MAX_BITS + 1)
-        table = cost_table(shapes, self.hardware, list(widths))
-        self._time_ps = [{(w, a): round(layer[w][a] * _PS_PER_US) for w in widths for a in widths} for layer in table]
         self.objective = objective
-        self._energy_fj = [] if objective == "latency" else self._energies(list(widths))
-        self._cost = self._costs()
-        self.uniform8_cost = sum(costs[MAX_BITS, MAX_BITS] for costs in self._cost)
+        self.prices: Prices = prices or ClosedFormPrices(shapes, self.hardware, objective != "latency")
+        self._eight: Pairs = ((MAX_BITS, MAX_BITS),) * len(self.shapes)
         cell = self.hardware.cell_bits
         weights = [w for w in range(low, high + 1) if not weight_multiple_of_cell or w % cell == 0]
         if not weights:
             raise ValueError(f"search: weight_multiple_of_cell leaves no width of {low}..{high} with {cell}-bit cells")
         acts = list(range(low, high + 1))
         self.weight_widths, self.act_widths = tuple(weights), tuple(acts)
-        self.slots = tuple(self._slot(layers) for layers in self._partition(groups))
+        parts = self._partition(groups)
+        middle: Pairs = ((sum(self.bits) // 2,) * 2,) * len(self.shapes)
+        self._shares = SlotShares(self.prices, objective, middle, self._eight)
+        self.uniform8_cost = self._shares.uniform8
+        costs = self._shares.of([(layers, self._options(layers)) for layers in parts])
+        self.slots = tuple(self._slot(layers, cost) for layers, cost in zip(parts, costs, strict=True))
         self._slot_of = {layer: slot for slot in self.slots for layer in slot.layers}
 
     @property
@@ -189,7 +193,7 @@ class SearchSpace:
 
     @property
     def fastest(self) -> Pairs:
-        """The fewest bits that every layer may have, in canonical form: no policy costs less."""
+        """The fewest bits that every layer may have, in canonical form: where costs are sums no policy costs less."""
         return self.canonical(self.uniform(self.weight_widths[0], self.act_widths[0]))
 
     def canonical(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
@@ -237,16 +241,16 @@ class SearchSpace:
         return Policy(dict(zip(self.names, pairs, strict=True)))
 
     def time_us(self, pairs: Sequence[tuple[int, int]]) -> float:
-        """Closed-form latency, the same number as `cimq.latency` gives."""
-        return self._total(self._time_ps, pairs) / _PS_PER_US
+        """Latency of one inference, the same number as `cimq.latency` (or the simulated program) gives."""
+        return self.prices.time_ps(self._checked(pairs)) / _PS_PER_US
 
     def speedup(self, pairs: Sequence[tuple[int, int]]) -> float:
         """Latency of 8 bits everywhere over that of the policy."""
-        return self._eight(self._time_ps) / self._total(self._time_ps, pairs)
+        return self.prices.time_ps(self._eight) / self.prices.time_ps(self._checked(pairs))
 
     def energy_pj(self, pairs: Sequence[tuple[int, int]]) -> float:
-        """Closed-form energy, the same number as `cimq.energy` gives; only where the objective counts it."""
-        return self._total(self._energy_fj, pairs) / _FJ_PER_PJ
+        """Energy, the same number as `cimq.energy` (or the program) gives; only where the objective counts it."""
+        return self.prices.energy_fj(self._checked(pairs)) / _FJ_PER_PJ
 
     def cost(self, pairs: Sequence[tuple[int, int]]) -> float:
         """What the objective counts: microseconds, picojoules, or their product."""
@@ -259,61 +263,20 @@ class SearchSpace:
         """The cost of 8 bits everywhere over that of the policy; of a product its root, as a gain in both."""
         if self.objective == "latency":
             return self.speedup(pairs)
-        saving = self._eight(self._energy_fj) / self._total(self._energy_fj, pairs)
+        saving = self.prices.energy_fj(self._eight) / self.prices.energy_fj(self._checked(pairs))
         return saving if self.objective == "energy" else math.sqrt(saving * self.speedup(pairs))
 
     def cost_at(self, gain: float) -> int:
-        """The largest sum of the slots' costs at which a policy has a gain for certain.
+        """The largest sum of the slots' costs at which a policy has a gain, for certain where policies are sums.
 
         Of a product the slots count a mean, which is no less than the root of the product that the gain is of: policies
         whose time and energy fall differently may cost a little more, and have that gain all the same.
         """
-        if self.objective == "energy_delay":
-            time, energy = (
-                self._eight(table) / middle
-                for table, middle in zip((self._time_ps, self._energy_fj), self._middle(), strict=True)
-            )
-            return math.floor((1 - 1e-12) * _MEAN_SCALE * math.sqrt(time * energy) / gain)
-        cost = math.floor(self.uniform8_cost / gain)  # of floats: the last place may be off
-        return next(value for value in (cost + 1, cost, cost - 1) if self.uniform8_cost / value >= gain)
+        return self._shares.at(gain)
 
-    def _energies(self, widths: list[int]) -> list[dict[tuple[int, int], int]]:
-        table = energy_table(self.shapes, self.hardware, widths)
-        if not any(layer[MAX_BITS][MAX_BITS] for layer in table):
-            raise ValueError(f"search: objective {self.objective!r}: {self.hardware.name} needs energies above 0")
-        missing = missing_parts(self.hardware)
-        if missing:
-            warnings.warn(
-                f"search: {self.hardware.name} does not describe the energy of: {', '.join(missing)}; counted as 0",
-                CimqWarning,
-                stacklevel=4,
-            )
-        return [{(w, a): layer[w][a] for w in widths for a in widths} for layer in table]
-
-    def _costs(self) -> list[dict[tuple[int, int], int]]:
-        """Of every layer, as integers that the knapsack adds up."""
-        if self.objective == "latency":
-            return self._time_ps
-        if self.objective == "energy":
-            return self._energy_fj
-        time, energy = self._middle()
-        return [
-            {pair: round(_MEAN_SCALE * (times[pair] / time + energies[pair] / energy) / 2) for pair in times}
-            for times, energies in zip(self._time_ps, self._energy_fj, strict=True)
-        ]
-
-    def _middle(self) -> tuple[int, int]:
-        """Time and energy of the middle of the bit range everywhere."""
-        middle = (sum(self.bits) // 2,) * 2
-        time, energy = (sum(layer[middle] for layer in table) for table in (self._time_ps, self._energy_fj))
-        return time, energy
-
-    def _eight(self, table: Sequence[Mapping[tuple[int, int], int]]) -> int:
-        return sum(layer[MAX_BITS, MAX_BITS] for layer in table)
-
-    def _total(self, table: Sequence[Mapping[tuple[int, int], int]], pairs: Sequence[tuple[int, int]]) -> int:
+    def _checked(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
         self._check_length(pairs)
-        return sum(layer[pair[0], pair[1]] for layer, pair in zip(table, pairs, strict=True))
+        return tuple((weight, act) for weight, act in pairs)
 
     def _check_length(self, pairs: Sequence[tuple[int, int]]) -> None:
         if len(pairs) != len(self.shapes):
@@ -338,12 +301,18 @@ class SearchSpace:
             parts.setdefault(key, []).append(layer)
         return [tuple(part) for part in parts.values()]
 
-    def _slot(self, layers: tuple[int, ...]) -> Slot:
+    def _options(self, layers: Sequence[int]) -> list[tuple[int, int]]:
+        """Bits that layers may have."""
         fixed = self._is_fixed(layers)
         weights = [self.first_last_bits or 0] if fixed else self.weight_widths
         acts = [self.first_last_bits or 0] if fixed else self.act_widths
-        cost = {(w, a): sum(self._cost[layer][w, a] for layer in layers) for w in weights for a in acts}
-        canonical = {pair: _most_bits(pair, cost) for pair in cost}
+        return [(w, a) for w in weights for a in acts]
+
+    def _slot(self, layers: tuple[int, ...], cost: Mapping[tuple[int, int], int]) -> Slot:
+        def most_bits(pair: tuple[int, int]) -> tuple[int, int]:
+            return _most_bits(pair, cost, lambda other: not self.prices.dearer(layers, pair, other, cost))
+
+        canonical = {pair: most_bits(pair) for pair in cost}
         kept = set(canonical.values())
         return Slot(
             layers,
@@ -358,10 +327,11 @@ def _heads(slot: Slot) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return slot.weight_choices, slot.act_choices
 
 
-def _most_bits(pair: tuple[int, int], cost: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+def _most_bits(
+    pair: tuple[int, int], options: Iterable[tuple[int, int]], as_cheap: Callable[[tuple[int, int]], bool]
+) -> tuple[int, int]:
     """The pair with the most bits (weights first on a tie) that has no fewer of either and costs no more."""
-    w, a = pair
-    better = [other for other, value in cost.items() if other[0] >= w and other[1] >= a and value <= cost[pair]]
+    better = [other for other in options if other[0] >= pair[0] and other[1] >= pair[1] and as_cheap(other)]
     return max(better, key=lambda other: (other[0] + other[1], other[0]))
 
 

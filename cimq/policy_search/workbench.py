@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from cimq.bundle.programs import CLOSED_FORM
 from cimq.policy_search.any_bits import train_any_bits
 from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.costs import Costs
@@ -27,6 +28,7 @@ from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.ladder import CALIBRATED, SHARED
 from cimq.policy_search.measuring_costs import measure_costs
+from cimq.policy_search.program_prices import ProgramPrices
 from cimq.policy_search.rung_check import RungCheck
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
@@ -49,6 +51,7 @@ class Workbench:
     Attributes:
         shapes: Layers in module order.
         space: What may be chosen.
+        programs: What policies cost as programs; None by the closed form.
 
     Args:
         model: The fp32 model; is not changed.
@@ -62,7 +65,14 @@ class Workbench:
         self._statistics = _calibrate(self._prepared, splits, settings, functions)
         self._model, self._splits, self._settings, self._functions = model, splits, settings, functions
         self._calibrated: nn.Module | None = None  # as it was before the shared weights were trained
-        self.shapes = tuple(layer_shapes(self._prepared, _one_sample(self._statistics)))
+        sample = _one_sample(self._statistics)
+        self.shapes = tuple(layer_shapes(self._prepared, sample))
+        self.programs: ProgramPrices | None = None
+        if settings.pipeline != CLOSED_FORM:
+            self.programs = ProgramPrices.of_model(
+                self._prepared, sample, self.shapes, settings.hardware, settings.pipeline, settings.duplication,
+                with_energy=settings.objective != "latency",
+            )  # fmt: skip
         self.space = SearchSpace(
             self.shapes,
             settings.hardware,
@@ -71,6 +81,7 @@ class Workbench:
             weight_multiple_of_cell=settings.weight_multiple_of_cell,
             groups=settings.groups,
             objective=settings.objective,
+            prices=self.programs,
         )
 
     def costs(self, threads: int, side_by_side: int) -> Costs:

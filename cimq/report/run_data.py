@@ -99,6 +99,7 @@ class RunData:
         interrupted: Whether the search was, so that this is the best so far.
         min_speedup: What the cost of uniform 8-bit over that of the found policy had to be at least; None where the
             accuracy was bounded.
+        pipeline: Of the programs whose times are shown; "closed_form" for those of the latency model.
     """
 
     folder: Path
@@ -125,6 +126,7 @@ class RunData:
     energy: tuple[float, float] | None = None
     interrupted: bool = False
     min_speedup: float | None = None
+    pipeline: str = "closed_form"
 
     @property
     def least_speedup(self) -> float | None:
@@ -202,6 +204,7 @@ def load_run(folder: str | Path) -> RunData:
         energy=_energy(result),
         interrupted=result.optional("interrupted", result.flag) or False,
         min_speedup=result.optional("min_speedup", result.number),
+        pipeline=result.optional("pipeline", result.text) or "closed_form",
     )
 
 

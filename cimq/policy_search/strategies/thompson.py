@@ -86,7 +86,7 @@ class Thompson:
         for _ in range(self._task.batch + _TRIES):
             last = len(proposals) == self._task.batch - 1
             aim = _FRONT[self._batches % len(_FRONT)] if last else _AIMS[len(proposals) % len(_AIMS)]
-            policy = damage.best(self._task.seed, self._draws, temperature, start, aim)
+            policy = self._task.fitting(damage.best(self._task.seed, self._draws, temperature, start, aim))
             start = start or policy
             if policy not in asked:
                 asked.add(policy)
