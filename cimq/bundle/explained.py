@@ -50,10 +50,11 @@ def _shape(layer: CompiledLayer, machine: Hardware) -> list[str]:
     groups = "" if layer.repeats == 1 else f", {layer.repeats:,} groups of it"
     tiles = layer.row_tiles * layer.column_tiles
     cells = layer.rows * layer.columns / (tiles * machine.rows * machine.cols)
+    held = "values" if layer.op == "crossbar_matmul" else "weights"
     return [
         f"{layer.name} ({layer.op}): {layer.outputs:,} outputs of {layer.inputs:,} inputs{groups}, "
         f"{_plural(layer.invocations, 'input vector')} each",
-        f"weights of {layer.weight_bits} bits in {_plural(layer.slices, 'cell')} of {machine.cell_bits} bits, "
+        f"{held} of {layer.weight_bits} bits in {_plural(layer.slices, 'cell')} of {machine.cell_bits} bits, "
         f"{machine.mapping}: {layer.rows:,} word lines x {layer.columns:,} bit lines",
         f"on arrays of {machine.rows:,} x {machine.cols:,}: {layer.row_tiles:,} x {layer.column_tiles:,} tiles "
         f"(rows x columns), {100 * cells:.1f} % of their cells used",
@@ -125,7 +126,9 @@ def _advice(layer: CompiledLayer, simulated: SimulatedLayer, program: CompiledPr
         return ["it is hidden behind other layers: making it faster makes nothing faster"]
     machine = program.hardware
     read, convert = _step(layer, machine)
-    if cause == "write":
+    if cause == "write" and layer.op == "crossbar_matmul":
+        text = "fewer weight bits, so that there are fewer tiles: values are written for every sample wherever they are"
+    elif cause == "write":
         text = "crossbars for all tiles, so that they stay; fewer weight bits, so that there are fewer tiles"
     elif cause == "mvm":
         text = f"fewer activation bits: a digit less saves {simulated.critical_us['mvm'] / layer.digits:,.1f} us"

@@ -21,6 +21,7 @@ from cimq import _C, Policy
 from cimq.bundle import onnx_check, onnx_model
 from cimq.bundle.attention_graph import written_out
 from cimq.bundle.batch_first import batch_kept_first
+from cimq.bundle.explained import explain_layer
 from cimq.bundle.fx_reader import read_network
 from cimq.quantization import layer_outputs
 
@@ -238,6 +239,18 @@ def test_what_a_bundle_cannot_hold_is_refused_by_name(net: nn.Module, message: s
     x = sample_of(net)
     with pytest.raises(ValueError, match=message):
         cimq.export(prepared(net, x), tmp_path / "net.cimq", x)
+
+
+def test_what_else_takes_a_bundle(tmp_path: Path) -> None:
+    x = sample_of(Fused())
+    bundle = cimq.export(prepared(Fused(), x), tmp_path / "net.zip", x)
+    assert torch.equal(bundle.run(x), cimq.load_bundle(tmp_path / "net.zip").run(x))
+    bundle = cimq.export(prepared(Fused(), x), tmp_path / "net.cimq", x)
+    text = explain_layer(cimq.compile(bundle.path), "qk")
+    assert "values of 5 bits" in text
+    assert "2 of 2 tiles are written for every sample" in text
+    with pytest.raises(ValueError, match=r"is the operation 'crossbar_matmul', which has no C"):
+        cimq.emit_c(bundle.path, tmp_path / "c")
 
 
 def test_bounds_of_memory_and_work(tmp_path: Path) -> None:
