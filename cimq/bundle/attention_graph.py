@@ -127,17 +127,21 @@ class _Writer:
         return found
 
     def function(self, target: Callable[..., Any], *args: Any) -> fx.Node:
+        """A call of a function."""
         return self.graph.call_function(target, args)
 
     def layer(self, path: str, *args: Any) -> fx.Node:
+        """A call of a layer inside of the module."""
         return self.graph.call_module(f"{self.path}.{path}", args)
 
     def constant(self, name: str, value: Tensor) -> fx.Node:
+        """A buffer of the new model."""
         target = f"{self.call.name}_{name}"
         self.buffers[target] = value
         return self.graph.get_attr(target)
 
     def replace(self, node: fx.Node, by: fx.Node) -> None:
+        """Puts what was written in the place of a node of the call."""
         self.values[by] = self.values[node]
         node.replace_all_uses_with(by)
         self.graph.erase_node(node)

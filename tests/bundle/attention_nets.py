@@ -89,3 +89,37 @@ class Vit(nn.Module):
         y = self.norm1(x)
         x = x + self.attention(y, y, y, need_weights=False)[0]
         return self.head(self.norm(x + self.mlp(self.norm2(x)))[:, 0])
+
+
+class Decoder(nn.Module):
+    """Two queries look at one another, the second at both, and then at all tokens."""
+
+    mask: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerDecoderLayer(WIDTH, 2, 12, batch_first=True)
+        self.decoder = nn.TransformerDecoder(layer, 1)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(x[:, :2], x, tgt_mask=self.mask)
+
+
+class Heads(nn.Module):
+    """Heads that share keys and values, or that have two dimensions."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.heads = {"grouped": 2, "one for all": 1, "two dimensions": 4}[kind]
+        self.q = nn.Linear(WIDTH, WIDTH)
+        self.kv = nn.Linear(WIDTH, 2 * 2 * self.heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.q(x).unflatten(-1, (4, 2)).transpose(1, 2)
+        k, v = self.kv(x).chunk(2, -1)
+        k, v = (part.unflatten(-1, (self.heads, 2)).transpose(1, 2) for part in (k, v))
+        if self.kind == "two dimensions":
+            q, k, v = (part.unflatten(1, (2, 2)) for part in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=self.kind == "grouped")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from attention_nets import TOKENS, WIDTH, Cross, Encoder, Fused, Masked, Vit
+from attention_nets import TOKENS, WIDTH, Cross, Decoder, Encoder, Fused, Heads, Masked, Vit
 from bundle_nets import HARDWARE, images, randomise
 from hostile import changed_json
 from test_export import assert_equal_everywhere
@@ -113,23 +113,33 @@ def _integers_of_operand(w: Tensor, scale: Tensor, bits: int) -> Tensor:
     return torch.clamp(torch.round(w / scale), -high, high).double()
 
 
-def test_queries_that_look_at_other_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["grouped", "one for all", "two dimensions"])
+def test_heads(kind: str, tmp_path: Path) -> None:
+    x = sample_of(Heads(kind))
+    converted = cimq.convert(prepared(Heads(kind), x), sample_input=x)
+    bundle = cimq.export(converted, tmp_path / "net.cimq", x[:2])
+    assert_equal_everywhere(bundle, converted, x)
+    assert [layer.repeats for layer in bundle.layers if layer.op == "crossbar_matmul"] == [4, 4]
+
+
+@pytest.mark.parametrize(("net", "name"), [(Cross, "attention"), (Decoder, "decoder.layers.0.multihead_attn")])
+def test_queries_that_look_at_other_values(net: Any, name: str, tmp_path: Path) -> None:
     """The projections of both are one layer: its input vectors are the tokens of both, as latency counts them."""
-    x = sample_of(Cross())
-    q = prepared(Cross(), x)
+    x = sample_of(net())
+    q = prepared(net(), x)
     converted = cimq.convert(q, sample_input=x)
     bundle = cimq.export(converted, tmp_path / "net.cimq", x[:2])
     y, layers = bundle.run_layers(x)
     with torch.no_grad():
         assert torch.equal(y, converted(x))
     Y = layer_outputs(converted, x)
-    both = [Y.pop(f"attention.in_proj{call}") for call in ("", "#1")]
-    assert torch.equal(layers.pop("attention.in_proj"), torch.cat(both, 1))
+    both = [Y.pop(f"{name}.in_proj{call}") for call in ("", "#1")]
+    assert torch.equal(layers.pop(f"{name}.in_proj"), torch.cat(both, 1))
     assert layers.keys() == Y.keys()
     assert all(torch.equal(layers[name], value) for name, value in Y.items())
     assert cimq.latency(bundle.path).time_us == cimq.latency(q, sample_input=x).time_us
-    noisy = cimq.convert(prepared(Cross(), x, NOISY_READS), sample_input=x)
-    with pytest.raises(ValueError, match=r"node 'attention' .attention.: .*read noise"):
+    noisy = cimq.convert(prepared(net(), x, NOISY_READS), sample_input=x)
+    with pytest.raises(ValueError, match=r"node '.*att.*' .attention.: .*read noise"):
         cimq.export(noisy, tmp_path / "noisy.cimq", x)
 
 

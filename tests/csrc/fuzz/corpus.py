@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bundle"))
 import torch
+from attention_nets import TOKENS, WIDTH, Encoder, Fused
 from bundle_nets import HARDWARE, Residual, converted, images, randomise, write_handmade
 from operation_nets import Around, cases
 
@@ -48,6 +49,15 @@ def inputs(folder: Path) -> Iterator[tuple[str, bytes]]:
         bundle = folder / f"residual {name}"
         machine = hardware.replace(resources={"crossbars": 40})
         cimq.export(converted(randomise(Residual()), x, machine), bundle, sample_input=x)
+        yield bundle.name, packed(bundle)
+        for pipeline in ("stationary", "pipelined"):
+            program = folder / "program.jsonl"
+            cimq.compile(bundle, pipeline=pipeline, out=program)
+            yield f"{bundle.name} {pipeline}", packed(bundle, program.read_text(encoding="utf-8"))
+    for net in (Fused, Encoder):
+        x = images(1, TOKENS, WIDTH)
+        bundle = folder / f"attention {net.__name__}"
+        cimq.export(converted(randomise(net()), x, HARDWARE["lossy"]), bundle, sample_input=x)
         yield bundle.name, packed(bundle)
         for pipeline in ("stationary", "pipelined"):
             program = folder / "program.jsonl"

@@ -21,7 +21,7 @@ using namespace cimq::test;
 std::vector<std::uint8_t> random_bundle(unsigned seed) {
   Draw draw(seed);
   const Hardware hardware = random_machine(draw);
-  const RandomNet net(draw, hardware);
+  const RandomNet net(draw, hardware, seed % 2 == 1);
   BundleInput bundle;
   bundle.files = net.files;
   const std::string manifest = R"({"schema":"cimq.bundle","version":"1.0.0","required_extensions":[],"files":[]})";
