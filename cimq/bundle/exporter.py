@@ -74,13 +74,7 @@ def export(
     """
     target = Path(path)
     x = _checked_input(sample_input)
-    converted = _converted(model, x)
-    if isinstance(converted, fx.GraphModule):
-        converted = batch_kept_first(written_out(converted, x))
-    network = read_network(converted, x)
-    if not network.crossbar_nodes():
-        raise ValueError("export: the model has no crossbar layer")
-    assert isinstance(converted, fx.GraphModule)  # read_network refuses anything else
+    converted, network = _read(model, x)
     hardware = _hardware(converted)
     with new_bundle(target, overwrite) as folder:
         extra = _write_files(folder, converted, network, hardware, x, check)
@@ -104,10 +98,19 @@ def network_of(model: nn.Module, sample_input: Tensor) -> Network:
         ValueError: As there, for what does not depend on the values of results.
     """
     x = _checked_input(sample_input[:1] if isinstance(sample_input, Tensor) and sample_input.dim() else sample_input)
-    network = read_network(_converted(model, x), x)
+    return _read(model, x)[1]
+
+
+def _read(model: nn.Module, x: Tensor) -> tuple[fx.GraphModule, Network]:
+    """The converted model as it is written, and its network."""
+    converted = _converted(model, x)
+    if isinstance(converted, fx.GraphModule):
+        converted = batch_kept_first(written_out(converted, x))
+    network = read_network(converted, x)
     if not network.crossbar_nodes():
         raise ValueError("export: the model has no crossbar layer")
-    return network
+    assert isinstance(converted, fx.GraphModule)  # read_network refuses anything else
+    return converted, network
 
 
 def _checked_input(sample_input: Any) -> Tensor:

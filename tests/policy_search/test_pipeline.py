@@ -15,6 +15,7 @@ from small_searches import FAST, search, trained_network
 from torch import nn
 
 import cimq
+from cimq.bundle.exporter import network_of
 from cimq.bundle.network import CrossbarFacts, Network, Node
 from cimq.bundle.programs import compile_layers
 from cimq.cost_model import LayerShape
@@ -27,6 +28,7 @@ from cimq.policy_search.space import Pairs
 from cimq.policy_search.strategies import STRATEGIES, Proposal, StrategyTask
 from cimq.policy_search.trials import Trials
 from cimq.policy_search.uniform_front import uniform_grid
+from cimq.quantization import layer_shapes
 
 MACHINE = cimq.Hardware(name="thirty", rows=64, cols=64, resources={"crossbars": 30})
 WIDTHS = (48, 64, 128, 96, 64, 10)
@@ -204,6 +206,36 @@ def test_the_result_costs_what_cimq_compile_says(tmp_path: Path) -> None:
             Residual().eval(), images(8), val_loader=images(12)[8:], out=tmp_path, resume=True,
             **{**options, "pipeline": "stationary"},
         )  # fmt: skip
+
+
+class Attention(nn.Module):
+    """A layer of PyTorch's transformer between linear ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.attention = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.attention(self.first(x)).mean(1))
+
+
+@pytest.mark.parametrize("pipeline", ["stationary", "pipelined"])
+def test_values_that_crossbars_hold_are_written_for_every_policy(pipeline: str) -> None:
+    machine = cimq.Hardware(name="forty", rows=16, cols=32, resources={"crossbars": 40})
+    torch.manual_seed(0)
+    x = torch.randn(4, 5, 6)
+    prepared = cimq.prepare(Attention().eval(), None, machine, example_inputs=x).eval()
+    cimq.calibrate(prepared, [(x, torch.zeros(4, dtype=torch.long))], batches=1)
+    shapes = layer_shapes(prepared, x)
+    some = ProgramPrices.of_model(prepared, x, shapes, machine, pipeline, None, with_energy=False)
+    space = SearchSpace(shapes, machine, prices=some)
+    for policy in drawn(space, 3):
+        cimq.set_policy(prepared, space.policy(policy))
+        program = compile_layers(network_of(prepared, x).layers_json(), machine, pipeline)
+        assert space.time_us(policy) == program.simulated.time_us
+        assert program.writes > 0
 
 
 def test_what_has_no_program_is_refused_before_anything_is_trained() -> None:
