@@ -50,7 +50,10 @@ def _change_scalar(field: Any, value: Any, rng: random.Random, names: list[Any])
         if field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64):
             low = 0
         return min(max(near, low), high)
-    same = [name for name in names if isinstance(name, type(value))]
+    if field.type == field.TYPE_STRING:  # one that is no UTF-8 is read as bytes, and cannot be written as such
+        texts = [name for name in names if isinstance(name, str)]
+        return rng.choice(texts) if texts else ""
+    same = [name for name in names if isinstance(name, bytes)]
     if isinstance(value, bytes) and value and rng.random() < 0.7:
         changed = bytearray(value)
         changed[rng.randrange(len(changed))] = rng.randrange(256)
