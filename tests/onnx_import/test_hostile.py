@@ -51,6 +51,16 @@ def test_no_model(tmp_path: Path) -> None:
     refused(tmp_path / "pipe.onnx", "is not a regular file")
 
 
+@pytest.mark.parametrize("text", ["input", "output", "name", "op_type"])
+def test_texts_that_are_no_utf8(tmp_path: Path, text: str) -> None:
+    content = SOURCE.read_bytes()
+    model = onnx.load_from_string(content)
+    node = model.graph.node[2]
+    old = {"input": node.input[0], "output": node.output[0], "name": node.name, "op_type": node.op_type}[text].encode()
+    (tmp_path / "bad.onnx").write_bytes(content.replace(old, b"\xff" + old[1:]))
+    refused(tmp_path / "bad.onnx", r"is damaged: onnx\.\w+\.\w+ is no text in UTF-8, but b'.*\\xff")
+
+
 def test_truncated(tmp_path: Path) -> None:
     content = SOURCE.read_bytes()
     for length in range(0, len(content), 97):
@@ -75,7 +85,7 @@ def test_flipped_bytes(tmp_path: Path) -> None:
             read += 1
             if read % 8 == 0:
                 cimq.load_onnx(path).run(samples(1, 3, 10, 10))
-    assert 20 < read < 250  # weights and scales may change, the rest may not
+    assert 10 < read < 250  # weights and scales may change, the rest may not
 
 
 def _changed(change: Callable[[onnx.ModelProto], None], path: Path) -> Path:

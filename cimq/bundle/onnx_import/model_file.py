@@ -43,6 +43,7 @@ def _read(path: Path) -> onnx.ModelProto:
         model.ParseFromString(_bytes_of(path, 0, None))
     except (DecodeError, RecursionError):
         raise ValueError("is no ONNX model, or is damaged") from None
+    _check_texts(model)
     if not model.HasField("graph") or not model.graph.node:
         raise ValueError("has no graph, or one without nodes")
     if model.functions:
@@ -73,6 +74,18 @@ def _bytes_of(path: Path, offset: int, length: int | None) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(length)
+
+
+def _check_texts(message: Any) -> None:
+    """Refuses what is no UTF-8: protobuf's readers give it as bytes where a text is promised."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in value if field.is_repeated else [value]:
+                _check_texts(part)
+        elif field.type == field.TYPE_STRING:
+            for text in value if field.is_repeated else [value]:
+                if not isinstance(text, str):
+                    raise ValueError(f"is damaged: {field.full_name} is no text in UTF-8, but {text[:40]!r}")
 
 
 def _check_opsets(model: onnx.ModelProto) -> None:
