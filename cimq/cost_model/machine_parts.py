@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cimq import _C
+from cimq.cost_model.converter_scaling import area_hardware
 from cimq.hardware import Hardware, resolve
+from cimq.policy import Policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +37,21 @@ class MachineParts:
         return {**dataclasses.asdict(self), "missing": list(self.missing)}
 
 
-def machine_area(hardware: Hardware | str | Path, crossbars: int | None = None) -> MachineParts:
+def machine_area(
+    hardware: Hardware | str | Path, crossbars: int | None = None, policy: Policy | str | Path | None = None
+) -> MachineParts:
     """Area of a machine in square micrometres.
 
     Args:
         hardware: Machine, preset or file.
         crossbars: How many crossbars to count. None: those of the machine.
+        policy: What layers choose of the machine, or its file: every part is as large as the layer that takes most of
+            it needs (a converter is that of the most bits, and there is one for each line of the mapping that converts
+            most). None: as the machine.
 
     Raises:
-        ValueError: If the machine has crossbars without limit and `crossbars` is not given.
+        ValueError: If the machine has crossbars without limit and `crossbars` is not given, it cannot have what a layer
+            chooses, or the area of a converter of so many bits is not known.
 
     Example:
         >>> tile = Hardware.preset("isaac").replace(resources={"crossbars": 96, "buffer_bytes": 65536 + 12 * 2304})
@@ -52,7 +60,12 @@ def machine_area(hardware: Hardware | str | Path, crossbars: int | None = None) 
     """
     machine = resolve(hardware)
     count = _crossbars_of(machine, crossbars)
-    return _by_part(_C.AREA_PARTS, _C.machine_area(machine.to_json(), count), count)
+    wanted = {machine}
+    if policy is not None:
+        policy = policy if isinstance(policy, Policy) else Policy.load(policy)
+        wanted |= {area_hardware(machine, choice) for choice in policy.distinct_machines()}
+    areas = [_C.machine_area(own.to_json(), count) for own in wanted]
+    return _by_part(_C.AREA_PARTS, [None if part[0] is None else max(part) for part in zip(*areas, strict=True)], count)
 
 
 def busy_power(hardware: Hardware | str | Path, crossbars: int | None = None) -> MachineParts:

@@ -34,7 +34,8 @@ def latency(
     Args:
         model_or_bundle: A model, the folder of a bundle, an ONNX file (docs/onnx.md), what `cimq.load_bundle` or
             `cimq.load_onnx` returned, or layer shapes in module order.
-        policy: Bits per layer, or its file. None: those of the prepared model or the bundle.
+        policy: Bits per layer, and what layers choose of the machine, or its file. None: those of the prepared model
+            or the bundle.
         hardware: Machine, preset or file. None: that of the prepared model or the bundle, else "paper".
         sample_input: For a model that is not calibrated: an input [N, ...] (or a tuple, or a dict of keyword arguments)
             to run it with, to learn how often each layer runs; any N, counts are per sample.
@@ -43,7 +44,8 @@ def latency(
         The report; its times are exact sums of whole picoseconds.
 
     Raises:
-        ValueError: If the policy does not fit the layers, no policy is known, or a size is impossible.
+        ValueError: If the policy does not fit the layers, no policy is known, a size is impossible, or the machine
+            cannot have what a layer chooses.
         TypeError: If the first argument is none of these.
 
     Example:
@@ -53,7 +55,7 @@ def latency(
         (2, 8, 123.2)
     """
     shapes, bits, machine = _network("latency", model_or_bundle, policy, hardware, sample_input)
-    return closed_form(shapes, bits, closed_form_machine(machine))
+    return closed_form(shapes, bits.values(), closed_form_machine(machine), bits.machines())
 
 
 def energy(
@@ -65,6 +67,8 @@ def energy(
 ) -> EnergyReport:
     """Closed-form energy of one inference, by component: counted events times the energies of the machine.
 
+    The energy of a conversion is scaled to the ADC bits that a layer chooses (docs/numbers.md).
+
     Args:
         model_or_bundle: As in `cimq.latency`.
         policy: As there.
@@ -75,7 +79,8 @@ def energy(
         The report; its energies are exact sums of whole femtojoules.
 
     Raises:
-        ValueError: As `cimq.latency`, and for a machine that describes no energy.
+        ValueError: As `cimq.latency`, for a machine that describes no energy, and for a layer that chooses ADC bits
+            whose energy is not known (outside 4 to 10).
         TypeError: As `cimq.latency`.
 
     Example:
@@ -85,13 +90,13 @@ def energy(
         (160.0, ('write', 'mvm', 'dac', 'digital', 'buffer', 'bus'))
     """
     shapes, bits, machine = _network("energy", model_or_bundle, policy, hardware, sample_input)
-    return closed_form_energy(shapes, bits, machine)
+    return closed_form_energy(shapes, bits.values(), machine, bits.machines())
 
 
 def _network(
     what: str, source: Any, policy: Policy | str | Path | None, hardware: Hardware | str | Path | None, sample: Any
-) -> tuple[list[LayerShape], list[LayerBits], Hardware]:
-    """Layers, their bits and the machine; those that the source carries where none are given."""
+) -> tuple[list[LayerShape], Policy, Hardware]:
+    """Layers, their policy and the machine; those that the source carries where none are given."""
     if isinstance(source, torch.nn.Module):
         shapes, own_policy, own_hardware = _from_model(what, source, sample)
     elif isinstance(source, Bundle):
@@ -116,7 +121,7 @@ def _network(
     if not isinstance(policy, Policy):
         raise TypeError(f"{what}: policy must be a cimq.Policy or a file, got {type(policy).__name__}")
     machine = resolve(hardware if hardware is not None else own_hardware or "paper")
-    return shapes, list(policy.bind([shape.name for shape in shapes]).values()), machine
+    return shapes, policy.bind([shape.name for shape in shapes]), machine
 
 
 def _from_model(
@@ -130,7 +135,7 @@ def _from_model(
         # The bits do not matter for shapes; a copy is prepared, so that the caller's model stays as it is.
         return layer_shapes(prepare(model), sample_input), None, None
     shapes = layer_shapes(model, sample_input)
-    machines = {layer.hardware for _, layer in quant_layers(model)}
+    machines = {layer.network_hardware for _, layer in quant_layers(model)}
     if len(machines) > 1:
         raise ValueError(f"{what}: the layers of the model are for different machines; give hardware=")
     return shapes, get_policy(model), machines.pop()
