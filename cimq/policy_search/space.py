@@ -7,50 +7,18 @@ layer, when `weight_multiple_of_cell` asks for whole cells, or when the latency 
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
 import warnings
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from pathlib import Path
 
-from cimq.cost_model import LayerShape, cost_table
-from cimq.cost_model.component_energy import energy_table, missing_parts
+from cimq.cost_model import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
-from cimq.policy import MAX_BITS, MIN_BITS, Policy
+from cimq.policy import Policy
+from cimq.policy_search.objective_costs import OBJECTIVES, ObjectiveCosts
+from cimq.policy_search.slots import Pairs, Slot, check_bits, make_slot, partition
 
-Pairs = tuple[tuple[int, int], ...]
-OBJECTIVES = ("latency", "energy", "energy_delay")
-_PS_PER_US = 1_000_000
-_FJ_PER_PJ = 1_000
-_MEAN_SCALE = 2**48  # of shares, so that integers hold them
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """Layers that share their bits, and what they may choose.
-
-    Attributes:
-        layers: Positions in module order.
-        cost: What the objective counts of these layers together for every allowed (w, a), an integer: picoseconds,
-            femtojoules, or a mean of both (see `SearchSpace`).
-        canonical: For every allowed (w, a) the pair with the most bits that costs no more.
-        weight_choices: Weight widths worth sampling, ascending.
-        act_choices: Activation widths worth sampling, ascending.
-    """
-
-    layers: tuple[int, ...]
-    cost: Mapping[tuple[int, int], int]
-    canonical: Mapping[tuple[int, int], tuple[int, int]]
-    weight_choices: tuple[int, ...]
-    act_choices: tuple[int, ...]
-
-    @functools.cached_property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """What is worth choosing, most bits first."""
-        return tuple(sorted(set(self.canonical.values()), reverse=True))
+__all__ = ["OBJECTIVES", "Pairs", "SearchSpace", "Slot", "check_bits"]
 
 
 class SearchSpace:
@@ -64,9 +32,8 @@ class SearchSpace:
         weight_multiple_of_cell: Allow only weight widths that fill whole cells.
         groups: Each a list of layer names (or glob patterns) that must share their bits, e.g. layers whose outputs are
             added.
-        objective: "latency", "energy", or "energy_delay", the product of both. A product of sums is no sum over layers:
-            its logarithm is, to first order around the middle of the bit range, that of the mean of both in shares of
-            what they are there, which slots have as their `cost`; `cost` and `gain` of a policy are exact.
+        objective: "latency", "energy", or "energy_delay", the product of both; of that slots count a mean (see
+            `ObjectiveCosts`), while `cost` and `gain` of a policy are exact.
 
     Raises:
         ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
@@ -102,20 +69,16 @@ class SearchSpace:
         low, high = check_bits(bits, first_last_bits)
         self.bits = (low, high)
         self.first_last_bits = first_last_bits
-        widths = range(MIN_BITS, MAX_BITS + 1)
-        table = cost_table(shapes, self.hardware, list(widths))
-        self._time_ps = [{(w, a): round(layer[w][a] * _PS_PER_US) for w in widths for a in widths} for layer in table]
         self.objective = objective
-        self._energy_fj = [] if objective == "latency" else self._energies(list(widths))
-        self._cost = self._costs()
-        self.uniform8_cost = sum(costs[MAX_BITS, MAX_BITS] for costs in self._cost)
+        self._costs = ObjectiveCosts(self.shapes, self.hardware, objective, (low + high) // 2)
+        self.uniform8_cost = self._costs.uniform8
         cell = self.hardware.cell_bits
         weights = [w for w in range(low, high + 1) if not weight_multiple_of_cell or w % cell == 0]
         if not weights:
             raise ValueError(f"search: weight_multiple_of_cell leaves no width of {low}..{high} with {cell}-bit cells")
         acts = list(range(low, high + 1))
         self.weight_widths, self.act_widths = tuple(weights), tuple(acts)
-        self.slots = tuple(self._slot(layers) for layers in self._partition(groups))
+        self.slots = tuple(self._slot(layers) for layers in partition(self.names, groups))
         self._slot_of = {layer: slot for slot in self.slots for layer in slot.layers}
 
     @property
@@ -238,144 +201,39 @@ class SearchSpace:
 
     def time_us(self, pairs: Sequence[tuple[int, int]]) -> float:
         """Closed-form latency, the same number as `cimq.latency` gives."""
-        return self._total(self._time_ps, pairs) / _PS_PER_US
+        return self._costs.time_us(pairs)
 
     def speedup(self, pairs: Sequence[tuple[int, int]]) -> float:
         """Latency of 8 bits everywhere over that of the policy."""
-        return self._eight(self._time_ps) / self._total(self._time_ps, pairs)
+        return self._costs.speedup(pairs)
 
     def energy_pj(self, pairs: Sequence[tuple[int, int]]) -> float:
         """Closed-form energy, the same number as `cimq.energy` gives; only where the objective counts it."""
-        return self._total(self._energy_fj, pairs) / _FJ_PER_PJ
+        return self._costs.energy_pj(pairs)
 
     def cost(self, pairs: Sequence[tuple[int, int]]) -> float:
         """What the objective counts: microseconds, picojoules, or their product."""
-        if self.objective == "latency":
-            return self.time_us(pairs)
-        energy = self.energy_pj(pairs)
-        return energy if self.objective == "energy" else energy * self.time_us(pairs)
+        return self._costs.cost(pairs)
 
     def gain(self, pairs: Sequence[tuple[int, int]]) -> float:
         """The cost of 8 bits everywhere over that of the policy; of a product its root, as a gain in both."""
-        if self.objective == "latency":
-            return self.speedup(pairs)
-        saving = self._eight(self._energy_fj) / self._total(self._energy_fj, pairs)
-        return saving if self.objective == "energy" else math.sqrt(saving * self.speedup(pairs))
+        return self._costs.gain(pairs)
 
     def cost_at(self, gain: float) -> int:
-        """The largest sum of the slots' costs at which a policy has a gain for certain.
-
-        Of a product the slots count a mean, which is no less than the root of the product that the gain is of: policies
-        whose time and energy fall differently may cost a little more, and have that gain all the same.
-        """
-        if self.objective == "energy_delay":
-            time, energy = (
-                self._eight(table) / middle
-                for table, middle in zip((self._time_ps, self._energy_fj), self._middle(), strict=True)
-            )
-            return math.floor((1 - 1e-12) * _MEAN_SCALE * math.sqrt(time * energy) / gain)
-        cost = math.floor(self.uniform8_cost / gain)  # of floats: the last place may be off
-        return next(value for value in (cost + 1, cost, cost - 1) if self.uniform8_cost / value >= gain)
-
-    def _energies(self, widths: list[int]) -> list[dict[tuple[int, int], int]]:
-        table = energy_table(self.shapes, self.hardware, widths)
-        if not any(layer[MAX_BITS][MAX_BITS] for layer in table):
-            raise ValueError(f"search: objective {self.objective!r}: {self.hardware.name} needs energies above 0")
-        missing = missing_parts(self.hardware)
-        if missing:
-            warnings.warn(
-                f"search: {self.hardware.name} does not describe the energy of: {', '.join(missing)}; counted as 0",
-                CimqWarning,
-                stacklevel=4,
-            )
-        return [{(w, a): layer[w][a] for w in widths for a in widths} for layer in table]
-
-    def _costs(self) -> list[dict[tuple[int, int], int]]:
-        """Of every layer, as integers that the knapsack adds up."""
-        if self.objective == "latency":
-            return self._time_ps
-        if self.objective == "energy":
-            return self._energy_fj
-        time, energy = self._middle()
-        return [
-            {pair: round(_MEAN_SCALE * (times[pair] / time + energies[pair] / energy) / 2) for pair in times}
-            for times, energies in zip(self._time_ps, self._energy_fj, strict=True)
-        ]
-
-    def _middle(self) -> tuple[int, int]:
-        """Time and energy of the middle of the bit range everywhere."""
-        middle = (sum(self.bits) // 2,) * 2
-        time, energy = (sum(layer[middle] for layer in table) for table in (self._time_ps, self._energy_fj))
-        return time, energy
-
-    def _eight(self, table: Sequence[Mapping[tuple[int, int], int]]) -> int:
-        return sum(layer[MAX_BITS, MAX_BITS] for layer in table)
-
-    def _total(self, table: Sequence[Mapping[tuple[int, int], int]], pairs: Sequence[tuple[int, int]]) -> int:
-        self._check_length(pairs)
-        return sum(layer[pair[0], pair[1]] for layer, pair in zip(table, pairs, strict=True))
+        """The largest sum of the slots' costs at which a policy has a gain for certain; see `ObjectiveCosts`."""
+        return self._costs.cost_at(gain)
 
     def _check_length(self, pairs: Sequence[tuple[int, int]]) -> None:
         if len(pairs) != len(self.shapes):
             raise ValueError(f"search: a policy needs {len(self.shapes)} rows of bits, got {len(pairs)}")
 
-    def _partition(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
-        """Layers that go together, in the order of their first members."""
-        group_of: dict[int, int] = {}
-        for number, patterns in enumerate(groups):
-            if isinstance(patterns, str):
-                raise TypeError(f"search: groups must be lists of layer names, got the text {patterns!r}")
-            for pattern in patterns:
-                found = [i for i, name in enumerate(self.names) if fnmatchcase(name, pattern)]
-                if not found:
-                    raise ValueError(f"search: group {number}: no layer is called {pattern!r}; there are {self.names}")
-                for layer in found:
-                    if group_of.setdefault(layer, number) != number:
-                        raise ValueError(f"search: layer {self.names[layer]!r} is in two groups")
-        parts: dict[tuple[str, int], list[int]] = {}
-        for layer in range(len(self.shapes)):
-            key = ("group", group_of[layer]) if layer in group_of else ("layer", layer)
-            parts.setdefault(key, []).append(layer)
-        return [tuple(part) for part in parts.values()]
-
     def _slot(self, layers: tuple[int, ...]) -> Slot:
         fixed = self._is_fixed(layers)
         weights = [self.first_last_bits or 0] if fixed else self.weight_widths
         acts = [self.first_last_bits or 0] if fixed else self.act_widths
-        cost = {(w, a): sum(self._cost[layer][w, a] for layer in layers) for w in weights for a in acts}
-        canonical = {pair: _most_bits(pair, cost) for pair in cost}
-        kept = set(canonical.values())
-        return Slot(
-            layers,
-            cost,
-            canonical,
-            tuple(sorted({w for w, _ in kept})),
-            tuple(sorted({a for _, a in kept})),
-        )
+        costs = self._costs.layers
+        return make_slot(layers, {(w, a): sum(costs[layer][w, a] for layer in layers) for w in weights for a in acts})
 
 
 def _heads(slot: Slot) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return slot.weight_choices, slot.act_choices
-
-
-def _most_bits(pair: tuple[int, int], cost: Mapping[tuple[int, int], int]) -> tuple[int, int]:
-    """The pair with the most bits (weights first on a tie) that has no fewer of either and costs no more."""
-    w, a = pair
-    better = [other for other, value in cost.items() if other[0] >= w and other[1] >= a and value <= cost[pair]]
-    return max(better, key=lambda other: (other[0] + other[1], other[0]))
-
-
-def check_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int, int]:
-    """The smallest and the largest width.
-
-    Raises:
-        ValueError: For an impossible range or width.
-    """
-    if len(tuple(bits)) != 2 or not all(isinstance(bit, int) and not isinstance(bit, bool) for bit in bits):
-        raise ValueError(f"search: bits must be a pair (smallest, largest), got {bits!r}")
-    low, high = bits
-    if not MIN_BITS <= low <= high <= MAX_BITS:
-        raise ValueError(f"search: bits must satisfy {MIN_BITS} <= smallest <= largest <= {MAX_BITS}, got {bits!r}")
-    if first_last_bits is not None and not MIN_BITS <= first_last_bits <= MAX_BITS:
-        raise ValueError(f"search: first_last_bits must be None or {MIN_BITS} to {MAX_BITS}, got {first_last_bits!r}")
-    return low, high
