@@ -1,25 +1,25 @@
 """The machine of one layer: that of the network, with what the policy chooses for the layer.
 
 A mapping is a way to store weights in the same crossbars, and bits of a converter that compares bit by bit (SAR) are
-comparisons that it makes: a layer may do with fewer, or with another mapping, on one and the same machine.
+comparisons that it makes: a layer may do with fewer, or with another mapping, on one and the same machine. The rule is
+in csrc/common/layer_machine.h.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
+from cimq import _C
 from cimq.hardware import Hardware
 from cimq.policy_rows import AS_THE_MACHINE, LayerMachine
-
-_OFFSET = "offset"
 
 
 def layer_hardware(hardware: Hardware, machine: LayerMachine, layer: str = "") -> Hardware:
     """The machine that a layer computes with: `hardware` itself where the layer chooses nothing.
 
     `sign_magnitude` says how a pair of cells holds a sign; a layer with the mapping offset has no pair, and not that
-    field. Energies and times stay those of the machine (see `cimq.cost_model.converter_scaling`).
+    field. Energies and times stay those of the machine (`cimq.cost_model.component_energy.energy_hardware`
+    scales them).
 
     Args:
         hardware: The machine of the network.
@@ -46,20 +46,4 @@ def training_layer_hardware(hardware: Hardware, machine: LayerMachine, layer: st
 
 @lru_cache(maxsize=1024)
 def _changed(hardware: Hardware, machine: LayerMachine, layer: str) -> Hardware:
-    where = f"layer {layer!r}" if layer else "a layer"
-    changes: dict[str, Any] = {}
-    if machine.adc_bits is not None:
-        if hardware.adc.bits is None:
-            raise ValueError(
-                f"policy: {where} has adc_bits {machine.adc_bits}, but the converters of hardware {hardware.name!r} "
-                "are ideal (adc.bits null): give the hardware those that it has"
-            )
-        changes["adc"] = {"bits": machine.adc_bits}
-    if machine.mapping is not None:
-        changes["mapping"] = machine.mapping
-        if machine.mapping == _OFFSET:
-            changes["sign_magnitude"] = False
-    try:
-        return hardware.replace(name=hardware.name, **changes)
-    except ValueError as error:
-        raise ValueError(f"policy: {where} cannot have {machine} on hardware {hardware.name!r}: {error}") from None
+    return Hardware.from_json(_C.layer_hardware(hardware.to_json(), machine, layer))

@@ -11,11 +11,12 @@ from torch import nn, rand
 
 import cimq
 from cimq.cost_model import LayerShape
-from cimq.cost_model.converter_scaling import SAR_AREA_UM2, SAR_ENERGY_PJ
 from cimq.cost_model.machine_parts import machine_area
 from cimq.cost_model.policy_table import read_policy_table
 from cimq.policy import LayerMachine, Policy
 
+SAR_ENERGY_PJ = {6: 1.20, 8: 1.67, 10: 2.38}
+SAR_AREA_UM2 = {8: 1200.0, 10: 3002.0}
 ISAAC = cimq.Hardware.preset("isaac").replace(resources={"crossbars": 1}, mapping="differential_column")
 SHAPES = [
     LayerShape("conv1", "Conv2d", 64, 147, 3136),

@@ -131,14 +131,7 @@ def _converted(model: Any, x: Tensor) -> nn.Module:
 
 
 def _hardware(converted: nn.Module) -> Hardware:
-    layers = [module for module in converted.modules() if isinstance(module, CrossbarLayer)]
-    for layer in layers:
-        if layer.layer_machine.given():
-            raise ValueError(
-                f"export: layer {layer.layer_name!r} chooses {layer.layer_machine}, and a bundle has one machine for "
-                "all layers"
-            )
-    machines = {layer.hardware for layer in layers}
+    machines = {module.network_hardware for module in converted.modules() if isinstance(module, CrossbarLayer)}
     if len(machines) != 1:
         raise ValueError(f"export: all layers must be on one machine, got {sorted(m.name for m in machines)}")
     return machines.pop()

@@ -22,7 +22,6 @@ from cimq import _C
 from cimq.cost_model.shapes import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
-from cimq.layer_machine import layer_hardware
 from cimq.policy import AS_THE_MACHINE, MAX_BITS, LayerBits, LayerMachine
 from cimq.text_table import aligned_table
 
@@ -170,10 +169,7 @@ def closed_form(
     """
     text, tuples = hardware.to_json(), [as_tuple(shape) for shape in shapes]
     machines = [AS_THE_MACHINE] * len(tuples) if machines is None else machines
-    costs = [
-        _C.tier1_layers(layer_hardware(hardware, machine, shape.name).to_json(), [layer], [(*pair,)])[0]
-        for shape, layer, pair, machine in zip(shapes, tuples, bits, machines, strict=True)
-    ]
+    costs = _C.tier1_layers(text, tuples, [(pair.weight_bits, pair.act_bits) for pair in bits], machines)
     reference = _C.tier1_layers(text, tuples, [(MAX_BITS, MAX_BITS)] * len(tuples))
     layers = tuple(
         LayerLatency(

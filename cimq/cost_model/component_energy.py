@@ -11,7 +11,6 @@ from typing import Any
 
 from cimq import _C
 from cimq.cost_model.closed_form import add_machines, as_tuple
-from cimq.cost_model.converter_scaling import energy_hardware
 from cimq.cost_model.shapes import LayerShape
 from cimq.hardware import Hardware
 from cimq.policy import AS_THE_MACHINE, MAX_BITS, LayerBits, LayerMachine
@@ -84,6 +83,29 @@ class EnergyReport:
         return text + (f"\nnot described, counted as 0: {', '.join(self.missing)}" if self.missing else "")
 
 
+def energy_hardware(hardware: Hardware, machine: LayerMachine, layer: str = "") -> Hardware:
+    """The machine whose energies are those of a layer: `layer_hardware` with the energy of its conversions.
+
+    A machine gives that for its own `adc.bits`; other bits follow by the table of docs/numbers.md, from 4 to 10.
+
+    Args:
+        hardware: The machine of the network.
+        machine: What the layer chooses.
+        layer: Its name, for errors.
+
+    Raises:
+        ValueError: As `layer_hardware`, and where the machine gives the energy of a conversion and the layer chooses
+            other bits, if one of both is not 4 to 10.
+
+    Example:
+        >>> round(energy_hardware(Hardware.preset("isaac"), LayerMachine(4)).energy.adc_energy_pj, 3)
+        0.789
+    """
+    if machine == AS_THE_MACHINE:
+        return hardware
+    return Hardware.from_json(_C.energy_hardware(hardware.to_json(), machine, layer))
+
+
 def energy_table(
     shapes: Sequence[LayerShape], hardware: Hardware, bits: Sequence[int]
 ) -> list[dict[int, dict[int, int]]]:
@@ -113,10 +135,7 @@ def closed_form_energy(
     """
     text, tuples = hardware.to_json(), [as_tuple(shape) for shape in shapes]
     machines = [AS_THE_MACHINE] * len(tuples) if machines is None else machines
-    costs = [
-        _C.energy_layers(energy_hardware(hardware, machine, shape.name).to_json(), [layer], [(*pair,)])[0]
-        for shape, layer, pair, machine in zip(shapes, tuples, bits, machines, strict=True)
-    ]
+    costs = _C.energy_layers(text, tuples, [(pair.weight_bits, pair.act_bits) for pair in bits], machines)
     reference_fj = sum(map(sum, _C.energy_layers(text, tuples, [(MAX_BITS, MAX_BITS)] * len(tuples))))
     layers = tuple(
         LayerEnergy(shape.name, *pair, _by_part(cost), sum(cost) / _FJ_PER_PJ, machine)

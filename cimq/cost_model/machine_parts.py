@@ -6,14 +6,13 @@ Both follow from the hardware description alone. What is counted is in csrc/comp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cimq import _C
-from cimq.cost_model.converter_scaling import area_hardware
 from cimq.hardware import Hardware, resolve
-from cimq.policy import Policy
+from cimq.policy import LayerMachine, Policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +59,20 @@ def machine_area(
     """
     machine = resolve(hardware)
     count = _crossbars_of(machine, crossbars)
-    wanted = {machine}
-    if policy is not None:
-        policy = policy if isinstance(policy, Policy) else Policy.load(policy)
-        wanted |= {area_hardware(machine, choice) for choice in policy.distinct_machines()}
-    areas = [_C.machine_area(own.to_json(), count) for own in wanted]
-    return _by_part(_C.AREA_PARTS, [None if part[0] is None else max(part) for part in zip(*areas, strict=True)], count)
+    if policy is None:
+        return area_for_layers(machine, count, ())
+    policy = policy if isinstance(policy, Policy) else Policy.load(policy)
+    return area_for_layers(machine, count, policy.distinct_machines())
+
+
+def area_for_layers(machine: Hardware, crossbars: int, choices: Iterable[LayerMachine]) -> MachineParts:
+    """The area of a machine with so many crossbars that is large enough for layers with these choices.
+
+    Raises:
+        ValueError: As `machine_area`.
+    """
+    areas = _C.machine_area(machine.to_json(), crossbars, sorted(set(choices), key=str))
+    return _by_part(_C.AREA_PARTS, areas, crossbars)
 
 
 def busy_power(hardware: Hardware | str | Path, crossbars: int | None = None) -> MachineParts:

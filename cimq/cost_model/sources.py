@@ -17,7 +17,7 @@ from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_
 from cimq.cost_model.component_energy import EnergyReport, closed_form_energy
 from cimq.cost_model.shapes import LayerShape, kind_of
 from cimq.hardware import Hardware, resolve
-from cimq.policy import LayerBits, Policy
+from cimq.policy import Policy
 from cimq.quantization import QuantLayer, get_policy, layer_shapes, prepare, quant_layers
 from cimq.structured_files import read_structured
 
@@ -164,7 +164,7 @@ def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Har
     nodes = content.get("nodes") if isinstance(content, dict) else None
     if not isinstance(nodes, list):
         raise ValueError(f"bundle file {folder / 'layers.json'} must hold a list of nodes")
-    found: list[tuple[int, LayerShape, LayerBits]] = []
+    found: list[tuple[int, LayerShape, tuple[Any, ...]]] = []
     for node in nodes:
         if isinstance(node, dict) and str(node.get("op", "")).startswith("crossbar_"):
             found.append(_crossbar_node(node, folder))
@@ -176,10 +176,10 @@ def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Har
     if not shapes:
         raise ValueError(f"bundle file {folder / 'layers.json'}: there is no crossbar layer")
     hardware = Hardware.from_file(folder / "hardware.json")
-    return shapes, Policy({shape.name: bits for _, shape, bits in found}), hardware
+    return shapes, Policy({shape.name: row for _, shape, row in found}), hardware
 
 
-def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape, LayerBits]:
+def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape, tuple[Any, ...]]:
     name = node.get("layer_name", node.get("name"))
     keys = ("layer_index", "outputs", "inputs_per_output", "invocations", "repeats", "weight_bits", "act_bits")
     for key in keys:
@@ -190,4 +190,8 @@ def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape,
     shape = LayerShape(
         str(name), kind, node["outputs"], node["inputs_per_output"], node["invocations"], node["repeats"]
     )
-    return node["layer_index"], shape, LayerBits(node["weight_bits"], node["act_bits"])
+    return (
+        node["layer_index"],
+        shape,
+        (node["weight_bits"], node["act_bits"], node.get("adc_bits"), node.get("mapping")),
+    )

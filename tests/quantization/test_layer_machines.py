@@ -217,12 +217,6 @@ def test_drawn_policies_may_change_converters_unless_their_steps_are_learned() -
         cimq.finetune(learned, data, **options)
 
 
-def test_a_bundle_refuses_them_by_name(tmp_path: Any) -> None:
-    model = cimq.prepare(net(), MIXED, MACHINE, example_inputs=X)
-    with pytest.raises(ValueError, match="export: layer '0' chooses 4-bit converters, and a bundle has one machine"):
-        cimq.export(model, tmp_path / "net.cimq", sample_input=X)
-
-
 def test_copies_keep_the_choices() -> None:
     model = cimq.prepare(net(), MIXED, MACHINE.replace(adc={"range": "calibrated"}), example_inputs=X)
     other = copy.deepcopy(model)

@@ -9,12 +9,12 @@
 namespace cimq::compiler {
 
 std::vector<LayerLoad> loads_of(const Module& module) {
-  const Hardware& hardware = module.hardware;
   std::vector<LayerLoad> loads;
   loads.reserve(tiles_of(module).size());
   for (const TiledLayer& layer : tiles_of(module)) {
     const Node& node = module.graph.nodes[layer.node];
     const CrossbarLayer& facts = crossbar_of(node);
+    const Hardware hardware = hardware_of(module.hardware, facts);
     // All tiles see a vector together: the widest has most to convert.
     const std::int64_t columns = std::min<std::int64_t>(layer.tiling.columns, hardware.cols);
     const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();
