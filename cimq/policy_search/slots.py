@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
 
 from cimq.policy import MAX_BITS, MIN_BITS
-
-Pairs = tuple[tuple[int, int], ...]
+from cimq.policy_search.axes import ACTIVATIONS, WEIGHTS, Axes, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,36 +19,108 @@ class Slot:
 
     Attributes:
         layers: Positions in module order.
-        cost: What the objective counts of these layers together for every allowed (w, a), an integer: picoseconds,
-            femtojoules, or a mean of both (see `SearchSpace`).
-        canonical: For every allowed (w, a) the pair with the most bits that costs no more.
-        weight_choices: Weight widths worth sampling, ascending.
-        act_choices: Activation widths worth sampling, ascending.
+        cost: What the objective counts of these layers together for every allowed row, an integer: picoseconds,
+            femtojoules, or a mean of both (see `ObjectiveCosts`).
+        canonical: For every allowed row the one with the most bits that costs no more.
+        choices: Per axis what is worth sampling, ascending; what `top` has is the last.
+        top: The row that does the least damage, in canonical form.
+        pairs: What is worth choosing, most bits first.
     """
 
     layers: tuple[int, ...]
-    cost: Mapping[tuple[int, int], int]
-    canonical: Mapping[tuple[int, int], tuple[int, int]]
-    weight_choices: tuple[int, ...]
-    act_choices: tuple[int, ...]
+    cost: Mapping[Row, int]
+    canonical: Mapping[Row, Row]
+    choices: tuple[tuple[Any, ...], ...]
+    top: Row
+    pairs: tuple[Row, ...]
 
-    @functools.cached_property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """What is worth choosing, most bits first."""
-        return tuple(sorted(set(self.canonical.values()), reverse=True))
+    @property
+    def weight_choices(self) -> tuple[int, ...]:
+        """Weight widths worth sampling, ascending."""
+        return self.choices[WEIGHTS]
+
+    @property
+    def act_choices(self) -> tuple[int, ...]:
+        """Activation widths worth sampling, ascending."""
+        return self.choices[ACTIVATIONS]
 
 
-def make_slot(layers: tuple[int, ...], cost: Mapping[tuple[int, int], int]) -> Slot:
+def make_slot(layers: tuple[int, ...], cost: Mapping[Row, int], axes: Axes) -> Slot:
     """The slot of some layers, of what all that they are allowed costs."""
-    canonical = {pair: _most_bits(pair, cost) for pair in cost}
+    order = _Order(axes, cost)
+    canonical = order.canonical()
+    top = canonical[max(cost, key=order.accurate)]
     kept = set(canonical.values())
-    return Slot(
-        layers,
-        cost,
-        canonical,
-        tuple(sorted({w for w, _ in kept})),
-        tuple(sorted({a for _, a in kept})),
+    pairs = (top, *sorted(kept - {top}, key=order.bits, reverse=True))
+    values = [axes.values(row) for row in kept]
+    choices = tuple(
+        (*sorted({value[axis] for value in values} - {last}), last) for axis, last in enumerate(axes.values(top))
     )
+    return Slot(layers, cost, canonical, choices, top, pairs)
+
+
+class _Order:
+    """How rows compare."""
+
+    def __init__(self, axes: Axes, cost: Mapping[Row, int]) -> None:
+        self._rows = list(cost)
+        lossless = {machine: axes.is_lossless((0, 0, *machine)) for machine in set(map(axes.machine, cost))}
+        self._lossless = {row: lossless[axes.machine(row)] for row in cost}
+        # Numbers in their order; of mappings the machine's own is the most.
+        options = axes.options(())
+        self._bits = {
+            row: tuple(
+                -options[axis].index(value) if axis == axes.mapping_axis else value
+                for axis, value in enumerate(axes.values(row))
+            )
+            for row in cost
+        }
+        self._cost = cost
+        self._has_mappings, self._has_adc_bits = bool(axes.mappings), bool(axes.adc_bits)
+
+    def bits(self, row: Row) -> tuple[int, ...]:
+        """What rows are sorted by."""
+        return self._bits[row]
+
+    def accurate(self, row: Row) -> tuple[int, ...]:
+        """Bits before all; of as many what loses nothing."""
+        w, a, *more = self._bits[row]
+        return (w, a, self._lossless[row], *more)
+
+    def canonical(self) -> dict[Row, Row]:
+        """For every row the one with the most bits (weights first on a tie) that is as good and costs no more.
+
+        Where converters and cells lose nothing, ADC bits and mapping do not change the result.
+        """
+        bits = np.array([self._bits[row] for row in self._rows])
+        lossless = np.array([self._lossless[row] for row in self._rows])
+        cost = np.array([self._cost[row] for row in self._rows], dtype=object if _is_large(self._cost) else np.int64)
+        ranked = sorted(range(len(self._rows)), key=lambda number: self._rank(self._rows[number]))
+        rank = np.empty(len(ranked), dtype=np.int64)
+        rank[ranked] = np.arange(len(ranked))
+        found = {}
+        for number, row in enumerate(self._rows):
+            better = (cost <= cost[number]) & (bits[:, 0] >= bits[number, 0]) & (bits[:, 1] >= bits[number, 1])
+            if lossless[number]:
+                better &= lossless
+            else:
+                alike = np.ones(len(ranked), dtype=bool)
+                if self._has_mappings:
+                    alike &= bits[:, -1] == bits[number, -1]
+                if self._has_adc_bits:
+                    alike &= bits[:, 2] >= bits[number, 2]
+                better &= lossless | alike
+            found[row] = self._rows[int(np.where(better, rank, -1).argmax())]
+        return found
+
+    def _rank(self, row: Row) -> tuple[int, ...]:
+        w, a, *more = self._bits[row]
+        lossless = self._lossless[row]
+        return (w + a, w, lossless, *((0,) * len(more) if lossless else more), -self._cost[row], *more)
+
+
+def _is_large(cost: Mapping[Row, int]) -> bool:
+    return max(cost.values()) >= 2**63
 
 
 def partition(names: Sequence[str], groups: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
@@ -73,13 +146,6 @@ def partition(names: Sequence[str], groups: Sequence[Sequence[str]]) -> list[tup
         key = ("group", group_of[layer]) if layer in group_of else ("layer", layer)
         parts.setdefault(key, []).append(layer)
     return [tuple(part) for part in parts.values()]
-
-
-def _most_bits(pair: tuple[int, int], cost: Mapping[tuple[int, int], int]) -> tuple[int, int]:
-    """The pair with the most bits (weights first on a tie) that has no fewer of either and costs no more."""
-    w, a = pair
-    better = [other for other, value in cost.items() if other[0] >= w and other[1] >= a and value <= cost[pair]]
-    return max(better, key=lambda other: (other[0] + other[1], other[0]))
 
 
 def check_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int, int]:

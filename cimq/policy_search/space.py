@@ -1,24 +1,30 @@
 """What a search may choose: one weight width and one activation width per layer (or group of layers).
 
+Where asked for, also the bits of its conversions and the mapping of its weights.
+
 Masks apply before sampling. A choice is left out when it is outside the bit range, when `first_last_bits` fixes the
 layer, when `weight_multiple_of_cell` asks for whole cells, or when the latency table shows that more bits cost no more
-(dominance: a layer with 64 outputs fills one array of 256 columns with 8-bit weights as well as with 4-bit ones).
+(dominance: a layer with 64 outputs fills one array of 256 columns with 8-bit weights as well as with 4-bit ones; and
+where converters and cells lose nothing, ADC bits and mapping do not change the result, so that the cheapest stay).
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cimq.cost_model import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
+from cimq.policy_search.axes import Axes, Pairs, Row, check_axes
 from cimq.policy_search.objective_costs import OBJECTIVES, ObjectiveCosts
-from cimq.policy_search.slots import Pairs, Slot, check_bits, make_slot, partition
+from cimq.policy_search.slots import Slot, check_bits, make_slot, partition
 
-__all__ = ["OBJECTIVES", "Pairs", "SearchSpace", "Slot", "check_bits"]
+__all__ = ["OBJECTIVES", "Pairs", "Row", "SearchSpace", "Slot", "check_bits"]
 
 
 class SearchSpace:
@@ -34,6 +40,9 @@ class SearchSpace:
             added.
         objective: "latency", "energy", or "energy_delay", the product of both; of that slots count a mean (see
             `ObjectiveCosts`), while `cost` and `gain` of a policy are exact.
+        adc_bits: Smallest and largest bits of a converter that a layer may choose; None: as the machine. Layers that
+            `first_last_bits` fixes are as the machine in this and in the next.
+        mappings: Mappings that a layer may choose; None: as the machine.
 
     Raises:
         ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
@@ -58,6 +67,8 @@ class SearchSpace:
         weight_multiple_of_cell: bool = False,
         groups: Sequence[Sequence[str]] = (),
         objective: str = "latency",
+        adc_bits: tuple[int, int] | None = None,
+        mappings: Sequence[str] | None = None,
     ) -> None:
         if objective not in OBJECTIVES:
             raise ValueError(f"search: objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
@@ -70,7 +81,9 @@ class SearchSpace:
         self.bits = (low, high)
         self.first_last_bits = first_last_bits
         self.objective = objective
-        self._costs = ObjectiveCosts(self.shapes, self.hardware, objective, (low + high) // 2)
+        check_axes(self.hardware, objective, adc_bits, mappings)
+        self.axes = Axes(self.hardware, adc_bits, mappings)
+        self._costs = ObjectiveCosts(self.shapes, self.hardware, objective, (low + high) // 2, self.axes)
         self.uniform8_cost = self._costs.uniform8
         cell = self.hardware.cell_bits
         weights = [w for w in range(low, high + 1) if not weight_multiple_of_cell or w % cell == 0]
@@ -83,8 +96,13 @@ class SearchSpace:
 
     @property
     def masks(self) -> list[list[bool]]:
-        """For the agent: two heads per slot (weights, activations) over the widths low..high or `first_last_bits`."""
-        return [[width in choices for width in self._widths] for slot in self.slots for choices in _heads(slot)]
+        """For the agent: a head per slot and axis, of bits over the widths low..high and `first_last_bits`."""
+        options = self.axes.options(self._widths)
+        return [
+            [option in choices for option in every]
+            for slot in self.slots
+            for every, choices in zip(options, slot.choices, strict=True)
+        ]
 
     @property
     def _widths(self) -> tuple[int, ...]:
@@ -96,7 +114,7 @@ class SearchSpace:
         """Number of policies that can be sampled."""
         size = 1
         for slot in self.slots:
-            size *= len(slot.weight_choices) * len(slot.act_choices)
+            size *= math.prod(map(len, slot.choices))
         return size
 
     def check_choice(self) -> None:
@@ -130,48 +148,60 @@ class SearchSpace:
 
     def decode(self, actions: Sequence[int]) -> Pairs:
         """The canonical policy of one choice index per head."""
-        widths = self._widths
-        chosen = zip(actions[0::2], actions[1::2], strict=True)
-        return self.assigned(
-            [slot.canonical[widths[w], widths[a]] for slot, (w, a) in zip(self.slots, chosen, strict=True)]
-        )
-
-    def logits_near(self, pairs: Sequence[tuple[int, int]], weight_slope: float, act_slope: float) -> list[list[float]]:
-        """Warm-start logits that fall by a slope for every bit of distance from a policy."""
+        options, count = self.axes.options(self._widths), len(self.axes.names)
         rows = []
+        for number, slot in enumerate(self.slots):
+            chosen = actions[number * count : (number + 1) * count]
+            values = [every[action] for every, action in zip(options, chosen, strict=True)]
+            rows.append(slot.canonical[self.axes.row(values)])
+        return self.assigned(rows)
+
+    def logits_near(
+        self, pairs: Sequence[Row], weight_slope: float, act_slope: float, other_slope: float = 1.0
+    ) -> list[list[float]]:
+        """Warm-start logits that fall by a slope for every bit of distance from a policy.
+
+        `other_slope` is that of ADC bits, and of the mapping, where another one is one bit away.
+        """
+        rows = []
+        slopes = (weight_slope, act_slope, *[other_slope] * (len(self.axes.names) - 2))
         for slot in self.slots:
-            weight, act = pairs[slot.layers[0]]
-            rows.append([-weight_slope * abs(width - weight) for width in self._widths])
-            rows.append([-act_slope * abs(width - act) for width in self._widths])
+            start = self.axes.values(pairs[slot.layers[0]])
+            for every, value, slope in zip(self.axes.options(self._widths), start, slopes, strict=True):
+                rows.append([-slope * _distance(option, value) for option in every])
         return rows
 
     @property
     def widest(self) -> Pairs:
-        """The most bits that every layer may have."""
-        return tuple(max(self._slot_of[layer].cost) for layer in range(len(self.shapes)))
+        """What does the least damage that every layer may have."""
+        return self.assigned([slot.top for slot in self.slots])
 
     @property
     def fastest(self) -> Pairs:
-        """The fewest bits that every layer may have, in canonical form: no policy costs less."""
-        return self.canonical(self.uniform(self.weight_widths[0], self.act_widths[0]))
+        """The policy of which no other costs less, in canonical form."""
+        cheapest = []
+        for slot in self.slots:
+            least = min(slot.cost.values())
+            cheapest.append(min((row for row, cost in slot.cost.items() if cost == least), key=lambda row: row[:2]))
+        return self.canonical(self.assigned(cheapest))
 
-    def canonical(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+    def canonical(self, pairs: Sequence[Row]) -> Pairs:
         """The cache key of a policy: every layer gets the most bits that cost it no more.
 
         Raises:
             ValueError: If the policy is not in the space; names the layer.
         """
         self._check_length(pairs)
-        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        rows: list[Row] = [(0, 0)] * len(self.shapes)
         for slot in self.slots:
             for layer in slot.layers:
-                given = (pairs[layer][0], pairs[layer][1])
+                given = tuple(pairs[layer])
                 if given not in slot.canonical or given != tuple(pairs[slot.layers[0]]):
                     raise ValueError(f"search: layer {self.names[layer]!r} may not have the bits {given}")
                 rows[layer] = slot.canonical[given]
         return tuple(rows)
 
-    def contains(self, pairs: Sequence[tuple[int, int]]) -> bool:
+    def contains(self, pairs: Sequence[Row]) -> bool:
         """Whether a policy obeys range, fixed layers, cells and groups."""
         try:
             self.canonical(pairs)
@@ -179,43 +209,44 @@ class SearchSpace:
             return False
         return True
 
-    def assigned(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+    def assigned(self, pairs: Sequence[Row]) -> Pairs:
         """The policy with one pair for each slot."""
-        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        rows: list[Row] = [(0, 0)] * len(self.shapes)
         for slot, pair in zip(self.slots, pairs, strict=True):
             for layer in slot.layers:
                 rows[layer] = pair
         return tuple(rows)
 
     def uniform(self, weight_bits: int, act_bits: int) -> Pairs:
-        """The same bits everywhere, `first_last_bits` in the layers that are fixed."""
+        """The same bits everywhere, `first_last_bits` in the layers that are fixed; otherwise as the machine."""
+        row = self.axes.with_machine(weight_bits, act_bits, self.axes.plain)
         return tuple(
-            (weight_bits, act_bits) if len(self._slot_of[layer].cost) > 1 else next(iter(self._slot_of[layer].cost))
+            row if len(self._slot_of[layer].cost) > 1 else next(iter(self._slot_of[layer].cost))
             for layer in range(len(self.shapes))
         )
 
-    def policy(self, pairs: Sequence[tuple[int, int]]) -> Policy:
+    def policy(self, pairs: Sequence[Row]) -> Policy:
         """The policy with layer names."""
         self._check_length(pairs)
         return Policy(dict(zip(self.names, pairs, strict=True)))
 
-    def time_us(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def time_us(self, pairs: Sequence[Row]) -> float:
         """Closed-form latency, the same number as `cimq.latency` gives."""
         return self._costs.time_us(pairs)
 
-    def speedup(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def speedup(self, pairs: Sequence[Row]) -> float:
         """Latency of 8 bits everywhere over that of the policy."""
         return self._costs.speedup(pairs)
 
-    def energy_pj(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def energy_pj(self, pairs: Sequence[Row]) -> float:
         """Closed-form energy, the same number as `cimq.energy` gives; only where the objective counts it."""
         return self._costs.energy_pj(pairs)
 
-    def cost(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def cost(self, pairs: Sequence[Row]) -> float:
         """What the objective counts: microseconds, picojoules, or their product."""
         return self._costs.cost(pairs)
 
-    def gain(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def gain(self, pairs: Sequence[Row]) -> float:
         """The cost of 8 bits everywhere over that of the policy; of a product its root, as a gain in both."""
         return self._costs.gain(pairs)
 
@@ -223,17 +254,23 @@ class SearchSpace:
         """The largest sum of the slots' costs at which a policy has a gain for certain; see `ObjectiveCosts`."""
         return self._costs.cost_at(gain)
 
-    def _check_length(self, pairs: Sequence[tuple[int, int]]) -> None:
+    def _check_length(self, pairs: Sequence[Row]) -> None:
         if len(pairs) != len(self.shapes):
             raise ValueError(f"search: a policy needs {len(self.shapes)} rows of bits, got {len(pairs)}")
 
     def _slot(self, layers: tuple[int, ...]) -> Slot:
-        fixed = self._is_fixed(layers)
-        weights = [self.first_last_bits or 0] if fixed else self.weight_widths
-        acts = [self.first_last_bits or 0] if fixed else self.act_widths
+        if self._is_fixed(layers):
+            allowed: list[Row] = [(self.first_last_bits, self.first_last_bits)]
+        else:
+            allowed = [
+                self.axes.with_machine(w, a, machine)
+                for w in self.weight_widths
+                for a in self.act_widths
+                for machine in self.axes.chosen_machines()
+            ]
         costs = self._costs.layers
-        return make_slot(layers, {(w, a): sum(costs[layer][w, a] for layer in layers) for w in weights for a in acts})
+        return make_slot(layers, {row: sum(costs[layer][row] for layer in layers) for row in allowed}, self.axes)
 
 
-def _heads(slot: Slot) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return slot.weight_choices, slot.act_choices
+def _distance(option: Any, value: Any) -> float:
+    return float(option != value) if isinstance(value, str) else abs(option - value)

@@ -71,6 +71,8 @@ class Workbench:
             weight_multiple_of_cell=settings.weight_multiple_of_cell,
             groups=settings.groups,
             objective=settings.objective,
+            adc_bits=settings.adc_bits,
+            mappings=settings.mappings,
         )
 
     def costs(self, threads: int, side_by_side: int) -> Costs:

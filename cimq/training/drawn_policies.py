@@ -34,6 +34,10 @@ def drawn_policies(model: nn.Module, policies: Policies | None) -> Iterator[Call
         yield lambda epoch, step: _set(model, policies(epoch, step))
     finally:
         set_policy(model, before)
+        for _, layer in quant_layers(model):
+            # Found with weights that have been trained since, and in no state_dict: whoever goes on from one finds them
+            # anew, and so does this process.
+            layer.forget_other_ranges()
 
 
 def _set(model: nn.Module, policy: Policy) -> None:

@@ -163,6 +163,11 @@ class OnMachine(StateDictModule):
         if self.adc_lsb is not None:
             self.adc_lsb[self.weight_bits - 1, self.act_bits - 1].copy_(entry[1])
 
+    def forget_other_ranges(self) -> None:
+        """Finds the ranges of other choices than the present one anew when they are asked for; learned steps stay."""
+        if self.adc_lsb is None:
+            self._other_ranges.clear()
+
     @torch.no_grad()
     def forget_adc_ranges(self) -> None:
         """Marks all converter ranges as not calibrated."""
