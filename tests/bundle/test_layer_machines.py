@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from attention_nets import TOKENS, WIDTH, Fused
 from torch import nn
 
 import cimq
 from cimq import _C, Policy
 from cimq.bundle.explained import explain_layer
 from cimq.bundle.folder import write_manifest
+from cimq.quantization import get_policy
 
 MACHINE = cimq.Hardware(
     rows=16, cols=32, cell_bits=2, adc={"bits": 5, "range": "granular"}, name="small",
@@ -47,6 +49,46 @@ def test_executor_and_interpreter_give_the_integers_of_the_model(kind: str, tmp_
     assert bundle.policy == MIXED
     assert bundle.hardware == machine
     assert not torch.equal(bundle.run(X), prepared(machine, Policy(dict(MIXED.items())))(X))
+
+
+def test_a_layer_may_lose_what_the_machine_does_not(tmp_path: Path) -> None:
+    machine = MACHINE.replace(adc={"bits": 12})
+    exact = prepared(machine, Policy.uniform(4, 4))
+    assert exact[0].hardware.lossless
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 4, 2), nn.Flatten(), nn.Linear(4, 5)
+    )
+    policy = Policy({"0": (4, 4, 3), "3": (4, 4, None, "offset"), "5": (4, 4, 4)})
+    model = cimq.prepare(net.eval(), policy, machine, example_inputs=X)
+    bundle = cimq.export(model, tmp_path / "net.cimq", X)
+    assert torch.equal(bundle.run(X), model(X))
+    assert {name: value.dtype for name, value in bundle.run_layers(X)[1].items()} == {
+        "0": torch.float32, "3": torch.int32, "5": torch.float32,
+    }  # fmt: skip
+    assert torch.equal(torch.from_numpy(_C.Interpreter.load(str(bundle.path)).run_layers(X.numpy())[0]), model(X))
+
+
+def test_products_of_two_values_have_machines_of_their_own(tmp_path: Path) -> None:
+    x = torch.randn(3, TOKENS, WIDTH, generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(0)
+    model = cimq.prepare(Fused().eval(), Policy.uniform(5, 5), MACHINE.replace(adc={"range": "calibrated"}))
+    cimq.calibrate(model, [x])
+    names = list(get_policy(model))
+    choices = [(5, 5, 6, "offset"), (5, 5, 4), (4, 5, None, "offset"), (5, 5, 6, "differential_row")]
+    policy = Policy(dict(zip(names, choices, strict=True)))
+    assert [name.rpartition(".")[2] for name in names[:2]] == ["qk", "av"]
+    cimq.set_policy(model, policy)
+    bundle = cimq.export(model, tmp_path / "net.cimq", x)
+    assert bundle.policy == policy
+    assert torch.equal(bundle.run(x), cimq.convert(model, sample_input=x)(x))
+    assert torch.equal(torch.from_numpy(_C.Interpreter.load(str(bundle.path)).run_layers(x.numpy())[0]), bundle.run(x))
+    for machine in (None, MACHINE.replace(adc={"range": "calibrated"}, resources={"crossbars": None})):
+        pipeline = "closed_form" if machine is None else "stationary"
+        program = cimq.compile(bundle.path, machine, pipeline=pipeline)
+        assert {layer.name: layer.machine for layer in program.layers} == {name: policy.machine(name) for name in names}
+        assert program.simulated.time_us > 0
+    assert cimq.energy(bundle).energy_pj == pytest.approx(cimq.energy(model, sample_input=x).energy_pj)
 
 
 def test_costs_of_the_bundle_are_those_of_the_model(tmp_path: Path) -> None:
