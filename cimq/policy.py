@@ -1,37 +1,39 @@
-"""Policies: bits of weights and activations for every layer."""
+"""Policies: bits of weights and activations for every layer, and what a layer chooses of the machine."""
 
 from __future__ import annotations
 
 import io
 import json
-import numbers
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from cimq.atomic_files import write_bytes_atomically, write_text_atomically
+from cimq.policy_rows import (
+    AS_THE_MACHINE,
+    MAX_BITS,
+    MIN_BITS,
+    LayerBits,
+    LayerMachine,
+    Row,
+    check_same_names,
+    checked_names,
+    checked_row,
+    plain_row,
+    row_of_plain,
+    short_row,
+)
 from cimq.structured_files import parse_json, read_structured
 
-MIN_BITS = 1
-MAX_BITS = 8
+__all__ = ["AS_THE_MACHINE", "MAX_BITS", "MIN_BITS", "LayerBits", "LayerMachine", "Policy"]
+
 _SCHEMA = "cimq.policy"
 _VERSION = "1.0.0"
+_VERSION_OF_MACHINES = "1.1.0"  # written where a layer is not as the machine, so that other files stay what they were
 _NPY_MAGIC = b"\x93NUMPY"
 _MAX_NPY_BYTES = 16 * 1024 * 1024
-
-
-class LayerBits(NamedTuple):
-    """Bits of one layer.
-
-    Attributes:
-        weight_bits: 1 to 8.
-        act_bits: Bits of its input, 1 to 8.
-    """
-
-    weight_bits: int
-    act_bits: int
 
 
 class Policy:
@@ -40,54 +42,62 @@ class Policy:
     A policy may still lack names: `uniform` holds one pair for any model, `from_pairs` (and CIM-AQ's files) hold pairs
     by position. `bind(names)` gives both their names; functions that take a model do it themselves.
 
+    A layer may also choose what it has otherwise than the machine says: the bits of its conversions and the mapping of
+    its weights (`machine`). `cimq.layer_machine` says what that makes of a machine.
+
     Args:
-        layers: Layer name -> (weight bits, activation bits), in module order.
+        layers: Layer name -> (weight bits, activation bits), in module order; or (w, a, ADC bits), or
+            (w, a, ADC bits, mapping), where None is as the machine.
 
     Raises:
-        ValueError: For bits outside 1..8, or no layer at all; names the layer.
+        ValueError: For bits outside 1..8, ADC bits outside 1..16, an unknown mapping, or no layer at all; names the
+            layer.
 
     Example:
         >>> policy = Policy({"conv1": (8, 8), "fc": (4, 5)})
         >>> policy["fc"].act_bits, policy.pairs()
         (5, [(8, 8), (4, 5)])
+        >>> Policy({"conv1": (8, 8, 6), "fc": (4, 5)}).machine("conv1").adc_bits
+        6
     """
 
-    __slots__ = ("_bits", "_names", "_uniform")
+    __slots__ = ("_bits", "_machines", "_names", "_uniform")
 
-    def __init__(self, layers: Mapping[str, tuple[int, int] | LayerBits]) -> None:
+    def __init__(self, layers: Mapping[str, Sequence[Any]]) -> None:
         if not isinstance(layers, Mapping):
             raise TypeError(f"Policy takes a mapping of layer name -> (w, a), got {type(layers).__name__}")
-        for name in layers:
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"policy: a layer name must be a text, got {name!r}")
-        self._set([_layer_bits(pair, f"layer {name!r}") for name, pair in layers.items()], tuple(layers), False)
+        names = tuple(checked_names(layers))
+        self._set([checked_row(row, f"layer {name!r}") for name, row in layers.items()], names, False)
 
     @classmethod
-    def uniform(cls, weight_bits: int, act_bits: int) -> Policy:
-        """The same bits for every layer of any model.
+    def uniform(
+        cls, weight_bits: int, act_bits: int, adc_bits: int | None = None, mapping: str | None = None
+    ) -> Policy:
+        """The same bits, and the same choice of the machine, for every layer of any model.
 
         Example:
             >>> Policy.uniform(4, 6)["whatever"]
             LayerBits(weight_bits=4, act_bits=6)
         """
-        return cls._make([_layer_bits((weight_bits, act_bits), "uniform")], None, True)
+        return cls._make([checked_row((weight_bits, act_bits, adc_bits, mapping), "uniform")], None, True)
 
     @classmethod
-    def from_pairs(cls, pairs: Iterable[Sequence[int]]) -> Policy:
-        """Bits by position: the i-th pair is for the i-th quantisable layer in module order.
+    def from_pairs(cls, pairs: Iterable[Sequence[Any]]) -> Policy:
+        """Bits by position: the i-th pair (or longer row) is for the i-th quantisable layer in module order.
 
         Example:
             >>> Policy.from_pairs([(8, 8), (4, 5)]).bind(["conv1", "fc"])["fc"].weight_bits
             4
         """
-        return cls._make([_layer_bits(pair, f"row {index}") for index, pair in enumerate(pairs)], None, False)
+        return cls._make([checked_row(row, f"row {index}") for index, row in enumerate(pairs)], None, False)
 
     @classmethod
     def load(cls, path: str | Path) -> Policy:
         """Reads what `save` wrote, or a CIM-AQ policy.
 
         Args:
-            path: `.json`: the schema of `save`, a plain `{"name": [w, a]}`, or a list of `[w, a]` rows.
+            path: `.json`: the schema of `save`, a plain `{"name": [w, a]}`, or a list of `[w, a]` rows (also
+                `[w, a, ADC bits]` and `[w, a, ADC bits, mapping]`).
                 `.npy`: CIM-AQ's integer array [layers, 2] of (weight bits, activation bits) rows.
 
         Raises:
@@ -122,12 +132,19 @@ class Policy:
         """Writes `.json` (with names) or `.npy` (CIM-AQ's int64 rows); the file appears complete or not at all.
 
         Raises:
-            ValueError: For another suffix, or a uniform policy as .npy (it has no rows before `bind`).
+            ValueError: For another suffix, or for a .npy of a uniform policy (it has no rows before `bind`) or of one
+                that chooses of the machine (its rows have no place for that).
         """
         path = Path(path)
         if path.suffix == ".json":
             write_text_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
         elif path.suffix == ".npy":
+            chosen = next((index for index, machine in enumerate(self._machines) if machine.given()), None)
+            if chosen is not None:
+                raise ValueError(
+                    f"policy: a .npy holds (weight bits, activation bits) alone, and row {chosen} chooses "
+                    f"{self._machines[chosen]}: save it as .json"
+                )
             buffer = io.BytesIO()
             np.save(buffer, np.asarray(self.pairs(), dtype=np.int64), allow_pickle=False)
             write_bytes_atomically(path, buffer.getvalue())
@@ -136,22 +153,22 @@ class Policy:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain values that `save` writes as JSON."""
-        head: dict[str, Any] = {"schema": _SCHEMA, "version": _VERSION}
+        version = _VERSION_OF_MACHINES if self.chooses_machines else _VERSION
+        head: dict[str, Any] = {"schema": _SCHEMA, "version": version}
+        plain = [plain_row(*row) for row in self._rows()]
         if self._uniform:
-            return {**head, "uniform": self._bits[0]._asdict()}
-        names: Sequence[str | None] = self._names if self._names is not None else [None] * len(self._bits)
-        rows = [
-            ({} if name is None else {"name": name}) | bits._asdict()
-            for name, bits in zip(names, self._bits, strict=True)
-        ]
-        return {**head, "layers": rows}
+            return {**head, "uniform": plain[0]}
+        if self._names is None:
+            return {**head, "layers": plain}
+        return {**head, "layers": [{"name": name} | row for name, row in zip(self._names, plain, strict=True)]}
 
     def bind(self, names: Sequence[str], first_last_bits: int | None = None) -> Policy:
         """The policy with one entry for each of these layers.
 
         Args:
             names: Layers in module order. A named policy must hold exactly these; their order is taken from here.
-            first_last_bits: Bits (weights and activations) that the first and last layer get instead.
+            first_last_bits: Bits (weights and activations) that the first and last layer get instead; what they choose
+                of the machine stays.
 
         Raises:
             ValueError: If the layers do not match; names the missing and the unknown ones.
@@ -164,21 +181,22 @@ class Policy:
         if len(set(names)) != len(names):
             raise ValueError(f"policy: layer names must differ, got {names}")
         if self._names is not None:
-            _check_same_layers(names, self._names)
-            bits = [self[name] for name in names]
+            check_same_names(names, self._names)
+            own = dict(zip(self._names, self._rows(), strict=True))
+            rows = [own[name] for name in names]
         elif self._uniform:
-            bits = self._bits * len(names)
+            rows = self._rows() * len(names)
         elif len(names) != len(self._bits):
             raise ValueError(f"policy: {len(self._bits)} rows of bits do not fit {len(names)} layers")
         else:
-            bits = list(self._bits)
-        if first_last_bits is not None and bits:
-            outer = _layer_bits((first_last_bits, first_last_bits), "first_last_bits")
-            bits[0] = bits[-1] = outer
-        return Policy(dict(zip(names, bits, strict=True)))
+            rows = self._rows()
+        if first_last_bits is not None and rows:
+            outer, _ = checked_row((first_last_bits, first_last_bits), "first_last_bits")
+            rows[0], rows[-1] = (outer, rows[0][1]), (outer, rows[-1][1])
+        return self._make(rows, tuple(checked_names(names)), False)
 
-    def replace(self, layers: Mapping[str, tuple[int, int]]) -> Policy:
-        """A copy with other bits for some of its layers.
+    def replace(self, layers: Mapping[str, Sequence[Any]]) -> Policy:
+        """A copy with other bits for some of its layers; a pair leaves what the layer chooses of the machine.
 
         Raises:
             ValueError: For a layer that it does not have.
@@ -188,7 +206,11 @@ class Policy:
         unknown = [name for name in layers if name not in self._names]
         if unknown:
             raise ValueError(f"policy: no layer {', '.join(map(repr, unknown))}; there are: {', '.join(self._names)}")
-        return Policy({**dict(self.items()), **layers})
+        rows = dict(zip(self._names, self._rows(), strict=True))
+        for name, row in layers.items():
+            bits, machine = checked_row(row, f"layer {name!r}")
+            rows[name] = (bits, machine if len(row) > 2 else rows[name][1])
+        return self._make(list(rows.values()), self._names, False)
 
     @property
     def is_uniform(self) -> bool:
@@ -210,6 +232,46 @@ class Policy:
             raise ValueError("policy: a uniform policy has no rows; use bind(names) first")
         return [(bits.weight_bits, bits.act_bits) for bits in self._bits]
 
+    @property
+    def chooses_machines(self) -> bool:
+        """Whether any layer has something otherwise than the machine says."""
+        return any(machine != AS_THE_MACHINE for machine in self._machines)
+
+    def distinct_machines(self) -> set[LayerMachine]:
+        """What any layer chooses of the machine, also of a policy that is not bound."""
+        return set(self._machines)
+
+    def machines(self) -> list[LayerMachine]:
+        """What every layer chooses of the machine, in module order.
+
+        Raises:
+            ValueError: For a uniform policy that is not bound.
+        """
+        self.pairs()
+        return list(self._machines)
+
+    def machine(self, key: str | int) -> LayerMachine:
+        """What a layer chooses of the machine; layers are named as for `policy[key]`.
+
+        Example:
+            >>> Policy({"fc": (4, 4, None, "offset")}).machine("fc").mapping
+            'offset'
+        """
+        return self._machines[self._position(key)]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """`pairs`, longer where a layer chooses: (w, a, ADC bits) or (w, a, ADC bits, mapping). `from_pairs` takes it.
+
+        Example:
+            >>> Policy({"a": (4, 4), "b": (4, 4, 6), "c": (4, 4, None, "offset")}).rows()
+            [(4, 4), (4, 4, 6), (4, 4, None, 'offset')]
+
+        Raises:
+            ValueError: For a uniform policy that is not bound.
+        """
+        self.pairs()
+        return [short_row(*row) for row in self._rows()]
+
     def keys(self) -> tuple[str, ...]:
         """Layer names in module order."""
         return tuple(self)
@@ -224,15 +286,7 @@ class Policy:
         return tuple(zip(self, self._bits, strict=True))
 
     def __getitem__(self, key: str | int) -> LayerBits:
-        if self._uniform:
-            return self._bits[0]
-        if isinstance(key, int):
-            return self._bits[key]
-        if self._names is None:
-            raise ValueError(f"policy: it has no layer names yet (asked for {key!r}); use bind(names) first")
-        if key not in self._names:
-            raise KeyError(f"policy: no layer {key!r}; there are: {', '.join(self._names)}")
-        return self._bits[self._names.index(key)]
+        return self._bits[self._position(key)]
 
     def __contains__(self, key: object) -> bool:
         return self._uniform or (self._names is not None and key in self._names)
@@ -256,25 +310,37 @@ class Policy:
 
     def __repr__(self) -> str:
         if self._uniform:
-            return f"Policy.uniform({self._bits[0].weight_bits}, {self._bits[0].act_bits})"
-        return (
-            f"Policy.from_pairs({self.pairs()})"
-            if self._names is None
-            else f"Policy({dict(zip(self, self.pairs(), strict=True))})"
-        )
+            return f"Policy.uniform({', '.join(map(repr, short_row(self._bits[0], self._machines[0])))})"
+        rows = self.rows()
+        return f"Policy.from_pairs({rows})" if self._names is None else f"Policy({dict(zip(self, rows, strict=True))})"
+
+    def _position(self, key: str | int) -> int:
+        if self._uniform:
+            return 0
+        if isinstance(key, int):
+            return key
+        if self._names is None:
+            raise ValueError(f"policy: it has no layer names yet (asked for {key!r}); use bind(names) first")
+        if key not in self._names:
+            raise KeyError(f"policy: no layer {key!r}; there are: {', '.join(self._names)}")
+        return self._names.index(key)
+
+    def _rows(self) -> list[Row]:
+        return list(zip(self._bits, self._machines, strict=True))
 
     def _state(self) -> tuple[Any, ...]:
-        return tuple(self._bits), self._names, self._uniform
+        return tuple(self._rows()), self._names, self._uniform
 
-    def _set(self, bits: list[LayerBits], names: tuple[str, ...] | None, uniform: bool) -> None:
-        if not bits:
+    def _set(self, rows: list[Row], names: tuple[str, ...] | None, uniform: bool) -> None:
+        if not rows:
             raise ValueError("policy: it must hold at least one layer")
-        self._bits, self._names, self._uniform = bits, names, uniform
+        self._bits, self._machines = [bits for bits, _ in rows], [machine for _, machine in rows]
+        self._names, self._uniform = names, uniform
 
     @classmethod
-    def _make(cls, bits: list[LayerBits], names: tuple[str, ...] | None, uniform: bool) -> Policy:
+    def _make(cls, rows: list[Row], names: tuple[str, ...] | None, uniform: bool) -> Policy:
         policy = cls.__new__(cls)
-        policy._set(bits, names, uniform)
+        policy._set(rows, names, uniform)
         return policy
 
     @classmethod
@@ -314,50 +380,17 @@ class Policy:
                 f"it must hold schema, version and one of uniform, layers; got {', '.join(sorted(content))}"
             )
         if "uniform" in content:
-            return cls.uniform(*_row(content["uniform"], "uniform", named=False)[1])
+            return cls.uniform(*row_of_plain(content["uniform"], "uniform", named=False)[1])
         if not isinstance(content["layers"], list):
             raise ValueError(f"layers must be a list, got {type(content['layers']).__name__}")
-        rows = [_row(row, f"layers[{index}]", named=True) for index, row in enumerate(content["layers"])]
+        rows = [row_of_plain(row, f"layers[{index}]", named=True) for index, row in enumerate(content["layers"])]
         names = [name for name, _ in rows if name is not None]
         if names and len(names) != len(rows):
             raise ValueError("either all layers have a name or none")
         if len(set(names)) != len(names):
             raise ValueError(f"layer {next(name for name in names if names.count(name) > 1)!r} is given twice")
         return (
-            cls(dict(zip(names, (pair for _, pair in rows), strict=True)))
+            cls(dict(zip(names, (values for _, values in rows), strict=True)))
             if names
-            else cls.from_pairs(pair for _, pair in rows)
+            else cls.from_pairs(values for _, values in rows)
         )
-
-
-def _layer_bits(pair: Any, where: str) -> LayerBits:
-    if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
-        raise ValueError(f"policy: {where} must be a pair (weight bits, activation bits), got {pair!r}")
-    checked = []
-    for key, value in zip(LayerBits._fields, pair, strict=True):
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-            raise ValueError(f"policy: {where}: {key} must be an integer from {MIN_BITS} to {MAX_BITS}, got {value!r}")
-        if not MIN_BITS <= int(value) <= MAX_BITS:
-            raise ValueError(f"policy: {where}: {key} must be an integer from {MIN_BITS} to {MAX_BITS}, got {value}")
-        checked.append(int(value))
-    return LayerBits(*checked)
-
-
-def _row(row: Any, where: str, *, named: bool) -> tuple[str | None, tuple[Any, Any]]:
-    allowed = {"name", *LayerBits._fields} if named else set(LayerBits._fields)
-    if not isinstance(row, dict) or not set(LayerBits._fields) <= set(row) <= allowed:
-        raise ValueError(f"{where} must be an object with weight_bits and act_bits{' and name' * named}, got {row!r}")
-    name = row.get("name")
-    if "name" in row and not isinstance(name, str):
-        raise ValueError(f"{where}.name must be a text, got {name!r}")
-    return name, (row["weight_bits"], row["act_bits"])
-
-
-def _check_same_layers(wanted: Sequence[str], present: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in present]
-    unknown = [name for name in present if name not in wanted]
-    if missing or unknown:
-        parts = [
-            f"{what} {', '.join(map(repr, names))}" for what, names in (("lacks", missing), ("has", unknown)) if names
-        ]
-        raise ValueError(f"policy: it does not fit the layers of the model: it {' and '.join(parts)}")

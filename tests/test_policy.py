@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cimq.policy import LayerBits, Policy
+from cimq.policy import LayerBits, LayerMachine, Policy
 
 pairs = st.tuples(st.integers(1, 8), st.integers(1, 8))
 named = st.dictionaries(st.text(min_size=1, max_size=10), pairs, min_size=1, max_size=8).map(Policy)
@@ -100,7 +100,7 @@ def test_bits_outside_1_to_8_are_refused_by_name(value: Any) -> None:
         Policy.from_pairs([(4, 4), (value, 4)])
 
 
-@pytest.mark.parametrize("pair", [(4,), (4, 4, 4), 4, "44", None])
+@pytest.mark.parametrize("pair", [(4,), (4, 4, None, None, 4), 4, "44", None])
 def test_a_pair_is_two_numbers(pair: Any) -> None:
     with pytest.raises(ValueError, match=r"layer 'fc' must be a pair \(weight bits, activation bits\), got"):
         Policy({"fc": pair})
@@ -231,3 +231,81 @@ def test_files_and_suffixes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="key 'a' is given twice"):
         Policy.load(tmp_path / "p.json")
     assert not list(tmp_path.glob(".p*"))
+
+
+CHOOSING = {"a": (8, 8, 6), "b": (4, 5), "c": (2, 3, None, "offset"), "d": (1, 1, 4, "differential_row")}
+
+
+def test_layers_choose_of_the_machine(tmp_path: Path) -> None:
+    policy = Policy(CHOOSING)
+    assert policy.pairs() == [(8, 8), (4, 5), (2, 3), (1, 1)]
+    assert policy.rows() == list(CHOOSING.values())
+    assert policy.machines()[0] == policy.machine("a") == LayerMachine(6)
+    assert (policy.machine(2), policy.machine("b")) == (LayerMachine(None, "offset"), LayerMachine())
+    weight_bits, act_bits = policy["a"]
+    assert (weight_bits, act_bits, policy["a"]) == (8, 8, LayerBits(8, 8))
+    assert policy.chooses_machines
+    plain = Policy({name: row[:2] for name, row in CHOOSING.items()})
+    assert plain != policy
+    assert not plain.chooses_machines
+    assert plain == Policy({name: (*row[:2], None, None) for name, row in CHOOSING.items()})
+    assert repr(policy).startswith("Policy({'a': (8, 8, 6), 'b': (4, 5), 'c'")
+    assert eval(repr(policy)) == policy
+    for other in (
+        copy.deepcopy(policy),
+        pickle.loads(pickle.dumps(policy)),
+        Policy.from_pairs(policy.rows()).bind("abcd"),
+    ):
+        assert (other, hash(other)) == (policy, hash(policy))
+    path = tmp_path / "p.json"
+    policy.save(path)
+    assert Policy.load(path) == policy
+    content = json.loads(path.read_text())
+    assert content["version"] == "1.1.0"
+    assert content["layers"][:2] == [
+        {"name": "a", "weight_bits": 8, "act_bits": 8, "adc_bits": 6},
+        {"name": "b", "weight_bits": 4, "act_bits": 5},
+    ]
+    plain.save(path)
+    assert json.loads(path.read_text())["version"] == "1.0.0"
+    path.write_text(json.dumps(CHOOSING))
+    assert Policy.load(path) == policy
+    path.write_text(json.dumps(list(CHOOSING.values())))
+    assert Policy.load(path).bind(list(CHOOSING)) == policy
+    with pytest.raises(ValueError, match=r"\.npy holds .* alone, and row 0 chooses 6-bit converters: save it as"):
+        policy.save(tmp_path / "p.npy")
+
+
+def test_choices_of_uniform_and_replaced_policies(tmp_path: Path) -> None:
+    policy = Policy.uniform(4, 4, adc_bits=6, mapping="offset")
+    assert policy.bind(["x", "y"], first_last_bits=8).rows() == [(8, 8, 6, "offset")] * 2
+    policy.save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json") == policy != Policy.uniform(4, 4)
+    assert repr(policy) == "Policy.uniform(4, 4, 6, 'offset')"
+    named = Policy(CHOOSING)
+    assert named.replace({"a": (2, 2), "c": (2, 3, 5)}).rows() == [
+        (2, 2, 6),
+        (4, 5),
+        (2, 3, 5),
+        (1, 1, 4, "differential_row"),
+    ]
+    assert named.bind(["d", "c", "b", "a"]).rows() == list(reversed(CHOOSING.values()))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ((4, 4, 0), "adc_bits must be null or an integer from 1 to 16, got 0"),
+        ((4, 4, 17), "adc_bits must be null or an integer from 1 to 16, got 17"),
+        ((4, 4, True), "adc_bits must be null or an integer from 1 to 16, got True"),
+        ((4, 4, "offset"), "adc_bits must be null or an integer from 1 to 16, got 'offset'"),
+        (
+            (4, 4, 4, "column"),
+            "mapping must be null or one of differential_column, differential_row, offset, got 'column'",
+        ),
+        ((4, 4, 4, ["offset"]), r"mapping must be null or one of .*, got \['offset'\]"),
+    ],
+)
+def test_impossible_choices(row: tuple[Any, ...], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"layer 'fc': {reason}"):
+        Policy({"fc": row})

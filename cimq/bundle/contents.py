@@ -25,4 +25,4 @@ def write_network(folder: Path, network: Network, hardware: Hardware) -> Compile
 def _policy(network: Network) -> Policy:
     facts = [node.crossbar for node in network.crossbar_nodes() if node.crossbar is not None]
     facts.sort(key=lambda entry: entry.layer_index)
-    return Policy({entry.layer_name: (entry.weight_bits, entry.act_bits) for entry in facts})
+    return Policy({entry.layer_name: (entry.weight_bits, entry.act_bits, *entry.machine) for entry in facts})

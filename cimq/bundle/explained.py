@@ -8,6 +8,7 @@ from cimq import _C
 from cimq.bundle.programs import CompiledLayer, CompiledProgram
 from cimq.bundle.simulated import CAUSE_WORDS, SimulatedLayer
 from cimq.hardware import Hardware
+from cimq.layer_machine import layer_hardware
 
 
 def explain_layer(program: CompiledProgram, name: str) -> str:
@@ -30,14 +31,14 @@ def explain_layer(program: CompiledProgram, name: str) -> str:
         raise ValueError(f"explain: there is no crossbar layer {name!r}{hint}; the layers are {', '.join(layers)}")
     layer = layers[name]
     simulated = next(entry for entry in program.simulated.layers if entry.name == name)
-    machine = program.hardware
+    machine = layer_hardware(program.hardware, layer.machine, name)
     lines = [
         *_shape(layer, machine),
         *_writing(layer, simulated, program),
         *_vector(layer, machine),
         *_time(simulated, program),
         *_energy(simulated),
-        *_advice(layer, simulated, program),
+        *_advice(layer, simulated, program, machine),
     ]
     return "\n".join(lines)
 
@@ -56,6 +57,7 @@ def _shape(layer: CompiledLayer, machine: Hardware) -> list[str]:
         f"{_plural(layer.invocations, 'input vector')} each",
         f"{held} of {layer.weight_bits} bits in {_plural(layer.slices, 'cell')} of {machine.cell_bits} bits, "
         f"{machine.mapping}: {layer.rows:,} word lines x {layer.columns:,} bit lines",
+        *([f"otherwise than the machine: {layer.machine}"] if layer.machine.given() else []),
         f"on arrays of {machine.rows:,} x {machine.cols:,}: {layer.row_tiles:,} x {layer.column_tiles:,} tiles "
         f"(rows x columns), {100 * cells:.1f} % of their cells used",
     ]
@@ -120,11 +122,10 @@ def _energy(simulated: SimulatedLayer) -> list[str]:
     return [f"energy: {sum(simulated.energy_pj.values()) / 1e3:,.2f} nJ ({parts or 'nothing described'})"]
 
 
-def _advice(layer: CompiledLayer, simulated: SimulatedLayer, program: CompiledProgram) -> list[str]:
+def _advice(layer: CompiledLayer, simulated: SimulatedLayer, program: CompiledProgram, machine: Hardware) -> list[str]:
     cause = max(simulated.critical_us, key=lambda name: simulated.critical_us[name])
     if simulated.critical_us[cause] == 0:
         return ["it is hidden behind other layers: making it faster makes nothing faster"]
-    machine = program.hardware
     read, convert = _step(layer, machine)
     if cause == "write" and layer.op == "crossbar_matmul":
         text = "fewer weight bits, so that there are fewer tiles: values are written for every sample wherever they are"

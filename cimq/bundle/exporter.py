@@ -152,7 +152,7 @@ def _converted(model: Any, x: Tensor) -> nn.Module:
 
 
 def _hardware(converted: nn.Module) -> Hardware:
-    machines = {module.hardware for module in converted.modules() if isinstance(module, CrossbarLayer)}
+    machines = {module.network_hardware for module in converted.modules() if isinstance(module, CrossbarLayer)}
     if len(machines) != 1:
         raise ValueError(f"export: all layers must be on one machine, got {sorted(m.name for m in machines)}")
     return machines.pop()

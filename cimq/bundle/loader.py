@@ -79,6 +79,8 @@ class BundleLayer:
     invocations: int
     repeats: int
     act_zero: int = 0
+    adc_bits: int | None = None
+    mapping: str | None = None
 
 
 class Bundle:
@@ -87,7 +89,7 @@ class Bundle:
     Attributes:
         path: Where it was loaded from.
         layers: Its crossbar layers in order of execution.
-        policy: Bits per layer, by name.
+        policy: Bits per layer, and what it chooses of the machine, by name.
         hardware: The machine.
         manifest: The content of manifest.json.
         input_shape: Shape of one sample.

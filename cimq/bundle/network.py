@@ -10,6 +10,11 @@ import torch
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from cimq.policy_rows import AS_THE_MACHINE, LayerMachine
+
+_VERSION = "1.5.0"
+_VERSION_OF_MACHINES = "1.6.0"  # written where a layer is not as the machine, so that other files stay what they were
+
 
 @dataclasses.dataclass(frozen=True)
 class CrossbarFacts:
@@ -26,6 +31,7 @@ class CrossbarFacts:
         invocations: Input vectors per sample and group.
         repeats: Groups.
         act_zero: Zero point of the input; 0 without an offset.
+        machine: What the layer has otherwise than the machine; the keys adc_bits and mapping, where they are given.
     """
 
     layer_name: str
@@ -38,6 +44,7 @@ class CrossbarFacts:
     invocations: int
     repeats: int
     act_zero: int = 0
+    machine: LayerMachine = AS_THE_MACHINE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,13 +79,16 @@ class Network:
         """The text of layers.json."""
         document = {
             "schema": "cimq.layers",
-            "version": "1.5.0",
+            "version": _VERSION_OF_MACHINES if self._chooses_machines() else _VERSION,
             "input": {"name": self.input_name, "shape": list(self.input_shape), "dtype": "float32"},
             "output": self.output,
             "chip": {"seed": self.seed, "chip": self.chip},
             "nodes": [_node_dict(node) for node in self.nodes],
         }
         return json.dumps(document, indent=1) + "\n"
+
+    def _chooses_machines(self) -> bool:
+        return any(node.crossbar is not None and node.crossbar.machine.given() for node in self.nodes)
 
     def weights(self) -> bytes:
         """The content of weights.safetensors."""
@@ -104,7 +114,8 @@ def _node_dict(node: Node) -> dict[str, Any]:
     facts = dataclasses.asdict(node.crossbar)
     if not facts["act_zero"]:
         del facts["act_zero"]
-    return entry | facts
+    del facts["machine"]
+    return entry | facts | node.crossbar.machine.given()
 
 
 def window_shape(

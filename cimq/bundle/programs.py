@@ -18,7 +18,7 @@ from cimq.bundle.simulated import SimulatedTime, simulate, trace
 from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
 from cimq.cost_model.shapes import LayerShape, kind_of
 from cimq.hardware import Hardware, resolve
-from cimq.policy import LayerBits
+from cimq.policy import AS_THE_MACHINE, LayerBits, LayerMachine
 
 PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class CompiledLayer:
     """A crossbar layer and how its matrix of cells is cut. `tiles` are those of one group (`repeats` groups) and, of
-    `copies`, of the first one."""
+    `copies`, of the first one. `machine` is what it has otherwise than the machine of the program."""
 
     name: str
     op: str
@@ -60,6 +60,7 @@ class CompiledLayer:
     column_tiles: int
     copies: int
     tiles: tuple[Tile, ...]
+    machine: LayerMachine = AS_THE_MACHINE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,7 @@ class CompiledProgram:
         Raises:
             ValueError: If its input vectors and sums do not fit `resources.buffer_bytes`; names the instruction.
         """
-        return simulate(self.text, self.layers_json, self.hardware)
+        return simulate(self.text, self.layers_json, self.hardware, [layer.machine for layer in self.layers])
 
     def events(self) -> list[dict[str, Any]]:
         """What happens when: the events that `save_trace` writes, in Chrome's trace event format.
@@ -128,9 +129,13 @@ def compile_layers(
     compiled: dict[str, Any] = _C.compile_program(
         layers_json, hardware.to_json(), pipeline=pipeline, **_duplication_arguments(duplication, pipeline)
     )
-    names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name != "tiles"]
+    names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name not in ("tiles", "machine")]
     layers = tuple(
-        CompiledLayer(**{key: layer[key] for key in names}, tiles=tuple(Tile(*tile) for tile in layer["tiles"]))
+        CompiledLayer(
+            **{key: layer[key] for key in names},
+            tiles=tuple(Tile(*tile) for tile in layer["tiles"]),
+            machine=LayerMachine(*layer["machine"]),
+        )
         for layer in compiled["layers"]
     )
     counts = _C.verify_program(compiled["text"], layers_json)
@@ -150,7 +155,7 @@ def compile_layers(
     # Of a program whose tiles stay the closed form says what one crossbar would take.
     machine = hardware if pipeline == CLOSED_FORM else hardware.replace(resources={"crossbars": 1})
     bits = [LayerBits(layer.weight_bits, layer.act_bits) for layer in layers]
-    report = closed_form(shapes, bits, closed_form_machine(machine))
+    report = closed_form(shapes, bits, closed_form_machine(machine), [layer.machine for layer in layers])
     if pipeline == CLOSED_FORM and counts != (
         report.writes,
         report.mvms,
@@ -189,7 +194,7 @@ def compile(
     Raises:
         FileNotFoundError: If there is no such bundle or file.
         ValueError: If the bundle or model is damaged, the network does not fit a program (too many tiles), a layer
-            cannot have so many copies, or `out` is the bundle or in it.
+            cannot have so many copies, the machine cannot have what a layer chooses, or `out` is the bundle or in it.
 
     Example:
         >>> program = cimq.compile("net.cimq")                       # doctest: +SKIP

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cimq import _C
-from cimq.cost_model.machine_parts import MachineParts, machine_area
+from cimq.cost_model.machine_parts import MachineParts, area_for_layers
 from cimq.hardware import Hardware
+from cimq.policy import LayerMachine
 from cimq.text_table import aligned_table
 
 PICOSECONDS_PER_MICROSECOND = 1e6
@@ -138,18 +139,22 @@ class SimulatedTime:
         return [*(f"{times[cause]:,.1f}" for cause in causes), share]
 
 
-def simulate(program: str, layers_json: str, hardware: Hardware) -> SimulatedTime:
+def simulate(
+    program: str, layers_json: str, hardware: Hardware, machines: Sequence[LayerMachine] = ()
+) -> SimulatedTime:
     """Times a program that has been verified.
 
     Args:
         program: The text of a program.jsonl.
         layers_json: The text of the layers.json that it was compiled from.
         hardware: The machine that it was compiled for.
+        machines: What its layers choose of the machine: how large it must be.
 
     Raises:
         ValueError: If the program's input vectors and sums do not fit `resources.buffer_bytes`; names the instruction.
+            If a layer chooses ADC bits whose energy (or area) is not known, on a machine that gives that of its own.
     """
-    return _report(_C.simulate_program(program, layers_json), hardware)
+    return _report(_C.simulate_program(program, layers_json), hardware, machines)
 
 
 def trace(program: str, layers_json: str) -> str:
@@ -162,7 +167,7 @@ def trace(program: str, layers_json: str) -> str:
     return text
 
 
-def _report(result: dict[str, Any], hardware: Hardware) -> SimulatedTime:
+def _report(result: dict[str, Any], hardware: Hardware, machines: Sequence[LayerMachine]) -> SimulatedTime:
     def micro(picoseconds: int) -> float:
         return picoseconds / PICOSECONDS_PER_MICROSECOND
 
@@ -202,7 +207,7 @@ def _report(result: dict[str, Any], hardware: Hardware) -> SimulatedTime:
         return busy / whole if whole else 0.0
 
     crossbars = result["uses"]["crossbars"][1]
-    area = machine_area(hardware, resources.crossbars or max(1, crossbars))
+    area = area_for_layers(hardware, resources.crossbars or max(1, crossbars), machines)
     return SimulatedTime(
         micro(result["time_ps"]),
         by_cause(result["critical_ps"]),

@@ -27,5 +27,5 @@ def command(
     arguments = read_search_config(config)
     result: Any = cimq.search(arguments.pop("model"), arguments.pop("loader"), **arguments)
     result.save(arguments["out"])
-    say(f"best policy: {result.policy.pairs()}")
+    say(f"best policy: {result.policy.rows()}")
     say(f"results: {arguments['out']}")

@@ -40,6 +40,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "finalists": (int, type(None)),
     "batch": (int,),
     "bits": (list,),
+    "adc_bits": (list, type(None)),
+    "mappings": (list, type(None)),
     "first_last_bits": (int, type(None)),
     "weight_multiple_of_cell": (bool,),
     "groups": (list,),
@@ -76,8 +78,9 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
         _check_keys(content)
         folder = path.resolve().parent
         arguments: dict[str, Any] = {key: content[key] for key in _TYPES if key in content}
-        if "bits" in arguments:
-            arguments["bits"] = tuple(arguments["bits"])
+        for key in ("bits", "adc_bits"):
+            if arguments.get(key) is not None:
+                arguments[key] = tuple(arguments[key])
         for key in _PATHS:
             if arguments.get(key) is not None:
                 arguments[key] = folder / arguments[key]

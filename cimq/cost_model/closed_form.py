@@ -22,7 +22,7 @@ from cimq import _C
 from cimq.cost_model.shapes import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
-from cimq.policy import MAX_BITS, LayerBits
+from cimq.policy import AS_THE_MACHINE, MAX_BITS, LayerBits, LayerMachine
 from cimq.text_table import aligned_table
 
 _PS_PER_US = 1_000_000
@@ -30,7 +30,10 @@ _PS_PER_US = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class LayerLatency:
-    """Cost of one layer. Times in microseconds; `tiles` is per matrix, the other counts include the repeats."""
+    """Cost of one layer. Times in microseconds; `tiles` is per matrix, the other counts include the repeats.
+
+    `machine` is what the layer has otherwise than the machine of the report.
+    """
 
     name: str
     kind: str
@@ -42,6 +45,13 @@ class LayerLatency:
     write_time_us: float
     mvm_time_us: float
     time_us: float
+    machine: LayerMachine = AS_THE_MACHINE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; of the machine what the layer chooses."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["machine"]
+        return fields | self.machine.given()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +83,7 @@ class LatencyReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, the layers included."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
+        fields["layers"] = [layer.to_dict() for layer in self.layers]
         fields["hardware"] = self.hardware.to_dict()
         return fields
 
@@ -93,6 +103,7 @@ class LatencyReport:
             for layer in self.layers
         ]
         total = f"{self.time_us:,.1f} us, {self.speedup:.3f}x against uniform 8-bit ({self.uniform8_time_us:,.1f} us)"
+        add_machines(head, rows, [layer.machine for layer in self.layers])
         return f"{aligned_table([head, *rows])}\ntotal: {self.writes:,} writes, {self.mvms:,} MVMs, {total}"
 
 
@@ -137,10 +148,28 @@ def closed_form_machine(hardware: Hardware | str | Path) -> Hardware:
     return machine
 
 
-def closed_form(shapes: Sequence[LayerShape], bits: Sequence[LayerBits], hardware: Hardware) -> LatencyReport:
-    """Latency of layers in module order with these bits."""
+def add_machines(head: list[str], rows: list[list[str]], machines: Sequence[LayerMachine]) -> None:
+    """A column of a report that says what layers choose of the machine, where any does."""
+    if any(machine.given() for machine in machines):
+        head.append("otherwise")
+        for row, machine in zip(rows, machines, strict=True):
+            row.append(str(machine) if machine.given() else "")
+
+
+def closed_form(
+    shapes: Sequence[LayerShape],
+    bits: Sequence[LayerBits],
+    hardware: Hardware,
+    machines: Sequence[LayerMachine] | None = None,
+) -> LatencyReport:
+    """Latency of layers in module order with these bits, and what they choose of the machine.
+
+    Raises:
+        ValueError: For an impossible layer, and for a choice that the machine cannot have; names the layer.
+    """
     text, tuples = hardware.to_json(), [as_tuple(shape) for shape in shapes]
-    costs = _C.tier1_layers(text, tuples, [(pair.weight_bits, pair.act_bits) for pair in bits])
+    machines = [AS_THE_MACHINE] * len(tuples) if machines is None else machines
+    costs = _C.tier1_layers(text, tuples, [(pair.weight_bits, pair.act_bits) for pair in bits], machines)
     reference = _C.tier1_layers(text, tuples, [(MAX_BITS, MAX_BITS)] * len(tuples))
     layers = tuple(
         LayerLatency(
@@ -154,8 +183,11 @@ def closed_form(shapes: Sequence[LayerShape], bits: Sequence[LayerBits], hardwar
             write_ps / _PS_PER_US,
             mvm_ps / _PS_PER_US,
             (write_ps + mvm_ps) / _PS_PER_US,
+            machine,
         )
-        for shape, pair, (tiles, writes, mvms, write_ps, mvm_ps) in zip(shapes, bits, costs, strict=True)
+        for shape, pair, machine, (tiles, writes, mvms, write_ps, mvm_ps) in zip(
+            shapes, bits, machines, costs, strict=True
+        )
     )
     write_ps, mvm_ps = sum(cost[3] for cost in costs), sum(cost[4] for cost in costs)
     uniform8_ps = sum(cost[3] + cost[4] for cost in reference)

@@ -6,12 +6,13 @@ Both follow from the hardware description alone. What is counted is in csrc/comp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cimq import _C
 from cimq.hardware import Hardware, resolve
+from cimq.policy import LayerMachine, Policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +36,21 @@ class MachineParts:
         return {**dataclasses.asdict(self), "missing": list(self.missing)}
 
 
-def machine_area(hardware: Hardware | str | Path, crossbars: int | None = None) -> MachineParts:
+def machine_area(
+    hardware: Hardware | str | Path, crossbars: int | None = None, policy: Policy | str | Path | None = None
+) -> MachineParts:
     """Area of a machine in square micrometres.
 
     Args:
         hardware: Machine, preset or file.
         crossbars: How many crossbars to count. None: those of the machine.
+        policy: What layers choose of the machine, or its file: every part is as large as the layer that takes most of
+            it needs (a converter is that of the most bits, and there is one for each line of the mapping that converts
+            most). None: as the machine.
 
     Raises:
-        ValueError: If the machine has crossbars without limit and `crossbars` is not given.
+        ValueError: If the machine has crossbars without limit and `crossbars` is not given, it cannot have what a layer
+            chooses, or the area of a converter of so many bits is not known.
 
     Example:
         >>> tile = Hardware.preset("isaac").replace(resources={"crossbars": 96, "buffer_bytes": 65536 + 12 * 2304})
@@ -52,7 +59,20 @@ def machine_area(hardware: Hardware | str | Path, crossbars: int | None = None) 
     """
     machine = resolve(hardware)
     count = _crossbars_of(machine, crossbars)
-    return _by_part(_C.AREA_PARTS, _C.machine_area(machine.to_json(), count), count)
+    if policy is None:
+        return area_for_layers(machine, count, ())
+    policy = policy if isinstance(policy, Policy) else Policy.load(policy)
+    return area_for_layers(machine, count, policy.distinct_machines())
+
+
+def area_for_layers(machine: Hardware, crossbars: int, choices: Iterable[LayerMachine]) -> MachineParts:
+    """The area of a machine with so many crossbars that is large enough for layers with these choices.
+
+    Raises:
+        ValueError: As `machine_area`.
+    """
+    areas = _C.machine_area(machine.to_json(), crossbars, sorted(set(choices), key=str))
+    return _by_part(_C.AREA_PARTS, areas, crossbars)
 
 
 def busy_power(hardware: Hardware | str | Path, crossbars: int | None = None) -> MachineParts:

@@ -13,9 +13,9 @@ from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_
 from cimq.cost_model.shapes import LayerShape
 from cimq.hardware import Hardware, resolve
 from cimq.policy import Policy
+from cimq.policy_rows import MAPPINGS
 from cimq.structured_files import read_structured
 
-MAPPINGS = ("differential_column", "differential_row", "offset")
 _SIZES = ("outputs", "inputs", "invocations")
 _LAYER_KEYS = (*_SIZES, "repeats", "name", "kind")
 _POLICY_KEYS = ("name", "model", "cell_bits", "policy")
@@ -41,13 +41,16 @@ class TableEntry:
     policy: Policy
 
     def latencies(self) -> dict[str, LatencyReport]:
-        """Closed-form latency under each of the three mappings; `sign_magnitude` counts where there is a pair."""
+        """Closed-form latency under each of the three mappings; `sign_magnitude` counts where there is a pair.
+
+        A layer whose policy chooses a mapping has that in all three.
+        """
         reports = {}
         for mapping in MAPPINGS:
             signs = {"sign_magnitude": False} if mapping == "offset" else {}
             machine = self.hardware.replace(name=self.hardware.name, **{"mapping": mapping, **signs})
             bits = self.policy.bind([shape.name for shape in self.shapes])
-            reports[mapping] = closed_form(self.shapes, list(bits.values()), closed_form_machine(machine))
+            reports[mapping] = closed_form(self.shapes, bits.values(), closed_form_machine(machine), bits.machines())
         return reports
 
 
@@ -59,7 +62,8 @@ def read_policy_table(path: str | Path) -> list[TableEntry]:
             `hardware`: rows, cols, dac_bits, write_time_us, mvm_time_us, adc (null or bits), crossbars; or the fields
             of `cimq.Hardware`; or the name of a preset;
             `layers`: model -> list of {outputs, inputs, invocations, repeats, kind, name};
-            `policies`: list of {name, model, policy: [[w, a], ...]}, and cell_bits where the hardware's do not hold.
+            `policies`: list of {name, model, policy: [[w, a], ...]} (rows as in `cimq.Policy`), and cell_bits where the
+            hardware's do not hold.
             Policies and the table itself may carry further keys (notes, expected results).
 
     Returns:

@@ -17,7 +17,7 @@ from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_
 from cimq.cost_model.component_energy import EnergyReport, closed_form_energy
 from cimq.cost_model.shapes import LayerShape, kind_of
 from cimq.hardware import Hardware, resolve
-from cimq.policy import LayerBits, Policy
+from cimq.policy import Policy
 from cimq.quantization import QuantLayer, get_policy, layer_shapes, prepare, quant_layers
 from cimq.structured_files import read_structured
 
@@ -34,7 +34,8 @@ def latency(
     Args:
         model_or_bundle: A model, the folder of a bundle, an ONNX file (docs/onnx.md), what `cimq.load_bundle` or
             `cimq.load_onnx` returned, or layer shapes in module order.
-        policy: Bits per layer, or its file. None: those of the prepared model or the bundle.
+        policy: Bits per layer, and what layers choose of the machine, or its file. None: those of the prepared model
+            or the bundle.
         hardware: Machine, preset or file. None: that of the prepared model or the bundle, else "paper".
         sample_input: For a model that is not calibrated: an input [N, ...] (or a tuple, or a dict of keyword arguments)
             to run it with, to learn how often each layer runs; any N, counts are per sample.
@@ -43,7 +44,8 @@ def latency(
         The report; its times are exact sums of whole picoseconds.
 
     Raises:
-        ValueError: If the policy does not fit the layers, no policy is known, or a size is impossible.
+        ValueError: If the policy does not fit the layers, no policy is known, a size is impossible, or the machine
+            cannot have what a layer chooses.
         TypeError: If the first argument is none of these.
 
     Example:
@@ -53,7 +55,7 @@ def latency(
         (2, 8, 123.2)
     """
     shapes, bits, machine = _network("latency", model_or_bundle, policy, hardware, sample_input)
-    return closed_form(shapes, bits, closed_form_machine(machine))
+    return closed_form(shapes, bits.values(), closed_form_machine(machine), bits.machines())
 
 
 def energy(
@@ -65,6 +67,8 @@ def energy(
 ) -> EnergyReport:
     """Closed-form energy of one inference, by component: counted events times the energies of the machine.
 
+    The energy of a conversion is scaled to the ADC bits that a layer chooses (docs/numbers.md).
+
     Args:
         model_or_bundle: As in `cimq.latency`.
         policy: As there.
@@ -75,7 +79,8 @@ def energy(
         The report; its energies are exact sums of whole femtojoules.
 
     Raises:
-        ValueError: As `cimq.latency`, and for a machine that describes no energy.
+        ValueError: As `cimq.latency`, for a machine that describes no energy, and for a layer that chooses ADC bits
+            whose energy is not known (outside 4 to 10).
         TypeError: As `cimq.latency`.
 
     Example:
@@ -85,13 +90,13 @@ def energy(
         (160.0, ('write', 'mvm', 'dac', 'digital', 'buffer', 'bus'))
     """
     shapes, bits, machine = _network("energy", model_or_bundle, policy, hardware, sample_input)
-    return closed_form_energy(shapes, bits, machine)
+    return closed_form_energy(shapes, bits.values(), machine, bits.machines())
 
 
 def _network(
     what: str, source: Any, policy: Policy | str | Path | None, hardware: Hardware | str | Path | None, sample: Any
-) -> tuple[list[LayerShape], list[LayerBits], Hardware]:
-    """Layers, their bits and the machine; those that the source carries where none are given."""
+) -> tuple[list[LayerShape], Policy, Hardware]:
+    """Layers, their policy and the machine; those that the source carries where none are given."""
     if isinstance(source, torch.nn.Module):
         shapes, own_policy, own_hardware = _from_model(what, source, sample)
     elif isinstance(source, Bundle):
@@ -116,7 +121,7 @@ def _network(
     if not isinstance(policy, Policy):
         raise TypeError(f"{what}: policy must be a cimq.Policy or a file, got {type(policy).__name__}")
     machine = resolve(hardware if hardware is not None else own_hardware or "paper")
-    return shapes, list(policy.bind([shape.name for shape in shapes]).values()), machine
+    return shapes, policy.bind([shape.name for shape in shapes]), machine
 
 
 def _from_model(
@@ -130,7 +135,7 @@ def _from_model(
         # The bits do not matter for shapes; a copy is prepared, so that the caller's model stays as it is.
         return layer_shapes(prepare(model), sample_input), None, None
     shapes = layer_shapes(model, sample_input)
-    machines = {layer.hardware for _, layer in quant_layers(model)}
+    machines = {layer.network_hardware for _, layer in quant_layers(model)}
     if len(machines) > 1:
         raise ValueError(f"{what}: the layers of the model are for different machines; give hardware=")
     return shapes, get_policy(model), machines.pop()
@@ -159,7 +164,7 @@ def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Har
     nodes = content.get("nodes") if isinstance(content, dict) else None
     if not isinstance(nodes, list):
         raise ValueError(f"bundle file {folder / 'layers.json'} must hold a list of nodes")
-    found: list[tuple[int, LayerShape, LayerBits]] = []
+    found: list[tuple[int, LayerShape, tuple[Any, ...]]] = []
     for node in nodes:
         if isinstance(node, dict) and str(node.get("op", "")).startswith("crossbar_"):
             found.append(_crossbar_node(node, folder))
@@ -171,10 +176,10 @@ def _from_bundle(what: str, folder: Path) -> tuple[list[LayerShape], Policy, Har
     if not shapes:
         raise ValueError(f"bundle file {folder / 'layers.json'}: there is no crossbar layer")
     hardware = Hardware.from_file(folder / "hardware.json")
-    return shapes, Policy({shape.name: bits for _, shape, bits in found}), hardware
+    return shapes, Policy({shape.name: row for _, shape, row in found}), hardware
 
 
-def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape, LayerBits]:
+def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape, tuple[Any, ...]]:
     name = node.get("layer_name", node.get("name"))
     keys = ("layer_index", "outputs", "inputs_per_output", "invocations", "repeats", "weight_bits", "act_bits")
     for key in keys:
@@ -185,4 +190,8 @@ def _crossbar_node(node: dict[str, Any], folder: Path) -> tuple[int, LayerShape,
     shape = LayerShape(
         str(name), kind, node["outputs"], node["inputs_per_output"], node["invocations"], node["repeats"]
     )
-    return node["layer_index"], shape, LayerBits(node["weight_bits"], node["act_bits"])
+    return (
+        node["layer_index"],
+        shape,
+        (node["weight_bits"], node["act_bits"], node.get("adc_bits"), node.get("mapping")),
+    )

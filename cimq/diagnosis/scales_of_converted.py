@@ -41,7 +41,7 @@ def _take(layer: QuantLayer, source: CrossbarLayer) -> None:
     layer.weight_bits, layer.act_bits = source.weight_bits, source.act_bits
     layer.layer_index, layer.chip_seed = source.layer_index, source.chip_seed
     layer._adc_sample = None
-    layer.set_hardware(source.hardware)
+    layer.set_hardware(source.network_hardware, machine=source.layer_machine)
     layer.act_scales[a] = source.x_scale
     layer._set_act_signed(source.act_signed)
     offsets: Any = None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from cimq.policy_search.knapsack import PolicyFront
-from cimq.policy_search.space import Pairs, SearchSpace
+from cimq.policy_search.space import Pairs, Row, SearchSpace
 
 # Distances are small whole numbers: few sums differ.
 _STATES = 1024
@@ -66,11 +66,11 @@ class CostLimit:
         """Whether a policy is within the budget."""
         return self.space.gain(policy) >= self.gain
 
-    def least(self, damage: Callable[[int, tuple[int, int]], float], states: int = _STATES) -> Pairs:
-        """The policy within the budget with the least sum of `damage(index, pair)` over the slots.
+    def least(self, damage: Callable[[int, Row], float], states: int = _STATES) -> Pairs:
+        """The policy within the budget with the least sum of `damage(index, row)` over the slots.
 
         Args:
-            damage: Of slot `index` under (w, a).
+            damage: Of slot `index` under a row.
             states: See `cimq._C.KnapsackFront`.
         """
         front = PolicyFront(self.space, damage, states)
@@ -86,9 +86,8 @@ class CostLimit:
             return policy
         slots = self.space.slots
 
-        def changed(index: int, pair: tuple[int, int]) -> float:
-            before = policy[slots[index].layers[0]]
-            return abs(pair[0] - before[0]) + abs(pair[1] - before[1])
+        def changed(index: int, row: Row) -> float:
+            return self.space.axes.distance(row, policy[slots[index].layers[0]])
 
         return self.least(changed)
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cimq.policy_search.prices import Pairs, Part, Shares
+from cimq.policy_search.axes import Pairs
+from cimq.policy_search.prices import Part, Shares
 from cimq.policy_search.rank_correlation import spearman
 
 # Terms of a slot, by its bits: the first is what the closed form has of it.

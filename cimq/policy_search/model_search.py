@@ -50,6 +50,8 @@ def search(
     finalists: int | None = None,
     batch: int = 8,
     bits: tuple[int, int] = (2, 8),
+    adc_bits: tuple[int, int] | None = None,
+    mappings: Sequence[str] | None = None,
     first_last_bits: int | None = 8,
     weight_multiple_of_cell: bool = False,
     groups: Sequence[Sequence[str]] = (),
@@ -134,7 +136,11 @@ def search(
         finalists: How many candidates are trained at most. None: 4, or by `time_budget`.
         batch: Policies that a strategy proposes at a time, and then learns from.
         bits: Smallest and largest width.
-        first_last_bits: Width of the first and the last layer; None leaves them free.
+        adc_bits: Smallest and largest bits of a layer's conversions, which it then chooses as well; None: those of the
+            machine. With objective "energy" or "energy_delay" alone: the closed-form latency does not see them.
+        mappings: Names of mappings that a layer may choose; None: that of the machine.
+        first_last_bits: Width of the first and the last layer, which are then as the machine otherwise; None leaves
+            them free.
         weight_multiple_of_cell: Only weight widths that fill whole cells.
         groups: Lists of layer names (or glob patterns) that share their bits.
         exclude: Glob patterns of layers that stay fp32.
@@ -172,7 +178,8 @@ def search(
         threads=threads, shared_epochs=0 if shared_weights is not None and shared_epochs is None else shared_epochs,
         shared_weights=shared_weights, train_batches=train_batches, finetune_epochs=finetune_epochs,
         finetune_batches=finetune_batches,
-        finetune_lr=finetune_lr, finalists=finalists, batch=batch, bits=bits, first_last_bits=first_last_bits,
+        finetune_lr=finetune_lr, finalists=finalists, batch=batch, bits=bits, adc_bits=adc_bits,
+        mappings=mappings, first_last_bits=first_last_bits,
         weight_multiple_of_cell=weight_multiple_of_cell, groups=groups, exclude=exclude,
         calibration_batches=calibration_batches, bn_batches=bn_batches, search_samples=search_samples,
         progress=progress, rung_policies=rung_policies, pareto=pareto,

@@ -53,7 +53,7 @@ class ParetoModel:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "policy": [list(pair) for pair in self.policy.pairs()],
+            "policy": [list(row) for row in self.policy.rows()],
             "accuracy": self.accuracy,
             "drop": None if self.drop is None else self.drop.to_dict(),
             "time_us": self.time_us,

@@ -7,22 +7,25 @@ they are exact as well.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from cimq.cost_model import LayerShape, cost_table
-from cimq.cost_model.component_energy import energy_table, missing_parts
+from cimq.cost_model.closed_form import closed_form_machine
+from cimq.cost_model.component_energy import energy_hardware, energy_table, missing_parts
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware
-from cimq.policy import MAX_BITS, MIN_BITS
+from cimq.layer_machine import layer_hardware
+from cimq.policy import MAX_BITS, MIN_BITS, LayerMachine
+from cimq.policy_search.axes import Axes, Pairs, Row
 
-Pairs = tuple[tuple[int, int], ...]
-# Layers of a slot, by their positions, and the bits that they may have.
-Part = tuple[tuple[int, ...], Sequence[tuple[int, int]]]
-# By the bits of a slot.
-Shares = dict[tuple[int, int], int]
+# Layers of a slot, by their positions, and the rows that they may have.
+Part = tuple[tuple[int, ...], Sequence[Row]]
+# By the row of a slot.
+Shares = dict[Row, int]
 
 _PS_PER_US = 1_000_000
+_WIDTHS = list(range(MIN_BITS, MAX_BITS + 1))
 
 
 class Prices(Protocol):
@@ -50,10 +53,8 @@ class Prices(Protocol):
         """
         ...
 
-    def dearer(
-        self, layers: Sequence[int], pair: tuple[int, int], other: tuple[int, int], cost: Mapping[tuple[int, int], int]
-    ) -> bool:
-        """Whether a policy may cost more with `other` bits for these layers; `cost`: their shares."""
+    def kinds(self, layers: Sequence[int], rows: Sequence[Row]) -> dict[Row, Any] | None:
+        """Rows of one kind cost these layers the same in every policy; None: the shares say what costs no more."""
         ...
 
 
@@ -64,6 +65,7 @@ class ClosedFormPrices:
         shapes: Layers in module order.
         hardware: The machine.
         with_energy: Whether energies are asked for.
+        axes: What rows choose; None: bits alone.
 
     Raises:
         ValueError: With `with_energy`, if the machine describes no energy above 0.
@@ -71,15 +73,13 @@ class ClosedFormPrices:
 
     sums = True
 
-    def __init__(self, shapes: Sequence[LayerShape], hardware: Hardware, with_energy: bool) -> None:
-        widths = range(MIN_BITS, MAX_BITS + 1)
-        table = cost_table(shapes, hardware, list(widths))
-        self._tables = {
-            "time": [{(w, a): round(layer[w][a] * _PS_PER_US) for w in widths for a in widths} for layer in table]
-        }
+    def __init__(
+        self, shapes: Sequence[LayerShape], hardware: Hardware, with_energy: bool, axes: Axes | None = None
+    ) -> None:
+        axes = axes or Axes(hardware)
+        self._tables = {"time": _times(shapes, hardware, axes)}
         if with_energy:
-            energies = energy_table(shapes, hardware, list(widths))
-            self._tables["energy"] = [{(w, a): layer[w][a] for w in widths for a in widths} for layer in energies]
+            self._tables["energy"] = _energies(shapes, hardware, axes)
             check_energy(self.energy_fj(((MAX_BITS, MAX_BITS),) * len(shapes)), hardware)
 
     def time_ps(self, pairs: Pairs) -> int:
@@ -95,15 +95,37 @@ class ClosedFormPrices:
         table = self._tables[counted]
         return [{pair: sum(table[layer][pair] for layer in layers) for pair in options} for layers, options in parts]
 
-    def dearer(
-        self, layers: Sequence[int], pair: tuple[int, int], other: tuple[int, int], cost: Mapping[tuple[int, int], int]
-    ) -> bool:
+    def kinds(self, layers: Sequence[int], rows: Sequence[Row]) -> dict[Row, Any] | None:
         """Shares tell."""
-        return cost[other] > cost[pair]
+        return None
 
     def _total(self, counted: str, pairs: Pairs) -> int:
         table = self._tables[counted]
-        return sum(layer[pair[0], pair[1]] for layer, pair in zip(table, pairs, strict=True))
+        return sum(layer[row] for layer, row in zip(table, pairs, strict=True))
+
+
+def _times(shapes: Sequence[LayerShape], hardware: Hardware, axes: Axes) -> list[Shares]:
+    tables: list[Shares] = [{} for _ in shapes]
+    closed_form_machine(hardware)  # has its say
+    for machine in axes.machines():
+        # The closed form looks at no other number of crossbars, and would say so again for every choice.
+        own = layer_hardware(hardware, machine).replace(resources={"crossbars": 1})
+        for rows, times in zip(tables, cost_table(shapes, own, _WIDTHS), strict=True):
+            rows.update({row: round(times[w][a] * _PS_PER_US) for row, w, a in _rows(axes, machine)})
+    return tables
+
+
+def _energies(shapes: Sequence[LayerShape], hardware: Hardware, axes: Axes) -> list[Shares]:
+    tables: list[Shares] = [{} for _ in shapes]
+    for machine in axes.machines():
+        energies = energy_table(shapes, energy_hardware(hardware, machine), _WIDTHS)
+        for rows, energy in zip(tables, energies, strict=True):
+            rows.update({row: energy[w][a] for row, w, a in _rows(axes, machine)})
+    return tables
+
+
+def _rows(axes: Axes, machine: LayerMachine) -> list[tuple[Row, int, int]]:
+    return [(axes.with_machine(w, a, machine), w, a) for w in _WIDTHS for a in _WIDTHS]
 
 
 def check_energy(uniform8_fj: int, hardware: Hardware) -> None:

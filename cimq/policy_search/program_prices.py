@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,8 +22,9 @@ from cimq.cost_model.closed_form import as_tuple
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware
 from cimq.policy import MAX_BITS
+from cimq.policy_search.axes import Pairs, Row
 from cimq.policy_search.fitted_shares import Terms, fitted_shares
-from cimq.policy_search.prices import Pairs, Part, Shares, check_energy
+from cimq.policy_search.prices import Part, Shares, check_energy
 
 PIPELINES = (CLOSED_FORM, STATIONARY, PIPELINED)
 # Policies whose costs are kept: asking again is a look-up.
@@ -165,7 +166,7 @@ class ProgramPrices:
         place = 0 if counted == "time" else 1
         return fitted_shares(parts, terms, lambda policy: self._approximate(policy)[place])
 
-    def _terms(self, layers: Sequence[int], options: Sequence[tuple[int, int]], counted: str) -> Terms:
+    def _terms(self, layers: Sequence[int], options: Sequence[Row], counted: str) -> Terms:
         """The closed form of some layers; of it what writing takes, and what a crossbar takes for its input vectors."""
         text = self._hardware.to_json()
         found: Terms = {}
@@ -181,14 +182,13 @@ class ProgramPrices:
                 found[pair] = (float(writing + reading), float(writing), float(vectors))
         return found
 
-    def dearer(
-        self, layers: Sequence[int], pair: tuple[int, int], other: tuple[int, int], cost: Mapping[tuple[int, int], int]
-    ) -> bool:
+    def kinds(self, layers: Sequence[int], rows: Sequence[Row]) -> dict[Row, Any] | None:
         """Only what programs cannot tell apart costs the same in every policy."""
-        return any(self._kind(layer, pair) != self._kind(layer, other) for layer in layers)
+        return {row: tuple(self._kind(layer, row) for layer in layers) for row in rows}
 
-    def _kind(self, layer: int, pair: tuple[int, int]) -> int:
-        return self._kinds[layer][pair[0] - 1][pair[1] - 1]
+    def _kind(self, layer: int, pair: Row) -> int:
+        kind: int = self._kinds[layer][pair[0] - 1][pair[1] - 1]
+        return kind
 
     def _cost(self, pairs: Pairs) -> tuple[int, int, str]:
         known = self._known.get(pairs)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from cimq.policy_rows import checked_row, short_row
 from cimq.policy_search.space import Pairs
 
 _T = TypeVar("_T")
@@ -17,7 +18,8 @@ class Evaluation:
 
     Attributes:
         index: Number of the evaluation, from 0.
-        policy: (weight bits, activation bits) of every layer in module order.
+        policy: (weight bits, activation bits) of every layer in module order, and ADC bits and mapping after them
+            where they differ from the machine's.
         strategy: What proposed it: "baseline", "warm start", or the strategy's name.
         accuracy: On the search-validation set, as a fraction (or the user's metric).
         damage: Distance of the outputs from those of the fp32 model on the same set, see `OutputDistance`.
@@ -67,7 +69,7 @@ class Evaluation:
         if wrong:
             raise ValueError(f"an evaluation's {wrong[0]} must be a number, got {fields[wrong[0]]!r}")
         try:
-            policy = tuple((int(weight), int(act)) for weight, act in fields["policy"])
+            policy = tuple(short_row(*checked_row(row, "a row")) for row in fields["policy"])
         except (TypeError, ValueError):
             raise ValueError(f"an evaluation's policy must be rows [w, a], got {fields['policy']!r}") from None
         return cls(**{**fields, "policy": policy})

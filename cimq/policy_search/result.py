@@ -255,7 +255,7 @@ class SearchResult:
             costs = {
                 key: getattr(layer, key) for key in ("weight_bits", "act_bits", "tiles", "writes", "mvms", "time_us")
             }
-            rows.append({"name": layer.name, "kind": layer.kind, **sizes, **costs})
+            rows.append({"name": layer.name, "kind": layer.kind, **sizes, **costs, **layer.machine.given()})
         return rows
 
 
@@ -265,7 +265,7 @@ def _row(baseline: Baseline) -> dict[str, Any]:
         "accuracy": baseline.accuracy,
         "time_us": baseline.time_us,
         "speedup": baseline.speedup,
-        "policy": None if baseline.policy is None else [list(pair) for pair in baseline.policy.pairs()],
+        "policy": None if baseline.policy is None else [list(row) for row in baseline.policy.rows()],
     }
 
 

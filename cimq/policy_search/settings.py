@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cimq.bundle.programs import CLOSED_FORM
 from cimq.cost_model import LayerShape
 from cimq.hardware import Hardware
+from cimq.policy_search.axes import check_axes, check_axes_of_programs
 from cimq.policy_search.budget import SENSITIVITY_SHARE, Budget
 from cimq.policy_search.costs import Size
 from cimq.policy_search.durations import seconds_of
@@ -56,6 +58,8 @@ class SearchSettings:
     finalists: int | None
     batch: int
     bits: tuple[int, int]
+    adc_bits: tuple[int, int] | None
+    mappings: Sequence[str] | None
     first_last_bits: int | None
     weight_multiple_of_cell: bool
     groups: Sequence[Sequence[str]]
@@ -118,6 +122,9 @@ class SearchSettings:
                 f"search: shared_weights are not trained further, got shared_epochs={self.shared_epochs}; leave one out"
             )
         check_bits(self.bits, self.first_last_bits)
+        check_axes(self.hardware, self.objective, self.adc_bits, self.mappings)
+        if self.pipeline != CLOSED_FORM:
+            check_axes_of_programs(self.adc_bits, self.mappings)
         self._check_rung_policies()
 
     def _check_rung_policies(self) -> None:
@@ -178,6 +185,8 @@ class SearchSettings:
             "rung_policies": self.rung_policies,
             "batch": self.batch,
             "bits": list(self.bits),
+            "adc_bits": None if self.adc_bits is None else list(self.adc_bits),
+            "mappings": None if self.mappings is None else list(self.mappings),
             "first_last_bits": self.first_last_bits,
             "weight_multiple_of_cell": self.weight_multiple_of_cell,
             "groups": [list(group) for group in self.groups],

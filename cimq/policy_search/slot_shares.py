@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from cimq.policy_search.prices import Pairs, Part, Prices, Shares
+from cimq.policy_search.axes import Pairs
+from cimq.policy_search.prices import Part, Prices, Shares
 
 _MEAN_SCALE = 2**48  # of shares, so that integers hold them
 

@@ -1,56 +1,35 @@
 """What a search may choose: one weight width and one activation width per layer (or group of layers).
 
+Where asked for, also the bits of its conversions and the mapping of its weights.
+
 Masks apply before sampling. A choice is left out when it is outside the bit range, when `first_last_bits` fixes the
 layer, when `weight_multiple_of_cell` asks for whole cells, or when the latency table shows that more bits cost no more
-(dominance: a layer with 64 outputs fills one array of 256 columns with 8-bit weights as well as with 4-bit ones).
+(dominance: a layer with 64 outputs fills one array of 256 columns with 8-bit weights as well as with 4-bit ones; and
+where converters and cells lose nothing, ADC bits and mapping do not change the result, so that the cheapest stay).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cimq.cost_model import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
-from cimq.policy import MAX_BITS, MIN_BITS, Policy
+from cimq.policy import MAX_BITS, Policy
+from cimq.policy_search.axes import Axes, Pairs, Row, check_axes, check_axes_of_programs
 from cimq.policy_search.prices import ClosedFormPrices, Prices
-from cimq.policy_search.prices import Pairs as Pairs
 from cimq.policy_search.slot_shares import SlotShares
+from cimq.policy_search.slots import Slot, check_bits, make_slot, partition
+
+__all__ = ["OBJECTIVES", "Pairs", "Row", "SearchSpace", "Slot", "check_bits"]
 
 OBJECTIVES = ("latency", "energy", "energy_delay")
 _PS_PER_US = 1_000_000
 _FJ_PER_PJ = 1_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """Layers that share their bits, and what they may choose.
-
-    Attributes:
-        layers: Positions in module order.
-        cost: Share of what the objective counts of these layers together for every allowed (w, a), an integer:
-            picoseconds, femtojoules, or a mean of both (see `SearchSpace`).
-        canonical: For every allowed (w, a) the pair with the most bits that costs no more.
-        weight_choices: Weight widths worth sampling, ascending.
-        act_choices: Activation widths worth sampling, ascending.
-    """
-
-    layers: tuple[int, ...]
-    cost: Mapping[tuple[int, int], int]
-    canonical: Mapping[tuple[int, int], tuple[int, int]]
-    weight_choices: tuple[int, ...]
-    act_choices: tuple[int, ...]
-
-    @functools.cached_property
-    def pairs(self) -> tuple[tuple[int, int], ...]:
-        """What is worth choosing, most bits first."""
-        return tuple(sorted(set(self.canonical.values()), reverse=True))
 
 
 class SearchSpace:
@@ -67,8 +46,12 @@ class SearchSpace:
         objective: "latency", "energy", or "energy_delay", the product of both. A product of sums is no sum over layers:
             its logarithm is, to first order around the middle of the bit range, that of the mean of both in shares of
             what they are there, which slots have as their `cost`; `cost` and `gain` of a policy are exact.
+        adc_bits: Smallest and largest bits of a converter that a layer may choose; None: as the machine. Layers that
+            `first_last_bits` fixes are as the machine in this and in the next.
+        mappings: Mappings that a layer may choose; None: as the machine.
         prices: What policies cost; None: the closed form. The cost of a program (`ProgramPrices`) is no sum either:
             slots have what comes near to one, and only bits that no program can tell apart are taken for one another.
+            Programs are costed as the machine is: not with `adc_bits` or `mappings`.
 
     Raises:
         ValueError: For an impossible range, a group that names no layer or overlaps another, or a layer without a legal
@@ -93,6 +76,8 @@ class SearchSpace:
         weight_multiple_of_cell: bool = False,
         groups: Sequence[Sequence[str]] = (),
         objective: str = "latency",
+        adc_bits: tuple[int, int] | None = None,
+        mappings: Sequence[str] | None = None,
         prices: Prices | None = None,
     ) -> None:
         if objective not in OBJECTIVES:
@@ -106,7 +91,11 @@ class SearchSpace:
         self.bits = (low, high)
         self.first_last_bits = first_last_bits
         self.objective = objective
-        self.prices: Prices = prices or ClosedFormPrices(shapes, self.hardware, objective != "latency")
+        check_axes(self.hardware, objective, adc_bits, mappings)
+        self.axes = Axes(self.hardware, adc_bits, mappings)
+        if prices is not None and not prices.sums:
+            check_axes_of_programs(adc_bits, mappings)
+        self.prices: Prices = prices or ClosedFormPrices(shapes, self.hardware, objective != "latency", self.axes)
         self._eight: Pairs = ((MAX_BITS, MAX_BITS),) * len(self.shapes)
         cell = self.hardware.cell_bits
         weights = [w for w in range(low, high + 1) if not weight_multiple_of_cell or w % cell == 0]
@@ -114,18 +103,25 @@ class SearchSpace:
             raise ValueError(f"search: weight_multiple_of_cell leaves no width of {low}..{high} with {cell}-bit cells")
         acts = list(range(low, high + 1))
         self.weight_widths, self.act_widths = tuple(weights), tuple(acts)
-        parts = self._partition(groups)
+        parts = [(layers, self._allowed(layers)) for layers in partition(self.names, groups)]
         middle: Pairs = ((sum(self.bits) // 2,) * 2,) * len(self.shapes)
         self._shares = SlotShares(self.prices, objective, middle, self._eight)
         self.uniform8_cost = self._shares.uniform8
-        costs = self._shares.of([(layers, self._options(layers)) for layers in parts])
-        self.slots = tuple(self._slot(layers, cost) for layers, cost in zip(parts, costs, strict=True))
+        self.slots = tuple(
+            make_slot(layers, cost, self.axes, self.prices.kinds(layers, rows))
+            for (layers, rows), cost in zip(parts, self._shares.of(parts), strict=True)
+        )
         self._slot_of = {layer: slot for slot in self.slots for layer in slot.layers}
 
     @property
     def masks(self) -> list[list[bool]]:
-        """For the agent: two heads per slot (weights, activations) over the widths low..high or `first_last_bits`."""
-        return [[width in choices for width in self._widths] for slot in self.slots for choices in _heads(slot)]
+        """For the agent: a head per slot and axis, of bits over the widths low..high and `first_last_bits`."""
+        options = self.axes.options(self._widths)
+        return [
+            [option in choices for option in every]
+            for slot in self.slots
+            for every, choices in zip(options, slot.choices, strict=True)
+        ]
 
     @property
     def _widths(self) -> tuple[int, ...]:
@@ -137,7 +133,7 @@ class SearchSpace:
         """Number of policies that can be sampled."""
         size = 1
         for slot in self.slots:
-            size *= len(slot.weight_choices) * len(slot.act_choices)
+            size *= math.prod(map(len, slot.choices))
         return size
 
     def check_choice(self) -> None:
@@ -171,48 +167,62 @@ class SearchSpace:
 
     def decode(self, actions: Sequence[int]) -> Pairs:
         """The canonical policy of one choice index per head."""
-        widths = self._widths
-        chosen = zip(actions[0::2], actions[1::2], strict=True)
-        return self.assigned(
-            [slot.canonical[widths[w], widths[a]] for slot, (w, a) in zip(self.slots, chosen, strict=True)]
-        )
-
-    def logits_near(self, pairs: Sequence[tuple[int, int]], weight_slope: float, act_slope: float) -> list[list[float]]:
-        """Warm-start logits that fall by a slope for every bit of distance from a policy."""
+        options, count = self.axes.options(self._widths), len(self.axes.names)
         rows = []
+        for number, slot in enumerate(self.slots):
+            chosen = actions[number * count : (number + 1) * count]
+            values = [every[action] for every, action in zip(options, chosen, strict=True)]
+            rows.append(slot.canonical[self.axes.row(values)])
+        return self.assigned(rows)
+
+    def logits_near(
+        self, pairs: Sequence[Row], weight_slope: float, act_slope: float, other_slope: float = 1.0
+    ) -> list[list[float]]:
+        """Warm-start logits that fall by a slope for every bit of distance from a policy.
+
+        `other_slope` is that of ADC bits, and of the mapping, where another one is one bit away.
+        """
+        rows = []
+        slopes = (weight_slope, act_slope, *[other_slope] * (len(self.axes.names) - 2))
         for slot in self.slots:
-            weight, act = pairs[slot.layers[0]]
-            rows.append([-weight_slope * abs(width - weight) for width in self._widths])
-            rows.append([-act_slope * abs(width - act) for width in self._widths])
+            start = self.axes.values(pairs[slot.layers[0]])
+            for every, value, slope in zip(self.axes.options(self._widths), start, slopes, strict=True):
+                rows.append([-slope * _distance(option, value) for option in every])
         return rows
 
     @property
     def widest(self) -> Pairs:
-        """The most bits that every layer may have."""
-        return tuple(max(self._slot_of[layer].cost) for layer in range(len(self.shapes)))
+        """What does the least damage that every layer may have."""
+        return self.assigned([slot.top for slot in self.slots])
 
     @property
     def fastest(self) -> Pairs:
-        """The fewest bits that every layer may have, in canonical form: where costs are sums no policy costs less."""
-        return self.canonical(self.uniform(self.weight_widths[0], self.act_widths[0]))
+        """In canonical form, the policy of which no other costs less; where costs are no sums, the fewest bits."""
+        if not self.prices.sums:
+            return self.canonical(self.uniform(self.weight_widths[0], self.act_widths[0]))
+        cheapest = []
+        for slot in self.slots:
+            least = min(slot.cost.values())
+            cheapest.append(min((row for row, cost in slot.cost.items() if cost == least), key=lambda row: row[:2]))
+        return self.canonical(self.assigned(cheapest))
 
-    def canonical(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+    def canonical(self, pairs: Sequence[Row]) -> Pairs:
         """The cache key of a policy: every layer gets the most bits that cost it no more.
 
         Raises:
             ValueError: If the policy is not in the space; names the layer.
         """
         self._check_length(pairs)
-        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        rows: list[Row] = [(0, 0)] * len(self.shapes)
         for slot in self.slots:
             for layer in slot.layers:
-                given = (pairs[layer][0], pairs[layer][1])
+                given = tuple(pairs[layer])
                 if given not in slot.canonical or given != tuple(pairs[slot.layers[0]]):
                     raise ValueError(f"search: layer {self.names[layer]!r} may not have the bits {given}")
                 rows[layer] = slot.canonical[given]
         return tuple(rows)
 
-    def contains(self, pairs: Sequence[tuple[int, int]]) -> bool:
+    def contains(self, pairs: Sequence[Row]) -> bool:
         """Whether a policy obeys range, fixed layers, cells and groups."""
         try:
             self.canonical(pairs)
@@ -220,46 +230,47 @@ class SearchSpace:
             return False
         return True
 
-    def assigned(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+    def assigned(self, pairs: Sequence[Row]) -> Pairs:
         """The policy with one pair for each slot."""
-        rows: list[tuple[int, int]] = [(0, 0)] * len(self.shapes)
+        rows: list[Row] = [(0, 0)] * len(self.shapes)
         for slot, pair in zip(self.slots, pairs, strict=True):
             for layer in slot.layers:
                 rows[layer] = pair
         return tuple(rows)
 
     def uniform(self, weight_bits: int, act_bits: int) -> Pairs:
-        """The same bits everywhere, `first_last_bits` in the layers that are fixed."""
+        """The same bits everywhere, `first_last_bits` in the layers that are fixed; otherwise as the machine."""
+        row = self.axes.with_machine(weight_bits, act_bits, self.axes.plain)
         return tuple(
-            (weight_bits, act_bits) if len(self._slot_of[layer].cost) > 1 else next(iter(self._slot_of[layer].cost))
+            row if len(self._slot_of[layer].cost) > 1 else next(iter(self._slot_of[layer].cost))
             for layer in range(len(self.shapes))
         )
 
-    def policy(self, pairs: Sequence[tuple[int, int]]) -> Policy:
+    def policy(self, pairs: Sequence[Row]) -> Policy:
         """The policy with layer names."""
         self._check_length(pairs)
         return Policy(dict(zip(self.names, pairs, strict=True)))
 
-    def time_us(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def time_us(self, pairs: Sequence[Row]) -> float:
         """Latency of one inference, the same number as `cimq.latency` (or the simulated program) gives."""
         return self.prices.time_ps(self._checked(pairs)) / _PS_PER_US
 
-    def speedup(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def speedup(self, pairs: Sequence[Row]) -> float:
         """Latency of 8 bits everywhere over that of the policy."""
         return self.prices.time_ps(self._eight) / self.prices.time_ps(self._checked(pairs))
 
-    def energy_pj(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def energy_pj(self, pairs: Sequence[Row]) -> float:
         """Energy, the same number as `cimq.energy` (or the program) gives; only where the objective counts it."""
         return self.prices.energy_fj(self._checked(pairs)) / _FJ_PER_PJ
 
-    def cost(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def cost(self, pairs: Sequence[Row]) -> float:
         """What the objective counts: microseconds, picojoules, or their product."""
         if self.objective == "latency":
             return self.time_us(pairs)
         energy = self.energy_pj(pairs)
         return energy if self.objective == "energy" else energy * self.time_us(pairs)
 
-    def gain(self, pairs: Sequence[tuple[int, int]]) -> float:
+    def gain(self, pairs: Sequence[Row]) -> float:
         """The cost of 8 bits everywhere over that of the policy; of a product its root, as a gain in both."""
         if self.objective == "latency":
             return self.speedup(pairs)
@@ -274,78 +285,25 @@ class SearchSpace:
         """
         return self._shares.at(gain)
 
-    def _checked(self, pairs: Sequence[tuple[int, int]]) -> Pairs:
+    def _checked(self, pairs: Sequence[Row]) -> Pairs:
         self._check_length(pairs)
-        return tuple((weight, act) for weight, act in pairs)
+        return tuple(map(tuple, pairs))
 
-    def _check_length(self, pairs: Sequence[tuple[int, int]]) -> None:
+    def _check_length(self, pairs: Sequence[Row]) -> None:
         if len(pairs) != len(self.shapes):
             raise ValueError(f"search: a policy needs {len(self.shapes)} rows of bits, got {len(pairs)}")
 
-    def _partition(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
-        """Layers that go together, in the order of their first members."""
-        group_of: dict[int, int] = {}
-        for number, patterns in enumerate(groups):
-            if isinstance(patterns, str):
-                raise TypeError(f"search: groups must be lists of layer names, got the text {patterns!r}")
-            for pattern in patterns:
-                found = [i for i, name in enumerate(self.names) if fnmatchcase(name, pattern)]
-                if not found:
-                    raise ValueError(f"search: group {number}: no layer is called {pattern!r}; there are {self.names}")
-                for layer in found:
-                    if group_of.setdefault(layer, number) != number:
-                        raise ValueError(f"search: layer {self.names[layer]!r} is in two groups")
-        parts: dict[tuple[str, int], list[int]] = {}
-        for layer in range(len(self.shapes)):
-            key = ("group", group_of[layer]) if layer in group_of else ("layer", layer)
-            parts.setdefault(key, []).append(layer)
-        return [tuple(part) for part in parts.values()]
-
-    def _options(self, layers: Sequence[int]) -> list[tuple[int, int]]:
-        """Bits that layers may have."""
-        fixed = self._is_fixed(layers)
-        weights = [self.first_last_bits or 0] if fixed else self.weight_widths
-        acts = [self.first_last_bits or 0] if fixed else self.act_widths
-        return [(w, a) for w in weights for a in acts]
-
-    def _slot(self, layers: tuple[int, ...], cost: Mapping[tuple[int, int], int]) -> Slot:
-        def most_bits(pair: tuple[int, int]) -> tuple[int, int]:
-            return _most_bits(pair, cost, lambda other: not self.prices.dearer(layers, pair, other, cost))
-
-        canonical = {pair: most_bits(pair) for pair in cost}
-        kept = set(canonical.values())
-        return Slot(
-            layers,
-            cost,
-            canonical,
-            tuple(sorted({w for w, _ in kept})),
-            tuple(sorted({a for _, a in kept})),
-        )
+    def _allowed(self, layers: Sequence[int]) -> list[Row]:
+        """Rows that layers may have."""
+        if self._is_fixed(layers):
+            return [(self.first_last_bits, self.first_last_bits)]
+        return [
+            self.axes.with_machine(w, a, machine)
+            for w in self.weight_widths
+            for a in self.act_widths
+            for machine in self.axes.chosen_machines()
+        ]
 
 
-def _heads(slot: Slot) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return slot.weight_choices, slot.act_choices
-
-
-def _most_bits(
-    pair: tuple[int, int], options: Iterable[tuple[int, int]], as_cheap: Callable[[tuple[int, int]], bool]
-) -> tuple[int, int]:
-    """The pair with the most bits (weights first on a tie) that has no fewer of either and costs no more."""
-    better = [other for other in options if other[0] >= pair[0] and other[1] >= pair[1] and as_cheap(other)]
-    return max(better, key=lambda other: (other[0] + other[1], other[0]))
-
-
-def check_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int, int]:
-    """The smallest and the largest width.
-
-    Raises:
-        ValueError: For an impossible range or width.
-    """
-    if len(tuple(bits)) != 2 or not all(isinstance(bit, int) and not isinstance(bit, bool) for bit in bits):
-        raise ValueError(f"search: bits must be a pair (smallest, largest), got {bits!r}")
-    low, high = bits
-    if not MIN_BITS <= low <= high <= MAX_BITS:
-        raise ValueError(f"search: bits must satisfy {MIN_BITS} <= smallest <= largest <= {MAX_BITS}, got {bits!r}")
-    if first_last_bits is not None and not MIN_BITS <= first_last_bits <= MAX_BITS:
-        raise ValueError(f"search: first_last_bits must be None or {MIN_BITS} to {MAX_BITS}, got {first_last_bits!r}")
-    return low, high
+def _distance(option: Any, value: Any) -> float:
+    return float(option != value) if isinstance(value, str) else abs(option - value)

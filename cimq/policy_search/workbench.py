@@ -82,6 +82,8 @@ class Workbench:
             groups=settings.groups,
             objective=settings.objective,
             prices=self.programs,
+            adc_bits=settings.adc_bits,
+            mappings=settings.mappings,
         )
 
     def costs(self, threads: int, side_by_side: int) -> Costs:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cimq.cost_model.shapes import LayerShape
 from cimq.errors import CimqWarning, some_names
 from cimq.hardware import Hardware, resolve
+from cimq.layer_machine import layer_hardware
 from cimq.policy import Policy
 from cimq.quantization.conversion.converted import ConvertedObserver, CrossbarLayer
 from cimq.quantization.exact import exact_mode
@@ -28,26 +29,35 @@ from cimq.torch_tools.private_names import compiler_is_loaded
 
 
 def set_policy(model: nn.Module, policy: Policy | str | Path) -> None:
-    """Switches the bits of every layer of a prepared model; nothing is copied or searched for widths seen before.
+    """Switches the bits of every layer of a prepared model, and what layers choose of the machine.
+
+    Nothing is copied or searched for widths seen before. Converter ranges from data belong to the bits of a converter
+    and to a mapping: those of a choice that is new to a layer are found from the sample that `calibrate` kept.
 
     Args:
         model: A prepared model.
         policy: Bits per layer (any policy that fits), or a file of them.
 
     Raises:
-        ValueError: If the model is not prepared or the policy does not fit its layers.
+        ValueError: If the model is not prepared, the policy does not fit its layers, or it chooses what the machine
+            cannot have.
     """
     layers = quant_layers(model)
     if not isinstance(policy, Policy):
         policy = Policy.load(policy)
     bound = policy.bind([name for name, _ in layers])
-    for (_, layer), bits in zip(layers, bound.values(), strict=True):
-        layer.set_bits(bits.weight_bits, bits.act_bits)
+    chosen = list(zip((layer for _, layer in layers), bound.values(), bound.machines(), strict=True))
+    for layer, _, machine in chosen:
+        layer.check_machine(machine)
+    for layer, bits, machine in chosen:
+        layer.set_bits(*bits, machine)
 
 
 def get_policy(model: nn.Module) -> Policy:
-    """The bits that a prepared model has now."""
-    return Policy({name: (layer.weight_bits, layer.act_bits) for name, layer in quant_layers(model)})
+    """The bits that a prepared model has now, and what its layers choose of the machine."""
+    return Policy(
+        {name: (layer.weight_bits, layer.act_bits, *layer.layer_machine) for name, layer in quant_layers(model)}
+    )
 
 
 def set_hardware(
@@ -55,18 +65,22 @@ def set_hardware(
 ) -> None:
     """Moves a prepared model to another machine; converter ranges from data are worked out anew.
 
+    What layers choose of a machine stays.
+
     Args:
         model: A prepared model.
         hardware: The machine.
         training: What training computes with instead, for instance the same machine with more noise; None: `hardware`.
 
     Raises:
-        ValueError: If the model is not prepared, or the converter range of `training` is from data and not that of
-            `hardware`, whose ranges it would use.
+        ValueError: If the model is not prepared, the converter range of `training` is from data and not that of
+            `hardware`, whose ranges it would use, or the machine cannot have what a layer chooses.
     """
     machine = resolve(hardware)
     trained_on = None if training is None else resolve(training)
     quant_layers(model)  # refuses a model that is not prepared
+    for name, layer in all_quant_layers(model):
+        layer_hardware(machine, layer.layer_machine, name)
     for _, layer in all_quant_layers(model):
         layer.set_hardware(machine, trained_on)
     warn_of_shared_ranges(model, stacklevel=3)

@@ -13,6 +13,7 @@ from torch import nn
 
 from cimq.errors import CimqWarning, some_names
 from cimq.hardware import Hardware, resolve
+from cimq.layer_machine import layer_hardware
 from cimq.policy import Policy
 from cimq.quantization.calibration import calibrate
 from cimq.quantization.conversion.converted import CrossbarLayer
@@ -74,7 +75,7 @@ def prepare(
 
     Args:
         model: Any nn.Module.
-        policy: Bits per layer, or a file of them; None is 8 bits everywhere.
+        policy: Bits per layer, and what layers choose of the machine, or a file of them; None is 8 bits everywhere.
         hardware: The crossbar machine: a Hardware, a preset's name or a file.
         exclude: Glob patterns of layer names that stay fp32 (`"*.head"`); a name excludes what is inside it.
         inplace: Changes `model` itself instead of a deep copy.
@@ -128,6 +129,8 @@ def prepare(
         reasons = f" ({'; '.join(left_out)})" if left_out else ""
         raise ValueError(f"prepare: {type(model).__name__} has no nn.Conv2d or nn.Linear to quantise{reasons}")
     bound = policy.bind([name for choice in chosen for name in choice.layer_names()])
+    for name, own in zip(bound, bound.machines(), strict=True):
+        layer_hardware(machine, own, name)  # refuses before `model` is changed what the machine cannot have
     if left_out:
         warnings.warn(f"stays fp32: {'; '.join(left_out)}", CimqWarning, stacklevel=2)
 
@@ -138,14 +141,15 @@ def prepare(
         # The object stays and changes its class, so that every reference to it (shared modules, hooks) holds.
         module: Any = result.get_submodule(choice.module)
         for name, layer in zip(choice.layer_names(), choice.quantise(module), strict=True):
-            layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset, trained_on)
+            own = bound.machine(name)
+            layer._attach(name, index, machine, per_channel, choice.intercepts, act_offset, trained_on, own)
             layer.adc_grad = adc_grad
             weight = layer.operands()[0] if hasattr(layer, "weight") else None
             if id(weight) in owners:
                 layer.share_weight_scales(owners[id(weight)][1])
             if weight is not None:  # kept, as one that is computed at every access would leave its identity to another
                 owners.setdefault(id(weight), (weight, layer))
-            layer.set_bits(*bound[name])
+            layer.set_bits(*bound[name], own)
             index += 1
     for name, calls in known.items():
         note_known(result.get_submodule(name), calls)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cimq.policy_rows import LayerBits, LayerMachine, checked_machine, short_row
+
 _MAX_BYTES = 256 * 1024 * 1024
 _T = TypeVar("_T")
-Policy = tuple[tuple[int, int], ...]
+Policy = tuple[tuple[Any, ...], ...]  # rows (w, a), longer where a layer is not as the machine
 
 
 class Fields:
@@ -115,18 +117,30 @@ def short(value: Any) -> str:
 
 
 def read_policy(fields: Fields) -> Policy:
-    """The bits under "policy".
+    """The bits under "policy", and what layers choose of the machine.
 
     Raises:
-        ValueError: If they are no pairs of widths; names which.
+        ValueError: If they are no rows of a policy; names which.
     """
-    return tuple(_pair(pair, f"{fields.where}: policy[{i}]") for i, pair in enumerate(fields.items("policy")))
+    return tuple(_row(row, f"{fields.where}: policy[{i}]") for i, row in enumerate(fields.items("policy")))
 
 
-def _pair(value: Any, where: str) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2 or not all(is_integer(bits) for bits in value):
+def _row(value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list) or len(value) < 2 or not all(is_integer(bits) for bits in value[:2]):
         raise ValueError(f"{where} must be a pair of bit widths, got {short(value)}")
-    return read_bits(value[0], where), read_bits(value[1], where)
+    bits = LayerBits(read_bits(value[0], where), read_bits(value[1], where))
+    return short_row(bits, read_machine(value[2:], where))
+
+
+def read_machine(values: Sequence[Any], where: str) -> LayerMachine:
+    """ADC bits and mapping of a layer; what is not there is as the machine.
+
+    Raises:
+        ValueError: If they are impossible.
+    """
+    if len(values) > len(LayerMachine._fields):
+        raise ValueError(f"{where} must hold no more than ADC bits and a mapping after its bits, got {len(values)}")
+    return checked_machine(LayerMachine(*values), where)
 
 
 def read_bits(value: int, where: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from cimq.hardware import Hardware
+from cimq.layer_machine import layer_hardware
 from cimq.mapping import mapping_facts
 from cimq.report.run_data import ResultLayer, RunData
 
@@ -87,12 +88,13 @@ def tile_map(layer: ResultLayer, hardware: Hardware, where: str) -> TileMap:
 
     Args:
         layer: The layer.
-        hardware: The machine.
+        hardware: The machine of the network.
         where: How an error calls the layer.
 
     Raises:
         ValueError: If the number of tiles is not that of the layer.
     """
+    hardware = layer_hardware(hardware, layer.machine, layer.name)
     slices = hardware.weight_slices(layer.weight_bits)
     facts = mapping_facts(hardware)
     rows, columns = facts.rows(layer.inputs), facts.columns(layer.outputs, slices)

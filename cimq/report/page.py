@@ -144,7 +144,7 @@ def _budget(run: RunData) -> str:
 def _mean_bits(row: ResultRow) -> str:
     if row.policy is None:
         return "\N{EN DASH}"
-    weights, acts = zip(*row.policy, strict=True)
+    weights, acts = zip(*(bits[:2] for bits in row.policy), strict=True)
     means = [sum(bits) / len(row.policy) for bits in (weights, acts)]
     return "\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}".join(
         f"{mean:.0f}" if mean == int(mean) else f"{mean:.1f}" for mean in means

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from cimq.hardware import Hardware
-from cimq.report.fields import Fields, parse, read, read_bits, read_policy
+from cimq.policy_rows import AS_THE_MACHINE, LayerMachine
+from cimq.report.fields import Fields, Policy, parse, read, read_bits, read_machine, read_policy
 from cimq.report.trained import Trust, read_trust
 
 _SCHEMA = "cimq.result"
@@ -21,12 +22,13 @@ class ResultRow:
     accuracy: float | None
     time_us: float | None
     speedup: float | None
-    policy: tuple[tuple[int, int], ...] | None
+    policy: Policy | None
 
 
 @dataclasses.dataclass(frozen=True)
 class ResultLayer:
-    """One quantised layer under the found policy; counts as in `cimq.cost_model.LayerLatency`."""
+    """One quantised layer under the found policy; counts, and what it has otherwise than the machine, as in
+    `cimq.cost_model.LayerLatency`."""
 
     name: str
     kind: str
@@ -40,6 +42,7 @@ class ResultLayer:
     writes: int
     mvms: int
     time_us: float
+    machine: LayerMachine = AS_THE_MACHINE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Evaluation:
     """One line of evaluations.jsonl."""
 
     index: int
-    policy: tuple[tuple[int, int], ...]
+    policy: Policy
     strategy: str
     accuracy: float
     time_us: float
@@ -249,6 +252,7 @@ def _layer(row: Fields) -> ResultLayer:
         writes=row.count("writes", 1),
         mvms=row.count("mvms", 1),
         time_us=row.number("time_us"),
+        machine=read_machine([row.plain().get(key) for key in LayerMachine._fields], row.where),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cimq.atomic_files import atomic_file
+from cimq.policy_rows import LayerBits, checked_row, short_row
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import device_of
 
@@ -57,12 +58,17 @@ def save_state(
         ) from error
 
 
-def _bits(model: nn.Module) -> dict[str, tuple[int, int]]:
+def _bits(model: nn.Module) -> dict[str, tuple[Any, ...]]:
     return {
-        module.layer_name: (module.weight_bits, module.act_bits)
+        module.layer_name: short_row(LayerBits(module.weight_bits, module.act_bits), module.layer_machine)
         for module in model.modules()
         if isinstance(module, QuantLayer) and not module.left_fp32
     }
+
+
+def _title(row: tuple[Any, ...]) -> str:
+    (w, a), machine = checked_row(row, "checkpoint")
+    return f"W{w}A{a}" + (f" ({machine})" if machine.given() else "")
 
 
 def load_state(
@@ -78,7 +84,7 @@ def load_state(
     changed = [name for name, was in content["bits"].items() if bits.get(name, was) != was]
     if changed:
         first = changed[0]
-        was, now = (f"W{w}A{a}" for w, a in (content["bits"][first], bits[first]))
+        was, now = (_title(row) for row in (content["bits"][first], bits[first]))
         raise ValueError(
             f"finetune: checkpoint {path} is of another policy: {len(changed)} layers had other bits, {first!r} {was} "
             f"and now {now}; set the policy that it was trained with, or start without resume"

@@ -1,6 +1,9 @@
 // cimq._C.compile_program and verify_program: layers.json and hardware in; program and tiles out.
 #include <pybind11/stl.h>
 
+#include <optional>
+#include <string>
+
 #include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/copies_json.h"
 #include "compiler/frontends/layers_json.h"
@@ -13,6 +16,11 @@ namespace cimq::python {
 namespace {
 
 namespace py = pybind11;
+
+std::optional<std::string> mapping_name(const LayerMachine& machine) {
+  return machine.mapping ? std::optional(std::string(name_of(*machine.mapping))) : std::nullopt;
+}
+
 py::dict layer_dict(const compiler::Module& module, std::size_t number) {
   const compiler::TiledLayer& layer = compiler::tiles_of(module)[number];
   const compiler::Node& node = module.graph.nodes[layer.node];
@@ -34,6 +42,7 @@ py::dict layer_dict(const compiler::Module& module, std::size_t number) {
   result["repeats"] = facts.repeats;
   result["weight_bits"] = facts.weight_bits;
   result["act_bits"] = facts.act_bits;
+  result["machine"] = py::make_tuple(facts.machine.adc_bits, mapping_name(facts.machine));
   result["slices"] = layer.tiling.slices;
   result["digits"] = layer.tiling.digits;
   result["rows"] = layer.tiling.rows;

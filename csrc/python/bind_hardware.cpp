@@ -1,10 +1,24 @@
 #include <pybind11/stl.h>
 
+#include <optional>
+#include <string>
+
+#include "common/error.h"
 #include "common/hardware.h"
 #include "common/json_fields.h"
+#include "common/layer_machine.h"
 #include "python/bindings.h"
 
 namespace cimq::python {
+
+LayerMachine machine_of(const MachineTuple& tuple) {
+  LayerMachine machine{tuple.first, std::nullopt};
+  if (tuple.second) {
+    machine.mapping = mapping_named(*tuple.second);
+    check(machine.mapping.has_value(), "there is no mapping '", *tuple.second, "'");
+  }
+  return machine;
+}
 
 void bind_hardware(pybind11::module_& m) {
   m.def(
@@ -18,6 +32,13 @@ void bind_hardware(pybind11::module_& m) {
   m.def(
       "hardware_fractional", [](const std::string& hardware) { return Hardware::from_json(hardware).fractional(); },
       pybind11::arg("hardware"), "Whether conductances are held in 1/256 level.");
+  m.def(
+      "layer_hardware",
+      [](const std::string& hardware, const MachineTuple& machine, const std::string& layer) {
+        return layer_hardware(Hardware::from_json(hardware), machine_of(machine), layer).to_json();
+      },
+      pybind11::arg("hardware"), pybind11::arg("machine"), pybind11::arg("layer"),
+      "The machine of a layer that chooses (ADC bits, mapping).");
 }
 
 }  // namespace cimq::python

@@ -3,7 +3,18 @@
 
 #include <pybind11/pybind11.h>
 
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "common/layer_machine.h"
+
 namespace cimq::python {
+
+/// (ADC bits, mapping) that a layer chooses; None: as the machine.
+using MachineTuple = std::pair<std::optional<int>, std::optional<std::string>>;
+/// Throws Error for an unknown mapping.
+LayerMachine machine_of(const MachineTuple& tuple);
 
 void bind_build_info(pybind11::module_& m);       // build facts, ISA list
 void bind_hardware(pybind11::module_& m);         // common/hardware: the one check of descriptions

@@ -63,6 +63,8 @@ def test_search_config_becomes_arguments(tmp_path: Path, factories: str) -> None
     assert arguments == {"max_accuracy_drop": 0.01, "out": tmp_path / "runs/x", "seed": 3}
     within_cost = config(factories, max_accuracy_drop=..., min_speedup=2.5)
     assert read_search_config(write(tmp_path, within_cost, "c.yaml"))["min_speedup"] == 2.5
+    axes = read_search_config(write(tmp_path, config(factories, adc_bits=[4, 8], mappings=["offset"]), "c.yaml"))
+    assert (axes["adc_bits"], axes["mappings"]) == ((4, 8), ["offset"])
     Hardware(rows=32).save(tmp_path / "machine.yaml")
     by_file = config(factories, hardware="machine.yaml")
     assert read_search_config(write(tmp_path, by_file, "c.yaml"))["hardware"].rows == 32

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cimq.bundle.c_emission.simulator import SimulatedLayer, machine_keys, simul
 from cimq.bundle.c_emission.weights import WeightFile, identity_of
 from cimq.bundle.folder import new_folder
 from cimq.bundle.loader import bundle_folder
-from cimq.bundle.programs import compile_layers, resolve_text
+from cimq.bundle.programs import CompiledLayer, compile_layers, resolve_text
 from cimq.hardware import Hardware, resolve
 from cimq.version import __version__
 
@@ -56,8 +57,10 @@ def emit_c(bundle: str | Path, out: str | Path, hardware: Hardware | str | Path 
     texts, tensors = _verified(path)
     machine = resolve_text(texts["hardware.json"]) if hardware is None else resolve(hardware)
     document = json.loads(texts["layers.json"])
+    compiled = compile_layers(texts["layers.json"], machine).layers
+    _refuse_choices(compiled)
     keys = machine_keys(machine)
-    layers = _layers(texts["layers.json"], document, machine)
+    layers = _layers(compiled, document, machine)
     identity = identity_of(texts["layers.json"].encode(), machine.to_json().encode(), texts["weights"].encode())
     weights = WeightFile(tensors, identity)
     made = f"Written by cimq {__version__} from {path.name} for the machine {machine.name}."
@@ -88,7 +91,17 @@ def _verified(path: Path) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     return texts | {"weights": stated}, read_safetensors(content)
 
 
-def _layers(layers_json: str, document: dict[str, Any], machine: Hardware) -> dict[str, SimulatedLayer]:
+def _refuse_choices(compiled: Sequence[CompiledLayer]) -> None:
+    for layer in compiled:
+        if layer.machine.given():
+            raise ValueError(
+                f"emit_c: layer {layer.name!r} chooses {layer.machine}, and analog-cim-sim has one configuration of "
+                "mapping and converters for all layers"
+            )
+
+
+def _layers(
+    compiled: Sequence[CompiledLayer], document: dict[str, Any], machine: Hardware
+) -> dict[str, SimulatedLayer]:
     signed = {node["layer_name"]: bool(node["act_signed"]) for node in document["nodes"] if "layer_name" in node}
-    compiled = compile_layers(layers_json, machine).layers
     return {layer.name: simulated_layer(machine, layer, signed[layer.name]) for layer in compiled}

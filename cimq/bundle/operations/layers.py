@@ -57,6 +57,7 @@ def _crossbar(call: Call) -> list[Node]:
         invocations=invocations,
         repeats=groups,
         act_zero=module.act_zero,
+        machine=module.layer_machine,
     )
     attrs = _conv_attrs(module, pair(weight.shape[-2:])) if conv else {}
     op = "crossbar_conv2d" if conv else "crossbar_linear"
@@ -92,6 +93,7 @@ def _matmul(call: Call) -> list[Node]:
         invocations=invocations,
         repeats=repeats,
         act_zero=module.act_zero,
+        machine=module.layer_machine,
     )
     return call.node("crossbar_matmul", tensors=tensors | _ranges(module), crossbar=facts)
 

@@ -6,8 +6,9 @@ import random
 from collections import deque
 from collections.abc import Sequence
 
+from cimq.policy_search.axes import Axes
 from cimq.policy_search.records import Evaluation
-from cimq.policy_search.space import Pairs
+from cimq.policy_search.space import Pairs, Row
 from cimq.policy_search.strategies.knapsack import Knapsack
 from cimq.policy_search.strategies.random import Random
 from cimq.policy_search.strategies.strategy import Proposal, StrategyTask
@@ -93,7 +94,7 @@ class Evolution:
         genes = [canonical[numbers.random() < 0.5][slot.layers[0]] for slot in space.slots]
         free = [index for index, slot in enumerate(space.slots) if len(slot.pairs) > 1]
         for index in numbers.sample(free, min(len(free), numbers.choice((1, 2)))):
-            genes[index] = numbers.choice(_next_to(genes[index], space.slots[index].pairs))
+            genes[index] = numbers.choice(_next_to(genes[index], space.slots[index].pairs, space.axes))
         return self._task.fitting(space.assigned(genes))
 
     def _parent(self, population: deque[Evaluation]) -> Pairs:
@@ -101,10 +102,17 @@ class Evolution:
         return max((population[position] for position in drawn), key=lambda known: known.reward).policy
 
 
-def _next_to(pair: tuple[int, int], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Pairs that differ in one width, which is the next smaller or larger; all others where there is none."""
-    weights, acts = sorted({w for w, _ in pairs}), sorted({a for _, a in pairs})
-    w, a = weights.index(pair[0]), acts.index(pair[1])
-    near = [(weights[i], pair[1]) for i in (w - 1, w + 1) if 0 <= i < len(weights)]
-    near += [(pair[0], acts[i]) for i in (a - 1, a + 1) if 0 <= i < len(acts)]
-    return [other for other in near if other in pairs] or [other for other in pairs if other != pair]
+def _next_to(row: Row, rows: Sequence[Row], axes: Axes) -> list[Row]:
+    """Rows that differ in one number, which is the next smaller or larger, or in the mapping; all others else."""
+    values, every = axes.values(row), [axes.values(other) for other in rows]
+    near = []
+    for axis, value in enumerate(values):
+        options = sorted({other[axis] for other in every})
+        place = options.index(value)
+        steps = range(len(options)) if axis == axes.mapping_axis else (place - 1, place + 1)
+        near += [
+            axes.row((*values[:axis], options[step], *values[axis + 1 :]))
+            for step in steps
+            if 0 <= step < len(options) and step != place
+        ]
+    return [other for other in near if other in rows] or [other for other in rows if other != row]

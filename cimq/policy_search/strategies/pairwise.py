@@ -52,10 +52,10 @@ def _perturbed_pairs(space: SearchSpace, terms: DamageTerms, best: Pairs) -> lis
     for number, (i, first, low) in enumerate(lowered):
         for j, second, lower in lowered[number + 1 :]:
             importance = (first * second) ** 0.5 * (_NEIGHBOURS if j == i + 1 else 1.0)
-            weighed.append((-importance, i, j, low, lower))
+            weighed.append((-importance, i, j, low, lower))  # i and j differ: rows are not compared
     policies = []
     for _, i, j, low, lower in sorted(weighed):
-        pairs = [max(slot.pairs) for slot in space.slots]
+        pairs = [slot.top for slot in space.slots]
         pairs[i], pairs[j] = low, lower
         policies.append(space.assigned(pairs))
     return policies

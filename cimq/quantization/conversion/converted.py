@@ -69,7 +69,9 @@ class CrossbarLayer(nn.Module):
         weight_bits: 1 to 8.
         act_bits: 1 to 8.
         act_signed: Input integers are two's complement.
-        hardware: The machine.
+        network_hardware: The machine of the network.
+        layer_machine: What the layer has otherwise.
+        hardware: Both together: what it computes with.
         layer_name: Name in the prepared model: the key in a policy.
         layer_index: Position in the policy order.
         chip_seed: Seed of the cell variation.
@@ -113,6 +115,8 @@ class CrossbarLayer(nn.Module):
         self.weight_bits = layer.weight_bits
         self.act_bits = layer.act_bits
         self.act_signed = bool(layer.act_signed)
+        self.network_hardware = layer.network_hardware
+        self.layer_machine = layer.layer_machine
         self.hardware = layer.hardware
         self.layer_name = layer.layer_name
         self.layer_index = layer.layer_index
@@ -186,7 +190,8 @@ class CrossbarLayer(nn.Module):
 
     def _describe(self) -> str:
         sign = "signed" if self.act_signed else f"unsigned, zero at {-self.act_zero}" if self.act_zero else "unsigned"
-        return f"weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
+        chosen = "".join(f", {key}={value}" for key, value in self.layer_machine.given().items())
+        return f"weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign}){chosen}"
 
 
 class CrossbarConv2d(CrossbarLayer):

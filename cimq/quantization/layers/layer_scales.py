@@ -7,60 +7,40 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cimq.hardware import Hardware
 from cimq.mapping import MAX_BITS, act_range
-from cimq.quantization.quantisers.adc_ranges import (
-    AdcSample,
-    check_same_ranges,
-    empty_ranges,
-    empty_steps,
-    find_range,
-    learns_steps,
-    needs_ranges,
-    range_shape,
-)
+from cimq.policy_rows import AS_THE_MACHINE, LayerMachine
+from cimq.quantization.layers.on_machine import OnMachine
 from cimq.quantization.quantisers.cell_moments import weight_moments
 from cimq.quantization.quantisers.kinds import calibrated_input, calibrated_weight, input_quantiser, weight_quantiser
 from cimq.quantization.quantisers.lsq import Lsq
 from cimq.quantization.quantisers.lsq_offset import zero_point
 from cimq.quantization.quantisers.quantiser import Quantiser
 from cimq.quantization.quantisers.scale_search import SMALLEST_SCALE
-from cimq.torch_tools.private_names import StateDictModule
 from cimq.torch_tools.recomputed import recompute
 
 # What a quantised layer adds to the state_dict (some of it only on some machines).
-_STATE = ("weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_lsb", "adc_ranges", "noise_step")
-
+_STATE = (
+    "weight_scales", "act_scales", "act_offsets", "act_signed_state", "adc_lsb", "adc_ranges", "adc_machine",
+    "noise_step",
+)  # fmt: skip
 
 # Values of act_signed_state beside 0 and 1.
 _UNKNOWN, _LEFT_FP32 = 2, 3
 
 
-class LayerScales(StateDictModule):
+class LayerScales(OnMachine):
     """What a quantised layer knows beside its weight; `QuantLayer` describes the attributes and computes with them."""
 
     _weight_title = "weight"  # in messages
 
     weight: Tensor
     bias: Any
-    layer_name: str
-    weight_bits: int
-    act_bits: int
-    act_signed: bool | None
-    hardware: Hardware
-    training_hardware: Hardware | None
     weight_scales: nn.Parameter
-    act_scales: nn.Parameter
     act_offsets: nn.Parameter | None
     left_fp32: bool
     act_signed_state: Tensor  # uint8 []: 0 unsigned, 1 signed, 2 unknown, 3 left in fp32; in the state_dict
-    adc_lsb: nn.Parameter | None
-    adc_ranges: Tensor  # see adc_ranges.empty_ranges; in the state_dict where the converter's range comes from data
-    noise_step: Tensor  # int64 []: training steps on chips of their own; in the state_dict where cells vary
-    _adc_sample: AdcSample | None
     _scaled_widths: set[int]  # changed in place: layers with a tied weight share it
 
     @property
@@ -129,63 +109,16 @@ class LayerScales(StateDictModule):
         self.weight_scales = other.weight_scales
         self._scaled_widths = other._scaled_widths
 
-    def set_hardware(self, hardware: Hardware, training_hardware: Hardware | None = None) -> None:
-        """Moves the layer to another machine; converter ranges that come from data are worked out anew.
+    def set_bits(self, weight_bits: int, act_bits: int, machine: LayerMachine = AS_THE_MACHINE) -> None:
+        """Switches to other bits, and what the layer chooses of its machine.
 
-        Raises:
-            ValueError: For a training machine whose converter's range comes from data and differs.
+        The weight scale of a width that is new to this layer is searched now.
         """
-        if training_hardware is not None:
-            check_same_ranges(hardware, training_hardware)
-        self.hardware = hardware
-        self.training_hardware = training_hardware
-        device, trained = self.act_scales.device, self.act_scales.requires_grad
-        shape = range_shape(hardware, self._range_outputs())
-        ranges = empty_ranges(device, shape) if needs_ranges(hardware) else None
-        varies = any(machine is not None and machine.varies for machine in (hardware, training_hardware))
-        noise_step = torch.zeros((), dtype=torch.int64, device=device) if varies else None
-        steps = nn.Parameter(empty_steps(device, shape), trained) if learns_steps(hardware) else None
-        self.register_parameter("adc_lsb", steps)
-        self.register_buffer("adc_ranges", ranges)
-        self.register_buffer("noise_step", noise_step)
-        if hasattr(self, "weight_bits"):
-            self.ensure_adc_range()
-
-    def set_bits(self, weight_bits: int, act_bits: int) -> None:
-        """Switches to other bits; the weight scale of a width that is new to this layer is searched now."""
+        self._set_machine(machine)
         self.ensure_weight_scale(weight_bits)
         self.weight_bits = weight_bits
         self.act_bits = act_bits
         self.ensure_adc_range()
-
-    @torch.no_grad()
-    def ensure_adc_range(self) -> None:
-        """Finds the converter's range for the present bits, where it comes from data and the data are there."""
-        if not needs_ranges(self.hardware) or self._adc_sample is None or self.act_signed is None:
-            return
-        entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
-        if float(entry[1].flatten()[0]) > 0:
-            return
-        bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
-        x_q, w_q, call = self._range_operands(self._adc_sample)
-        method = self._adc_sample.method
-        entry.copy_(find_range(x_q, w_q, self.hardware, *bits, call, method, tuple(entry.shape[1:])))
-        if self.adc_lsb is not None:
-            self.adc_lsb[self.weight_bits - 1, self.act_bits - 1].copy_(entry[1])
-
-    @torch.no_grad()
-    def forget_adc_ranges(self) -> None:
-        """Marks all converter ranges as not calibrated."""
-        if needs_ranges(self.hardware):
-            self.adc_ranges.zero_()
-
-    def _range_operands(self, sample: AdcSample) -> tuple[Tensor, Tensor, dict[str, Any]]:
-        """Integers of a sample, those of the weight, and the geometry, as `ops.calibrate_adc` takes them."""
-        x_q, call, zero = self.quantize_input(sample.x.to(self.act_scales.device)), sample.call, self.act_zero
-        if zero is not None and "padding" in call:  # the number 0 is the integer -zero
-            left_right = call["padding"][: 2 * (x_q.dim() - 2)]
-            x_q, call = F.pad(x_q, left_right, value=-int(zero)), {**call, "padding": (0, 0, 0, 0)}
-        return x_q, self.integer_weight(), call
 
     @torch.no_grad()
     def ensure_weight_scale(self, bits: int) -> None:
@@ -196,13 +129,14 @@ class LayerScales(StateDictModule):
         self._search_weight_scale(bits, self.operands()[0].reshape(self.weight_scales.shape[1], -1))
 
     def _search_weight_scale(self, bits: int, values: Tensor) -> None:
-        moments = weight_moments(self.training_hardware or self.hardware, bits)
+        moments = weight_moments(self._scales_hardware, bits)
         self.weight_scales[bits - 1].copy_(calibrated_weight(values, bits, moments).scale)
         self._scaled_widths.add(bits)
 
     @torch.no_grad()
     def calibrate_weight(self) -> None:
-        """Searches the scales of all widths that have been used anew."""
+        """Searches the scales of all widths that have been used anew, for the present machine."""
+        self.note_scales_machine()
         widths = set(self._scaled_widths) | {self.weight_bits}
         self._scaled_widths.clear()
         for bits in sorted(widths):
@@ -282,6 +216,7 @@ class LayerScales(StateDictModule):
     def was_read(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         """Takes up what the scales say, or forgets them where there are other weights without any."""
         super().was_read(state_dict, prefix)
+        self._check_ranges_read(state_dict, prefix)
         if any(prefix + key in state_dict for key in _STATE):
             state = int(self.act_signed_state)
             self.act_signed = bool(state) if state < _UNKNOWN else None

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from cimq.hardware import Hardware
+from cimq.policy_rows import AS_THE_MACHINE, LayerMachine
 from cimq.quantization.exact import exact_mode, operations
 from cimq.quantization.exact.exact_mode import folded_norm, keep_apart
 from cimq.quantization.layers.layer_scales import LayerScales
@@ -46,8 +47,10 @@ class QuantLayer(LayerScales):
         act_bits: Bits of the input, 1 to 8; set by `set_policy`.
         act_signed: Whether the input is quantised with a sign; None before `calibrate`.
         left_fp32: Calibration saw no call of this layer: it computes in fp32 and has no entry in the policy.
-        hardware: The crossbar machine.
-        training_hardware: The machine that training computes with; None: `hardware`.
+        network_hardware: The crossbar machine of the network.
+        layer_machine: What the layer has otherwise (a `cimq.policy.LayerMachine`); set by `set_policy`.
+        hardware: Both together: the machine that the layer computes with.
+        training_hardware: The machine that training computes with, with the same choice; None: `hardware`.
         weight_scales: Parameter [8, O] (or [8, 1] per tensor): row w-1 is the scale of w bits; 0 where not made yet.
         act_scales: Parameter [8]: entry a-1 is the scale of a bits; 0 before `calibrate`.
         act_offsets: Parameter [8] with `prepare(..., act_offset=True)`, else None: entry a-1 rounds to the zero point z
@@ -77,6 +80,7 @@ class QuantLayer(LayerScales):
         intercepts: bool = False,
         act_offset: bool = False,
         training_hardware: Hardware | None = None,
+        machine: LayerMachine = AS_THE_MACHINE,
     ) -> None:
         """Adds what a quantised layer has to a module that so far is an ordinary layer."""
         self.layer_name = name
@@ -88,7 +92,7 @@ class QuantLayer(LayerScales):
         self._probe = None
         self._intercepts = intercepts
         self._make_scales(per_channel, act_offset)
-        self.set_hardware(hardware, training_hardware)
+        self.set_hardware(hardware, training_hardware, machine)
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: dict[str, Any]) -> Tensor:
         """The quantised product in place of conv2d / linear; `call` has stride, padding, dilation, groups."""
@@ -230,7 +234,8 @@ class QuantLayer(LayerScales):
         if self.left_fp32:
             return f"{super().extra_repr()}, fp32"
         sign = {None: "not calibrated", True: "signed", False: "unsigned"}[self.act_signed]
-        return f"{super().extra_repr()}, weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign})"
+        chosen = "".join(f", {key}={value}" for key, value in self.layer_machine.given().items())
+        return f"{super().extra_repr()}, weight_bits={self.weight_bits}, act_bits={self.act_bits} ({sign}){chosen}"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if is_parametrized(self):

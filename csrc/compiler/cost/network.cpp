@@ -11,7 +11,7 @@ NetworkCost closed_form(const Graph& graph, const Hardware& hardware) {
   for (const Node& node : graph.nodes) {
     if (!node.crossbar) continue;
     const CrossbarLayer& layer = *node.crossbar;
-    const Tier1Cost cost = tier1(hardware, latency_shape(layer), layer.weight_bits, layer.act_bits);
+    const Tier1Cost cost = tier1(hardware_of(hardware, layer), latency_shape(layer), layer.weight_bits, layer.act_bits);
     const std::string what = "layer '" + layer.layer_name + "'";
     sum.writes = checked_sum(sum.writes, cost.writes, what);
     sum.mvms = checked_sum(sum.mvms, cost.mvms, what);

@@ -21,6 +21,8 @@ Line line_of_node(const Graph& graph, const Node& node) {
     line["layer"] = layer.layer_name;
     line["weight_bits"] = layer.weight_bits;
     line["act_bits"] = layer.act_bits;
+    if (layer.machine.adc_bits) line["adc_bits"] = *layer.machine.adc_bits;
+    if (layer.machine.mapping) line["mapping"] = name_of(*layer.machine.mapping);
     line["outputs"] = layer.outputs;
     line["inputs_per_output"] = layer.inputs_per_output;
     line["invocations"] = layer.invocations;

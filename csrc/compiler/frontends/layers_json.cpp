@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <variant>
 
+#include "compiler/frontends/layer_machine_json.h"
 #include "compiler/frontends/strict_json.h"
 #include "compiler/ir/operators.h"
 
@@ -104,6 +105,7 @@ CrossbarLayer read_crossbar(ObjectReader& reader) {
     const std::int64_t lowest = layer.act_signed ? 0 : 1 - (std::int64_t{1} << layer.act_bits);
     layer.act_zero = static_cast<int>(reader.integer("act_zero", lowest, 0));
   }
+  layer.machine = read_machine(reader);  // since version 1.5
   layer.outputs = reader.integer("outputs", 1, kMaxElements);
   layer.inputs_per_output = reader.integer("inputs_per_output", 1, kMaxElements);
   layer.invocations = reader.integer("invocations", 1, kMaxElements);

@@ -24,6 +24,10 @@ const CrossbarLayer& crossbar_of(const Node& node) {
   return *node.crossbar;
 }
 
+Hardware hardware_of(const Hardware& network, const CrossbarLayer& layer) {
+  return layer_hardware(network, layer.machine, layer.layer_name);
+}
+
 bool is_conv(OpKind op) { return operator_of(op).product == Product::kConvolution; }
 
 bool writes_operand(OpKind op) {

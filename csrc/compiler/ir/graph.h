@@ -9,6 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "common/hardware.h"
+#include "common/layer_machine.h"
+
 namespace cimq::compiler {
 
 enum class OpKind {
@@ -89,6 +92,7 @@ struct CrossbarLayer {
   std::int64_t invocations = 1;        ///< matrix-vector products per sample and group
   std::int64_t repeats = 1;            ///< groups; matrices that are written at run time (heads)
   int act_zero = 0;                    ///< zero point z of the input, x = x_scale * (x_q + z); needs !act_signed
+  LayerMachine machine = {};           ///< what it has otherwise than the machine of the network
 };
 
 struct Node {
@@ -135,6 +139,8 @@ std::string_view name_of(OpKind op);
 bool is_crossbar(OpKind op);
 /// Facts of a crossbar node; throws Error for any other.
 const CrossbarLayer& crossbar_of(const Node& node);
+/// The machine that a layer computes with, of that of the network; throws Error as layer_hardware.
+Hardware hardware_of(const Hardware& network, const CrossbarLayer& layer);
 bool is_conv(OpKind op);
 /// Whether crossbars hold the node's second input, which is written anew for every sample.
 bool writes_operand(OpKind op);

@@ -15,7 +15,8 @@ isa::Region LayerTiling::region(std::int64_t tile) const {
   return {row, std::min(rows, row + array_rows), column, std::min(columns, column + array_columns)};
 }
 
-LayerTiling tile_layer(const Hardware& hardware, const CrossbarLayer& layer) {
+LayerTiling tile_layer(const Hardware& network, const CrossbarLayer& layer) {
+  const Hardware hardware = hardware_of(network, layer);
   LayerTiling tiling;
   tiling.slices = weight_slices(hardware, layer.weight_bits);
   tiling.digits = input_digits(hardware, layer.act_bits);

@@ -24,7 +24,7 @@ struct LayerTiling {
   isa::Region region(std::int64_t tile) const;
 };
 
-/// Tiles of one group of the layer. Throws Error beyond kMaxTiles.
-LayerTiling tile_layer(const Hardware& hardware, const CrossbarLayer& layer);
+/// Tiles of one group of the layer on the network's machine. Throws Error beyond kMaxTiles, and as hardware_of.
+LayerTiling tile_layer(const Hardware& network, const CrossbarLayer& layer);
 
 }  // namespace cimq::compiler

@@ -8,7 +8,8 @@
 
 namespace cimq::compiler {
 
-LayerLoad load_of(const Hardware& hardware, const CrossbarLayer& layer, const LayerTiling& tiling, bool passes) {
+LayerLoad load_of(const Hardware& network, const CrossbarLayer& layer, const LayerTiling& tiling, bool passes) {
+  const Hardware hardware = hardware_of(network, layer);
   // All tiles see a vector together: the widest has most to convert.
   const std::int64_t columns = std::min<std::int64_t>(tiling.columns, hardware.cols);
   const std::int64_t step_ps = digit_time(hardware, converted_lines(hardware, 0, columns)).step_ps();

@@ -9,8 +9,9 @@
 
 namespace cimq::compiler {
 
-/// A layer, without copies; `passes`: its crossbars hold an input (ir/graph.h, writes_operand).
-LayerLoad load_of(const Hardware& hardware, const CrossbarLayer& layer, const LayerTiling& tiling, bool passes);
+/// A layer on its own machine (network's and what it chooses), without copies; `passes`: its crossbars hold an input
+/// (ir/graph.h, writes_operand).
+LayerLoad load_of(const Hardware& network, const CrossbarLayer& layer, const LayerTiling& tiling, bool passes);
 
 /// Every crossbar layer, without copies.
 std::vector<LayerLoad> loads_of(const Module& module);

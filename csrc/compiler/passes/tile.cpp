@@ -16,7 +16,8 @@ void tile_network(Module& module, Context&) {
     const Node& node = module.graph.nodes[i];
     if (!node.crossbar) continue;
     const CrossbarLayer& layer = *node.crossbar;
-    const std::int64_t counted = tile_count(module.hardware, latency_shape(layer), layer.weight_bits);
+    const Hardware hardware = hardware_of(module.hardware, layer);
+    const std::int64_t counted = tile_count(hardware, latency_shape(layer), layer.weight_bits);
     layers.push_back({i, tile_layer(module.hardware, layer)});
     const std::int64_t own = layers.back().tiling.tiles();
     // The closed form counts the same tiles in its own way: a difference would be a fault here or there.

@@ -17,8 +17,9 @@ constexpr std::int64_t kSumBytes = 4;
 
 }  // namespace
 
-LayerFacts facts_of(const Hardware& hw, const CrossbarLayer& layer) {
-  const LayerTiling tiling = tile_layer(hw, layer);
+LayerFacts facts_of(const Hardware& network, const CrossbarLayer& layer) {
+  const Hardware hw = hardware_of(network, layer);
+  const LayerTiling tiling = tile_layer(network, layer);
   LayerFacts facts;
   facts.name = layer.layer_name;
   facts.vectors = layer.invocations;

@@ -75,7 +75,7 @@ struct LayerFacts {
   std::vector<std::int64_t> rows;        ///< word lines by row tile
 };
 
-LayerFacts facts_of(const Hardware& hw, const CrossbarLayer& layer);
+LayerFacts facts_of(const Hardware& network, const CrossbarLayer& layer);
 
 struct Steps {
   const Program& program;

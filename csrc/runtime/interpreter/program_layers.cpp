@@ -37,7 +37,7 @@ ProgramLayer written_layer_of(const StepContext& context, const Node& node) {
     any.outputs = facts.outputs;
     any.weight.assign(static_cast<std::size_t>(facts.outputs * facts.inputs_per_output), 1);
     any.options = tensors.options;
-    const LayerCells like(context.hardware, tiling, any, 0, 1);
+    const LayerCells like(compiler::hardware_of(context.hardware, facts), tiling, any, 0, 1);
     OperandRescale rescale(facts, tensors.multiplier);
     return {&node,
             tiling,
@@ -59,10 +59,11 @@ ProgramLayer layer_of(const StepContext& context, const Node& node) {
   CrossbarTensors tensors = read_crossbar_tensors(context, node);
   count_layer(context, node, tiling);
   try {
+    const Hardware hardware = compiler::hardware_of(context.hardware, facts);
     std::vector<LayerCells> groups;
     groups.reserve(static_cast<std::size_t>(facts.repeats));
     for (std::int64_t g = 0; g < facts.repeats; ++g) {
-      groups.emplace_back(context.hardware, tiling, tensors, g, facts.repeats);
+      groups.emplace_back(hardware, tiling, tensors, g, facts.repeats);
     }
     Rescale rescale(facts.act_zero, tensors.weight, std::move(tensors.multiplier), std::move(tensors.bias));
     const kernels::MvmPlan plan = groups.front().plan();
@@ -80,7 +81,8 @@ ProgramLayer layer_of(const StepContext& context, const Node& node) {
 
 }  // namespace
 
-std::vector<LayerCells> ProgramLayer::written(const Hardware& hardware, std::vector<std::int8_t> w) const {
+std::vector<LayerCells> ProgramLayer::written(const Hardware& network, std::vector<std::int8_t> w) const {
+  const Hardware hardware = compiler::hardware_of(network, facts());
   CrossbarTensors tensors;
   tensors.outputs = facts().repeats * facts().outputs;
   tensors.weight = std::move(w);

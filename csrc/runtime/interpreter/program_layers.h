@@ -40,7 +40,7 @@ struct ProgramLayer {
   /// Null for a layer with weights of its own.
   const WrittenOperand* operand() const { return std::get_if<WrittenOperand>(&rest); }
   /// The matrices that crossbars hold for a sample: `w` [repeats, outputs, inputs], integers.
-  std::vector<LayerCells> written(const Hardware& hardware, std::vector<std::int8_t> w) const;
+  std::vector<LayerCells> written(const Hardware& network, std::vector<std::int8_t> w) const;
   /// Raw bits of input vector `at` of group `repeat`, out of the quantised input.
   std::vector<std::uint8_t> vector_of(const std::vector<std::uint8_t>& x, std::int64_t repeat, std::int64_t at) const;
   /// Where the result of an output of a group is, within the node's.

@@ -127,13 +127,14 @@ std::unique_ptr<Step> make_conv(const StepContext& context, const Node& node) {
   const int zero = compiler::crossbar_of(node).act_zero;
   Quantizer quantizer(node.name, tensors.x_scale, compiler::crossbar_of(node));
   try {
-    count_layer(context, node,
-                kernels::make_mvm_plan(context.hardware, tensors.outputs, compiler::crossbar_of(node).inputs_per_output,
+    const Hardware hardware = compiler::hardware_of(context.hardware, compiler::crossbar_of(node));
+    count_layer(context, node, hardware,
+                kernels::make_mvm_plan(hardware, tensors.outputs, compiler::crossbar_of(node).inputs_per_output,
                                        tensors.options),
                 1);
     Rescale rescale(zero, tensors.weight, std::move(tensors.multiplier), std::move(tensors.bias));
     const kernels::Conv2dGeometry geometry = geometry_of(node, in[0]);
-    kernels::cpu::ChannelsLastConv2d conv({context.hardware, tensors.weight.data(), geometry, tensors.options});
+    kernels::cpu::ChannelsLastConv2d conv({hardware, tensors.weight.data(), geometry, tensors.options});
     return std::make_unique<ConvStep>(std::move(conv), std::move(quantizer), std::move(rescale), in, node.shape,
                                       static_cast<std::uint8_t>(-zero));
   } catch (const Error& error) {
@@ -143,10 +144,10 @@ std::unique_ptr<Step> make_conv(const StepContext& context, const Node& node) {
 
 }  // namespace
 
-bool has_channels_last_step(const Hardware& hardware, const Node& node) {
+bool has_channels_last_step(const Hardware& network, const Node& node) {
   if (node.op == OpKind::kMaxPool2d) return true;
   return node.op == OpKind::kCrossbarConv2d && node.window.groups == 1 && !node.tensors.contains("adc_lsb") &&
-         kernels::always_lossless(hardware);
+         kernels::always_lossless(compiler::hardware_of(network, compiler::crossbar_of(node)));
 }
 
 std::unique_ptr<Step> make_channels_last_step(const StepContext& context, const Node& node) {

@@ -10,7 +10,7 @@ namespace cimq::runtime {
 
 /// Whether there is such a step for a node that needs another one than its row of the operator table: a convolution of
 /// one group on crossbars whose product is exact, or max_pool2d.
-bool has_channels_last_step(const Hardware& hardware, const compiler::Node& node);
+bool has_channels_last_step(const Hardware& network, const compiler::Node& node);
 
 /// Builds it. `context.graph` and `node` are those with channels first; raw results are given in that order.
 std::unique_ptr<Step> make_channels_last_step(const StepContext& context, const compiler::Node& node);

@@ -153,9 +153,10 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
   const std::int64_t out_elements = compiler::elements(node.shape);
   const std::int64_t groups = conv ? w.groups : 1;
   try {
+    const Hardware hardware = compiler::hardware_of(context.hardware, compiler::crossbar_of(node));
     // Bounds first: this plan is that of the first group, and what the others need is the same.
-    count_layer(context, node,
-                kernels::make_mvm_plan(context.hardware, tensors.outputs / groups,
+    count_layer(context, node, hardware,
+                kernels::make_mvm_plan(hardware, tensors.outputs / groups,
                                        compiler::crossbar_of(node).inputs_per_output, options),
                 groups);
     const int zero = compiler::crossbar_of(node).act_zero;
@@ -171,13 +172,13 @@ std::unique_ptr<Step> make_crossbar_step(const StepContext& context, const Node&
         width += w.pad_left + w.pad_right;
         geometry.pad_top = geometry.pad_bottom = geometry.pad_left = geometry.pad_right = 0;
       }
-      ConvKernel kernel{kernels::cpu::CrossbarConv2d({context.hardware, tensors.weight.data(), geometry, options}),
-                        height, width, border};
+      ConvKernel kernel{kernels::cpu::CrossbarConv2d({hardware, tensors.weight.data(), geometry, options}), height,
+                        width, border};
       return std::make_unique<CrossbarStep<ConvKernel>>(std::move(kernel), std::move(quantizer), std::move(rescale),
                                                         in_elements, out_elements, node.shape[1] * node.shape[2]);
     }
     LinearKernel kernel{
-        kernels::cpu::CrossbarMvm({context.hardware, tensors.weight.data(), tensors.outputs, in.back(), options}),
+        kernels::cpu::CrossbarMvm({hardware, tensors.weight.data(), tensors.outputs, in.back(), options}),
         in_elements / in.back()};
     return std::make_unique<CrossbarStep<LinearKernel>>(std::move(kernel), std::move(quantizer), std::move(rescale),
                                                         in_elements, out_elements, 1);

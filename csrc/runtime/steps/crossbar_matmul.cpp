@@ -26,10 +26,10 @@ using compiler::Node;
 
 class CrossbarMatmulStep final : public Step {
  public:
-  CrossbarMatmulStep(const Hardware& hardware, const compiler::CrossbarLayer& layer, Quantizer quantizer,
+  CrossbarMatmulStep(Hardware hardware, const compiler::CrossbarLayer& layer, Quantizer quantizer,
                      OperandQuantizer operand_quantizer, OperandRescale rescale, kernels::MvmOptions options,
                      const kernels::cpu::CrossbarMvm& like)
-      : hardware_(hardware),
+      : hardware_(std::move(hardware)),
         facts_(layer),
         quantizer_(std::move(quantizer)),
         operand_quantizer_(std::move(operand_quantizer)),
@@ -37,8 +37,9 @@ class CrossbarMatmulStep final : public Step {
         options_(std::move(options)),
         exact_(like.plan().exact),
         gives_integers_(like.plan().gives_integers()),
-        matrix_bytes_(saturating_sum(static_cast<std::uint64_t>(kernels::cpu::programming_bytes(hardware, like.plan())),
-                                     static_cast<std::uint64_t>(like.scratch_bytes(layer.invocations)))) {}
+        matrix_bytes_(
+            saturating_sum(static_cast<std::uint64_t>(kernels::cpu::programming_bytes(hardware_, like.plan())),
+                           static_cast<std::uint64_t>(like.scratch_bytes(layer.invocations)))) {}
 
   bool exact() const override { return gives_integers_; }
 
@@ -92,7 +93,7 @@ class CrossbarMatmulStep final : public Step {
     });
   }
 
-  const Hardware& hardware_;
+  Hardware hardware_;
   compiler::CrossbarLayer facts_;
   Quantizer quantizer_;
   OperandQuantizer operand_quantizer_;
@@ -106,17 +107,17 @@ std::unique_ptr<Step> make_crossbar_matmul(const StepContext& context, const Nod
   const compiler::CrossbarLayer& layer = compiler::crossbar_of(node);
   OperandTensors tensors = read_operand_tensors(context, node);
   try {
+    const Hardware hardware = compiler::hardware_of(context.hardware, layer);
     const kernels::MvmPlan plan =
-        kernels::make_mvm_plan(context.hardware, layer.outputs, layer.inputs_per_output, tensors.options);
-    context.budget.check_working(node,
-                                 static_cast<std::uint64_t>(kernels::cpu::programming_bytes(context.hardware, plan)));
+        kernels::make_mvm_plan(hardware, layer.outputs, layer.inputs_per_output, tensors.options);
+    context.budget.check_working(node, static_cast<std::uint64_t>(kernels::cpu::programming_bytes(hardware, plan)));
     count_passes(context, node, plan);
     OperandRescale rescale(layer, tensors.multiplier);
     // What a matrix takes does not depend on its values.
     const std::vector<std::int8_t> any(static_cast<std::size_t>(layer.outputs * layer.inputs_per_output), 1);
     const kernels::cpu::CrossbarMvm like(
-        {context.hardware, any.data(), layer.outputs, layer.inputs_per_output, tensors.options});
-    return std::make_unique<CrossbarMatmulStep>(context.hardware, layer, Quantizer(node.name, tensors.x_scale, layer),
+        {hardware, any.data(), layer.outputs, layer.inputs_per_output, tensors.options});
+    return std::make_unique<CrossbarMatmulStep>(hardware, layer, Quantizer(node.name, tensors.x_scale, layer),
                                                 OperandQuantizer(node.name, tensors.w_scale, layer.weight_bits),
                                                 rescale, std::move(tensors.options), like);
   } catch (const Error& error) {

@@ -11,10 +11,10 @@ void count_passes(const StepContext& context, const compiler::Node& node, const 
   context.budget.operate(node, saturating_product(operations_of(context.graph, node), passes - 1));
 }
 
-void count_layer(const StepContext& context, const compiler::Node& node, const kernels::MvmPlan& plan,
-                 std::int64_t groups) {
-  context.budget.keep(node, saturating_product(static_cast<std::uint64_t>(groups),
-                                               kernels::cpu::programming_bytes(context.hardware, plan)));
+void count_layer(const StepContext& context, const compiler::Node& node, const Hardware& hardware,
+                 const kernels::MvmPlan& plan, std::int64_t groups) {
+  context.budget.keep(
+      node, saturating_product(static_cast<std::uint64_t>(groups), kernels::cpu::programming_bytes(hardware, plan)));
   count_passes(context, node, plan);
 }
 

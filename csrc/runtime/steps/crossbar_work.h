@@ -14,9 +14,10 @@ namespace cimq::runtime {
 /// Counts the passes over the cells of a layer, where a product is not one multiplication.
 void count_passes(const StepContext& context, const compiler::Node& node, const kernels::MvmPlan& plan);
 
-/// Counts what the layer takes, once its tensors are read, before any of it is: programmed cells, and the passes.
-void count_layer(const StepContext& context, const compiler::Node& node, const kernels::MvmPlan& plan,
-                 std::int64_t groups);
+/// Counts what the layer takes on its machine, once its tensors are read, before any of it is: programmed cells, and
+/// the passes.
+void count_layer(const StepContext& context, const compiler::Node& node, const Hardware& hardware,
+                 const kernels::MvmPlan& plan, std::int64_t groups);
 
 /// Rows of the largest part that `split` makes.
 inline std::int64_t rows_of_part(std::int64_t rows, int threads) { return (rows + threads - 1) / threads; }
