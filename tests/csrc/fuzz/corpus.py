@@ -63,6 +63,11 @@ def inputs(folder: Path) -> Iterator[tuple[str, bytes]]:
             program = folder / "program.jsonl"
             cimq.compile(bundle, pipeline=pipeline, out=program)
             yield f"{bundle.name} {pipeline}", packed(bundle, program.read_text(encoding="utf-8"))
+    x = images(1, 3, 4, 4)
+    bundle = folder / "layers with machines of their own"
+    policy = cimq.Policy.uniform(4, 4, 4, "offset")
+    cimq.export(converted(randomise(Residual()), x, HARDWARE["lossy"], policy), bundle, sample_input=x)
+    yield bundle.name, packed(bundle)
     for name, (operation, shape) in cases().items():
         x = images(1, *shape)
         bundle = folder / re.sub(r"\W+", " ", name)
