@@ -9,6 +9,7 @@ names it, or becomes a network that the executor loads and runs.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import tempfile
@@ -98,7 +99,9 @@ def mutate(data: bytes, max_size: int, seed: int) -> bytes:
     if rng.random() < 0.1:
         return atheris.Mutate(data, max_size)  # type: ignore[no-any-return]
     for _ in range(rng.randrange(1, 4)):
-        _change(model, rng)
+        # A text that is no UTF-8 can be read and not be written again.
+        with contextlib.suppress(UnicodeDecodeError):
+            _change(model, rng)
     changed = model.SerializeToString()
     return changed if len(changed) <= max_size else data
 
