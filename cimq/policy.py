@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,12 @@ class Policy:
                 `.npy`: CIM-AQ's integer array [layers, 2] of (weight bits, activation bits) rows.
 
         Raises:
+            TypeError: If `path` is none.
             FileNotFoundError: If there is no such file.
             ValueError: If it is damaged or holds no policy; begins with the path.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"a policy must be a cimq.Policy or a file, got {type(path).__name__}")
         path = Path(path)
         try:
             if path.suffix == ".npy":

@@ -44,9 +44,10 @@ def machine_area(
     Args:
         hardware: Machine, preset or file.
         crossbars: How many crossbars to count. None: those of the machine.
-        policy: What layers choose of the machine, or its file: every part is as large as the layer that takes most of
-            it needs (a converter is that of the most bits, and there is one for each line of the mapping that converts
-            most). None: as the machine.
+        policy: What layers choose of the machine, or its file: every part is as large as the machine's own, and as the
+            layer that takes most of it needs (a converter has the most bits of all, and there is one for each line of
+            the mapping that converts most). A machine that is built for fewer bits says so itself (`adc.bits`). None:
+            as the machine.
 
     Raises:
         ValueError: If the machine has crossbars without limit and `crossbars` is not given, it cannot have what a layer

@@ -131,7 +131,7 @@ def check_axes(
             objective that they do not change; and for converters with learned steps.
     """
     if adc_bits is not None:
-        given = tuple(adc_bits)
+        given = tuple(adc_bits) if isinstance(adc_bits, Sequence) else ()
         whole = len(given) == 2 and all(isinstance(bits, int) and not isinstance(bits, bool) for bits in given)
         if not whole or not 1 <= given[0] <= given[1] <= MAX_ADC_BITS:
             raise ValueError(
@@ -155,10 +155,10 @@ def check_axes(
                 "always be best"
             )
     if mappings is not None:
-        names = [mappings] if isinstance(mappings, str) else list(mappings)
-        if isinstance(mappings, str) or not names or len(set(names)) != len(names) or set(names) - set(MAPPINGS):
+        names = list(mappings) if isinstance(mappings, Sequence) and not isinstance(mappings, str) else []
+        if not names or len(set(names)) != len(names) or set(names) - set(MAPPINGS):
             raise ValueError(
-                f"search: mappings must be None or different names of {', '.join(MAPPINGS)}, got {mappings!r}"
+                f"search: mappings must be None or a list of different names of {', '.join(MAPPINGS)}, got {mappings!r}"
             )
     if (adc_bits is not None or mappings is not None) and hardware.adc.bits and hardware.adc.range == "learned":
         raise ValueError(

@@ -167,7 +167,11 @@ def check_bits(bits: tuple[int, int], first_last_bits: int | None) -> tuple[int,
     Raises:
         ValueError: For an impossible range or width.
     """
-    if len(tuple(bits)) != 2 or not all(isinstance(bit, int) and not isinstance(bit, bool) for bit in bits):
+    if (
+        not isinstance(bits, Sequence)
+        or len(bits) != 2
+        or not all(isinstance(bit, int) and not isinstance(bit, bool) for bit in bits)
+    ):
         raise ValueError(f"search: bits must be a pair (smallest, largest), got {bits!r}")
     low, high = bits
     if not MIN_BITS <= low <= high <= MAX_BITS:

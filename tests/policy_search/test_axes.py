@@ -179,10 +179,10 @@ def test_within_a_cost_the_nearest_policy_fits() -> None:
             "needs a machine with converters, and those of 'custom'",
         ),
         (LOSSY.replace(energy={"adc_energy_pj": None}), {"adc_bits": (4, 8)}, "gives the energy of a conversion"),
-        (LOSSY, {"mappings": ()}, "mappings must be None or different names of"),
-        (LOSSY, {"mappings": "offset"}, "mappings must be None or different names of"),
-        (LOSSY, {"mappings": ("offset", "offset")}, "mappings must be None or different names of"),
-        (LOSSY, {"mappings": ("column",)}, "mappings must be None or different names of"),
+        (LOSSY, {"mappings": ()}, "mappings must be None or a list of different names of"),
+        (LOSSY, {"mappings": "offset"}, "mappings must be None or a list of different names of"),
+        (LOSSY, {"mappings": ("offset", "offset")}, "mappings must be None or a list of different names of"),
+        (LOSSY, {"mappings": ("column",)}, "mappings must be None or a list of different names of"),
         (LOSSY.replace(adc={"range": "learned"}), {"mappings": ("offset",)}, "steps are not learned"),
     ],
 )
@@ -252,3 +252,24 @@ def test_axes_are_of_the_closed_form() -> None:
         cimq.search(
             torch.nn.Linear(3, 2), [], hardware="isaac", pipeline="stationary", mappings=("offset",), evaluations=3
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"adc_bits": 6}, r"adc_bits must be None or \(smallest, largest\).*got 6"),
+        ({"mappings": 5}, "mappings must be None or a list of different names of .*got 5"),
+        ({"bits": 6}, r"bits must be a pair \(smallest, largest\), got 6"),
+    ],
+)
+def test_what_is_no_list_is_refused(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cimq.search(nn.Linear(3, 2), [], hardware="isaac", objective="energy", evaluations=3, **options)
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    plain: Any = {"fc": (8, 8)}
+    with pytest.raises(TypeError, match=r"a policy must be a cimq.Policy or a file, got dict"):
+        cimq.prepare(nn.Linear(3, 2), plain)
+    with pytest.raises(TypeError, match=r"a policy must be a cimq.Policy or a file, got dict"):
+        cimq.set_policy(cimq.prepare(nn.Linear(3, 2)), plain)
