@@ -166,7 +166,7 @@ void Executor::State::run(const Tensor& x, RunResult& result, bool keep_layers) 
   if (keep_layers) {
     for (const std::size_t i : layers) {
       const compiler::Node& node = origin_of(i);
-      LayerOutput layer{node.crossbar->layer_name, batched(batch, node.shape), steps[i]->exact(), {}, {}};
+      LayerOutput layer{compiler::crossbar_of(node).layer_name, batched(batch, node.shape), steps[i]->exact(), {}, {}};
       const auto size = static_cast<std::size_t>(batch * compiler::elements(node.shape));
       layer.exact ? layer.integers.resize(size) : layer.floats.resize(size);
       result.layers.push_back(std::move(layer));
@@ -215,7 +215,8 @@ std::vector<Comparison> Executor::State::comparisons(std::int64_t batch) const {
   };
   for (const std::size_t i : layers) {
     const compiler::Node& node = origin_of(i);
-    add(node.crossbar->layer_name, "layer." + node.crossbar->layer_name, node.shape, steps[i]->exact());
+    const std::string& name = compiler::crossbar_of(node).layer_name;
+    add(name, "layer." + name, node.shape, steps[i]->exact());
   }
   add("output", "output", output_node().shape, false);
   return results;
