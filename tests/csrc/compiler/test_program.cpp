@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <sstream>
 
 #include "common/error.h"
 #include "compiler/cost/network.h"
@@ -8,10 +7,12 @@
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/passes/pipeline.h"
+#include "compiler/program_lines.h"
 #include "compiler/verify/program.h"
 #include "runtime/bundle_fixture.h"
 
 using namespace cimq::compiler;
+using namespace cimq::test;
 using Catch::Matchers::Contains;
 using cimq::Hardware;
 using cimq::Mapping;
@@ -30,38 +31,8 @@ Hardware machine(Mapping mapping, int rows, int cols, int cell_bits, int dac_bit
   return hardware;
 }
 
-std::vector<std::string> lines_of(const std::string& text) {
-  std::vector<std::string> lines;
-  std::stringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
-std::string text_of(const std::vector<std::string>& lines) {
-  std::string text;
-  for (const auto& line : lines) text += line + "\n";
-  return text;
-}
-
-std::size_t find_line(const std::vector<std::string>& lines, const std::string& part) {
-  const auto found =
-      std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.find(part) != std::string::npos; });
-  REQUIRE(found != lines.end());
-  return static_cast<std::size_t>(found - lines.begin());
-}
-
 void refused(const std::vector<std::string>& lines, const char* part) {
   CHECK_THROWS_WITH(verify_program(read_program(text_of(lines)), small_net()), Contains(part));
-}
-
-/// Replaces `from` by `to` in the first line that holds `in`.
-std::vector<std::string> changed(std::vector<std::string> lines, const std::string& in, const std::string& from,
-                                 const std::string& to) {
-  std::string& line = lines[find_line(lines, in)];
-  const std::size_t at = line.find(from);
-  REQUIRE(at != std::string::npos);
-  line.replace(at, from.size(), to);
-  return lines;
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 // Products of two values: the crossbars hold the second one, which is quantised and written for every sample.
-#include <algorithm>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,10 +10,12 @@
 #include "compiler/frontends/layers_json.h"
 #include "compiler/frontends/program_jsonl.h"
 #include "compiler/passes/pipeline.h"
+#include "compiler/program_lines.h"
 #include "compiler/sim/simulate.h"
 #include "compiler/verify/program.h"
 
 using namespace cimq::compiler;
+using namespace cimq::test;
 using Catch::Matchers::Contains;
 using cimq::Hardware;
 using nlohmann::json;
@@ -52,32 +52,11 @@ std::vector<std::string> program(const char* pipeline, std::optional<std::int64_
   hardware.resources.crossbars = crossbars;
   Context context;
   const Module module = compile_graph(network(), hardware, pipeline_named(pipeline), context);
-  std::vector<std::string> lines;
-  std::stringstream stream(write_program(*module.program));
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
-std::size_t find_line(const std::vector<std::string>& lines, const std::string& part) {
-  const auto found = std::ranges::find_if(lines, [&](const auto& line) { return line.find(part) != line.npos; });
-  REQUIRE(found != lines.end());
-  return static_cast<std::size_t>(found - lines.begin());
+  return lines_of(write_program(*module.program));
 }
 
 void refused(const std::vector<std::string>& lines, const std::string& part) {
-  std::string text;
-  for (const std::string& line : lines) text += line + "\n";
-  CHECK_THROWS_WITH(verify_program(read_program(text), network()), Contains(part));
-}
-
-/// Replaces `from` by `to` in the first line that holds `in`.
-std::vector<std::string> changed(std::vector<std::string> lines, const std::string& in, const std::string& from,
-                                 const std::string& to) {
-  std::string& line = lines[find_line(lines, in)];
-  const std::size_t at = line.find(from);
-  REQUIRE(at != std::string::npos);
-  line.replace(at, from.size(), to);
-  return lines;
+  CHECK_THROWS_WITH(verify_program(read_program(text_of(lines)), network()), Contains(part));
 }
 
 constexpr const char* kOperand = R"("dst":"qk.w_q")";

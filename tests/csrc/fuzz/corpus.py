@@ -39,6 +39,15 @@ def packed(bundle: Path, program: str | None = None) -> bytes:
     return b"".join(parts)
 
 
+def with_each_program(bundle: Path) -> Iterator[tuple[str, bytes]]:
+    """A bundle with its own program, and with those of the other pipelines."""
+    yield bundle.name, packed(bundle)
+    program = bundle.parent / "program.jsonl"
+    for pipeline in ("stationary", "pipelined"):
+        cimq.compile(bundle, pipeline=pipeline, out=program)
+        yield f"{bundle.name} {pipeline}", packed(bundle, program.read_text(encoding="utf-8"))
+
+
 def inputs(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Names and inputs."""
     handmade = write_handmade(folder / "handmade")
@@ -49,20 +58,12 @@ def inputs(folder: Path) -> Iterator[tuple[str, bytes]]:
         bundle = folder / f"residual {name}"
         machine = hardware.replace(resources={"crossbars": 40})
         cimq.export(converted(randomise(Residual()), x, machine), bundle, sample_input=x)
-        yield bundle.name, packed(bundle)
-        for pipeline in ("stationary", "pipelined"):
-            program = folder / "program.jsonl"
-            cimq.compile(bundle, pipeline=pipeline, out=program)
-            yield f"{bundle.name} {pipeline}", packed(bundle, program.read_text(encoding="utf-8"))
+        yield from with_each_program(bundle)
     for net in (Fused, Encoder):
         x = images(1, TOKENS, WIDTH)
         bundle = folder / f"attention {net.__name__}"
         cimq.export(converted(randomise(net()), x, HARDWARE["lossy"]), bundle, sample_input=x)
-        yield bundle.name, packed(bundle)
-        for pipeline in ("stationary", "pipelined"):
-            program = folder / "program.jsonl"
-            cimq.compile(bundle, pipeline=pipeline, out=program)
-            yield f"{bundle.name} {pipeline}", packed(bundle, program.read_text(encoding="utf-8"))
+        yield from with_each_program(bundle)
     x = images(1, 3, 4, 4)
     bundle = folder / "layers with machines of their own"
     policy = cimq.Policy.uniform(4, 4, 4, "offset")

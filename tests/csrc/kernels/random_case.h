@@ -9,6 +9,7 @@
 
 #include "common/error.h"
 #include "kernels/cpu/mvm/crossbar_mvm.h"
+#include "kernels/plan/conv2d_geometry.h"
 #include "layer_case.h"
 
 namespace cimq::kernels::testing {
@@ -26,6 +27,20 @@ class Random {
  private:
   std::mt19937 generator_;
 };
+
+/// Kernel, strides, borders and dilations of a convolution.
+inline void draw_window(Random& random, Conv2dGeometry& g) {
+  g.kernel_h = random.integer(1, 3);
+  g.kernel_w = random.integer(1, 4);
+  g.stride_h = random.integer(1, 3);
+  g.stride_w = random.integer(1, 2);
+  g.pad_top = random.integer(0, 2);
+  g.pad_bottom = random.integer(0, 2);
+  g.pad_left = random.integer(0, 3);
+  g.pad_right = random.integer(0, 2);
+  g.dilation_h = random.integer(1, 2);
+  g.dilation_w = random.integer(1, 3);
+}
 
 /// 16 rows, 2-bit cells, 1-bit drivers.
 inline Hardware plain_hardware() {

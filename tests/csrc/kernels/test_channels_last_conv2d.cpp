@@ -47,16 +47,7 @@ TEST_CASE("Convolutions of channel-last images give the reference's integers", "
   Conv2dGeometry g;
   g.in_channels = random.chance(0.2) ? random.integer(17, 70) : random.integer(1, 9);
   g.out_channels = random.chance(0.2) ? random.integer(17, 70) : random.integer(1, 9);
-  g.kernel_h = random.integer(1, 3);
-  g.kernel_w = random.integer(1, 4);
-  g.stride_h = random.integer(1, 3);
-  g.stride_w = random.integer(1, 2);
-  g.pad_top = random.integer(0, 2);
-  g.pad_bottom = random.integer(0, 2);
-  g.pad_left = random.integer(0, 3);
-  g.pad_right = random.integer(0, 2);
-  g.dilation_h = random.integer(1, 2);
-  g.dilation_w = random.integer(1, 3);
+  draw_window(random, g);
   const std::int64_t h = g.dilation_h * (g.kernel_h - 1) + random.integer(1, 9);
   const std::int64_t w = g.dilation_w * (g.kernel_w - 1) + random.integer(1, 9);
   const std::int64_t batch = random.integer(1, 3);

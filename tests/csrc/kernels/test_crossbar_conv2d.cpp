@@ -13,16 +13,7 @@ Conv2dGeometry random_geometry(Random& random) {
   g.groups = depthwise ? random.integer(1, 8) : (random.chance(0.3) ? random.integer(2, 3) : 1);
   g.in_channels = g.groups * (depthwise ? 1 : random.integer(1, 4));
   g.out_channels = g.groups * (depthwise ? random.integer(1, 2) : random.integer(1, 5));
-  g.kernel_h = random.integer(1, 3);
-  g.kernel_w = random.integer(1, 4);
-  g.stride_h = random.integer(1, 3);
-  g.stride_w = random.integer(1, 2);
-  g.pad_top = random.integer(0, 2);
-  g.pad_bottom = random.integer(0, 2);
-  g.pad_left = random.integer(0, 3);
-  g.pad_right = random.integer(0, 2);
-  g.dilation_h = random.integer(1, 2);
-  g.dilation_w = random.integer(1, 3);
+  draw_window(random, g);
   return g;
 }
 
