@@ -33,7 +33,6 @@ class BundleFolder final : public BundleFiles {
   /// Reads the manifest and verifies every file. Throws Error naming the file.
   explicit BundleFolder(const std::filesystem::path& folder);
 
-  const Manifest& manifest() const { return manifest_; }
   bool contains(const std::string& name) const override;
   std::uint64_t size_of(const std::string& name) const override;
   /// The bytes of a listed file, hashed again after reading; "manifest.json" gives the text that was verified. Throws

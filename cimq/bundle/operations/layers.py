@@ -46,22 +46,35 @@ def _crossbar(call: Call) -> list[Node]:
         "bias": module.bias.float(),
     }
     tensors |= _ranges(module)
-    facts = CrossbarFacts(
+    facts = _facts(
+        module,
+        outputs=weight.shape[0] // groups,
+        inputs_per_output=weight[0].numel(),
+        invocations=invocations,
+        repeats=groups,
+    )
+    attrs = _conv_attrs(module, pair(weight.shape[-2:])) if conv else {}
+    op = "crossbar_conv2d" if conv else "crossbar_linear"
+    return call.node(op, attrs, tensors=tensors, crossbar=facts)
+
+
+def _facts(
+    module: CrossbarLayer, *, outputs: int, inputs_per_output: int, invocations: int, repeats: int
+) -> CrossbarFacts:
+    """Of a layer whose product has these sizes."""
+    return CrossbarFacts(
         layer_name=module.layer_name,
         layer_index=module.layer_index,
         weight_bits=module.weight_bits,
         act_bits=module.act_bits,
         act_signed=module.act_signed,
-        outputs=weight.shape[0] // groups,
-        inputs_per_output=weight[0].numel(),
+        outputs=outputs,
+        inputs_per_output=inputs_per_output,
         invocations=invocations,
-        repeats=groups,
+        repeats=repeats,
         act_zero=module.act_zero,
         machine=module.layer_machine,
     )
-    attrs = _conv_attrs(module, pair(weight.shape[-2:])) if conv else {}
-    op = "crossbar_conv2d" if conv else "crossbar_linear"
-    return call.node(op, attrs, tensors=tensors, crossbar=facts)
 
 
 def _ranges(module: CrossbarLayer) -> dict[str, Tensor]:
@@ -82,18 +95,12 @@ def _matmul(call: Call) -> list[Node]:
         "multiplier": operand_multiplier(module.x_scale, module.w_scale, factor).reshape(()),
     }
     (repeats, invocations, inputs), (_, outputs, _) = call.shapes
-    facts = CrossbarFacts(
-        layer_name=module.layer_name,
-        layer_index=module.layer_index,
-        weight_bits=module.weight_bits,
-        act_bits=module.act_bits,
-        act_signed=module.act_signed,
+    facts = _facts(
+        module,
         outputs=outputs,
         inputs_per_output=inputs,
         invocations=invocations,
         repeats=repeats,
-        act_zero=module.act_zero,
-        machine=module.layer_machine,
     )
     return call.node("crossbar_matmul", tensors=tensors | _ranges(module), crossbar=facts)
 

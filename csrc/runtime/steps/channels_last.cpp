@@ -1,10 +1,7 @@
-// crossbar_conv2d and max_pool2d of images in channel-last order.
+// crossbar_conv2d of images in channel-last order, and which nodes have such a step.
 #include "runtime/steps/channels_last.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -84,43 +81,6 @@ class ConvStep final : public Step {
   std::uint8_t border_;  // the integer of the number 0
 };
 
-class MaxPoolStep final : public Step {
- public:
-  MaxPoolStep(const compiler::Window& window, Shape in, Shape out)
-      : window_(window), in_(std::move(in)), out_(std::move(out)) {}
-
-  void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
-           const StepRun&) const override {
-    const float* image = inputs[0];
-    for (std::int64_t b = 0; b < batch; ++b, image += compiler::elements(in_)) {
-      for (std::int64_t oy = 0; oy < out_[1]; ++oy) {
-        for (std::int64_t ox = 0; ox < out_[2]; ++ox, out += out_[0]) take_window(image, oy, ox, out);
-      }
-    }
-  }
-
- private:
-  void take_window(const float* image, std::int64_t oy, std::int64_t ox, float* best) const {
-    std::fill_n(best, in_[0], -std::numeric_limits<float>::infinity());
-    for (std::int64_t ky = 0; ky < window_.kernel[0]; ++ky) {
-      const std::int64_t y = oy * window_.stride[0] - window_.pad_top + ky * window_.dilation[0];
-      if (y < 0 || y >= in_[1]) continue;
-      for (std::int64_t kx = 0; kx < window_.kernel[1]; ++kx) {
-        const std::int64_t x = ox * window_.stride[1] - window_.pad_left + kx * window_.dilation[1];
-        if (x < 0 || x >= in_[2]) continue;
-        const float* const value = image + (y * in_[2] + x) * in_[0];
-        for (std::int64_t c = 0; c < in_[0]; ++c) {
-          // NaN wins, as in PyTorch, and the first of equal values stays, as with channels first.
-          best[c] = value[c] > best[c] || std::isnan(value[c]) ? value[c] : best[c];
-        }
-      }
-    }
-  }
-
-  compiler::Window window_;
-  Shape in_, out_;
-};
-
 std::unique_ptr<Step> make_conv(const StepContext& context, const Node& node) {
   const Shape& in = context.graph.shape_of(node.inputs[0]);
   CrossbarTensors tensors = read_crossbar_tensors(context, node);
@@ -152,7 +112,7 @@ bool has_channels_last_step(const Hardware& network, const Node& node) {
 
 std::unique_ptr<Step> make_channels_last_step(const StepContext& context, const Node& node) {
   if (node.op == OpKind::kCrossbarConv2d) return make_conv(context, node);
-  return std::make_unique<MaxPoolStep>(node.window, context.graph.shape_of(node.inputs[0]), node.shape);
+  return make_channels_last_max_pool(context, node);
 }
 
 }  // namespace cimq::runtime

@@ -15,4 +15,7 @@ bool has_channels_last_step(const Hardware& network, const compiler::Node& node)
 /// Builds it. `context.graph` and `node` are those with channels first; raw results are given in that order.
 std::unique_ptr<Step> make_channels_last_step(const StepContext& context, const compiler::Node& node);
 
+/// That of max_pool2d, which pooling.cpp has.
+std::unique_ptr<Step> make_channels_last_max_pool(const StepContext& context, const compiler::Node& node);
+
 }  // namespace cimq::runtime

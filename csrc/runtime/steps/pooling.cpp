@@ -1,11 +1,13 @@
 // max_pool2d, avg_pool2d.
 #include "kernels/pooling.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
 
+#include "runtime/steps/channels_last.h"
 #include "runtime/steps/step.h"
 
 namespace cimq::runtime {
@@ -38,42 +40,52 @@ class AvgPoolStep final : public Step {
   Shape in_;
 };
 
+/// Images whose channels lie side by side; with channels first every channel is an image of its own.
 class MaxPoolStep final : public Step {
  public:
-  MaxPoolStep(const Window& window, Shape in, Shape out) : window_(window), in_(std::move(in)), out_(std::move(out)) {}
+  MaxPoolStep(const Window& window, std::int64_t images, std::int64_t channels, const Shape& in, const Shape& out)
+      : window_(window),
+        images_(images),
+        channels_(channels),
+        height_(in[1]),
+        width_(in[2]),
+        out_height_(out[1]),
+        out_width_(out[2]) {}
 
   void run(std::int64_t batch, std::span<const float* const> inputs, float* out, const RawResult*,
            const StepRun&) const override {
-    const float* plane = inputs[0];
-    for (std::int64_t p = 0; p < batch * in_[0]; ++p, plane += in_[1] * in_[2]) {
-      for (std::int64_t oy = 0; oy < out_[1]; ++oy) {
-        for (std::int64_t ox = 0; ox < out_[2]; ++ox) *out++ = window_max(plane, oy, ox);
+    const float* image = inputs[0];
+    for (std::int64_t i = 0; i < batch * images_; ++i, image += height_ * width_ * channels_) {
+      for (std::int64_t oy = 0; oy < out_height_; ++oy) {
+        for (std::int64_t ox = 0; ox < out_width_; ++ox, out += channels_) take_window(image, oy, ox, out);
       }
     }
   }
 
  private:
-  float window_max(const float* plane, std::int64_t oy, std::int64_t ox) const {
-    float best = -std::numeric_limits<float>::infinity();
+  void take_window(const float* image, std::int64_t oy, std::int64_t ox, float* best) const {
+    std::fill_n(best, channels_, -std::numeric_limits<float>::infinity());
     for (std::int64_t ky = 0; ky < window_.kernel[0]; ++ky) {
       const std::int64_t y = oy * window_.stride[0] - window_.pad_top + ky * window_.dilation[0];
-      if (y < 0 || y >= in_[1]) continue;
+      if (y < 0 || y >= height_) continue;
       for (std::int64_t kx = 0; kx < window_.kernel[1]; ++kx) {
         const std::int64_t x = ox * window_.stride[1] - window_.pad_left + kx * window_.dilation[1];
-        if (x < 0 || x >= in_[2]) continue;
-        const float value = plane[y * in_[2] + x];
-        if (value > best || std::isnan(value)) best = value;  // NaN wins, as in PyTorch
+        if (x < 0 || x >= width_) continue;
+        const float* const value = image + (y * width_ + x) * channels_;
+        for (std::int64_t c = 0; c < channels_; ++c) {
+          best[c] = value[c] > best[c] || std::isnan(value[c]) ? value[c] : best[c];  // NaN wins, as in PyTorch
+        }
       }
     }
-    return best;
   }
 
   Window window_;
-  Shape in_, out_;
+  std::int64_t images_, channels_, height_, width_, out_height_, out_width_;
 };
 
 std::unique_ptr<Step> make_max_pool(const StepContext& context, const Node& node) {
-  return std::make_unique<MaxPoolStep>(node.window, context.graph.shape_of(node.inputs[0]), node.shape);
+  const Shape& in = context.graph.shape_of(node.inputs[0]);
+  return std::make_unique<MaxPoolStep>(node.window, in[0], 1, in, node.shape);
 }
 
 std::unique_ptr<Step> make_avg_pool(const StepContext& context, const Node& node) {
@@ -81,6 +93,11 @@ std::unique_ptr<Step> make_avg_pool(const StepContext& context, const Node& node
 }
 
 }  // namespace
+
+std::unique_ptr<Step> make_channels_last_max_pool(const StepContext& context, const Node& node) {
+  const Shape& in = context.graph.shape_of(node.inputs[0]);
+  return std::make_unique<MaxPoolStep>(node.window, 1, in[0], in, node.shape);
+}
 
 std::span<const StepRow> pooling_steps() {
   static constexpr std::array kSteps = {StepRow{compiler::OpKind::kMaxPool2d, make_max_pool},
