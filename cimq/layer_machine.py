@@ -44,6 +44,20 @@ def training_layer_hardware(hardware: Hardware, machine: LayerMachine, layer: st
     return layer_hardware(hardware, machine._replace(adc_bits=None) if hardware.adc.bits is None else machine, layer)
 
 
+def differing(hardware: Hardware, machine: LayerMachine) -> LayerMachine:
+    """What of a layer's choice is not what the machine of the network has anyway.
+
+    Example:
+        >>> import cimq
+        >>> differing(cimq.Hardware.preset("isaac"), LayerMachine(8, "differential_column"))
+        LayerMachine(adc_bits=None, mapping='differential_column')
+    """
+    return LayerMachine(
+        None if machine.adc_bits == hardware.adc.bits else machine.adc_bits,
+        None if machine.mapping == hardware.mapping else machine.mapping,
+    )
+
+
 @lru_cache(maxsize=1024)
 def _changed(hardware: Hardware, machine: LayerMachine, layer: str) -> Hardware:
     return Hardware.from_json(_C.layer_hardware(hardware.to_json(), machine, layer))

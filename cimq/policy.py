@@ -384,7 +384,7 @@ class Policy:
                 f"it must hold schema, version and one of uniform, layers; got {', '.join(sorted(content))}"
             )
         if "uniform" in content:
-            return cls.uniform(*row_of_plain(content["uniform"], "uniform", named=False)[1])
+            return _as_old_as(version, cls.uniform(*row_of_plain(content["uniform"], "uniform", named=False)[1]))
         if not isinstance(content["layers"], list):
             raise ValueError(f"layers must be a list, got {type(content['layers']).__name__}")
         rows = [row_of_plain(row, f"layers[{index}]", named=True) for index, row in enumerate(content["layers"])]
@@ -393,8 +393,12 @@ class Policy:
             raise ValueError("either all layers have a name or none")
         if len(set(names)) != len(names):
             raise ValueError(f"layer {next(name for name in names if names.count(name) > 1)!r} is given twice")
-        return (
-            cls(dict(zip(names, (values for _, values in rows), strict=True)))
-            if names
-            else cls.from_pairs(values for _, values in rows)
-        )
+        values = [values for _, values in rows]
+        return _as_old_as(version, cls(dict(zip(names, values, strict=True))) if names else cls.from_pairs(values))
+
+
+def _as_old_as(version: str, policy: Policy) -> Policy:
+    """Refuses what files of a version could not say."""
+    if policy.chooses_machines and version.split(".")[1:2] == ["0"]:
+        raise ValueError(f"version {version} knows no adc_bits and no mapping; they came with {_VERSION_OF_MACHINES}")
+    return policy

@@ -196,6 +196,8 @@ ROW = {"name": "a", "weight_bits": 4, "act_bits": 4}
         ({**HEAD}, "one of uniform, layers"),
         ({**HEAD, "layers": [ROW], "extra": 1}, "one of uniform, layers; got extra, layers"),
         ({**HEAD, "layers": {}}, "layers must be a list, got dict"),
+        ({**HEAD, "layers": [ROW | {"adc_bits": 6}]}, r"version 1\.0\.0 knows no adc_bits and no mapping"),
+        ({**HEAD, "uniform": {"weight_bits": 4, "act_bits": 4, "mapping": "offset"}}, r"version 1\.0\.0 knows no"),
         ({**HEAD, "layers": [ROW, ROW]}, "layer 'a' is given twice"),
         ({**HEAD, "layers": [ROW, {"weight_bits": 4, "act_bits": 4}]}, "either all layers have a name or none"),
         (

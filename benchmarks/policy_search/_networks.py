@@ -60,7 +60,8 @@ class Task:
     """A network with weights that were trained for all policies, and what policies do to it.
 
     Attributes:
-        space: What may be chosen.
+        space: What the weights were trained for.
+        spaces: What strategies choose from, by the bits of the first and the last layer: "8", "free".
         shared_s: Seconds that the training of the shared weights took; None where they were there already.
     """
 
@@ -88,12 +89,17 @@ class Task:
             objective="latency", evaluations=100, time_budget=None, seed=seed, out=folder, resume=True,
             workers=None, threads=None, shared_epochs=args.shared_epochs, shared_weights=None, train_batches=None,
             finetune_epochs=0, finetune_batches=None, finetune_lr=0.01, finalists=0, batch=8, bits=(2, 8),
-            adc_bits=None, mappings=None, first_last_bits=None if args.first_last == "free" else 8,
+            adc_bits=None, mappings=None, first_last_bits=8 if args.first_last == "8" else None,
             weight_multiple_of_cell=False, groups=(), exclude=(), calibration_batches=8, bn_batches=4,
             search_samples=len(parts["search"]), progress=True, rung_policies=0, pareto=0,
         )  # fmt: skip
         self._bench = Workbench(self._model, splits, settings, UserFunctions())
         self.space = self._bench.space
+        fixed = SearchSpace(self.space.shapes, self.space.hardware, bits=self.space.bits, first_last_bits=8)
+        self._fixed = self.space if args.first_last == "8" else fixed
+        self.spaces = {"8": self._fixed, "free": self.space}
+        if args.first_last != "both":
+            self.spaces = {args.first_last: self.space}
         self.shared_s: float | None = None
         if args.shared_epochs > 0:
             self._train_shared(folder, args.shared_epochs)
@@ -130,13 +136,11 @@ class Task:
 
     def uniform(self) -> list[Pairs]:
         """All uniform policies with 8 bits in the first and the last layer, wider where that costs nothing."""
-        fixed = SearchSpace(self.space.shapes, self.space.hardware, bits=self.space.bits, first_last_bits=8)
-        return [self.space.canonical(policy) for policy in uniform_grid(fixed, 1000).values()]
+        return [self.space.canonical(policy) for policy in uniform_grid(self._fixed, 1000).values()]
 
     def uniform_of(self, weight_bits: int, act_bits: int) -> Pairs:
         """One of them."""
-        fixed = SearchSpace(self.space.shapes, self.space.hardware, bits=self.space.bits, first_last_bits=8)
-        return self.space.canonical(fixed.canonical(fixed.uniform(weight_bits, act_bits)))
+        return self.space.canonical(self._fixed.canonical(self._fixed.uniform(weight_bits, act_bits)))
 
     def fp32_accuracy(self) -> float:
         """On the test images."""
@@ -155,7 +159,10 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--checkpoints", type=Path, required=True)
     parser.add_argument("--network", choices=["resnet20", "vgg11"], default="resnet20")
-    parser.add_argument("--first-last", choices=["8", "free"], default="8", help="bits of the first and the last layer")
+    parser.add_argument(
+        "--first-last", choices=["8", "free", "both"], default="8",
+        help="bits of the first and the last layer; both: weights trained for free ones, searches with either",
+    )  # fmt: skip
     parser.add_argument("--shared-epochs", type=int, default=3)
     parser.add_argument("--hardware", default="paper")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

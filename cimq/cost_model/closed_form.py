@@ -22,6 +22,7 @@ from cimq import _C
 from cimq.cost_model.shapes import LayerShape
 from cimq.errors import CimqWarning
 from cimq.hardware import Hardware, resolve
+from cimq.layer_machine import differing
 from cimq.policy import AS_THE_MACHINE, MAX_BITS, LayerBits, LayerMachine
 from cimq.text_table import aligned_table
 
@@ -124,7 +125,7 @@ def cost_table(
         ValueError: For bits outside 1..8 or an impossible layer; names the layer.
 
     Example:
-        >>> table = cost_table([LayerShape("fc", "Linear", 10, 512, 1)], "paper", [4, 8])
+        >>> table = cost_table([LayerShape("fc", "linear", 10, 512, 1)], "paper", [4, 8])
         >>> table[0][8][4]
         123.2
     """
@@ -183,7 +184,7 @@ def closed_form(
             write_ps / _PS_PER_US,
             mvm_ps / _PS_PER_US,
             (write_ps + mvm_ps) / _PS_PER_US,
-            machine,
+            differing(hardware, machine),
         )
         for shape, pair, machine, (tiles, writes, mvms, write_ps, mvm_ps) in zip(
             shapes, bits, machines, costs, strict=True

@@ -13,6 +13,7 @@ from cimq import _C
 from cimq.cost_model.closed_form import add_machines, as_tuple
 from cimq.cost_model.shapes import LayerShape
 from cimq.hardware import Hardware
+from cimq.layer_machine import differing
 from cimq.policy import AS_THE_MACHINE, MAX_BITS, LayerBits, LayerMachine
 from cimq.text_table import aligned_table
 
@@ -138,7 +139,7 @@ def closed_form_energy(
     costs = _C.energy_layers(text, tuples, [(pair.weight_bits, pair.act_bits) for pair in bits], machines)
     reference_fj = sum(map(sum, _C.energy_layers(text, tuples, [(MAX_BITS, MAX_BITS)] * len(tuples))))
     layers = tuple(
-        LayerEnergy(shape.name, *pair, _by_part(cost), sum(cost) / _FJ_PER_PJ, machine)
+        LayerEnergy(shape.name, *pair, _by_part(cost), sum(cost) / _FJ_PER_PJ, differing(hardware, machine))
         for shape, pair, cost, machine in zip(shapes, bits, costs, machines, strict=True)
     )
     total_fj = sum(map(sum, costs))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 
-_KINDS = {"crossbar_conv2d": "Conv2d", "crossbar_matmul": "Matmul"}
+_KINDS = {"crossbar_conv2d": "conv2d", "crossbar_matmul": "matmul"}
 _SIZES = ("outputs", "inputs", "invocations", "repeats")
 
 
@@ -15,7 +15,7 @@ class LayerShape:
 
     Attributes:
         name: Layer name in the model.
-        kind: What it is, e.g. "Conv2d" or "Linear"; shown in reports.
+        kind: What it is, e.g. "conv2d" or "linear"; shown in reports.
         outputs: Outputs m of the matrix (of one group).
         inputs: Inputs n of the matrix, C_in*k_h*k_w for a convolution (of one group).
         invocations: Input vectors per inference: OH*OW, tokens, or 1.
@@ -43,5 +43,5 @@ class LayerShape:
 
 
 def kind_of(op: str) -> str:
-    """The kind of a crossbar layer in a bundle, by its operation in layers.json."""
-    return _KINDS.get(op, "Linear")
+    """The kind of a crossbar layer in a bundle, by its operation in layers.json: as in the model it is of."""
+    return _KINDS.get(op, "linear")

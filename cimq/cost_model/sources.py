@@ -49,7 +49,7 @@ def latency(
         TypeError: If the first argument is none of these.
 
     Example:
-        >>> shapes = [LayerShape("fc", "Linear", outputs=10, inputs=512, invocations=1)]
+        >>> shapes = [LayerShape("fc", "linear", outputs=10, inputs=512, invocations=1)]
         >>> report = latency(shapes, Policy.uniform(4, 4))
         >>> report.writes, report.mvms, report.time_us
         (2, 8, 123.2)
@@ -84,7 +84,7 @@ def energy(
         TypeError: As `cimq.latency`.
 
     Example:
-        >>> shapes = [LayerShape("fc", "Linear", outputs=10, inputs=512, invocations=1)]
+        >>> shapes = [LayerShape("fc", "linear", outputs=10, inputs=512, invocations=1)]
         >>> report = energy(shapes, Policy.uniform(4, 4), Hardware(energy={"adc_energy_pj": 2.0}))
         >>> report.energy_pj, report.missing  # 4 digits, 2 row tiles, 10 pairs of columns
         (160.0, ('write', 'mvm', 'dac', 'digital', 'buffer', 'bus'))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cimq.cost_model.component_energy import energy_hardware
 from cimq.hardware import Hardware
 from cimq.layer_machine import layer_hardware
 from cimq.policy_rows import AS_THE_MACHINE, MAPPINGS, MAX_ADC_BITS, LayerBits, LayerMachine, short_row
@@ -154,6 +155,7 @@ def check_axes(
                 f"energy.adc_energy_pj of {hardware.name!r} is {hardware.energy.adc_energy_pj}: the most bits would "
                 "always be best"
             )
+        _check_energies_known(hardware, given)
     if mappings is not None:
         names = list(mappings) if isinstance(mappings, Sequence) and not isinstance(mappings, str) else []
         if not names or len(set(names)) != len(names) or set(names) - set(MAPPINGS):
@@ -166,6 +168,14 @@ def check_axes(
             "choice has steps of its own, which one set of weights cannot be trained with; search with adc.range "
             "'calibrated'"
         )
+
+
+def _check_energies_known(hardware: Hardware, given: tuple[int, ...]) -> None:
+    for bits in range(given[0], given[1] + 1):
+        try:
+            energy_hardware(hardware, LayerMachine(bits))
+        except ValueError as error:
+            raise ValueError(f"search: adc_bits={given}: {error}") from None
 
 
 def check_axes_of_programs(adc_bits: tuple[int, int] | None, mappings: Iterable[str] | None) -> None:

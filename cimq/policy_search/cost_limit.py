@@ -49,7 +49,7 @@ class CostLimit:
             raise ValueError(
                 f"search: min_speedup={gain:g} is out of reach: {fastest} "
                 f"{math.floor(1000 * reach) / 1000:.3f} with bits={space.bits}, first_last_bits="
-                f"{space.first_last_bits}, weight_multiple_of_cell and groups as given"
+                f"{space.first_last_bits}, weight_multiple_of_cell, groups, adc_bits and mappings as given"
             )
         self.space = space
         self.gain = gain

@@ -58,7 +58,7 @@ class SearchSpace:
             choice; names what is wrong.
 
     Example:
-        >>> shapes = [LayerShape(n, "Linear", 64, 512, 1) for n in ("a", "b", "c")]
+        >>> shapes = [LayerShape(n, "linear", 64, 512, 1) for n in ("a", "b", "c")]
         >>> space = SearchSpace(shapes, "paper")
         >>> space.slots[1].weight_choices, space.slots[1].act_choices
         ((8,), (2, 3, 4, 5, 6, 7, 8))

@@ -89,7 +89,7 @@ def test_latency_and_energy(model: Path) -> None:
     net = cimq.load_onnx(model)
     by_hand = [(6, 27, 100), (8, 54, 4), (5, 32, 1)]
     shapes = [
-        cimq.cost_model.LayerShape(layer.name, "Conv2d" if i < 2 else "Linear", *sizes)
+        cimq.cost_model.LayerShape(layer.name, "conv2d" if i < 2 else "linear", *sizes)
         for i, (layer, sizes) in enumerate(zip(net.layers, by_hand, strict=True))
     ]
     wanted = cimq.latency(shapes, cimq.Policy.from_pairs([(8, 8), (4, 4), (4, 4)]))

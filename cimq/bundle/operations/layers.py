@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cimq.bundle.network import CrossbarFacts, Node, as_int8
 from cimq.bundle.operations.registry import Call, Operation, RefusedError, pair
+from cimq.layer_machine import differing
 from cimq.quantization.conversion.converted import CrossbarConv1d, CrossbarConv2d, CrossbarLayer, CrossbarLinear
 from cimq.quantization.conversion.converted_attention import CrossbarMatmul
 from cimq.quantization.conversion.fp32_layers import Conv2dF32, LinearF32
@@ -73,7 +74,7 @@ def _facts(
         invocations=invocations,
         repeats=repeats,
         act_zero=module.act_zero,
-        machine=module.layer_machine,
+        machine=differing(module.network_hardware, module.layer_machine),
     )
 
 
