@@ -89,7 +89,8 @@ class Task:
             objective="latency", evaluations=100, time_budget=None, seed=seed, out=folder, resume=True,
             workers=None, threads=None, shared_epochs=args.shared_epochs, shared_weights=None, train_batches=None,
             finetune_epochs=0, finetune_batches=None, finetune_lr=0.01, finalists=0, batch=8, bits=(2, 8),
-            adc_bits=None, mappings=None, first_last_bits=8 if args.first_last == "8" else None,
+            adc_bits=None, mappings=None, pipeline="closed_form", duplication=None,
+            first_last_bits=8 if args.first_last == "8" else None,
             weight_multiple_of_cell=False, groups=(), exclude=(), calibration_batches=8, bn_batches=4,
             search_samples=len(parts["search"]), progress=True, rung_policies=0, pareto=0,
         )  # fmt: skip

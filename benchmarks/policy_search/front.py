@@ -52,7 +52,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--strategies", nargs="+", default=["thompson"], choices=sorted(STRATEGIES))
     parser.add_argument("--evaluations", type=int, default=100, help="for each level")
     parser.add_argument(
-        "--levels", nargs="+", default=list(LEVELS), choices=list(LEVELS), help="points below W4A4's accuracy, or W8A8's"
+        "--levels",
+        nargs="+",
+        default=list(LEVELS),
+        choices=list(LEVELS),
+        help="points below W4A4's accuracy, or W8A8's",
     )
     return parser.parse_args()
 
@@ -139,9 +143,7 @@ def searched(
     trials.reward = Reward(target)
     trials.run(STRATEGIES[name](StrategyTask(space, trials.budget, seed, 8, few, trials.reward)), 8)
     if not trials.evaluations:
-        raise SystemExit(
-            f"--evaluations {evaluations} are spent on the sensitivities of {len(space.slots)} layers"
-        )
+        raise SystemExit(f"--evaluations {evaluations} are spent on the sensitivities of {len(space.slots)} layers")
     within = [e for e in trials.evaluations if e.feasible] or trials.evaluations
     best = min(within, key=lambda e: e.time_us if e.feasible else e.damage)
     return best.policy, len(trials.evaluations), time.perf_counter() - start
