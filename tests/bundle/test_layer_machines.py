@@ -140,6 +140,19 @@ def test_the_files_say_what_a_layer_chooses(tmp_path: Path) -> None:
         cimq.emit_c(bundle.path, tmp_path / "c", MACHINE.replace(cell={}, adc={"range": "full_scale"}))
 
 
+def test_what_is_chosen_like_the_machine_is_no_choice(tmp_path: Path) -> None:
+    own = Policy({"0": (4, 4, 5), "2": (4, 5, None, "differential_column"), "5": (3, 4), "7": (4, 4)})
+    plain = Policy({name: tuple(own[name]) for name in own})
+    model = prepared(MACHINE, own)
+    assert get_policy(model) == own  # stays what was said, for other machines
+    same = [cimq.export(net, tmp_path / f"{i}.cimq", X) for i, net in enumerate((model, prepared(MACHINE, plain)))]
+    assert len({(bundle.path / "layers.json").read_text() for bundle in same}) == 1
+    assert [bundle.policy for bundle in same] == [plain, plain]
+    assert "otherwise" not in explain_layer(cimq.compile(same[0].path), "0")
+    assert cimq.latency(model).to_dict() == cimq.latency(same[0].path).to_dict()
+    assert "otherwise" not in str(cimq.latency(model)) + str(cimq.energy(model))
+
+
 def changed(bundle: Path, name: str, change: Any) -> None:
     """Rewrites a JSON file of a bundle, and the manifest with it."""
     document = json.loads((bundle / name).read_text())

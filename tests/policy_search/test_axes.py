@@ -172,7 +172,11 @@ def test_within_a_cost_the_nearest_policy_fits() -> None:
         (LOSSY, {"adc_bits": (8, 4)}, r"adc_bits must be None or \(smallest, largest\)"),
         (LOSSY, {"adc_bits": (4, 17)}, r"largest <= 16, got \(4, 17\)"),
         (LOSSY, {"adc_bits": (4,)}, "adc_bits must be None or"),
-        (LOSSY, {"adc_bits": (3, 8)}, "3-bit converters and hardware 'custom' those of 8 bits"),
+        (
+            LOSSY,
+            {"adc_bits": (3, 8)},
+            r"search: adc_bits=\(3, 8\): a layer has 3-bit converters and hardware 'custom' those of 8 bits",
+        ),
         (
             LOSSY.replace(adc={"bits": None}),
             {"adc_bits": (4, 8)},
