@@ -1,11 +1,16 @@
 """What converters and varying cells in the loop of a search are good for.
 
     python benchmarks/policy_search/analog.py --seeds 0 1 2 3 4
+    python benchmarks/policy_search/analog.py --choose-adc-bits 4 8 --sigma-levels 0.1
     python benchmarks/policy_search/analog.py --network resnet20 --data DIR --checkpoints DIR --min-speedup 2.2
 
 Two searches of one network for the same speed: one on the analog machine (--sigma-levels of programming noise,
 converters of --adc-bits), one on the same machine with exact cells and converters. A policy takes the same time on
-both. Both policies are then trained on the analog machine, in the same way from the same fp32 network, and measured on
+both. With --mappings the layers choose how weights are stored, too. With --choose-adc-bits the same energy takes the
+place of the same speed (of the machine `isaac`), and the search on the analog machine chooses bits of converters for
+every layer as well, of which the other, whose converters are exact, knows nothing: its policy has --adc-bits.
+
+Both policies are then trained on the analog machine, in the same way from the same fp32 network, and measured on
 --chips chips with images that nothing else has seen. `digits` is the network of examples/digits.py on scikit-learn's
 images, another one for every seed; for ResNet-20, DIR of --data has ImageFolder layout, and the checkpoint (as for
 front.py) had the last 500 images of every class of train held out.
@@ -42,10 +47,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--network", choices=["digits", "resnet20"], default="digits")
     parser.add_argument("--data", type=Path, default=None, help="of ResNet-20")
     parser.add_argument("--checkpoints", type=Path, default=None, help="of ResNet-20: folder of the fp32 state_dict")
-    parser.add_argument("--min-speedup", type=float, default=2.5, help="over uniform 8-bit, of both policies")
+    parser.add_argument(
+        "--min-speedup", type=float, default=2.5, help="(or less energy) than uniform 8-bit, of both policies"
+    )
     parser.add_argument("--adc-bits", type=int, default=8)
     parser.add_argument("--sigma-levels", type=float, default=0.3, help="programming noise, in level steps")
     parser.add_argument("--cell-bits", type=int, default=2)
+    parser.add_argument("--mappings", nargs="+", default=None, help="that layers choose from (default: the machine's)")
+    parser.add_argument(
+        "--choose-adc-bits",
+        type=int,
+        nargs=2,
+        default=None,
+        metavar=("LOW", "HIGH"),
+        help="for each layer, at an energy",
+    )
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=None, help="of training each policy (digits 12, ResNet-20 1)")
     parser.add_argument("--shared-epochs", type=int, default=None, help="(digits 12, ResNet-20 1)")
@@ -62,7 +78,12 @@ def arguments() -> argparse.Namespace:
 def machines(args: argparse.Namespace) -> dict[str, cimq.Hardware]:
     """The analog one and the same with exact cells and converters."""
     size = 64 if args.network == "digits" else 128
-    exact = cimq.Hardware.preset("paper").replace(name="exact", rows=size, cols=size, cell_bits=args.cell_bits)
+    preset = cimq.Hardware.preset("isaac" if args.choose_adc_bits else "paper")
+    exact = preset.replace(name="exact", rows=size, cols=size, cell_bits=args.cell_bits)
+    if args.choose_adc_bits:  # converters that lose nothing, so that their energy counts
+        exact = exact.replace(adc={"bits": args.adc_bits, "range": "granular"}, resources={"crossbars": 1})
+        if not exact.lossless:
+            raise SystemExit(f"--adc-bits {args.adc_bits} lose something on {size} rows of {args.cell_bits}-bit cells")
     analog = exact.replace(
         name="analog",
         adc={"bits": args.adc_bits, "range": "calibrated"},
@@ -122,25 +143,29 @@ def one_seed(args: argparse.Namespace, seed: int) -> dict[str, Any]:
     for name, machine in hardware.items():
         result = cimq.search(
             task.model, task.loader(), val_loader=task.held, hardware=machine, min_speedup=args.min_speedup,
-            evaluations=args.evaluations, seed=seed, shared_epochs=args.shared_epochs or task.shared_epochs,
+            mappings=args.mappings, adc_bits=args.choose_adc_bits if name == "analog" else None,
+            objective="energy" if args.choose_adc_bits else "latency", evaluations=args.evaluations, seed=seed,
+            shared_epochs=args.shared_epochs or task.shared_epochs,
             finetune_lr=0.02 if args.network == "digits" else 0.01,
         )  # fmt: skip
         found[name] = result
     chips: dict[str, tuple[float, ...]] = {}
+    gains: dict[str, float] = {}
     for name, result in found.items():
         images = next(iter(task.test))[0][:8]
         torch.manual_seed(seed)
         prepared = cimq.prepare(task.model, result.policy, hardware["analog"], example_inputs=images)
         cimq.calibrate(prepared, task.loader())
+        gains[name] = cimq.energy(prepared).saving if args.choose_adc_bits else cimq.latency(prepared).speedup
         epochs = args.epochs or task.epochs
         cimq.finetune(prepared, task.loader(), epochs=epochs, lr=0.02, teacher=task.model, seed=seed, progress=False)
         chips[name] = cimq.evaluate_chips(prepared.eval(), task.test, chips=args.chips, progress=False).values
     differences = [a - e for a, e in zip(chips["analog"], chips["exact"], strict=True)]
-    changed = sum(a != e for a, e in zip(found["analog"].policy.values(), found["exact"].policy.values(), strict=True))
+    changed = sum(a != e for a, e in zip(found["analog"].policy.rows(), found["exact"].policy.rows(), strict=True))
     row = {
         "seed": seed,
-        "layers with other bits": changed,
-        **{f"speed-up, {name}": result.latency.speedup for name, result in found.items()},
+        "layers that differ": changed,
+        **{f"gain, {name}": gain for name, gain in gains.items()},
         **{f"accuracy, {name}": sum(values) / len(values) for name, values in chips.items()},
         **interval(differences),
         "policies": {name: result.policy.to_dict() for name, result in found.items()},
