@@ -34,6 +34,7 @@ SETTINGS_FREE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 CPP_SECONDS = 30
 # What each instruction set of ours is paired with: None is oneDNN's own choice.
 ONEDNN: dict[str, tuple[str | None, ...]] = {
+    "amx": (None, "AVX512_CORE", "AVX2"),
     "avx512": (None, "AVX512_CORE", "AVX2"),
     "avx2": (None, "AVX2"),
     "scalar": (None, "SSE41"),

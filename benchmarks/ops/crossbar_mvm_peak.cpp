@@ -1,11 +1,14 @@
 // Share of the machine's int8 peak that the crossbar MVM reaches, on one thread.
 //
 // The peak is measured in the same run, interleaved with the kernel, with the same instruction on registers alone:
-// vpdpbusd for avx512, vpmaddubsw + vpaddw for avx2, a compiled dot product for scalar. Work is counted as the hardware
-// does it: outputs * inputs * input digits * weight slices multiply-adds per row of the batch.
+// tdpbusd for amx, vpdpbusd for avx512, vpmaddubsw + vpaddw for avx2, a compiled dot product for scalar. Work is
+// counted as the hardware does it: outputs * inputs * input digits * weight slices multiply-adds per row of the batch.
 // Single-bit cells are counted in the same unit and can exceed the peak: bit counts do their work, not int8 products.
 //
-//   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--shape TEXT] [--repeats N]
+// --noise: cells vary. --read constant|proportional: every access does, too. --program: time programming in place of
+// products.
+//
+//   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read MODEL] [--program] [--shape TEXT] [--repeats N]
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -14,6 +17,7 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +42,8 @@ struct Shape {
 struct Options {
   bool json = false;
   bool noise = false;
+  bool program = false;
+  std::string read;
   int repeats = 40;
   std::string isa;
   std::string shape;  ///< only shapes whose name contains it
@@ -51,6 +57,8 @@ void measure(const Shape& shape, const Options& options, bool first) {
   hardware.dac_bits = 1;
   hardware.adc = {8, cimq::AdcRange::kFullScale, cimq::AdcPlacement::kDifferential};
   if (options.noise) hardware.cell.programming = {"gaussian", 0.1};
+  if (options.read == "constant") hardware.cell.read = {"constant", 0.05};
+  if (options.read == "proportional") hardware.cell.read = {"proportional", 0.0, std::nullopt, 0.05};
   std::vector<std::int8_t> w(static_cast<std::size_t>(shape.outputs * shape.inputs));
   std::vector<std::uint8_t> x(static_cast<std::size_t>(shape.batch * shape.inputs));
   std::uint32_t state = 1;
@@ -66,7 +74,13 @@ void measure(const Shape& shape, const Options& options, bool first) {
     double products = 0.0;
     const double time = seconds([&] { products = cimq::benchmarks::int8_peak_products(options.isa); });
     best_peak = std::max(best_peak, products / time);
-    best_kernel = std::min(best_kernel, seconds([&] { mvm.run(x.data(), shape.batch, y.data()); }));
+    best_kernel = std::min(best_kernel, seconds([&] {
+                             if (options.program) {
+                               const CrossbarMvm again({hardware, w.data(), shape.outputs, shape.inputs, {}});
+                             } else {
+                               mvm.run(x.data(), shape.batch, y.data());
+                             }
+                           }));
   }
   const double work = static_cast<double>(shape.batch * shape.inputs * shape.outputs) * mvm.plan().n_x * mvm.plan().n_w;
   const double rate = work / best_kernel;
@@ -82,6 +96,8 @@ void measure(const Shape& shape, const Options& options, bool first) {
   }
 }
 
+bool is_read_model(const std::string& name) { return name == "constant" || name == "proportional"; }
+
 int run(int argc, char** argv) {
   Options options;
   for (int j = 1; j < argc; ++j) {
@@ -90,6 +106,10 @@ int run(int argc, char** argv) {
       options.json = true;
     } else if (argument == "--noise") {
       options.noise = true;
+    } else if (argument == "--program") {
+      options.program = true;
+    } else if (argument == "--read" && j + 1 < argc && (options.read = argv[++j], is_read_model(options.read))) {
+      continue;
     } else if (argument == "--isa" && j + 1 < argc) {
       options.isa = argv[++j];
     } else if (argument == "--shape" && j + 1 < argc) {
@@ -97,7 +117,10 @@ int run(int argc, char** argv) {
     } else if (argument == "--repeats" && j + 1 < argc) {
       options.repeats = std::max(1, std::stoi(argv[++j]));
     } else {
-      std::fprintf(stderr, "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--shape TEXT] [--repeats N]\n");
+      std::fprintf(
+          stderr,
+          "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read constant|proportional] [--program] "
+          "[--shape TEXT] [--repeats N]\n");
       return 2;
     }
   }

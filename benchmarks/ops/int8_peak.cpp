@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/isa/target_region.h"
 #include "kernels/cpu/isa/x86_intrinsics.h"
+#include "kernels/cpu/tile/amx_tiles.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -37,6 +38,27 @@ double peak_avx512() {
   return static_cast<double>(kPeakRounds) * 12 * 64;
 }
 CIMQ_TARGET_REGION_END
+
+/// 2 x 2 products of full tiles: four independent sums, more than their latency needs.
+double peak_amx() {
+  using Tiles = kernels::cpu::HardwareTiles;
+  constexpr auto kProduct = kernels::cpu::TileProduct::kUnsignedSigned;
+  kernels::cpu::TileConfig config;
+  for (std::size_t tile = 0; tile < kernels::cpu::kTileRegisters; ++tile) {
+    config.rows[tile] = kernels::cpu::kTileRows;
+    config.row_bytes[tile] = kernels::cpu::kTileBytes;
+  }
+  Tiles::configure(config);  // all registers are zero then
+  constexpr std::int64_t kRounds = kPeakRounds / 16;
+  for (std::int64_t round = 0; round < kRounds; ++round) {
+    Tiles::multiply<kProduct, 0, 4, 6>();
+    Tiles::multiply<kProduct, 1, 4, 7>();
+    Tiles::multiply<kProduct, 2, 5, 6>();
+    Tiles::multiply<kProduct, 3, 5, 7>();
+  }
+  Tiles::release();
+  return static_cast<double>(kRounds) * 4 * 16 * 16 * 64;
+}
 
 CIMQ_TARGET_REGION("avx2")
 double peak_avx2() {
@@ -110,6 +132,7 @@ double peak_scalar() {
 
 double int8_peak_products(std::string_view isa) {
 #if defined(__x86_64__)
+  if (isa == "amx") return peak_amx();
   if (isa == "avx512") return peak_avx512();
   if (isa == "avx2") return peak_avx2();
 #elif defined(__aarch64__)

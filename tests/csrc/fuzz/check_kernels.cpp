@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "../kernels/kernel_sets.h"
 #include "../kernels/layer_case.h"
 #include "common/error.h"
-#include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/mvm/crossbar_conv2d.h"
 #include "kernels/cpu/mvm/crossbar_mvm.h"
 
@@ -49,13 +49,12 @@ template <typename T, typename Kernel, typename Reference>
 void compare(std::size_t size, const std::string& text, const Kernel& kernel, const Reference& reference) {
   std::vector<T> expected(size);
   reference(expected.data());
-  for (const cpu::Isa& isa : cpu::available_isas()) {
-    cpu::force_isa(isa.name);
+  for (const KernelSet& set : kernel_sets()) {
+    const UseKernels use(set);
     std::vector<T> got(size);
     kernel(got.data());
-    cpu::force_isa("");
     if (std::memcmp(got.data(), expected.data(), size * sizeof(T)) != 0) {
-      throw std::logic_error(isa.name + " differs from the reference: " + text);
+      throw std::logic_error(set.name + " differs from the reference: " + text);
     }
   }
 }

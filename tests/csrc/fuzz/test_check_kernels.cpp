@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
+#include "../kernels/kernel_sets.h"
 #include "check_kernels.h"
-#include "kernels/cpu/isa/processor.h"
 
 namespace cimq::kernels::testing {
 
@@ -38,8 +38,8 @@ TEST_CASE("layers made from fresh bytes for CIMQ_SOAK_SECONDS", "[.][soak]") {
     if (check_kernels(bytes.data(), bytes.size())) ++computed;
   }
   CHECK(computed > 0);
-  for (const cpu::Isa& isa : cpu::available_isas()) {
-    std::cout << "soak: " << computed << " layers on " << isa.name << "\n";
+  for (const KernelSet& set : kernel_sets()) {
+    std::cout << "soak: " << computed << " layers on " << set.name << "\n";
   }
 }
 

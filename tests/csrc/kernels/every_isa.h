@@ -1,19 +1,18 @@
-// Runs a check on every instruction set of this machine.
+// Runs a check on every set of kernels that can be run on this machine.
 #pragma once
 
 #include <catch2/catch.hpp>
 
-#include "kernels/cpu/isa/processor.h"
+#include "kernel_sets.h"
 
 namespace cimq::kernels::testing {
 
 template <typename Check>
 void on_every_isa(const Check& check) {
-  for (const cpu::Isa& isa : cpu::available_isas()) {
-    INFO(isa.name);
-    cpu::force_isa(isa.name);
+  for (const KernelSet& set : kernel_sets()) {
+    INFO(set.name);
+    const UseKernels use(set);
     check();
-    cpu::force_isa("");
   }
 }
 

@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "common/bits.h"
+#include "every_isa.h"
 #include "kernels/cpu/convert/conversions.h"
-#include "kernels/cpu/isa/processor.h"
 #include "kernels/formula/adc.h"
 #include "kernels/noise/read_noise.h"
 #include "kernels/programmed_cells.h"
@@ -159,9 +159,9 @@ bool compare_conversions(const Case& c, const std::vector<std::int8_t>& w, const
 }  // namespace
 
 TEST_CASE("every conversion is counted as the loops find it, on every instruction set", "[conversions]") {
-  for (const cpu::Isa& isa : cpu::available_isas()) {
-    DYNAMIC_SECTION(isa.name) {
-      cpu::force_isa(isa.name);
+  for (const KernelSet& set : kernel_sets()) {
+    DYNAMIC_SECTION(set.name) {
+      const UseKernels use(set);
       Random random(11);
       int computed = 0;
       for (int j = 0; j < 400; ++j) {
@@ -172,7 +172,6 @@ TEST_CASE("every conversion is counted as the loops find it, on every instructio
         if (compare_conversions(c, w, x)) ++computed;
       }
       CHECK(computed > 200);
-      cpu::force_isa("");
     }
   }
 }

@@ -1,6 +1,6 @@
 #include <catch2/catch.hpp>
 
-#include "kernels/cpu/isa/processor.h"
+#include "every_isa.h"
 #include "kernels/cpu/mvm/crossbar_conv2d.h"
 #include "random_case.h"
 
@@ -60,9 +60,9 @@ std::int64_t direct(const Conv2dGeometry& g, const std::vector<std::int8_t>& w, 
 }  // namespace
 
 TEST_CASE("random convolutions equal the reference bit for bit on every instruction set", "[conv]") {
-  for (const cpu::Isa& isa : cpu::available_isas()) {
-    DYNAMIC_SECTION(isa.name) {
-      cpu::force_isa(isa.name);
+  for (const KernelSet& set : kernel_sets()) {
+    DYNAMIC_SECTION(set.name) {
+      const UseKernels use(set);
       Random random(11);
       int computed = 0;
       for (int j = 0; j < 500; ++j) {
@@ -90,7 +90,6 @@ TEST_CASE("random convolutions equal the reference bit for bit on every instruct
         }
       }
       CHECK(computed > 350);
-      cpu::force_isa("");
     }
   }
 }

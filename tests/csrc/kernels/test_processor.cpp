@@ -20,6 +20,11 @@ TEST_CASE("an unknown instruction set is refused with the names of the known one
   CHECK(cpu::choose_isa("").name == cpu::available_isas().front().name);
   CHECK_THROWS_WITH(cpu::choose_isa("AVX"), Catch::Contains("CIMQ_CPU_ISA") && Catch::Contains("AVX"));
   CHECK(cpu::available_isas().back().name == "scalar");
+  if (cpu::machine().amx_int8) {
+    CHECK(cpu::choose_isa("amx").used.amx_int8);
+  } else {
+    CHECK_THROWS_WITH(cpu::choose_isa("amx"), Catch::Contains("this machine can run (") && Catch::Contains("got amx"));
+  }
 }
 
 TEST_CASE("an instruction set uses nothing that the machine lacks, and scalar nothing at all", "[isa]") {

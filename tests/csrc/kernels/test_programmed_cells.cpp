@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "common/cell_model.h"
-#include "kernels/cpu/isa/processor.h"
+#include "every_isa.h"
 #include "kernels/cpu/program/programmed_cells.h"
 #include "kernels/noise/cell_noise.h"
 #include "kernels/noise/ir_drop.h"
@@ -95,13 +95,11 @@ TEST_CASE("every instruction set programs the same chip, however cells are numbe
         Random random(5);
         const auto w = random_weights(random, shape.outputs * shape.inputs, options.weight_bits);
         const std::vector<std::int16_t> expected = programmed_cells_reference(hw, plan, options, w.data());
-        for (const cpu::Isa& isa : cpu::available_isas()) {
-          cpu::force_isa(isa.name);
+        INFO(static_cast<int>(mapping) << ", " << model << ", cell_bits " << shape.cell_bits);
+        on_every_isa([&] {
           const std::vector<std::int16_t> got = cpu::ProgrammedCells(hw, plan, options, w.data()).values();
-          cpu::force_isa("");
-          INFO(isa.name << ", " << static_cast<int>(mapping) << ", " << model << ", cell_bits " << shape.cell_bits);
           REQUIRE(got == expected);
-        }
+        });
       }
     }
   }

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <vector>
 
-#include "kernels/cpu/isa/processor.h"
+#include "every_isa.h"
 #include "kernels/cpu/mvm/crossbar_conv2d.h"
 #include "kernels/noise/read_noise.h"
 #include "random_case.h"
@@ -126,8 +126,7 @@ TEST_CASE("a convolution counts its output positions over all images", "[read]")
   std::vector<float> expected(3 * 6 * 16);
   std::vector<float> got(expected.size());
   crossbar_conv2d_reference({hw, w.data(), g, options}, x.data(), 3, 5, 5, expected.data(), 7);
-  for (const cpu::Isa& isa : cpu::available_isas()) {
-    cpu::force_isa(isa.name);
+  on_every_isa([&] {
     const cpu::CrossbarConv2d conv({hw, w.data(), g, options});
     conv.run(x.data(), 3, 5, 5, got.data(), 7);
     CHECK(got == expected);
@@ -140,8 +139,7 @@ TEST_CASE("a convolution counts its output positions over all images", "[read]")
       conv.run_rows(x.data(), 5, 5, row, std::min<std::int64_t>(12, row + 5), got.data(), 7);
     }
     CHECK(got == expected);
-  }
-  cpu::force_isa("");
+  });
 }
 
 TEST_CASE("read noise that 32 bits cannot hold is refused by name", "[read][errors]") {

@@ -6,6 +6,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -30,6 +34,7 @@ const std::vector<Name>& all_names() {
       {"avx512", &Processor::avx512},
       {"avx512vnni", &Processor::avx512_vnni},
       {"avx512vpopcntdq", &Processor::avx512_vpopcntdq},
+      {"amx_int8", &Processor::amx_int8},
       {"neon", &Processor::neon},
       {"neon_dotprod", &Processor::neon_dotprod},
   };
@@ -46,6 +51,9 @@ struct Step {
 /// Best first, architecture by architecture.
 const std::vector<Step>& all_steps() {
   static const std::vector<Step> kSteps = {
+      {"amx",
+       {&Processor::avx2, &Processor::avx512, &Processor::avx512_vnni, &Processor::amx_int8},
+       {&Processor::f16c, &Processor::avx512_vpopcntdq}},
       {"avx512",
        {&Processor::avx2, &Processor::avx512, &Processor::avx512_vnni},
        {&Processor::f16c, &Processor::avx512_vpopcntdq}},
@@ -66,6 +74,30 @@ bool has_f16c() {
   unsigned edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
 }
+
+/// Tiles are state that the system saves only for processes that have asked for it (Linux, arch/x86/xstate).
+bool has_amx_int8() {
+#if defined(__linux__)
+  constexpr unsigned kOsxsave = 1U << 27;                 // leaf 1 ecx: XCR0 may be read
+  constexpr unsigned kTileAndInt8 = 1U << 24 | 1U << 25;  // leaf 7 edx
+  constexpr unsigned kTileState = 1U << 17 | 1U << 18;    // XCR0: configuration and data
+  constexpr long kRequestPermission = 0x1023;             // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;                          // XFEATURE_XTILEDATA
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & kOsxsave) == 0) return false;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & kTileAndInt8) != kTileAndInt8) return false;
+  unsigned state = 0;
+  unsigned high = 0;
+  asm volatile("xgetbv" : "=a"(state), "=d"(high) : "c"(0));
+  if ((state & kTileState) != kTileState) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 #endif
 
 Processor look_at_machine() {
@@ -78,6 +110,7 @@ Processor look_at_machine() {
                  __builtin_cpu_supports("avx512vl") != 0;
   found.avx512_vnni = __builtin_cpu_supports("avx512vnni") != 0;
   found.avx512_vpopcntdq = __builtin_cpu_supports("avx512vpopcntdq") != 0;
+  found.amx_int8 = has_amx_int8();
 #elif defined(__aarch64__)
   found.neon = true;  // part of the architecture
 #if defined(__linux__)

@@ -17,6 +17,7 @@ struct Processor {
   bool avx512 = false;  ///< F, BW and VL
   bool avx512_vnni = false;
   bool avx512_vpopcntdq = false;
+  bool amx_int8 = false;  ///< matrix tiles and their int8 products, which the system lets this process use
   bool neon = false;
   bool neon_dotprod = false;
 

@@ -32,15 +32,32 @@ using Accumulator = std::conditional_t<std::is_same_v<T, float>, float, std::int
 
 /// Digit rows from which on tables of partial sums are worth making.
 constexpr std::int64_t kMinTableRows = 16;
+/// Digit rows from which on int16 cells are worth splitting into bytes, and inputs of a tile up to which that is done.
+constexpr std::int64_t kMinMatrixWordRows = 64;
+constexpr std::int64_t kMaxMatrixWordInputs = 2048;
 
 struct KernelChoice {
   TileKernel kernel;
   DigitFormat digits;
+  std::int64_t scratch_per_row = 0;  ///< bytes, per digit row
+  std::int64_t scratch = 0;          ///< bytes
+
+  /// Whether the kernel converts columns that have ranges of their own.
+  bool converts_columns() const { return digits != DigitFormat::kLikeCells; }
 };
 
-/// Tables of partial sums where digits are single bits, cells and currents small enough for them, and rows many.
+/// Products of matrices where the processor has them. Else tables of partial sums where digits are single bits, cells
+/// and currents small enough for them, and rows many.
 KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::int64_t batch) {
   const TileKernels& kernels = active_kernels();
+  if (kernels.matrix.bytes != nullptr && plan.reads == ReadModel::kNone) {
+    if (cells.format() == CellFormat::kBytes) return {kernels.matrix.bytes, DigitFormat::kMatrix};
+    if (cells.format() == CellFormat::kWords && batch * DigitBlock::digits_of(plan, cells) >= kMinMatrixWordRows &&
+        cells.tile_inputs() <= kMaxMatrixWordInputs) {
+      const InputTiles inputs = input_tiles((cells.tile_inputs() + 3) / 4);
+      return {kernels.matrix.words, DigitFormat::kMatrix, 0, inputs.scratch_bytes()};
+    }
+  }
   const std::int64_t range = 4 * (std::int64_t{cells.max_cell()} - cells.min_cell());
   const bool many = cells.mode() == MvmMode::kSliced && plan.dac_bits == 1 && plan.reads == ReadModel::kNone &&
                     batch * plan.n_x >= kMinTableRows;
@@ -50,10 +67,12 @@ KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::i
     for (const std::int32_t column : plan.column_ranges.lo) lo = std::max(lo, std::abs(std::int64_t{column}));
     const std::int64_t largest =
         std::min(cells.tile_inputs(), plan.inputs) * std::max(cells.max_cell(), -cells.min_cell());
-    if (largest + lo <= std::numeric_limits<std::int16_t>::max()) return {kernels.tables.bytes, DigitFormat::kGroups};
+    if (largest + lo <= std::numeric_limits<std::int16_t>::max()) {
+      return {kernels.tables.bytes, DigitFormat::kGroups, kScratchPerRow};
+    }
   }
   if (many && cells.format() == CellFormat::kWords && kernels.tables.words != nullptr && range <= 65535) {
-    return {kernels.tables.words, DigitFormat::kGroups};
+    return {kernels.tables.words, DigitFormat::kGroups, kScratchPerRow};
   }
   return {kernel_of(kernels, cells.format()), DigitFormat::kLikeCells};
 }
@@ -69,14 +88,14 @@ bool clips(const MvmPlan& plan, const SlicePlan& slice) {
 
 /// Memory of a block's panel per row, as BlockRunner takes it: sums, sums in int64, results, scratch, applied sum.
 std::int64_t panel_bytes_per_row(const MvmPlan& plan, const PackedCells& cells, const KernelChoice& choice) {
-  const std::int64_t tables = choice.digits == DigitFormat::kGroups ? DigitBlock::digits_of(plan, cells) : 0;
-  std::int64_t bytes = kPanelWidth * (4 + 8 + 8) + tables * kScratchPerRow + 8;
+  std::int64_t bytes = kPanelWidth * (4 + 8 + 8) + DigitBlock::digits_of(plan, cells) * choice.scratch_per_row + 8;
   // Read noise keeps the currents and variances of every digit, and the digits squared.
   if (plan.reads != ReadModel::kNone) {
     const std::int64_t digit = kPanelWidth * 8 + cells.steps_of_tile(0) * 4 + 8 + sizeof(TileRow);
     bytes += DigitBlock::digits_of(plan, cells) * digit + static_cast<std::int64_t>(sizeof(PhiloxCounter));
   }
-  if (plan.by_column() && tables == 0) bytes += DigitBlock::digits_of(plan, cells) * ColumnCodes::kBytesPerDigitRow;
+  if (plan.by_column() && !choice.converts_columns())
+    bytes += DigitBlock::digits_of(plan, cells) * ColumnCodes::kBytesPerDigitRow;
   return bytes;
 }
 
@@ -85,18 +104,21 @@ class BlockRunner {
  public:
   BlockRunner(const MvmPlan& plan, const PackedCells& cells, const ColumnNoise* noise, std::int64_t max_rows,
               const KernelChoice& choice)
-      : plan_(plan), cells_(cells), digits_(plan, cells, max_rows, choice.digits), kernel_(choice.kernel) {
+      : plan_(plan),
+        cells_(cells),
+        digits_(plan, cells, max_rows, choice.digits),
+        kernel_(choice.kernel),
+        converts_columns_(choice.converts_columns()) {
     const auto size = static_cast<std::size_t>(max_rows * kPanelWidth);
     wide_ = cells.mode() != MvmMode::kDigital &&
             (plan.ideal || plan.largest_sum > std::numeric_limits<std::int32_t>::max());
     sums_.resize(size);
     if (wide_) wide_sums_.resize(size);
     result_.resize(size);
-    if (choice.digits == DigitFormat::kGroups) {
-      // Written by the kernels before they read it.
-      const auto bytes = static_cast<std::size_t>(max_rows * DigitBlock::digits_of(plan, cells) * kScratchPerRow);
-      scratch_ = std::make_unique_for_overwrite<std::byte[]>(bytes);
-    }
+    const std::int64_t scratch =
+        choice.scratch + max_rows * DigitBlock::digits_of(plan, cells) * choice.scratch_per_row;
+    // Written by the kernels before they read it.
+    if (scratch > 0) scratch_ = std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(scratch));
     if (noise != nullptr) reads_.emplace(plan, cells, *noise, kernel_);
     if (plan.by_column() && cells.mode() != MvmMode::kDigital) {
       columns_.emplace(plan, cells, kernel_);
@@ -147,6 +169,7 @@ class BlockRunner {
     args.max_cell = cells_.max_cell();
     args.clips = clips(plan_, slice);
     args.scratch = scratch_.get();
+    args.signed_digits = digits_.keeps_sign();
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {
       if (!reads_ && plan_.zero_input_is_zero_code() && !cells_.any_cell(panel, plane, t)) continue;
       args.cells = cells_.tile(panel, plane, t);
@@ -169,7 +192,7 @@ class BlockRunner {
 
   void run_columns(ColumnCodes& columns, TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
     const int slice = cells_.planes()[plane].slice;
-    if (scratch_ != nullptr) {  // tables of partial sums
+    if (converts_columns_) {
       columns.set_ranges(args, panel, slice);
       kernel_(args);
     } else if (reads_) {
@@ -275,6 +298,7 @@ class BlockRunner {
   DigitBlock digits_;
   bool wide_ = false;
   TileKernel kernel_;
+  bool converts_columns_;
   std::optional<ReadColumns> reads_;
   std::optional<ColumnCodes> columns_;  ///< ranges per column
   std::vector<float> lo_constants_;     ///< [outputs], with ranges per column
@@ -332,7 +356,7 @@ std::int64_t CrossbarMvm::scratch_bytes(std::int64_t batch) const {
   const std::int64_t rows = std::min(batch, DigitBlock::rows_per_block(*plan_, *cells_, choice.digits));
   return rows * (DigitBlock::bytes_per_row(*plan_, *cells_, choice.digits) +
                  panel_bytes_per_row(*plan_, *cells_, choice)) +
-         cells_->tile_inputs() + kTableBytes;
+         cells_->tile_inputs() + kTableBytes + choice.scratch;
 }
 
 std::int64_t CrossbarMvm::panels() const { return cells_->panels(); }

@@ -17,7 +17,8 @@ constexpr std::int64_t kBlockBytes = 192 * 1024;
 constexpr std::int64_t kTableBlockBytes = 2 * 1024 * 1024;  // a tile's part is what is read again and again
 constexpr std::int64_t kMostBytes = 16 * 1024 * 1024;       // whatever the number of inputs
 constexpr std::int64_t kMaxBlockRows = 64;
-constexpr std::int64_t kTableDigitRows = 1024;  // that share the work of making a table
+constexpr std::int64_t kTableDigitRows = 1024;  // that share the work of making a table, or of splitting int16 cells
+constexpr std::int64_t kMaxMatrixRows = 256;    // whole activations: with their sums in the second-level cache
 constexpr std::int64_t kMinBlockRows = 8;
 
 /// out[k] = (bits[k] >> low) & mask, eight bytes at a time: a shift of the whole word moves bits of the next byte in
@@ -108,7 +109,16 @@ int DigitBlock::digits_of(const MvmPlan& plan, const PackedCells& cells) {
 }
 
 std::int64_t DigitBlock::row_bytes(const PackedCells& cells, std::int64_t tile, DigitFormat format) {
-  return format == DigitFormat::kGroups ? (cells.inputs_of_tile(tile) + 3) / 4 : cells.steps_of_tile(tile) * 4;
+  const std::int64_t groups = (cells.inputs_of_tile(tile) + 3) / 4;
+  switch (format) {
+    case DigitFormat::kGroups:
+      return groups;
+    case DigitFormat::kMatrix:
+      return input_tiles(groups).bytes();
+    case DigitFormat::kLikeCells:
+      break;
+  }
+  return cells.steps_of_tile(tile) * 4;
 }
 
 DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64_t max_rows, DigitFormat format)
@@ -127,7 +137,7 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   keep_sign_ = cells.mode() == MvmMode::kFoldedDigits && plan.act_signed && input_shift_ == 0;
   max_digit_ = static_cast<std::int32_t>(low_mask(std::min(digit_bits_, plan.act_bits)));
   whole_bytes_ = cells.mode() == MvmMode::kDigital && cells.format() == CellFormat::kBytes &&
-                 format == DigitFormat::kLikeCells && input_shift_ == 0 && plan.weight_shift == 0 &&
+                 format != DigitFormat::kGroups && input_shift_ == 0 && plan.weight_shift == 0 &&
                  cells.cell_bias() == 0;
   no_copy_ = whole_bytes_ && cells.tiles() == 1 && row_bytes(cells, 0, format) == plan.inputs;
   std::size_t offset = 0;
@@ -143,7 +153,9 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
   // Tiles after the first are as large or smaller.
   if (format == DigitFormat::kGroups) group_digits_.resize(static_cast<std::size_t>(row_bytes(cells, 0, format)));
   bits_.resize(
-      static_cast<std::size_t>(cells.steps_of_tile(0) * std::max<std::int64_t>(4, cells.inputs_of_step()) + 4));
+      static_cast<std::size_t>(std::max(cells.steps_of_tile(0) * std::max<std::int64_t>(4, cells.inputs_of_step()),
+                                        row_bytes(cells, 0, format)) +
+                               4));
 }
 
 std::int64_t DigitBlock::bytes_per_row(const MvmPlan& plan, const PackedCells& cells, DigitFormat format) {
@@ -155,10 +167,12 @@ std::int64_t DigitBlock::bytes_per_row(const MvmPlan& plan, const PackedCells& c
 }
 
 std::int64_t DigitBlock::rows_per_block(const MvmPlan& plan, const PackedCells& cells, DigitFormat format) {
-  const bool tables = format == DigitFormat::kGroups;
+  const bool many = format != DigitFormat::kLikeCells;
   const std::int64_t bytes = bytes_per_row(plan, cells, format);
-  const std::int64_t wanted = std::clamp((tables ? kTableBlockBytes : kBlockBytes) / bytes, kMinBlockRows,
-                                         tables ? kTableDigitRows / digits_of(plan, cells) : kMaxBlockRows);
+  const std::int64_t most = format == DigitFormat::kMatrix ? kMaxMatrixRows : kTableDigitRows;
+  const std::int64_t wanted =
+      std::clamp((many ? kTableBlockBytes : kBlockBytes) / bytes, kMinBlockRows,
+                 many ? std::min(kTableDigitRows / digits_of(plan, cells), most) : kMaxBlockRows);
   return std::clamp<std::int64_t>(kMostBytes / bytes, 1, wanted);
 }
 
@@ -220,7 +234,8 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
       bits[k] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[k] + shift) & mask);
       seen = static_cast<std::uint8_t>(seen | bits[k]);
     }
-    std::fill(bits + inputs, bits + std::max((inputs + 3) / 4 * 4, steps * cells_.inputs_of_step()), std::uint8_t{0});
+    const std::int64_t whole = std::max((inputs + 3) / 4 * 4, steps * cells_.inputs_of_step());
+    std::fill(bits + inputs, bits + std::max(whole, format_ == DigitFormat::kMatrix ? row_length : 0), std::uint8_t{0});
     if (plan_.weight_shift != 0) applied += applied_sum(bits, inputs);
     std::vector<TileRow>& rows = rows_[static_cast<std::size_t>(t)];
     auto* base = reinterpret_cast<Digit*>(data_.data() + tile_offsets_[static_cast<std::size_t>(t)]);

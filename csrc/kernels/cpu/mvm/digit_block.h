@@ -14,6 +14,7 @@ namespace cimq::kernels::cpu {
 enum class DigitFormat {
   kLikeCells,  ///< for the kernel of the cells' format
   kGroups,     ///< one byte per four single-bit digits, for sum tables
+  kMatrix,     ///< bytes whatever the cells, for matrix kernels
 };
 
 /// The eight digits of every four inputs as bytes, see split_groups().
@@ -37,6 +38,8 @@ class DigitBlock {
   /// Subtracted, times the sum of the weights, from every result.
   std::int64_t input_shift() const { return input_shift_; }
   std::int32_t max_digit() const { return max_digit_; }
+  /// Whether digits are whole activations with their sign.
+  bool keeps_sign() const { return keep_sign_; }
 
   /// Memory of one row's digits.
   static std::int64_t bytes_per_row(const MvmPlan& plan, const PackedCells& cells, DigitFormat format);

@@ -83,7 +83,7 @@ PackedCells::PackedCells(const MvmPlan& plan) : outputs_(plan.outputs), inputs_(
 std::int64_t PackedCells::bytes_to_make(const Hardware& hardware, const MvmPlan& plan) {
   const PackedCells layout(plan);
   const std::int64_t flags = layout.panels() * layout.tiles_ * static_cast<std::int64_t>(layout.planes_.size()) / 8;
-  std::int64_t bytes = layout.bytes_ + flags + plan.outputs * 8;
+  std::int64_t bytes = layout.bytes_ + kMatrixReadsBeyond + flags + plan.outputs * 8;
   if (plan.fractional) {
     // Conductances of all slices, those of one plane once more, and for wires a tile's index and two sums.
     bytes += plan.outputs * plan.inputs * (2 * plan.n_w * plan.polarities() + 2);
@@ -95,8 +95,9 @@ std::int64_t PackedCells::bytes_to_make(const Hardware& hardware, const MvmPlan&
 
 PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options, const std::int8_t* w)
     : PackedCells(plan) {
-  data_.reset(new (std::align_val_t{64}) std::byte[static_cast<std::size_t>(bytes_)]);
-  std::memset(data_.get(), 0, static_cast<std::size_t>(bytes_));
+  const auto allocated = static_cast<std::size_t>(bytes_ + kMatrixReadsBeyond);
+  data_.reset(new (std::align_val_t{64}) std::byte[allocated]);
+  std::memset(data_.get(), 0, allocated);
   any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0);
 
   std::optional<ProgrammedCells> programmed;

@@ -1,5 +1,7 @@
 #include "kernels/cpu/tile/dispatch.h"
 
+#include <atomic>
+
 #include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/tile/tile_kernels.h"
 
@@ -13,6 +15,10 @@ TileKernels kernels_of([[maybe_unused]] const Processor& used) {
     if (used.avx512_vpopcntdq) {
       kernels.bits = avx512_bits_kernel();
       kernels.fast_bits = true;
+    }
+    if (used.amx_int8) {
+      kernels.matrix = amx_kernels();
+      kernels.fast_bits = false;
     }
     return kernels;
   }
@@ -30,6 +36,8 @@ TileKernels kernels_of([[maybe_unused]] const Processor& used) {
   return scalar_kernels();
 }
 
+std::atomic<const TileKernels*> forced{nullptr};
+
 }  // namespace
 
 const std::vector<TileKernels>& available_kernels() {
@@ -41,6 +49,11 @@ const std::vector<TileKernels>& available_kernels() {
   return kKernels;
 }
 
-const TileKernels& active_kernels() { return available_kernels()[isa_in_use().index]; }
+const TileKernels& active_kernels() {
+  const TileKernels* kernels = forced.load(std::memory_order_acquire);
+  return kernels != nullptr ? *kernels : available_kernels()[isa_in_use().index];
+}
+
+void force_kernels(const TileKernels* kernels) { forced.store(kernels, std::memory_order_release); }
 
 }  // namespace cimq::kernels::cpu

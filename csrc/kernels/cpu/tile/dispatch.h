@@ -13,4 +13,8 @@ const std::vector<TileKernels>& available_kernels();
 /// Those of isa_in_use().
 const TileKernels& active_kernels();
 
+/// For tests: `kernels`, which this machine need not have instructions for, in place of those of isa_in_use(). Null: no
+/// longer. Not synchronised with running kernels.
+void force_kernels(const TileKernels* kernels);
+
 }  // namespace cimq::kernels::cpu

@@ -48,7 +48,8 @@ struct TileArgs {
   /// Null, or [width] in place of lo and inv_lsb: every column has a range of its own.
   const std::int32_t* column_lo;
   const float* column_inv_lsb;
-  void* scratch;  ///< row_count * kScratchPerRow bytes
+  void* scratch;       ///< sum tables: row_count * kScratchPerRow bytes; matrices of int16: InputTiles::scratch_bytes()
+  bool signed_digits;  ///< matrices only: digits are int8
 };
 
 using TileKernel = void (*)(const TileArgs&);
@@ -62,6 +63,32 @@ struct SumTables {
   TileKernel words = nullptr;  ///< int16 cells with 4 * (max_cell - min_cell) <= 65535
 };
 constexpr std::int64_t kScratchPerRow = 128;
+
+/// The same by an instruction that multiplies two small matrices: sixteen digit rows by sixteen outputs, up to sixteen
+/// groups of four inputs at once. Cells lie as above, and may be read up to kMatrixReadsBeyond bytes beyond a tile.
+/// Digits are bytes whatever the cells are, in rows of input_tiles(groups).bytes(), with zeros beyond the inputs.
+/// Ranges per column as for sum tables. Null where an instruction set has none.
+struct MatrixKernels {
+  TileKernel bytes = nullptr;  ///< int8 cells
+  TileKernel words = nullptr;  ///< int16 cells
+};
+constexpr int kMatrixRows = 16;
+constexpr std::int64_t kMatrixReadsBeyond = (kMatrixRows - 1) * kPanelWidth * 4;
+
+/// Groups of four inputs cut into matrices of the same height, so that one shape serves all: as few as can be, and
+/// fewer groups more than there are than there are matrices.
+struct InputTiles {
+  std::int64_t count;
+  std::int64_t groups;  ///< of one matrix
+  std::int64_t bytes() const { return count * groups * 4; }
+  /// Memory for the int16 cells of a panel as bytes, low and high.
+  std::int64_t scratch_bytes() const { return 2 * bytes() * kPanelWidth; }
+};
+constexpr InputTiles input_tiles(std::int64_t groups) {
+  const std::int64_t count = (groups + kMatrixRows - 1) / kMatrixRows;
+  return {count, (groups + count - 1) / count};
+}
+
 constexpr int kTableBytes = 32 * 1024;  ///< of the tables in use, on the stack: the first-level cache
 
 /// Converters whose columns have ranges of their own: what tile kernels leave out then.
@@ -88,6 +115,7 @@ struct TileKernels {
   ColumnConverter columns = nullptr;
   // What not every instruction set has:
   SumTables tables = {};
+  MatrixKernels matrix = {};
   CellSampler sampler = nullptr;  ///< null: cells are sampled one by one
   bool fast_bits = false;         ///< `bits` beats `bytes`: single-bit cells are packed for it
   bool fast_products = false;     ///< `bytes` beats float32 products of the same layer

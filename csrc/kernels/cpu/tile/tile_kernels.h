@@ -13,6 +13,7 @@ TileKernel avx512_bits_kernel();  ///< needs VPOPCNTDQ besides
 SumTables avx2_sum_tables();
 SumTables avx512_sum_tables();
 CellSampler avx512_cell_sampler();
+MatrixKernels amx_kernels();  ///< needs AVX-512 VNNI besides
 #elif defined(__aarch64__)
 TileKernels neon_kernels();
 TileKernel neon_dotprod_bytes_kernel();  ///< needs the dot-product extension
