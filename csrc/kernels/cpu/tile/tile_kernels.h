@@ -12,12 +12,14 @@ TileKernels avx512_kernels();
 TileKernel avx512_bits_kernel();  ///< needs VPOPCNTDQ besides
 SumTables avx2_sum_tables();
 SumTables avx512_sum_tables();
+CellSampler avx2_cell_sampler();
 CellSampler avx512_cell_sampler();
 MatrixKernels amx_kernels();  ///< needs AVX-512 VNNI besides
 #elif defined(__aarch64__)
 TileKernels neon_kernels();
 TileKernel neon_dotprod_bytes_kernel();  ///< needs the dot-product extension
 SumTables neon_sum_tables();
+CellSampler neon_cell_sampler();
 #endif
 
 }  // namespace cimq::kernels::cpu

@@ -142,7 +142,8 @@ TileKernels avx2_kernels() {
           .words = run_all_rows<Product::kWords>,
           .bits = scalar_kernels().bits,
           .columns = convert_columns,
-          .tables = avx2_sum_tables()};
+          .tables = avx2_sum_tables(),
+          .sampler = avx2_cell_sampler()};
 }
 
 }  // namespace cimq::kernels::cpu

@@ -31,7 +31,8 @@ TileKernels neon_kernels() {
           .words = run_all_rows<Words>,
           .bits = scalar.bits,
           .columns = scalar.columns,
-          .tables = neon_sum_tables()};
+          .tables = neon_sum_tables(),
+          .sampler = neon_cell_sampler()};
 }
 
 }  // namespace cimq::kernels::cpu
