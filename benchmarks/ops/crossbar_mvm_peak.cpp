@@ -6,9 +6,9 @@
 // Single-bit cells are counted in the same unit and can exceed the peak: bit counts do their work, not int8 products.
 //
 // --noise: cells vary. --read constant|proportional: every access does, too. --program: time programming in place of
-// products.
+// products, on N threads.
 //
-//   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read MODEL] [--program] [--shape TEXT] [--repeats N]
+//   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read MODEL] [--program N] [--shape TEXT] [--repeats N]
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -19,11 +19,13 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "int8_peak.h"
 #include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/mvm/crossbar_mvm.h"
+#include "kernels/cpu/parallel.h"
 
 namespace {
 
@@ -31,6 +33,18 @@ double seconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+int programming_threads = 1;
+
+void on_threads(std::int64_t count, std::int64_t grain, const cimq::kernels::cpu::ParallelBody& body) {
+  const std::int64_t parts = std::clamp<std::int64_t>(count / grain, 1, programming_threads);
+  std::vector<std::thread> threads;
+  for (std::int64_t part = 1; part < parts; ++part) {
+    threads.emplace_back([&body, count, part, parts] { body(count * part / parts, count * (part + 1) / parts); });
+  }
+  body(0, count / parts);
+  for (std::thread& thread : threads) thread.join();
 }
 
 struct Shape {
@@ -42,7 +56,7 @@ struct Shape {
 struct Options {
   bool json = false;
   bool noise = false;
-  bool program = false;
+  int program = 0;  ///< threads
   std::string read;
   int repeats = 40;
   std::string isa;
@@ -75,7 +89,7 @@ void measure(const Shape& shape, const Options& options, bool first) {
     const double time = seconds([&] { products = cimq::benchmarks::int8_peak_products(options.isa); });
     best_peak = std::max(best_peak, products / time);
     best_kernel = std::min(best_kernel, seconds([&] {
-                             if (options.program) {
+                             if (options.program > 0) {
                                const CrossbarMvm again({hardware, w.data(), shape.outputs, shape.inputs, {}});
                              } else {
                                mvm.run(x.data(), shape.batch, y.data());
@@ -106,8 +120,8 @@ int run(int argc, char** argv) {
       options.json = true;
     } else if (argument == "--noise") {
       options.noise = true;
-    } else if (argument == "--program") {
-      options.program = true;
+    } else if (argument == "--program" && j + 1 < argc) {
+      options.program = programming_threads = std::max(1, std::stoi(argv[++j]));
     } else if (argument == "--read" && j + 1 < argc && (options.read = argv[++j], is_read_model(options.read))) {
       continue;
     } else if (argument == "--isa" && j + 1 < argc) {
@@ -119,12 +133,13 @@ int run(int argc, char** argv) {
     } else {
       std::fprintf(
           stderr,
-          "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read constant|proportional] [--program] "
+          "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read constant|proportional] [--program N] "
           "[--shape TEXT] [--repeats N]\n");
       return 2;
     }
   }
   cimq::kernels::cpu::force_isa(options.isa);
+  cimq::kernels::cpu::use_threads(on_threads);
   options.isa = cimq::kernels::cpu::isa_in_use().name;
   const Shape shapes[] = {
       {"256x512x512, 128 rows, 2-bit cells", 256, 512, 512, 128, 2},

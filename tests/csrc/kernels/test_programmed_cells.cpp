@@ -1,10 +1,13 @@
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "common/cell_model.h"
 #include "every_isa.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/program/programmed_cells.h"
 #include "kernels/noise/cell_noise.h"
 #include "kernels/noise/ir_drop.h"
@@ -102,6 +105,59 @@ TEST_CASE("every instruction set programs the same chip, however cells are numbe
         });
       }
     }
+  }
+}
+
+namespace {
+
+std::atomic<int> parts_run{0};
+
+/// Parts of uneven size, each on a thread of its own, the last ones first.
+void on_threads(std::int64_t count, std::int64_t grain, const cpu::ParallelBody& body) {
+  std::vector<std::thread> threads;
+  for (std::int64_t end = count; end > 0;) {
+    const std::int64_t begin = std::max<std::int64_t>(0, end - std::max<std::int64_t>(1, grain) - (end % 3));
+    threads.emplace_back([&body, begin, end] { body(begin, end); });
+    end = begin;
+    ++parts_run;
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+
+TEST_CASE("a matrix is the same however many threads program it", "[cells][threads]") {
+  for (const bool stuck : {false, true}) {  // sampled one by one where cells are stuck
+    Hardware hw = plain_hardware();
+    hw.rows = 64;
+    hw.adc = {6, AdcRange::kFullScale, AdcPlacement::kDifferential};
+    hw.cell.programming = {"gaussian", 0.2};
+    if (stuck) hw.cell.stuck_at = {0.1, 0.05};
+    hw.cell.read = {"proportional", 0.0, std::nullopt, 0.05};
+    MvmOptions options;
+    options.seed = 77;
+    options.first_output = 3;
+    constexpr std::int64_t kOutputs = 333;
+    constexpr std::int64_t kInputs = 151;
+    const MvmPlan plan = make_mvm_plan(hw, kOutputs, kInputs, options);
+    Random random(6);
+    const auto w = random_weights(random, kOutputs * kInputs, 8);
+    const auto x = random_activations(random, kInputs, 8, false);
+    std::vector<float> expected(kOutputs);
+    crossbar_mvm_reference({hw, w.data(), kOutputs, kInputs, options}, x.data(), 1, expected.data());
+    const std::vector<std::int16_t> cells = programmed_cells_reference(hw, plan, options, w.data());
+    on_every_isa([&] {
+      parts_run = 0;
+      cpu::use_threads(on_threads);
+      const cpu::ProgrammedCells programmed(hw, plan, options, w.data());
+      const cpu::CrossbarMvm mvm({hw, w.data(), kOutputs, kInputs, options});
+      cpu::use_threads(nullptr);
+      CHECK(parts_run > 40);
+      CHECK(programmed.values() == cells);
+      std::vector<float> got(kOutputs);
+      mvm.run(x.data(), 1, got.data());
+      CHECK(got == expected);
+    });
   }
 }
 

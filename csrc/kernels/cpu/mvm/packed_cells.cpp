@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "common/rounding.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/program/programmed_cells.h"
 #include "kernels/cpu/tile/dispatch.h"
 #include "kernels/noise/ir_drop.h"
@@ -19,6 +20,8 @@ namespace {
 constexpr std::int64_t kIdealTileInputs = 256;
 /// Inputs of the digital product that are read against one block of weights, so that both stay in the first cache.
 constexpr std::int64_t kDigitalTileInputs = 512;
+/// Cells from which on a thread is worth its start.
+constexpr std::int64_t kValuesOfThread = 1 << 15;
 
 /// What a plane stores for a weight whose cells are exactly their levels, for every int8 weight (by its bits).
 using StoredValues = std::array<std::int32_t, 256>;
@@ -46,16 +49,18 @@ std::vector<std::int16_t> plane_values(const MvmPlan& plan, const ProgrammedCell
   const std::int16_t* second = pair ? cells.plane(plane.slice, 1) : nullptr;
   const std::int32_t base = plan.cancelled_base();
   std::vector<std::int16_t> values(count);
-  for (std::size_t index = 0; index < count; ++index) {
-    std::int32_t value = 0;
-    if (plane.variance) {
-      value = cell_variance(first[index], plan.read_shift);
-      if (pair) value += cell_variance(second[index], plan.read_shift);
-    } else {
-      value = first[index] - (pair ? second[index] : base);
+  parallel_for(static_cast<std::int64_t>(count), kValuesOfThread, [&](std::int64_t begin, std::int64_t end) {
+    for (auto index = static_cast<std::size_t>(begin); index < static_cast<std::size_t>(end); ++index) {
+      std::int32_t value = 0;
+      if (plane.variance) {
+        value = cell_variance(first[index], plan.read_shift);
+        if (pair) value += cell_variance(second[index], plan.read_shift);
+      } else {
+        value = first[index] - (pair ? second[index] : base);
+      }
+      values[index] = static_cast<std::int16_t>(value);
     }
-    values[index] = static_cast<std::int16_t>(value);
-  }
+  });
   return values;
 }
 
@@ -82,7 +87,7 @@ PackedCells::PackedCells(const MvmPlan& plan) : outputs_(plan.outputs), inputs_(
 
 std::int64_t PackedCells::bytes_to_make(const Hardware& hardware, const MvmPlan& plan) {
   const PackedCells layout(plan);
-  const std::int64_t flags = layout.panels() * layout.tiles_ * static_cast<std::int64_t>(layout.planes_.size()) / 8;
+  const std::int64_t flags = layout.panels() * layout.tiles_ * static_cast<std::int64_t>(layout.planes_.size());
   std::int64_t bytes = layout.bytes_ + kMatrixReadsBeyond + flags + plan.outputs * 8;
   if (plan.fractional) {
     // Conductances of all slices, those of one plane once more, and for wires a tile's index and two sums.
@@ -98,14 +103,21 @@ PackedCells::PackedCells(const Hardware& hardware, const MvmPlan& plan, const Mv
   const auto allocated = static_cast<std::size_t>(bytes_ + kMatrixReadsBeyond);
   data_.reset(new (std::align_val_t{64}) std::byte[allocated]);
   std::memset(data_.get(), 0, allocated);
-  any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0);
+  any_cell_.assign(static_cast<std::size_t>(panels() * tiles_) * planes_.size(), cell_bias_ != 0 ? 1 : 0);
 
   std::optional<ProgrammedCells> programmed;
   if (plan.fractional) programmed.emplace(hardware, plan, options, w);
   for (std::size_t p = 0; p < planes_.size(); ++p) {
     if (programmed) {
       const std::vector<std::int16_t> values = plane_values(plan, *programmed, planes_[p]);
-      for (const std::int32_t value : values) note_cell(value);
+      std::int16_t lowest = 0;
+      std::int16_t highest = 0;
+      for (const std::int16_t value : values) {
+        lowest = std::min(lowest, value);
+        highest = std::max(highest, value);
+      }
+      note_cell(lowest);
+      note_cell(highest);
       fill<std::int16_t>(p, [&](std::int64_t index) { return values[static_cast<std::size_t>(index)]; });
     } else {
       const StoredValues stored = stored_values(plan, planes_[p], mode_, cell_bias_);
@@ -215,37 +227,44 @@ const std::byte* PackedCells::tile(std::int64_t panel, std::size_t plane, std::i
 }
 
 bool PackedCells::any_cell(std::int64_t panel, std::size_t plane, std::int64_t tile) const {
-  return any_cell_[flag_index(panel, plane, tile)];
+  return any_cell_[flag_index(panel, plane, tile)] != 0;
 }
 
 template <typename Cell, typename Source>
 void PackedCells::fill(std::size_t plane, const Source& source) {
+  // A plane at a time: panels have cells and flags of their own.
+  const std::int64_t grain = std::max<std::int64_t>(1, kValuesOfThread / (kPanelWidth * inputs_));
+  parallel_for(panels(), grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t panel = begin; panel < end; ++panel) fill_panel<Cell>(panel, plane, source);
+  });
+}
+
+template <typename Cell, typename Source>
+void PackedCells::fill_panel(std::int64_t panel, std::size_t plane, const Source& source) {
   constexpr std::int64_t kGroup = 4 / sizeof(Cell);
-  for (std::int64_t panel = 0; panel < panels(); ++panel) {
-    const std::int64_t step_cells = panel_width(panel) * kGroup;
-    for (std::int64_t t = 0; t < tiles_; ++t) {
-      const std::int64_t inputs = inputs_of_tile(t);
-      int any = 0;
-      for (int j = 0; j < panel_outputs(panel); ++j) {
-        auto* cell = reinterpret_cast<Cell*>(data_.get() + offset(panel, plane, t)) + j * kGroup;
-        std::int64_t index = (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
-        std::int64_t k = 0;
-        for (; k + kGroup <= inputs; k += kGroup, index += kGroup, cell += step_cells) {
-          std::array<Cell, kGroup> group;
+  const std::int64_t step_cells = panel_width(panel) * kGroup;
+  for (std::int64_t t = 0; t < tiles_; ++t) {
+    const std::int64_t inputs = inputs_of_tile(t);
+    int any = 0;
+    for (int j = 0; j < panel_outputs(panel); ++j) {
+      auto* cell = reinterpret_cast<Cell*>(data_.get() + offset(panel, plane, t)) + j * kGroup;
+      std::int64_t index = (panel * kPanelWidth + j) * inputs_ + t * tile_inputs_;
+      std::int64_t k = 0;
+      for (; k + kGroup <= inputs; k += kGroup, index += kGroup, cell += step_cells) {
+        std::array<Cell, kGroup> group;
 #pragma GCC unroll 4
-          for (std::int64_t q = 0; q < kGroup; ++q) group[static_cast<std::size_t>(q)] = source(index + q);
-          std::int32_t bits = 0;
-          std::memcpy(&bits, group.data(), sizeof(bits));
-          std::memcpy(cell, &bits, sizeof(bits));
-          any |= bits;
-        }
-        for (std::int64_t q = 0; k + q < inputs; ++q) {
-          cell[q] = source(index + q);
-          any |= cell[q];
-        }
+        for (std::int64_t q = 0; q < kGroup; ++q) group[static_cast<std::size_t>(q)] = source(index + q);
+        std::int32_t bits = 0;
+        std::memcpy(&bits, group.data(), sizeof(bits));
+        std::memcpy(cell, &bits, sizeof(bits));
+        any |= bits;
       }
-      if (any != 0) any_cell_[flag_index(panel, plane, t)] = true;
+      for (std::int64_t q = 0; k + q < inputs; ++q) {
+        cell[q] = source(index + q);
+        any |= cell[q];
+      }
     }
+    if (any != 0) any_cell_[flag_index(panel, plane, t)] = 1;
   }
 }
 
@@ -272,7 +291,7 @@ void PackedCells::fill_bits(std::size_t plane, const Source& source) {
           any |= positive | negative;
         }
       }
-      if (any != 0) any_cell_[flag_index(panel, plane, t)] = true;
+      if (any != 0) any_cell_[flag_index(panel, plane, t)] = 1;
     }
   }
 }

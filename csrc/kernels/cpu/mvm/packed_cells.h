@@ -84,6 +84,8 @@ class PackedCells {
   /// Packs the values source(output * inputs + input) of one plane.
   template <typename Cell, typename Source>
   void fill(std::size_t plane, const Source& source);
+  template <typename Cell, typename Source>
+  void fill_panel(std::int64_t panel, std::size_t plane, const Source& source);
   /// Packs single bits; source gives -1, 0 or 1.
   template <typename Source>
   void fill_bits(std::size_t plane, const Source& source);
@@ -102,7 +104,7 @@ class PackedCells {
   std::int32_t max_cell_ = 0;
   std::int64_t bytes_ = 0;
   std::vector<std::int64_t> weight_sums_;
-  std::vector<bool> any_cell_;
+  std::vector<std::uint8_t> any_cell_;  ///< bytes, which threads may write beside each other
   std::unique_ptr<std::byte[], Free> data_;
 };
 

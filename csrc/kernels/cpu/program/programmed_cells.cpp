@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "common/rounding.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/tile/dispatch.h"
 #include "kernels/noise/cell_noise.h"
 #include "kernels/noise/ir_drop.h"
@@ -33,11 +35,16 @@ struct SliceCells {
   std::int16_t* first;  ///< of polarity 0; polarity 1 follows `count` later
 };
 
+/// Weights that are sampled together, and of which a thread takes no fewer.
+constexpr std::int64_t kWeightsAtOnce = 1024;
+constexpr std::int64_t kChunksOfThread = 8;
+
+/// The outputs [begin, end).
 void sample_one_by_one(const CellNoise& noise, const MvmOptions& options, const MvmPlan& plan, int slice,
-                       const WeightLevels& levels, const SliceCells& cells) {
-  const std::int8_t* weight = cells.weights;
-  std::int16_t* value = cells.first;
-  for (std::int64_t o = 0; o < plan.outputs; ++o) {
+                       const WeightLevels& levels, const SliceCells& cells, std::int64_t begin, std::int64_t end) {
+  const std::int8_t* weight = cells.weights + begin * plan.inputs;
+  std::int16_t* value = cells.first + begin * plan.inputs;
+  for (std::int64_t o = begin; o < end; ++o) {
     CellNoise::Row row(noise, options.first_output + o, plan.inputs, slice);
     for (std::int64_t k = 0; k < plan.inputs; ++k, ++value) {
       const auto bits = static_cast<std::uint8_t>(*weight++);
@@ -47,16 +54,15 @@ void sample_one_by_one(const CellNoise& noise, const MvmOptions& options, const 
   }
 }
 
-/// The same by a sampler. Numbers of cells go through a slice without a gap: weight j has cells 2j and 2j + 1 from the
-/// first output on.
+/// The weights [begin, end) by a sampler. Numbers of cells go through a slice without a gap: weight j has cells 2j and
+/// 2j + 1 from the first output on.
 void sample_many(CellSampler sampler, const CellStream& stream, std::uint64_t first_cell, const WeightLevels& levels,
-                 const SliceCells& cells) {
-  constexpr std::int64_t kWeights = 1024;
-  constexpr std::int64_t kCells = 2 * kWeights + kSampledAtOnce;
+                 const SliceCells& cells, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kCells = 2 * kWeightsAtOnce + kSampledAtOnce;
   std::array<std::uint8_t, kCells> level{};
   std::array<std::int16_t, kCells> value{};
-  for (std::int64_t done = 0; done < cells.count; done += kWeights) {
-    const std::int64_t weights = std::min(kWeights, cells.count - done);
+  for (std::int64_t done = begin; done < end; done += kWeightsAtOnce) {
+    const std::int64_t weights = std::min(kWeightsAtOnce, end - done);
     const std::uint64_t cell = first_cell + 2 * static_cast<std::uint64_t>(done);
     const auto skipped = static_cast<std::size_t>(cell & 3U);  // cells of the first block that are not of this run
     std::uint8_t* out = level.data() + skipped;
@@ -96,9 +102,17 @@ ProgrammedCells::ProgrammedCells(const Hardware& hardware, const MvmPlan& plan, 
                               noise.layer(),         slice,
                               tables.nodes().data(), tables.offsets().data(),
                               tables.fixed().data(), static_cast<int>(tables.fixed().size())};
-      sample_many(sampler, stream, cell_index(options.first_output, 0, plan.inputs, 0), levels, cells);
+      const std::uint64_t first = cell_index(options.first_output, 0, plan.inputs, 0);
+      const std::int64_t chunks = ceil_div(cells.count, kWeightsAtOnce);
+      parallel_for(chunks, kChunksOfThread, [&](std::int64_t begin, std::int64_t end) {
+        sample_many(sampler, stream, first, levels, cells, begin * kWeightsAtOnce,
+                    std::min(end * kWeightsAtOnce, cells.count));
+      });
     } else {
-      sample_one_by_one(noise, options, plan, slice, levels, cells);
+      const std::int64_t grain = std::max<std::int64_t>(1, kWeightsAtOnce / plan.inputs);
+      parallel_for(plan.outputs, grain, [&](std::int64_t begin, std::int64_t end) {
+        sample_one_by_one(noise, options, plan, slice, levels, cells, begin, end);
+      });
     }
   }
   apply_ir_drop(IrDrop::of(hardware), plan, hardware, values_);
