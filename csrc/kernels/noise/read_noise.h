@@ -42,9 +42,14 @@ CIMQ_HOST_DEVICE inline std::int32_t cell_variance(std::int32_t g, int shift) {
   return static_cast<std::int32_t>(shift == 0 ? square : (square + (std::int64_t{1} << (shift - 1))) >> shift);
 }
 
+/// The square root of a column's variance with kRootFractionBits fraction bits; fits 26 bits.
+CIMQ_HOST_DEVICE inline std::int64_t column_root(std::int64_t variance) {
+  return integer_sqrt(variance << (2 * kRootFractionBits));
+}
+
 /// Noise of a column in 1/256 level. @param sample of the table @param sample_bits its fraction bits
 CIMQ_HOST_DEVICE inline std::int64_t column_noise(std::int64_t variance, std::int32_t sample, int sample_bits) {
-  const std::int64_t root = integer_sqrt(variance << (2 * kRootFractionBits));
+  const std::int64_t root = column_root(variance);
   const int shift = kRootFractionBits + sample_bits;
   return (root * sample + (std::int64_t{1} << (shift - 1))) >> shift;
 }
@@ -55,12 +60,17 @@ CIMQ_HOST_DEVICE inline PhiloxCounter access_key(std::uint64_t seed, std::uint32
   return cell_words(seed, chip, layer, 0, CellPurpose::kReadKey, access);
 }
 
+/// What the words of a column have of its digit and slice.
+CIMQ_HOST_DEVICE inline std::uint32_t column_place(int digit, int slice) {
+  return static_cast<std::uint32_t>(digit) | (static_cast<std::uint32_t>(slice) << 8);
+}
+
 /// Uniform words of the four columns of a block (column >> 2).
 CIMQ_HOST_DEVICE inline PhiloxCounter column_words(const PhiloxCounter& key, std::uint64_t block, std::int64_t tile,
                                                    int digit, int slice) {
-  const std::uint32_t place = static_cast<std::uint32_t>(digit) | (static_cast<std::uint32_t>(slice) << 8);
-  return philox4x32({{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(tile), place, key.word[3]}},
-                    {{key.word[0], key.word[1]}});
+  return philox4x32(
+      {{static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(tile), column_place(digit, slice), key.word[3]}},
+      {{key.word[0], key.word[1]}});
 }
 
 /// Number of a converted column within its layer.
@@ -88,6 +98,9 @@ class ColumnNoise {
     return column_noise(variance, table_->sample(word), sample_bits_);
   }
   std::int64_t first_output() const { return first_output_; }
+  /// Where sample() gets z from, and its fraction bits.
+  const QuantileTable& table() const { return *table_; }
+  int sample_bits() const { return sample_bits_; }
 
  private:
   std::uint64_t seed_;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/formula/adc.h"
+#include "kernels/cpu/tile/dispatch.h"
 
 namespace cimq::kernels::cpu {
 
@@ -19,18 +19,32 @@ void ReadColumns::begin_block(std::uint64_t first_access, std::int64_t rows) {
 void ReadColumns::square_digits(const TileArgs& args) {
   const auto* digits = static_cast<const std::int16_t*>(args.digits);
   const std::int64_t row_length = args.steps * 2;
-  squares_.resize(static_cast<std::size_t>(args.row_count * row_length));
+  const bool proportional = plan_.reads == ReadModel::kProportional;
+  if (proportional) squares_.resize(static_cast<std::size_t>(args.row_count * row_length));
   square_sums_.assign(static_cast<std::size_t>(args.row_count), 0);
-  for (std::int64_t j = 0; j < args.row_count * row_length; ++j) {
-    const std::int32_t square = std::int32_t{digits[j]} * digits[j];
-    squares_[static_cast<std::size_t>(j)] = static_cast<std::int16_t>(square);  // read by proportional noise only
-    square_sums_[static_cast<std::size_t>(j / row_length)] += square;
+  std::int16_t* squares = squares_.data();
+  for (int r = 0; r < args.row_count; ++r, digits += row_length) {
+    if (proportional) {
+      for (std::int64_t k = 0; k < row_length; ++k) squares[k] = static_cast<std::int16_t>(digits[k] * digits[k]);
+      squares += row_length;
+      continue;  // the variances have it all
+    }
+    std::int64_t sum = 0;
+    for (std::int64_t k = 0; k < row_length; ++k) sum += std::int32_t{digits[k]} * digits[k];
+    square_sums_[static_cast<std::size_t>(r)] = sum;
   }
 }
 
 void ReadColumns::run(const TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
-  currents(args, panel, plane, tile);
-  for (int r = 0; r < args.row_count; ++r) convert_row(args, r, panel);
+  const std::int32_t* noisy = currents(args, panel, plane, tile);
+  if (!args.convert) {
+    for (int r = 0; r < args.row_count; ++r, noisy += args.width) add_row(args, r, noisy);
+    return;
+  }
+  lo_.assign(static_cast<std::size_t>(args.width), args.lo);
+  inv_lsb_.assign(static_cast<std::size_t>(args.width), args.inv_lsb);
+  active_kernels().columns({noisy, args.width, args.rows, args.row_count, args.sums, args.negative, lo_.data(),
+                            inv_lsb_.data(), args.code_min, args.code_max});
 }
 
 const std::int32_t* ReadColumns::currents(const TileArgs& args, std::int64_t panel, std::size_t plane,
@@ -65,6 +79,24 @@ void ReadColumns::add_noise(const TileArgs& args, int row, std::int64_t panel, s
   const PhiloxCounter& key = keys_[static_cast<std::size_t>(place.output_row)];
   const int digit = place.shift / plan_.dac_bits;
   const std::int64_t first_output = noise_.first_output() + panel * kPanelWidth;
+  const bool proportional = plan_.reads == ReadModel::kProportional;
+  std::int32_t* currents = currents_.data() + std::ptrdiff_t{row} * args.width;
+  const std::int32_t* variances = proportional ? variances_.data() + std::ptrdiff_t{row} * args.width : nullptr;
+  const std::int64_t variance = proportional ? 0 : plan_.cells_per_column * square_sums_[static_cast<std::size_t>(row)];
+  if (const ColumnNoiseAdder add = active_kernels().noise; add != nullptr) {
+    ColumnStream stream{};
+    stream.key = key;
+    stream.tile = static_cast<std::uint32_t>(tile);
+    stream.place = column_place(digit, cells.slice);
+    stream.column = column_index(plan_.separate_columns, first_output, cells.negative ? 1 : 0);
+    stream.step = plan_.separate_columns ? 2 : 1;
+    stream.nodes = noise_.table().nodes().data();
+    stream.sample_bits = noise_.sample_bits();
+    stream.variances = variances;
+    stream.root = static_cast<std::int32_t>(column_root(variance));
+    add(stream, currents, args.width);
+    return;
+  }
   std::uint64_t block = ~std::uint64_t{0};
   PhiloxCounter words{};
   for (int o = 0; o < cells_.panel_outputs(panel); ++o) {
@@ -73,25 +105,19 @@ void ReadColumns::add_noise(const TileArgs& args, int row, std::int64_t panel, s
       block = column >> 2;
       words = column_words(key, block, tile, digit, cells.slice);
     }
-    const auto index = static_cast<std::size_t>(std::ptrdiff_t{row} * args.width + o);
-    const std::int64_t variance = plan_.reads == ReadModel::kProportional
-                                      ? std::int64_t{variances_[index]}
-                                      : plan_.cells_per_column * square_sums_[static_cast<std::size_t>(row)];
-    currents_[index] = static_cast<std::int32_t>(currents_[index] + noise_.sample(variance, words.word[column & 3U]));
+    currents[o] = static_cast<std::int32_t>(
+        currents[o] + noise_.sample(proportional ? variances[o] : variance, words.word[column & 3U]));
   }
 }
 
-void ReadColumns::convert_row(const TileArgs& args, int row, std::int64_t panel) {
+/// Modulo 2^32, as the tile kernels add up.
+void ReadColumns::add_row(const TileArgs& args, int row, const std::int32_t* currents) {
   const TileRow& place = args.rows[row];
-  const bool negative = (place.negative != 0) != args.negative;
+  const std::uint32_t sign = (place.negative != 0) != args.negative ? ~0U : 0U;
   std::int32_t* sums = args.sums + std::ptrdiff_t{place.output_row} * args.width;
-  const std::int32_t* noisy = currents_.data() + std::ptrdiff_t{row} * args.width;
-  for (int o = 0; o < cells_.panel_outputs(panel); ++o) {
-    const std::int32_t code =
-        args.convert ? adc_code(noisy[o] - args.lo, args.inv_lsb, args.code_min, args.code_max) : noisy[o];
-    // Modulo 2^32, as the tile kernels add up.
-    const std::uint32_t weighted = static_cast<std::uint32_t>(code) << place.shift;
-    sums[o] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[o]) + (negative ? 0U - weighted : weighted));
+  for (int o = 0; o < args.width; ++o) {
+    const std::uint32_t weighted = static_cast<std::uint32_t>(currents[o]) << place.shift;
+    sums[o] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[o]) + ((weighted ^ sign) - sign));
   }
 }
 

@@ -29,7 +29,8 @@ class ReadColumns {
  private:
   void square_digits(const TileArgs& args);
   void add_noise(const TileArgs& args, int row, std::int64_t panel, std::size_t plane, std::int64_t tile);
-  void convert_row(const TileArgs& args, int row, std::int64_t panel);
+  /// Without a converter.
+  static void add_row(const TileArgs& args, int row, const std::int32_t* currents);
 
   const MvmPlan& plan_;
   const PackedCells& cells_;
@@ -37,10 +38,12 @@ class ReadColumns {
   TileKernel kernel_;
   std::vector<PhiloxCounter> keys_;        ///< [rows of the block]
   std::vector<TileRow> rows_;              ///< every digit of every row on its own
-  std::vector<std::int16_t> squares_;      ///< digits, squared
-  std::vector<std::int64_t> square_sums_;  ///< [digit rows] sum of the squared digits
+  std::vector<std::int16_t> squares_;      ///< digits, squared; proportional noise
+  std::vector<std::int64_t> square_sums_;  ///< [digit rows] sum of the squared digits; constant noise
   std::vector<std::int32_t> currents_;     ///< [digit rows][width]
   std::vector<std::int32_t> variances_;    ///< [digit rows][width], proportional noise
+  std::vector<std::int32_t> lo_;           ///< [width] the converter of every column
+  std::vector<float> inv_lsb_;             ///< [width]
 };
 
 }  // namespace cimq::kernels::cpu

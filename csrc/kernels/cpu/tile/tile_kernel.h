@@ -9,7 +9,8 @@
 
 #include <cstdint>
 
-#include "kernels/cpu/program/cell_sampler.h"
+#include "kernels/cpu/random/cell_sampler.h"
+#include "kernels/cpu/random/column_noise.h"
 
 namespace cimq::kernels::cpu {
 
@@ -116,9 +117,10 @@ struct TileKernels {
   // What not every instruction set has:
   SumTables tables = {};
   MatrixKernels matrix = {};
-  CellSampler sampler = nullptr;  ///< null: cells are sampled one by one
-  bool fast_bits = false;         ///< `bits` beats `bytes`: single-bit cells are packed for it
-  bool fast_products = false;     ///< `bytes` beats float32 products of the same layer
+  CellSampler sampler = nullptr;     ///< null: cells are sampled one by one
+  ColumnNoiseAdder noise = nullptr;  ///< null: column by column
+  bool fast_bits = false;            ///< `bits` beats `bytes`: single-bit cells are packed for it
+  bool fast_products = false;        ///< `bytes` beats float32 products of the same layer
 };
 
 }  // namespace cimq::kernels::cpu

@@ -143,7 +143,8 @@ TileKernels avx2_kernels() {
           .bits = scalar_kernels().bits,
           .columns = convert_columns,
           .tables = avx2_sum_tables(),
-          .sampler = avx2_cell_sampler()};
+          .sampler = avx2_cell_sampler(),
+          .noise = avx2_column_noise()};
 }
 
 }  // namespace cimq::kernels::cpu

@@ -70,6 +70,7 @@ TileKernels avx512_kernels() {
           .columns = convert_columns,
           .tables = avx512_sum_tables(),
           .sampler = avx512_cell_sampler(),
+          .noise = avx512_column_noise(),
           .fast_products = true};
 }
 

@@ -32,7 +32,8 @@ TileKernels neon_kernels() {
           .bits = scalar.bits,
           .columns = scalar.columns,
           .tables = neon_sum_tables(),
-          .sampler = neon_cell_sampler()};
+          .sampler = neon_cell_sampler(),
+          .noise = neon_column_noise()};
 }
 
 }  // namespace cimq::kernels::cpu

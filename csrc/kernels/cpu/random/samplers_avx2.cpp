@@ -1,4 +1,4 @@
-// Eight blocks of Philox and eight interpolations per vector.
+// Cells and read noise: eight blocks of Philox and eight interpolations per vector.
 #if defined(__x86_64__)
 #include <cstdint>
 
@@ -8,6 +8,7 @@
 #include "kernels/cpu/isa/x86_intrinsics.h"
 #include "kernels/cpu/tile/tile_kernels.h"
 #include "kernels/noise/cell_noise.h"
+#include "kernels/noise/read_noise.h"
 
 CIMQ_TARGET_REGION("avx2")
 
@@ -22,7 +23,14 @@ struct Lanes {
     Words low;
   };
 
+  struct Neighbours {
+    Words first;
+    Words second;
+  };
+
   static Words set(std::uint32_t value) { return _mm256_set1_epi32(static_cast<int>(value)); }
+  static Words load(const std::int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static void keep(std::int32_t* p, Words value) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), value); }
   static Words add(Words a, Words b) { return _mm256_add_epi32(a, b); }
   static Words sub(Words a, Words b) { return _mm256_sub_epi32(a, b); }
   static Words both(Words a, Words b) { return _mm256_and_si256(a, b); }
@@ -51,12 +59,35 @@ struct Lanes {
                                         _mm256_srli_epi64(shift, 32));
     return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), kOdd);
   }
+  static Words root(Words v) {
+    return _mm256_set_m128i(root_of_half(_mm256_extracti128_si256(v, 1)), root_of_half(_mm256_castsi256_si128(v)));
+  }
+  static Words rounded_product(Words a, Words b, int shift) {
+    // Above zero, so that a logical shift does.
+    constexpr long long kAbove = 1LL << 62;
+    const Words half = _mm256_set1_epi64x((1LL << (shift - 1)) + kAbove);
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const Words even = _mm256_srl_epi64(_mm256_add_epi64(_mm256_mul_epi32(a, b), half), by);
+    const Words products = _mm256_mul_epi32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
+    const Words odd = _mm256_srl_epi64(_mm256_add_epi64(products, half), by);
+    return sub(_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), kOdd),
+               set(static_cast<std::uint32_t>(kAbove >> shift)));
+  }
   static Words top_bit(Words v) {
     // The exponent of the top bit alone; the bit below is cleared so that the conversion cannot round up.
     const Words alone = _mm256_andnot_si256(_mm256_srli_epi32(v, 1), v);
     return sub(_mm256_srli_epi32(_mm256_castps_si256(_mm256_cvtepi32_ps(alone)), 23), set(127));
   }
-  static Words look_up(const std::int32_t* table, Words index) { return _mm256_i32gather_epi32(table, index, 4); }
+  /// By loads of both at once: a gather takes time for each load.
+  static Neighbours neighbours(const std::int32_t* table, Words index) {
+    const auto* pairs = reinterpret_cast<const long long*>(table);
+    const __m256 low = _mm256_castsi256_ps(_mm256_i32gather_epi64(pairs, _mm256_castsi256_si128(index), 4));
+    const __m256 high = _mm256_castsi256_ps(_mm256_i32gather_epi64(pairs, _mm256_extracti128_si256(index, 1), 4));
+    // Of lanes 0 1 4 5 2 3 6 7.
+    const Words first = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88));
+    const Words second = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD));
+    return {_mm256_permute4x64_epi64(first, 0xD8), _mm256_permute4x64_epi64(second, 0xD8)};
+  }
 
   /// In a register, if it fits.
   class Table {
@@ -66,7 +97,7 @@ struct Lanes {
       first_ = _mm256_maskload_epi32(table, _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane));
     }
     Words operator()(Words level) const {
-      return fits_ ? _mm256_permutevar8x32_epi32(first_, level) : look_up(table_, level);
+      return fits_ ? _mm256_permutevar8x32_epi32(first_, level) : _mm256_i32gather_epi32(table_, level, 4);
     }
 
    private:
@@ -96,17 +127,24 @@ struct Lanes {
   }
 
  private:
+  static __m128i root_of_half(__m128i v) {
+    const __m256d square = _mm256_mul_pd(_mm256_cvtepi32_pd(v), _mm256_set1_pd(65536.0));
+    return _mm256_cvttpd_epi32(_mm256_sqrt_pd(square));
+  }
+
   static constexpr int kOdd = 0xAA;
 };
 
 }  // namespace
 }  // namespace cimq::kernels::cpu
 
-#include "kernels/cpu/program/cell_sampler_lanes.h"
+#include "kernels/cpu/random/cell_sampler_lanes.h"
+#include "kernels/cpu/random/column_noise_lanes.h"
 
 namespace cimq::kernels::cpu {
 
 CellSampler avx2_cell_sampler() { return sample_cells; }
+ColumnNoiseAdder avx2_column_noise() { return add_column_noise; }
 
 }  // namespace cimq::kernels::cpu
 

@@ -1,4 +1,4 @@
-// Sixteen blocks of Philox and sixteen interpolations per vector.
+// Cells and read noise: sixteen blocks of Philox and sixteen interpolations per vector.
 #if defined(__x86_64__)
 #include <cstdint>
 
@@ -8,6 +8,7 @@
 #include "kernels/cpu/isa/x86_intrinsics.h"
 #include "kernels/cpu/tile/tile_kernels.h"
 #include "kernels/noise/cell_noise.h"
+#include "kernels/noise/read_noise.h"
 
 CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
 
@@ -22,7 +23,14 @@ struct Lanes {
     Words low;
   };
 
+  struct Neighbours {
+    Words first;
+    Words second;
+  };
+
   static Words set(std::uint32_t value) { return _mm512_set1_epi32(static_cast<int>(value)); }
+  static Words load(const std::int32_t* p) { return _mm512_loadu_si512(p); }
+  static void keep(std::int32_t* p, Words value) { _mm512_storeu_si512(p, value); }
   static Words add(Words a, Words b) { return _mm512_add_epi32(a, b); }
   static Words sub(Words a, Words b) { return _mm512_sub_epi32(a, b); }
   static Words both(Words a, Words b) { return _mm512_and_si512(a, b); }
@@ -51,12 +59,31 @@ struct Lanes {
                                         _mm512_srli_epi64(shift, 32));
     return _mm512_mask_blend_epi32(kOdd, even, _mm512_slli_epi64(odd, 32));
   }
+  static Words root(Words v) {
+    const __m512i low = _mm512_castsi256_si512(root_of_half(_mm512_castsi512_si256(v)));
+    return _mm512_inserti64x4(low, root_of_half(_mm512_extracti64x4_epi64(v, 1)), 1);
+  }
+  static Words rounded_product(Words a, Words b, int shift) {
+    const Words half = _mm512_set1_epi64(1LL << (shift - 1));
+    const __m128i by = _mm_cvtsi32_si128(shift);
+    const Words even = _mm512_sra_epi64(_mm512_add_epi64(_mm512_mul_epi32(a, b), half), by);
+    const Words products = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
+    const Words odd = _mm512_sra_epi64(_mm512_add_epi64(products, half), by);
+    return _mm512_mask_blend_epi32(kOdd, even, _mm512_slli_epi64(odd, 32));
+  }
   static Words top_bit(Words v) {
     // The exponent of the top bit alone; the bit below is cleared so that the conversion cannot round up.
     const Words alone = _mm512_andnot_si512(_mm512_srli_epi32(v, 1), v);
     return sub(_mm512_srli_epi32(_mm512_castps_si512(_mm512_cvtepi32_ps(alone)), 23), set(127));
   }
-  static Words look_up(const std::int32_t* table, Words index) { return _mm512_i32gather_epi32(index, table, 4); }
+  /// By loads of both at once: a gather takes time for each load.
+  static Neighbours neighbours(const std::int32_t* table, Words index) {
+    const Words low = _mm512_i32gather_epi64(_mm512_castsi512_si256(index), table, 4);
+    const Words high = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index, 1), table, 4);
+    const Words even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const Words odd = add(even, set(1));
+    return {_mm512_permutex2var_epi32(low, even, high), _mm512_permutex2var_epi32(low, odd, high)};
+  }
 
   /// In a register, if it fits.
   class Table {
@@ -66,7 +93,7 @@ struct Lanes {
           fits_(count <= kCount),
           first_(_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1U << (fits_ ? count : kCount)) - 1U), table)) {}
     Words operator()(Words level) const {
-      return fits_ ? _mm512_permutexvar_epi32(level, first_) : look_up(table_, level);
+      return fits_ ? _mm512_permutexvar_epi32(level, first_) : _mm512_i32gather_epi32(level, table_, 4);
     }
 
    private:
@@ -94,17 +121,24 @@ struct Lanes {
   }
 
  private:
+  static __m256i root_of_half(__m256i v) {
+    const __m512d square = _mm512_mul_pd(_mm512_cvtepi32_pd(v), _mm512_set1_pd(65536.0));
+    return _mm512_cvttpd_epi32(_mm512_sqrt_pd(square));
+  }
+
   static constexpr __mmask16 kOdd = 0xAAAA;
 };
 
 }  // namespace
 }  // namespace cimq::kernels::cpu
 
-#include "kernels/cpu/program/cell_sampler_lanes.h"
+#include "kernels/cpu/random/cell_sampler_lanes.h"
+#include "kernels/cpu/random/column_noise_lanes.h"
 
 namespace cimq::kernels::cpu {
 
 CellSampler avx512_cell_sampler() { return sample_cells; }
+ColumnNoiseAdder avx512_column_noise() { return add_column_noise; }
 
 }  // namespace cimq::kernels::cpu
 
