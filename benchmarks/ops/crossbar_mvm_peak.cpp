@@ -6,9 +6,10 @@
 // Single-bit cells are counted in the same unit and can exceed the peak: bit counts do their work, not int8 products.
 //
 // --noise: cells vary. --read constant|proportional: every access does, too. --program: time programming in place of
-// products, on N threads.
+// products, on N threads. --without-tiles: AMX kernels whose tile instructions do nothing.
 //
-//   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read MODEL] [--program N] [--shape TEXT] [--repeats N]
+//   crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read MODEL] [--program N] [--without-tiles] [--shape TEXT]
+//                     [--repeats N]
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -26,6 +27,7 @@
 #include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/mvm/crossbar_mvm.h"
 #include "kernels/cpu/parallel.h"
+#include "without_tiles.h"
 
 namespace {
 
@@ -57,6 +59,7 @@ struct Options {
   bool json = false;
   bool noise = false;
   int program = 0;  ///< threads
+  bool without_tiles = false;
   std::string read;
   int repeats = 40;
   std::string isa;
@@ -120,6 +123,8 @@ int run(int argc, char** argv) {
       options.json = true;
     } else if (argument == "--noise") {
       options.noise = true;
+    } else if (argument == "--without-tiles") {
+      options.without_tiles = true;
     } else if (argument == "--program" && j + 1 < argc) {
       options.program = programming_threads = std::max(1, std::stoi(argv[++j]));
     } else if (argument == "--read" && j + 1 < argc && (options.read = argv[++j], is_read_model(options.read))) {
@@ -131,16 +136,20 @@ int run(int argc, char** argv) {
     } else if (argument == "--repeats" && j + 1 < argc) {
       options.repeats = std::max(1, std::stoi(argv[++j]));
     } else {
-      std::fprintf(
-          stderr,
-          "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read constant|proportional] [--program N] "
-          "[--shape TEXT] [--repeats N]\n");
+      std::fprintf(stderr,
+                   "usage: crossbar_mvm_peak [--json] [--isa NAME] [--noise] [--read constant|proportional] [--program "
+                   "N] [--without-tiles] "
+                   "[--shape TEXT] [--repeats N]\n");
       return 2;
     }
   }
   cimq::kernels::cpu::force_isa(options.isa);
   cimq::kernels::cpu::use_threads(on_threads);
   options.isa = cimq::kernels::cpu::isa_in_use().name;
+  if (options.without_tiles && !cimq::benchmarks::run_without_tiles()) {
+    std::fprintf(stderr, "crossbar_mvm_peak: --without-tiles needs AVX-512 VNNI\n");
+    return 1;
+  }
   const Shape shapes[] = {
       {"256x512x512, 128 rows, 2-bit cells", 256, 512, 512, 128, 2},
       {"256x512x512, 256 rows, 4-bit cells", 256, 512, 512, 256, 4},

@@ -61,17 +61,51 @@ inline Finish finish_of(const TileArgs& args) {
   return args.clips || args.lo != 0 || args.cell_bias != 0 ? Finish::kCodes : Finish::kPlainCodes;
 }
 
+static_assert(sizeof(TileRow) == 16 && offsetof(TileRow, digit_sum) == 12 && offsetof(TileRow, shift) == 4 &&
+              offsetof(TileRow, negative) == 8);
+
+/// describe_rows() of sixteen rows.
+template <Finish kFinish>
+inline void describe_sixteen(const TileArgs& args, const TileRow* rows, std::int32_t* weights, std::int32_t* starts) {
+  const __m512i row0 = _mm512_loadu_si512(rows);
+  const __m512i row4 = _mm512_loadu_si512(rows + 4);
+  const __m512i row8 = _mm512_loadu_si512(rows + 8);
+  const __m512i row12 = _mm512_loadu_si512(rows + 12);
+  // Shifts of eight rows, then whether they are negative.
+  const __m512i pick = _mm512_setr_epi32(1, 5, 9, 13, 17, 21, 25, 29, 2, 6, 10, 14, 18, 22, 26, 30);
+  const __m512i low = _mm512_permutex2var_epi32(row0, pick, row4);
+  const __m512i high = _mm512_permutex2var_epi32(row8, pick, row12);
+  const __m512i shift = _mm512_inserti64x4(low, _mm512_castsi512_si256(high), 1);
+  const __m512i negative = _mm512_shuffle_i64x2(low, high, 0xEE);
+  const auto all = static_cast<__mmask16>(args.negative ? 0xFFFF : 0);
+  const auto subtracted = static_cast<__mmask16>(_mm512_test_epi32_mask(negative, negative) ^ all);
+  const __m512i weight = _mm512_sllv_epi32(_mm512_set1_epi32(1), shift);
+  const __m512i counted = _mm512_mask_sub_epi32(weight, subtracted, _mm512_setzero_si512(), weight);
+  // The upper half of a lane must not count in a product of 16-bit numbers.
+  const __m512i kept = _mm512_set1_epi32(is_narrow(kFinish) ? 0xFFFF : -1);
+  _mm512_store_si512(weights, _mm512_and_si512(counted, kept));
+  if constexpr (kFinish == Finish::kPlainCodes) return;
+  const __m512i pick_sums = _mm512_setr_epi32(3, 7, 11, 15, 19, 23, 27, 31, 3, 7, 11, 15, 19, 23, 27, 31);
+  const __m512i low_sums = _mm512_permutex2var_epi32(row0, pick_sums, row4);
+  const __m512i high_sums = _mm512_permutex2var_epi32(row8, pick_sums, row12);
+  const __m512i sums = _mm512_inserti64x4(low_sums, _mm512_castsi512_si256(high_sums), 1);
+  const __m512i biased = _mm512_mullo_epi32(sums, _mm512_set1_epi32(args.cell_bias));
+  _mm512_store_si512(starts, _mm512_sub_epi32(biased, _mm512_set1_epi32(args.lo)));
+}
+
+/// The rows from `rows` on.
 /// @tparam kFinish  finish_of(args)
 template <Finish kFinish>
 inline void describe_rows(const TileArgs& args, const TileRow* rows, int count, BlockRows& block) {
   block.rows = rows;
   block.count = count;
-  for (int r = 0; r < count; ++r) {
-    const std::int32_t weight = std::int32_t{1} << rows[r].shift;
-    const std::int32_t counted = (rows[r].negative != 0) != args.negative ? -weight : weight;
-    // The upper half of a lane must not count in a product of 16-bit numbers.
-    block.weights[r] = is_narrow(kFinish) ? counted & 0xFFFF : counted;
-    block.starts[r] = args.cell_bias * rows[r].digit_sum - args.lo;
+  TileRow padded[kBlockRows];
+  if (count < kBlockRows) {  // the last rows: what is beyond them does not count
+    for (int r = 0; r < kBlockRows; ++r) padded[r] = rows[r < count ? r : 0];
+    rows = padded;
+  }
+  for (int r = 0; r < kBlockRows; r += 16) {
+    describe_sixteen<kFinish>(args, rows + r, block.weights + r, block.starts + r);
   }
 }
 

@@ -128,14 +128,20 @@ class MatrixRunner {
     const int waiting = pending_->rows != nullptr ? pending_->rows->count : 0;
     const int share = static_cast<int>((waiting + inputs_.count - 1) / inputs_.count);
     for_tiles<kRowTiles, kColumns>([&]<int kRow, int kColumn>() { tiles_.template zero<2 * kRow + kColumn>(); });
+    // Copies: members would be read again around every tile instruction, which may write memory as compilers see it.
+    const std::int64_t count = inputs_.count;
+    const std::int64_t groups = inputs_.groups;
+    const std::int64_t digit_stride = inputs_.bytes();
+    const std::int64_t cell_stride = row_bytes_;
+    const std::byte* digits = digits_;
+    const std::byte* cells = cells_ + std::ptrdiff_t{block.first} * 4;
+    const std::int64_t next_column = kWords ? digit_stride * args_.width : kTileBytes;
     int converted = 0;
-    for (std::int64_t k = 0; k < inputs_.count; ++k) {
-      tiles_.template load<4>(digits_ + k * inputs_.groups * 4, inputs_.bytes());
-      tiles_.template load<6>(cells(block, k, 0), row_bytes_);
-      if constexpr (kColumns == 2) tiles_.template load<7>(cells(block, k, 1), row_bytes_);
-      if constexpr (kRowTiles == 2) {
-        tiles_.template load<5>(digits_ + kTileRows * inputs_.bytes() + k * inputs_.groups * 4, inputs_.bytes());
-      }
+    for (std::int64_t k = 0; k < count; ++k, digits += groups * 4, cells += groups * cell_stride) {
+      tiles_.template load<4>(digits, digit_stride);
+      tiles_.template load<6>(cells, cell_stride);
+      if constexpr (kColumns == 2) tiles_.template load<7>(cells + next_column, cell_stride);
+      if constexpr (kRowTiles == 2) tiles_.template load<5>(digits + kTileRows * digit_stride, digit_stride);
       for_tiles<kRowTiles, kColumns>([&]<int kRow, int kColumn>() {
         tiles_.template multiply<product(kColumn), 2 * kRow + kColumn, 4 + kRow, 6 + kColumn>();
       });
@@ -165,11 +171,6 @@ class MatrixRunner {
     return column == 0 ? TileProduct::kSignedUnsigned : TileProduct::kSignedSigned;
   }
 
-  const std::byte* cells(const Block& block, std::int64_t k, int column) const {
-    const std::byte* tile = cells_ + k * inputs_.groups * row_bytes_ + std::ptrdiff_t{block.first} * 4;
-    return tile + column * (kWords ? inputs_.bytes() * args_.width : kTileBytes);
-  }
-
   void convert(int begin, int end) {
     if (kWords || pending_->columns == 1) {
       finish_rows<kFinish, 1, kParts>(args_, *pending_, begin, end);
@@ -181,7 +182,7 @@ class MatrixRunner {
   const TileArgs& args_;
   InputTiles inputs_;
   const std::byte* cells_;
-  std::int64_t row_bytes_;  ///< of a row of B tiles in memory
+  std::int64_t row_bytes_;  ///< from a row of B tiles in memory to the next
   const std::byte* digits_ = nullptr;
   BlockRows* rows_ = nullptr;
   int next_ = 0;
