@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "every_isa.h"
 #include "kernels/cpu/isa/processor.h"
@@ -200,19 +201,23 @@ TEST_CASE("layers of many rows go through matrix kernels and equal the reference
     const char* name;
     std::int64_t batch, outputs, inputs;
     bool noisy, ideal, act_signed;
+    const char* read;
     Mapping mapping;
     int cell_bits;
   };
   for (const Layer& layer :
-       {Layer{"noisy cells", 12, 70, 150, true, false, false, Mapping::kDifferentialColumn, 2},
-        Layer{"noisy cells, signed", 9, 33, 129, true, false, true, Mapping::kDifferentialRow, 4},
-        Layer{"noisy cells, offset", 9, 20, 70, true, false, false, Mapping::kOffset, 2},
-        Layer{"folded digits", 70, 66, 300, true, true, false, Mapping::kDifferentialColumn, 4},
-        Layer{"folded digits, signed", 70, 10, 300, true, true, true, Mapping::kDifferentialColumn, 4},
-        Layer{"digital in place", 40, 65, 256, false, true, false, Mapping::kDifferentialColumn, 2},
-        Layer{"digital, signed", 40, 20, 700, false, true, true, Mapping::kDifferentialColumn, 2},
-        Layer{"offset, 8-bit cells", 10, 40, 90, false, false, false, Mapping::kOffset, 8},
-        Layer{"single-bit cells", 10, 40, 90, false, false, true, Mapping::kDifferentialColumn, 1}}) {
+       {Layer{"noisy cells", 12, 70, 150, true, false, false, "", Mapping::kDifferentialColumn, 2},
+        Layer{"noisy cells, signed", 9, 33, 129, true, false, true, "", Mapping::kDifferentialRow, 4},
+        Layer{"noisy cells, offset", 9, 20, 70, true, false, false, "", Mapping::kOffset, 2},
+        Layer{"constant read noise", 9, 70, 150, true, false, false, "constant", Mapping::kDifferentialColumn, 2},
+        Layer{"proportional read noise", 9, 70, 150, true, false, true, "proportional", Mapping::kDifferentialRow, 2},
+        Layer{"read noise, ideal converters", 9, 40, 90, true, true, false, "constant", Mapping::kOffset, 1},
+        Layer{"folded digits", 70, 66, 300, true, true, false, "", Mapping::kDifferentialColumn, 4},
+        Layer{"folded digits, signed", 70, 10, 300, true, true, true, "", Mapping::kDifferentialColumn, 4},
+        Layer{"digital in place", 40, 65, 256, false, true, false, "", Mapping::kDifferentialColumn, 2},
+        Layer{"digital, signed", 40, 20, 700, false, true, true, "", Mapping::kDifferentialColumn, 2},
+        Layer{"offset, 8-bit cells", 10, 40, 90, false, false, false, "", Mapping::kOffset, 8},
+        Layer{"single-bit cells", 10, 40, 90, false, false, true, "", Mapping::kDifferentialColumn, 1}}) {
     INFO(layer.name);
     Random random(31);
     Case c;
@@ -221,6 +226,8 @@ TEST_CASE("layers of many rows go through matrix kernels and equal the reference
     c.hardware.cell_bits = layer.cell_bits;
     c.hardware.mapping = layer.mapping;
     if (layer.noisy) c.hardware.cell.programming = {"gaussian", 0.1};
+    if (std::string(layer.read) == "constant") c.hardware.cell.read = {"constant", 0.1};
+    if (std::string(layer.read) == "proportional") c.hardware.cell.read = {"proportional", 0.0, std::nullopt, 0.05};
     if (!layer.ideal) {
       c.hardware.adc.bits = 7;
       c.hardware.adc.range = AdcRange::kFullScale;

@@ -17,6 +17,11 @@ void ReadColumns::begin_block(std::uint64_t first_access, std::int64_t rows) {
 }
 
 void ReadColumns::square_digits(const TileArgs& args) {
+  if (plan_.dac_bits == 1) {  // digits are their own squares
+    square_sums_.clear();
+    for (int r = 0; r < args.row_count; ++r) square_sums_.push_back(args.rows[r].digit_sum);
+    return;
+  }
   const auto* digits = static_cast<const std::int16_t*>(args.digits);
   const std::int64_t row_length = args.steps * 2;
   const bool proportional = plan_.reads == ReadModel::kProportional;
@@ -65,7 +70,7 @@ const std::int32_t* ReadColumns::currents(const TileArgs& args, std::int64_t pan
   if (plan_.reads == ReadModel::kProportional) {
     variances_.assign(size, 0);
     exact.sums = variances_.data();
-    exact.digits = squares_.data();
+    if (plan_.dac_bits > 1) exact.digits = squares_.data();
     exact.cells = cells_.tile(panel, cells_.variance_plane(plane), tile);
     kernel_(exact);
   }

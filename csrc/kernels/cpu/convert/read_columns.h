@@ -18,7 +18,8 @@ class ReadColumns {
   /// The batch rows that follow are the accesses first_access, first_access + 1, ...
   void begin_block(std::uint64_t first_access, std::int64_t rows);
 
-  /// As the tile kernel with `args` (whose converter settings are the slice's), with noise on every column.
+  /// As the tile kernel with `args` (whose digits are int16, or of one bit, whatever the kernel takes, and whose
+  /// converter settings are the slice's), with noise on every column.
   /// @param plane  of cells.planes()
   void run(const TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile);
 

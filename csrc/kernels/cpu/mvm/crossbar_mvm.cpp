@@ -47,10 +47,10 @@ struct KernelChoice {
 };
 
 /// Products of matrices where the processor has them. Else tables of partial sums where digits are single bits, cells
-/// and currents small enough for them, and rows many.
+/// and currents small enough for them, and rows many. With read noise both need digits that are their own squares.
 KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::int64_t batch) {
   const TileKernels& kernels = active_kernels();
-  if (kernels.matrix.bytes != nullptr && plan.reads == ReadModel::kNone) {
+  if (kernels.matrix.bytes != nullptr && (plan.reads == ReadModel::kNone || plan.dac_bits == 1)) {
     if (cells.format() == CellFormat::kBytes) return {kernels.matrix.bytes, DigitFormat::kMatrix};
     if (cells.format() == CellFormat::kWords && batch * DigitBlock::digits_of(plan, cells) >= kMinMatrixWordRows &&
         cells.tile_inputs() <= kMaxMatrixWordInputs) {
@@ -59,8 +59,7 @@ KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::i
     }
   }
   const std::int64_t range = 4 * (std::int64_t{cells.max_cell()} - cells.min_cell());
-  const bool many = cells.mode() == MvmMode::kSliced && plan.dac_bits == 1 && plan.reads == ReadModel::kNone &&
-                    batch * plan.n_x >= kMinTableRows;
+  const bool many = cells.mode() == MvmMode::kSliced && plan.dac_bits == 1 && batch * plan.n_x >= kMinTableRows;
   if (many && cells.format() == CellFormat::kBytes && kernels.tables.bytes != nullptr && range <= 255) {
     std::int64_t lo = 0;
     for (const SlicePlan& slice : plan.slices) lo = std::max(lo, std::abs(std::int64_t{slice.lo}));
@@ -192,11 +191,11 @@ class BlockRunner {
 
   void run_columns(ColumnCodes& columns, TileArgs& args, std::int64_t panel, std::size_t plane, std::int64_t tile) {
     const int slice = cells_.planes()[plane].slice;
-    if (converts_columns_) {
+    if (reads_) {
+      columns.convert(args, reads_->currents(args, panel, plane, tile), panel, slice);
+    } else if (converts_columns_) {
       columns.set_ranges(args, panel, slice);
       kernel_(args);
-    } else if (reads_) {
-      columns.convert(args, reads_->currents(args, panel, plane, tile), panel, slice);
     } else {
       columns.run(args, panel, slice);
     }

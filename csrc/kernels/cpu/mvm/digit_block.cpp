@@ -128,6 +128,7 @@ DigitBlock::DigitBlock(const MvmPlan& plan, const PackedCells& cells, std::int64
       digit_count_(digits_of(plan, cells)),
       digit_bits_(cells.mode() == MvmMode::kSliced ? plan.dac_bits : plan.act_bits),
       skip_zero_(plan.zero_input_is_zero_code()),
+      sums_digits_(cells.format() != CellFormat::kBits && (cells.cell_bias() != 0 || plan.reads != ReadModel::kNone)),
       group_digits_of_(chosen_group_digits()) {
   input_shift_ = plan.input_shift;
   if (cells.mode() == MvmMode::kDigital) {
@@ -257,7 +258,7 @@ void DigitBlock::split_row(const std::uint8_t* x, std::int32_t row) {
       } else {
         extract(bits, row_length, low, digit_mask, out);
       }
-      const std::int32_t sum = cells_.cell_bias() != 0 ? std::accumulate(out, out + inputs, std::int32_t{0}) : 0;
+      const std::int32_t sum = sums_digits_ ? std::accumulate(out, out + inputs, std::int32_t{0}) : 0;
       const bool negative = sliced && plan_.digit_weights[static_cast<std::size_t>(i)] < 0;
       rows.push_back({row, low, negative ? 1 : 0, sum});
     }
@@ -270,6 +271,7 @@ void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::
   std::vector<TileRow>& rows = rows_[static_cast<std::size_t>(tile)];
   auto* base = reinterpret_cast<std::uint8_t*>(data_.data() + tile_offsets_[static_cast<std::size_t>(tile)]);
   const std::int64_t groups = row_bytes(cells_, tile, format_);
+  const std::int64_t inputs = cells_.inputs_of_tile(tile);
   const auto index = static_cast<std::int64_t>(rows.size());
   const unsigned all = low_mask(digit_count_);
   const unsigned present = skip_zero_ ? seen & all : all;
@@ -298,7 +300,11 @@ void DigitBlock::split_groups(const std::uint8_t* bits, std::uint8_t seen, std::
   }
   for (int i = 0; i < digit_count_; ++i) {
     if (((present >> i) & 1U) == 0U) continue;
-    rows.push_back({row, i, plan_.digit_weights[static_cast<std::size_t>(i)] < 0 ? 1 : 0, 0});
+    std::int32_t sum = 0;
+    if (sums_digits_) {
+      for (std::int64_t k = 0; k < inputs; ++k) sum += (bits[k] >> i) & 1;
+    }
+    rows.push_back({row, i, plan_.digit_weights[static_cast<std::size_t>(i)] < 0 ? 1 : 0, sum});
   }
 }
 

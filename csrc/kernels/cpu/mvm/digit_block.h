@@ -68,6 +68,7 @@ class DigitBlock {
   int digit_count_;
   int digit_bits_;
   bool skip_zero_;
+  bool sums_digits_;
   GroupDigits group_digits_of_;
   bool whole_bytes_ = false;
   bool no_copy_ = false;                 ///< whole bytes that need no rearranging
