@@ -54,8 +54,7 @@ inline void split_words(const TileArgs& args, InputTiles inputs, std::byte* low)
 template <typename Tiles, MatrixOperands kOperands, Finish kFinish>
 class MatrixRunner {
   static constexpr bool kWords = kOperands != MatrixOperands::kBytes;
-  static constexpr int kParts = kWords ? 2 : 1;
-  static constexpr int kOutputs = kBlockLanes / kParts;  ///< of a block
+  static constexpr int kOutputs = kWords ? kLaneWidth : kBlockLanes;  ///< of a block
 
  public:
   explicit MatrixRunner(const TileArgs& args)
@@ -172,10 +171,12 @@ class MatrixRunner {
   }
 
   void convert(int begin, int end) {
-    if (kWords || pending_->columns == 1) {
-      finish_rows<kFinish, 1, kParts>(args_, *pending_, begin, end);
+    if constexpr (kWords) {
+      finish_rows<kFinish, 1, 2>(args_, *pending_, begin, end);
+    } else if (pending_->columns == 2) {
+      finish_rows<kFinish, 2, 1>(args_, *pending_, begin, end);
     } else {
-      finish_rows<kFinish, kParts == 1 ? 2 : 1, kParts>(args_, *pending_, begin, end);
+      finish_rows<kFinish, 1, 1>(args_, *pending_, begin, end);
     }
   }
 
