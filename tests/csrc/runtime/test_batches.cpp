@@ -179,3 +179,49 @@ TEST_CASE("Placing knows the time that its program of a batch takes", "[batch]")
   }
   CHECK(time_in_rounds(machine, loads, resident) == static_cast<std::uint64_t>(timed(module).time_ps));
 }
+
+TEST_CASE("The time of a batch is accounted for, and its buffer is the smallest", "[batch]") {
+  const unsigned seed = GENERATE(range(8700U, 8730U));
+  Draw draw(seed);
+  Hardware hardware = random_machine(draw);
+  hardware.timing.adc_time_us = 0.1 * draw.between(1, 9);
+  hardware.timing.vector_time_us = 0.1 * draw.between(1, 5);
+  hardware.resources.adcs_per_crossbar = draw.between(1, 4);
+  hardware.resources.vector_lanes = draw.between(1, 5);
+  hardware.resources.bus_bytes_per_us = draw.of({1, 3, 50});
+  const RandomNet net(draw, hardware, seed >= 8720U);
+  const std::int64_t batch = draw.of({2, 3, 5});
+  const Duplication copies = random_copies(net, hardware, draw);
+  for (const auto& [pipeline, duplication] : ways(copies)) {
+    INFO("seed " << seed << " " << pipeline << " batch " << batch);
+    Module module = compiled(net, hardware, pipeline, duplication, batch);
+    const SimulatedTime time = timed(module);
+    std::int64_t sum = time.between_layers.total();
+    for (const SimulatedLayer& layer : time.layers) sum += layer.critical.total();
+    CHECK(sum == time.time_ps);
+    for (const ResourceUse& use : {time.crossbars, time.bus_in, time.bus_out, time.vector_unit}) {
+      CHECK(use.busy_ps <= time.time_ps * use.parts);
+    }
+    std::string trace;
+    CHECK(simulate(*module.program, module.graph, trace).time_ps == time.time_ps);
+    std::optional<std::int64_t>& bytes = module.program->hardware.resources.buffer_bytes;
+    bytes = time.buffer_bytes;
+    CHECK(timed(module).time_ps >= time.time_ps);
+    bytes = time.buffer_bytes - 1;
+    CHECK_THROWS_WITH(timed(module), Contains("resources.buffer_bytes is " + std::to_string(time.buffer_bytes - 1)));
+  }
+}
+
+TEST_CASE("A batch that needs more memory than a run may take is refused", "[batch]") {
+  Draw draw(8800);
+  const Hardware hardware = random_machine(draw);
+  const RandomNet net(draw, hardware);
+  const TemporaryFolder folder;
+  write_bundle(folder.path(), net.files);
+  constexpr std::int64_t kSamples = 50'000;
+  const Program program = *compiled(net, hardware, "stationary", CopyRule::kNone, kSamples).program;
+  const Interpreter interpreter = Interpreter::load(folder.path(), program, {.max_working_bytes = 1'000'000});
+  CHECK(interpreter.run_layers(net.sample(2)).output.shape[0] == 2);
+  CHECK_THROWS_WITH(interpreter.run_layers(net.sample(kSamples)),
+                    Contains("a batch of 50000 samples needs") && Contains("max_working_bytes"));
+}
