@@ -10,6 +10,7 @@ from bundle_nets import write_handmade
 
 import cimq
 from cimq import Hardware
+from cimq.bundle.programs import compile_layers
 from cimq.bundle.sweep import sweep
 
 # 2 x 2 tiles of the handmade layer, 3 digits, one after the other in one crossbar.
@@ -52,6 +53,24 @@ def test_writes_are_shared(bundle_path: Path, pipeline: str) -> None:
     assert json.loads(program.text.splitlines()[0])["batch"] == 3
     events = [event for event in program.events() if event["ph"] == "X"]
     assert max(event["ts"] + event["dur"] for event in events) == pytest.approx(time.batch_us)
+
+
+def test_values_that_crossbars_hold_are_written_for_each_sample() -> None:
+    # x [2, 3, 4] times its first two rows, transposed: two matrices of one tile.
+    rows = {"start": [0, 0, 0], "stop": [2, 2, 4], "step": [1, 1, 1]}
+    part = {"name": "k", "op": "slice", "inputs": ["x"], "shape": [2, 2, 4], "attrs": rows, "tensors": {}}
+    product = {"name": "qk", "op": "crossbar_matmul", "inputs": ["x", "k"], "shape": [2, 3, 2], "attrs": {}}
+    product |= {"layer_name": "qk", "layer_index": 0, "weight_bits": 3, "act_bits": 2, "act_signed": False}
+    product |= {"outputs": 2, "inputs_per_output": 4, "invocations": 3, "repeats": 2}
+    product["tensors"] = {role: f"qk.{role}" for role in ("x_scale", "w_scale", "multiplier")}
+    layers = {"schema": "cimq.layers", "version": "1.5.0", "output": "qk", "nodes": [part, product]}
+    layers["input"] = {"name": "x", "shape": [2, 3, 4], "dtype": "float32"}
+    machine = Hardware.preset("paper")
+    one = compile_layers(json.dumps(layers), machine)
+    program = compile_layers(json.dumps(layers), machine, batch=5)
+    assert (one.writes, program.writes) == (2, 5 * 2)
+    assert program.simulated.batch_us == pytest.approx(5 * one.simulated.time_us)
+    assert program.simulated.time_us == pytest.approx(one.latency.time_us)
 
 
 def test_a_program_of_a_batch_goes_elsewhere(bundle_path: Path, tmp_path: Path) -> None:
