@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bundle_nets import write_handmade
@@ -63,7 +64,7 @@ def test_values_that_crossbars_hold_are_written_for_each_sample() -> None:
     product |= {"layer_name": "qk", "layer_index": 0, "weight_bits": 3, "act_bits": 2, "act_signed": False}
     product |= {"outputs": 2, "inputs_per_output": 4, "invocations": 3, "repeats": 2}
     product["tensors"] = {role: f"qk.{role}" for role in ("x_scale", "w_scale", "multiplier")}
-    layers = {"schema": "cimq.layers", "version": "1.5.0", "output": "qk", "nodes": [part, product]}
+    layers: dict[str, Any] = {"schema": "cimq.layers", "version": "1.5.0", "output": "qk", "nodes": [part, product]}
     layers["input"] = {"name": "x", "shape": [2, 3, 4], "dtype": "float32"}
     machine = Hardware.preset("paper")
     one = compile_layers(json.dumps(layers), machine)
