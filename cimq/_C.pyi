@@ -139,6 +139,7 @@ def compile_program(
     pipeline: str = "closed_form",
     duplication: str = "none",
     as_json: bool = False,
+    batch: int = 1,
 ) -> dict[str, Any]: ...
 def verify_program(program: str, layers_json: str) -> tuple[int, int]: ...
 

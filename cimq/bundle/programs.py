@@ -16,7 +16,7 @@ from cimq.bundle.loader import bundle_folder
 from cimq.bundle.onnx_import import read_onnx
 from cimq.bundle.simulated import SimulatedTime, simulate, trace
 from cimq.cost_model.closed_form import LatencyReport, closed_form, closed_form_machine
-from cimq.cost_model.shapes import LayerShape, kind_of
+from cimq.cost_model.shapes import MATMUL, LayerShape, kind_of
 from cimq.hardware import Hardware, resolve
 from cimq.policy import AS_THE_MACHINE, LayerBits, LayerMachine
 
@@ -69,16 +69,17 @@ class CompiledProgram:
 
     Attributes:
         layers: Crossbar layers with their tiles.
-        latency: Closed-form latency; its writes and MVMs are those of the program. For the pipeline `stationary` it is
-            that of a machine with one crossbar, to compare `simulated` with.
+        latency: Closed-form latency of one inference; its writes and MVMs are those of the program. For the pipeline
+            `stationary`, and for batches, it is that of a machine with one crossbar, to compare `simulated` with.
         hardware: The machine compiled for.
         text: The content of program.jsonl.
         path: Where the program was written, None if nowhere.
-        writes: Crossbar writes of one inference.
-        mvms: Crossbar activations of one inference.
+        writes: Crossbar writes of one inference; of a batch those of all its samples together.
+        mvms: Crossbar activations, likewise.
         setup_writes: Crossbars written once, when the network is loaded: their tiles stay.
         layers_json: The network that was compiled.
         chosen: What the pipeline "pipelined" has taken, in words; else empty.
+        batch: Samples that the program computes together.
     """
 
     layers: tuple[CompiledLayer, ...]
@@ -91,10 +92,13 @@ class CompiledProgram:
     setup_writes: int
     layers_json: str = dataclasses.field(repr=False)
     chosen: str = ""
+    batch: int = 1
 
     @functools.cached_property
     def simulated(self) -> SimulatedTime:
-        """Time of one inference, event by event. On one crossbar without other limits that of the closed form.
+        """Time of one inference, event by event; of a batch, for each of its samples.
+
+        On one crossbar without other limits that of the closed form.
 
         Raises:
             ValueError: If its input vectors and sums do not fit `resources.buffer_bytes`; names the instruction.
@@ -123,11 +127,19 @@ class CompiledProgram:
 
 
 def compile_layers(
-    layers_json: str, hardware: Hardware, pipeline: str = CLOSED_FORM, duplication: Duplication | None = None
+    layers_json: str,
+    hardware: Hardware,
+    pipeline: str = CLOSED_FORM,
+    duplication: Duplication | None = None,
+    batch: int = 1,
 ) -> CompiledProgram:
     """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
     compiled: dict[str, Any] = _C.compile_program(
-        layers_json, hardware.to_json(), pipeline=pipeline, **_duplication_arguments(duplication, pipeline)
+        layers_json,
+        hardware.to_json(),
+        pipeline=pipeline,
+        batch=_checked_batch(batch),
+        **_duplication_arguments(duplication, pipeline),
     )
     names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name not in ("tiles", "machine")]
     layers = tuple(
@@ -156,13 +168,12 @@ def compile_layers(
     machine = hardware if pipeline == CLOSED_FORM else hardware.replace(resources={"crossbars": 1})
     bits = [LayerBits(layer.weight_bits, layer.act_bits) for layer in layers]
     report = closed_form(shapes, bits, closed_form_machine(machine), [layer.machine for layer in layers])
-    if pipeline == CLOSED_FORM and counts != (
-        report.writes,
-        report.mvms,
-    ):  # the verifier has counted the program, the report comes from shapes
-        raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {report}")
+    wanted = sum(layer.writes * _times_written(layer.kind, batch) for layer in report.layers), batch * report.mvms
+    if pipeline == CLOSED_FORM and counts != wanted:
+        # The verifier has counted the program, the report comes from shapes.
+        raise RuntimeError(f"compile: the program has {counts} writes and MVMs, the latency model {wanted}: {report}")
     made = compiled["setup_writes"], layers_json, compiled["chosen"]
-    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, *made)
+    return CompiledProgram(layers, report, hardware, compiled["text"], None, *counts, *made, batch=batch)
 
 
 def compile(
@@ -172,6 +183,7 @@ def compile(
     out: str | Path | None = None,
     pipeline: str = CLOSED_FORM,
     duplication: Duplication | None = None,
+    batch: int = 1,
 ) -> CompiledProgram:
     """Compiles a bundle for its own machine or another one, or an ONNX model (docs/onnx.md).
 
@@ -190,6 +202,8 @@ def compile(
             for the machine's crossbars ("greedy", "throughput", "balanced", "latency"; "any": whichever gives the
             fastest program, for the pipeline "pipelined"), or a JSON file or a mapping {layer name: copies}; layers
             that are not named have one. None: "any" for the pipeline "pipelined", else "none".
+        batch: Samples that the program computes together: a tile that is written serves all of them before the next
+            one is written. Programs of more than one go to `out` only.
 
     Raises:
         FileNotFoundError: If there is no such bundle or file.
@@ -205,11 +219,11 @@ def compile(
     if out is not None:
         check_apart(out, path)
     texts, own, machine = _texts_and_machines(path, hardware)
-    program = compile_layers(texts["layers.json"], machine, pipeline, duplication)
+    program = compile_layers(texts["layers.json"], machine, pipeline, duplication, batch)
     if out is not None:
         write_text_atomically(out, program.text)
         return dataclasses.replace(program, path=Path(out))
-    if machine != own or not path.is_dir() or pipeline != CLOSED_FORM:
+    if machine != own or not path.is_dir() or pipeline != CLOSED_FORM or batch != 1:
         return program
     manifest = json.loads(texts["manifest.json"])
     replace_in_bundle(path, PROGRAM, program.text.encode(), {"latency": latency_entry(program)}, manifest)
@@ -231,10 +245,11 @@ def compiled(
     hardware: Hardware | str | Path | None = None,
     pipeline: str = CLOSED_FORM,
     duplication: Duplication | None = None,
+    batch: int = 1,
 ) -> CompiledProgram:
     """Compiles a bundle and writes nothing, wherever the program is for; otherwise as `compile`."""
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
-    return compile_layers(texts["layers.json"], machine, pipeline, duplication)
+    return compile_layers(texts["layers.json"], machine, pipeline, duplication, batch)
 
 
 def machine_of(bundle: str | Path, hardware: Hardware | str | Path | None = None) -> Hardware:
@@ -248,6 +263,7 @@ def dump_after(
     hardware: Hardware | str | Path | None = None,
     pipeline: str = CLOSED_FORM,
     duplication: Duplication | None = None,
+    batch: int = 1,
 ) -> str:
     """The network as a pass of the compiler leaves it: JSON lines for nodes, tilings, placements and instructions.
 
@@ -257,16 +273,33 @@ def dump_after(
         hardware: As for `compile`.
         pipeline: As for `compile`.
         duplication: As for `compile`.
+        batch: As for `compile`.
 
     Raises:
         ValueError: If there is no such pass; the message names those that there are.
     """
     texts, _, machine = _texts_and_machines(Path(bundle), hardware)
     compiled: dict[str, Any] = _C.compile_program(
-        texts["layers.json"], machine.to_json(), pass_name, pipeline, **_duplication_arguments(duplication, pipeline)
+        texts["layers.json"],
+        machine.to_json(),
+        pass_name,
+        pipeline,
+        batch=_checked_batch(batch),
+        **_duplication_arguments(duplication, pipeline),
     )
     dump: str = compiled["dump"]
     return dump
+
+
+def _checked_batch(batch: int) -> int:
+    if isinstance(batch, bool) or not isinstance(batch, int):
+        raise ValueError(f"compile: batch must be an integer, got {batch!r}")
+    return batch
+
+
+def _times_written(kind: str, batch: int) -> int:
+    """How often a batch writes a layer's tiles: a value that crossbars hold is another one for every sample."""
+    return batch if kind == MATMUL else 1
 
 
 def _duplication_arguments(duplication: Duplication | None, pipeline: str) -> dict[str, Any]:

@@ -28,12 +28,12 @@ CAUSE_WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedLayer:
-    """A crossbar layer on the machine.
+    """A crossbar layer on the machine. Of a batch everything but begin and end is a sample's share.
 
     Attributes:
         name: The layer's name.
-        begin_us: When its input is there and it is its turn.
-        end_us: When its result is there.
+        begin_us: When its (first) input is there and it is its turn.
+        end_us: When its (last) result is there.
         writes: Crossbars written for it in one sample.
         mvms: Crossbar activations, one per input digit.
         write_us: Time that crossbars spent on its writes, added up over crossbars.
@@ -47,7 +47,7 @@ class SimulatedLayer:
     name: str
     begin_us: float
     end_us: float
-    writes: int
+    writes: float
     mvms: int
     write_us: float
     mvm_us: float
@@ -58,7 +58,7 @@ class SimulatedLayer:
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedTime:
-    """Time of one sample, from the loaded network to the last result.
+    """Time of one sample, from the loaded network to the last result. Of a batch, its time divided by its samples.
 
     Attributes:
         time_us: The whole.
@@ -73,6 +73,9 @@ class SimulatedTime:
         energy_pj: Energy of one sample by component, from what the program does; None where the machine describes none.
         area: Area of the machine, of the crossbars that the program uses where there is no limit; None where the
             machine describes none.
+        batch: Samples that the program computes together. Times, causes, writes and energy are a sample's share.
+        batch_us: Time of the batch.
+        first_us: When the result of the first sample is there.
     """
 
     time_us: float
@@ -85,6 +88,9 @@ class SimulatedTime:
     layers: tuple[SimulatedLayer, ...]
     energy_pj: Mapping[str, float] | None
     area: MachineParts | None
+    batch: int
+    batch_us: float
+    first_us: float
 
     @property
     def write_us(self) -> float:
@@ -109,7 +115,7 @@ class SimulatedTime:
         if self.energy_pj is not None:
             rows[0].append("energy nJ")
         for layer in self.layers:
-            counts = [f"{layer.writes:,}", f"{layer.mvms:,}", f"{layer.begin_us:,.1f}", f"{layer.end_us:,.1f}"]
+            counts = [count_text(layer.writes), f"{layer.mvms:,}", f"{layer.begin_us:,.1f}", f"{layer.end_us:,.1f}"]
             rows.append([layer.name, *counts, *self._parts(causes, layer.critical_us)])
             if layer.energy_pj is not None:
                 rows[-1].append(f"{sum(layer.energy_pj.values()) / 1e3:,.1f}")
@@ -117,13 +123,16 @@ class SimulatedTime:
             empty = [""] if self.energy_pj is not None else []
             rows.append(["(between)", "", "", "", "", *self._parts(causes, self.between_layers_us), *empty])
         parts = ", ".join(f"{self.critical_us[cause]:,.1f} us {CAUSE_WORDS[cause]}" for cause in causes)
-        lines = [
-            aligned_table(rows),
-            f"total: {self.time_us:,.1f} us ({parts})",
+        lines = [aligned_table(rows), f"total: {self.time_us:,.1f} us{' a sample' * (self.batch > 1)} ({parts})"]
+        if self.batch > 1:
+            lines.append(
+                f"batch: {self.batch:,} samples in {self.batch_us:,.1f} us, the first after {self.first_us:,.1f} us"
+            )
+        lines.append(
             f"used: {self.crossbars:,} crossbars, {100 * self.utilisation:.2f} % of their time used"
             + "".join(f"; {name.replace('_', ' ')} {100 * share:.2f} %" for name, share in self.uses.items())
-            + f"; at least {self.buffer_bytes:,} bytes of buffer",
-        ]
+            + f"; at least {self.buffer_bytes:,} bytes of buffer"
+        )
         if self.energy_pj is not None:
             described = ", ".join(f"{part} {energy / 1e3:,.1f}" for part, energy in self.energy_pj.items() if energy)
             lines.append(f"energy: {sum(self.energy_pj.values()) / 1e3:,.1f} nJ ({described or 'nothing described'})")
@@ -167,15 +176,25 @@ def trace(program: str, layers_json: str) -> str:
     return text
 
 
+def count_text(count: float) -> str:
+    """A count, or a sample's share of one."""
+    return f"{count:,}" if isinstance(count, int) else f"{count:,.2f}"
+
+
 def _report(result: dict[str, Any], hardware: Hardware, machines: Sequence[LayerMachine]) -> SimulatedTime:
+    batch: int = result["batch"]
+
     def micro(picoseconds: int) -> float:
         return picoseconds / PICOSECONDS_PER_MICROSECOND
 
+    def share(count: int) -> float:
+        return count // batch if count % batch == 0 else count / batch
+
     def by_cause(picoseconds: Sequence[int]) -> dict[str, float]:
-        return {cause: micro(time) for cause, time in zip(_C.CAUSES, picoseconds, strict=True)}
+        return {cause: micro(time) / batch for cause, time in zip(_C.CAUSES, picoseconds, strict=True)}
 
     def by_component(femtojoules: Sequence[int]) -> dict[str, float]:
-        return {part: energy / _FJ_PER_PJ for part, energy in zip(_C.ENERGY_PARTS, femtojoules, strict=True)}
+        return {part: energy / batch / _FJ_PER_PJ for part, energy in zip(_C.ENERGY_PARTS, femtojoules, strict=True)}
 
     energies = [layer["energy_fj"] for layer in result["layers"] if "energy_fj" in layer]
     layers = tuple(
@@ -183,11 +202,11 @@ def _report(result: dict[str, Any], hardware: Hardware, machines: Sequence[Layer
             layer["name"],
             micro(layer["begin_ps"]),
             micro(layer["end_ps"]),
-            layer["writes"],
-            layer["mvms"],
-            micro(layer["write_ps"]),
-            micro(layer["mvm_ps"]),
-            micro(layer["adc_ps"]),
+            share(layer["writes"]),
+            layer["mvms"] // batch,
+            micro(layer["write_ps"]) / batch,
+            micro(layer["mvm_ps"]) / batch,
+            micro(layer["adc_ps"]) / batch,
             by_cause(layer["critical_ps"]),
             by_component(layer["energy_fj"]) if "energy_fj" in layer else None,
         )
@@ -201,7 +220,7 @@ def _report(result: dict[str, Any], hardware: Hardware, machines: Sequence[Layer
         "vector_unit": hardware.timing.vector_time_us is not None,
     }
 
-    def share(name: str) -> float:
+    def used(name: str) -> float:
         busy, parts = result["uses"][name]
         whole = result["time_ps"] * parts
         return busy / whole if whole else 0.0
@@ -209,14 +228,17 @@ def _report(result: dict[str, Any], hardware: Hardware, machines: Sequence[Layer
     crossbars = result["uses"]["crossbars"][1]
     area = area_for_layers(hardware, resources.crossbars or max(1, crossbars), machines)
     return SimulatedTime(
-        micro(result["time_ps"]),
+        micro(result["time_ps"]) / batch,
         by_cause(result["critical_ps"]),
         by_cause(result["between_layers_ps"]),
         crossbars,
-        share("crossbars"),
-        {name: share(name) for name, given in limited.items() if given},
+        used("crossbars"),
+        {name: used(name) for name, given in limited.items() if given},
         result["buffer_bytes"],
         layers,
         by_component([sum(column) for column in zip(*energies, strict=True)]) if energies else None,
         area if area.parts else None,
+        batch,
+        micro(result["time_ps"]),
+        micro(result["first_ps"]),
     )

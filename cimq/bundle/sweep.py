@@ -1,4 +1,5 @@
-"""One network on a row of machines that differ in one resource: how its time goes down, and what is left of it."""
+"""One network on a row of machines that differ in one resource, or in batches of several sizes on one machine: how its
+time goes down, and what is left of it."""
 
 from __future__ import annotations
 
@@ -11,29 +12,30 @@ from typing import Any
 from cimq import _C
 from cimq.atomic_files import write_bytes_atomically
 from cimq.bundle.programs import STATIONARY, Duplication, compiled, machine_of
-from cimq.bundle.simulated import SimulatedTime
+from cimq.bundle.simulated import SimulatedTime, count_text
 from cimq.hardware import Hardware, Resources
 from cimq.text_table import aligned_table
 
+BATCH = "batch"
 _UNLIMITED = ("inf", "none", "null")
 _UM2_PER_MM2 = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepPoint:
-    """A machine of the row.
+    """A machine of the row, or a batch.
 
     Attributes:
-        value: Its resource; None is without limit.
+        value: Its resource, or samples of a batch; None is without limit.
         simulated: Time, energy and area there; None where the program does not run.
         refusal: Why it does not run there; empty where it does.
-        writes: Crossbars written for a sample; None where there is no program for the machine.
+        writes: Crossbars written for a sample, its share of a batch's; None where there is no program for the machine.
     """
 
     value: float | None
     simulated: SimulatedTime | None
     refusal: str
-    writes: int | None
+    writes: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Sweep:
     """What `sweep` returns.
 
     Attributes:
-        resource: Name of the resource.
+        resource: Name of the resource, or "batch".
         points: One per value, in the order that was asked for.
         hardware: The machine that was varied.
     """
@@ -71,12 +73,12 @@ class Sweep:
         head = [self.resource, "writes", "time us", *(f"{cause} us" for cause in causes), "used"]
         rows = [head + ["energy nJ"] * energy + ["area mm2"] * area]
         for point in self.points:
+            writes = "-" if point.writes is None else count_text(point.writes)
             if point.simulated is None:
-                writes = "-" if point.writes is None else f"{point.writes:,}"
                 rows.append([_shown(point.value), writes, *["-"] * (len(rows[0]) - 2)])
                 continue
             time = point.simulated
-            row = [_shown(point.value), f"{point.writes:,}", f"{time.time_us:,.1f}"]
+            row = [_shown(point.value), writes, f"{time.time_us:,.1f}"]
             row += [f"{time.critical_us[cause]:,.1f}" for cause in causes]
             row.append(f"{100 * time.utilisation:.1f} %")
             if energy:
@@ -133,16 +135,20 @@ def sweep(
     hardware: Hardware | str | Path | None = None,
     pipeline: str = STATIONARY,
     duplication: Duplication | None = None,
+    batch: int = 1,
 ) -> Sweep:
-    """Compiles a bundle for machines that differ in one resource, and times each program. Writes nothing.
+    """Compiles a bundle for machines that differ in one resource, or in batches of several sizes; times each program.
+
+    Writes nothing.
 
     Args:
         bundle: Bundle folder, or a zip.
-        resource: A field of `Resources`: "crossbars", "adcs_per_crossbar", ...
+        resource: A field of `Resources`: "crossbars", "adcs_per_crossbar", ..., or "batch".
         values: What the machines have of it; None is without limit.
         hardware: The machine to vary, a preset's name or a file. None: the bundle's.
         pipeline: As for `cimq.compile`.
         duplication: As there.
+        batch: As there; not where it is what differs.
 
     Raises:
         FileNotFoundError: If there is no such bundle.
@@ -152,7 +158,9 @@ def sweep(
     Example:
         >>> print(sweep("net.cimq", "crossbars", [1, 4, 16, None]))  # doctest: +SKIP
     """
-    names = [field.name for field in dataclasses.fields(Resources)]
+    names = [field.name for field in dataclasses.fields(Resources)] + [BATCH]
+    if resource == BATCH and batch != 1:
+        raise ValueError(f"sweep: batch is what differs, and is also given as {batch}")
     if resource not in names:
         raise ValueError(f"sweep: there is no resource {resource!r}; the resources are {', '.join(names)}")
     if not values:
@@ -161,12 +169,16 @@ def sweep(
     points = []
     refused = None
     for value in values:
-        varied = machine.replace(resources={resource: value}, name=machine.name)
-        writes = None
+        varied, samples = machine, batch
+        if resource == BATCH:
+            samples = _batch_of(value)
+        else:
+            varied = machine.replace(resources={resource: value}, name=machine.name)
+        writes: float | None = None
         try:
             # Refused by machines that cannot hold the copies asked for, or, by pipelines that simulate, have no buffer.
-            program = compiled(bundle, varied, pipeline, duplication)
-            writes = program.writes
+            program = compiled(bundle, varied, pipeline, duplication, samples)
+            writes = program.writes if samples == 1 else program.writes / samples
             points.append(SweepPoint(value, program.simulated, "", writes))
         except ValueError as error:
             refused = error
@@ -174,6 +186,12 @@ def sweep(
     if refused is not None and all(point.writes is None for point in points):
         raise refused
     return Sweep(resource, tuple(points), machine)
+
+
+def _batch_of(value: float | None) -> int:
+    if isinstance(value, int):
+        return value
+    raise ValueError(f"sweep: a batch must be an integer, got {_shown(value)}")
 
 
 def read_sweep(text: str) -> tuple[str, list[float | None]]:

@@ -48,6 +48,15 @@ def command(
             "pipelined, its default), or a JSON file {layer: copies}.",
         ),
     ] = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Samples that the program computes together: a tile that is written serves all of them. Prints the "
+            "time of a sample. Written to --out only.",
+        ),
+    ] = 1,
     trace: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write what happens when as a trace that https://ui.perfetto.dev opens."),
@@ -56,7 +65,8 @@ def command(
         str | None,
         typer.Option(
             metavar="RESOURCE=VALUES",
-            help="Print the time on machines that differ in a resource, as crossbars=1,4,16,inf; write no program.",
+            help="Print the time on machines that differ in a resource, as crossbars=1,4,16,inf, or in batches of "
+            "several sizes, as batch=1,4,16; write no program.",
         ),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="With --sweep: draw it to this file (.png, .svg, .pdf).")] = None,
@@ -85,6 +95,7 @@ def command(
         others = {
             "--pipeline": pipeline,
             "--duplication": duplication,
+            "--batch": batch if batch > 1 else None,
             "--trace": trace,
             "--sweep": sweep,
             "--plot": plot,
@@ -104,7 +115,8 @@ def command(
                 "compile: --dump-after prints and writes nothing else, leave out --output, --trace, --sweep, --plot "
                 "and --json"
             )
-        say(programs.dump_after(bundle, dump_after, hardware, pipeline or programs.CLOSED_FORM, duplication).rstrip())
+        pipeline = pipeline or programs.CLOSED_FORM
+        say(programs.dump_after(bundle, dump_after, hardware, pipeline, duplication, batch).rstrip())
         return
     machine = None if hardware is None else resolve(hardware)
     if plot is not None and sweep is None:
@@ -115,7 +127,7 @@ def command(
         if plot is not None:
             programs.check_apart(plot, bundle)
         resource, values = read_sweep(sweep)
-        found = sweep_resource(bundle, resource, values, machine, pipeline or programs.STATIONARY, duplication)
+        found = sweep_resource(bundle, resource, values, machine, pipeline or programs.STATIONARY, duplication, batch)
         if plot is not None:
             found.plot(plot)
         say(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
@@ -123,13 +135,15 @@ def command(
     if trace is not None:
         programs.check_apart(trace, bundle)
     pipeline = pipeline or programs.CLOSED_FORM
-    program: Any = cimq.compile(bundle, hardware=machine, out=output, pipeline=pipeline, duplication=duplication)
+    program: Any = cimq.compile(
+        bundle, hardware=machine, out=output, pipeline=pipeline, duplication=duplication, batch=batch
+    )
     if trace is not None:
         program.save_trace(trace)
     if as_json:
         report = {"latency": program.latency.to_dict(), "simulated": program.simulated.to_dict()}
         say(json.dumps({**report, "chosen": program.chosen}, indent=2))
     else:
-        say(str(program.latency if pipeline == programs.CLOSED_FORM else program.simulated))
+        say(str(program.latency if pipeline == programs.CLOSED_FORM and batch == 1 else program.simulated))
         if program.chosen:
             say(program.chosen)

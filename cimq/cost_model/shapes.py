@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import numbers
 
-_KINDS = {"crossbar_conv2d": "conv2d", "crossbar_matmul": "matmul"}
+# Of a product of two values, one of which crossbars hold.
+MATMUL = "matmul"
+_KINDS = {"crossbar_conv2d": "conv2d", "crossbar_matmul": MATMUL}
 _SIZES = ("outputs", "inputs", "invocations", "repeats")
 
 

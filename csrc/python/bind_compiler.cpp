@@ -56,7 +56,7 @@ py::dict layer_dict(const compiler::Module& module, std::size_t number) {
 
 py::dict compile_program(const std::string& layers_json, const std::string& hardware_json,
                          const std::string& dump_after, const std::string& pipeline, const std::string& duplication,
-                         bool as_json) {
+                         bool as_json, std::int64_t batch) {
   compiler::Module module;
   compiler::Context context;
   std::string text;
@@ -64,6 +64,7 @@ py::dict compile_program(const std::string& layers_json, const std::string& hard
     const py::gil_scoped_release unlocked;
     const Hardware hardware = Hardware::from_json(hardware_json);
     context.dump_after = dump_after;
+    context.batch = batch;
     if (as_json) {
       context.duplication = compiler::read_copies(duplication);
     } else {
@@ -97,10 +98,10 @@ std::pair<std::int64_t, std::int64_t> verify_program(const std::string& program,
 void bind_compiler(py::module_& m) {
   m.def("compile_program", &compile_program, py::arg("layers_json"), py::arg("hardware_json"),
         py::arg("dump_after") = "", py::arg("pipeline") = "closed_form", py::arg("duplication") = "none",
-        py::arg("as_json") = false,
+        py::arg("as_json") = false, py::arg("batch") = 1,
         "Compiles a network by a pipeline: the text of program.jsonl, its totals, the tiles of every layer (first "
         "group, first copy), and the network as it is after the pass that is named. `duplication` is the name of a "
-        "rule, or with `as_json` an object {layer: copies}.");
+        "rule, or with `as_json` an object {layer: copies}. The program computes `batch` samples.");
   m.def("verify_program", &verify_program, py::arg("program"), py::arg("layers_json"),
         "(writes, MVMs) of a program.jsonl that fits the network; CimqError naming the line otherwise.");
 }

@@ -67,6 +67,8 @@ py::dict simulate_program(const std::string& text, const std::string& layers_jso
   uses["vector_unit"] = pair_of(time.vector_unit);
   py::dict result;
   result["time_ps"] = time.time_ps;
+  result["batch"] = time.batch;
+  result["first_ps"] = time.first_ps;
   result["critical_ps"] = time.causes.ps;
   result["between_layers_ps"] = time.between_layers.ps;
   result["uses"] = uses;
@@ -80,7 +82,7 @@ py::dict simulate_program(const std::string& text, const std::string& layers_jso
 
 void bind_simulation(py::module_& m) {
   m.def("simulate_program", &simulate_program, py::arg("program"), py::arg("layers_json"), py::arg("trace") = false,
-        "Time of one sample of a verified program.jsonl of this network, event by event, in picoseconds; energies of "
+        "Time of one batch of a verified program.jsonl of this network, event by event, in picoseconds; energies of "
         "what it does in femtojoules, where the machine describes any; with `trace` also a Chrome trace.");
   m.def(
       "machine_area",

@@ -39,6 +39,12 @@ void Budget::check_working(const compiler::Node& node, std::uint64_t bytes) cons
         count_text(bytes), " bytes at once, more than ", max_bytes_, " bytes of working memory", kMoreMemory);
 }
 
+void Budget::check_samples(std::uint64_t samples, std::uint64_t bytes) const {
+  const std::uint64_t all = saturating_product(samples, bytes);
+  check(samples <= 1 || all <= max_bytes_, "a batch of ", samples, " samples needs ", count_text(all),
+        " bytes at once, more than ", max_bytes_, " bytes of working memory", kMoreMemory);
+}
+
 std::uint64_t operations_of(const compiler::Graph& graph, const compiler::Node& node) {
   const auto results = static_cast<std::uint64_t>(compiler::elements(node.shape));
   const std::uint64_t window = saturating_product(1, node.window.kernel[0], node.window.kernel[1]);

@@ -24,6 +24,8 @@ class Budget {
   void check_runs(std::uint64_t times, const std::string& what) const;
   /// Refuses a run that takes this much memory at once, most of it at `node`.
   void check_working(const compiler::Node& node, std::uint64_t bytes) const;
+  /// Refuses to keep the values of several samples at the same time, `bytes` each; one sample's are checked by node.
+  void check_samples(std::uint64_t samples, std::uint64_t bytes) const;
 
   std::uint64_t max_bytes() const { return max_bytes_; }
   std::uint64_t kept_bytes() const { return kept_bytes_; }

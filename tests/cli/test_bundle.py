@@ -137,3 +137,16 @@ def test_compile_sweeps_a_resource(bundle: Path, tmp_path: Path) -> None:
     inside = ("--sweep", "crossbars=1", "--plot", bundle / "sweep.svg")
     assert "would damage it" in refused("compile", bundle, *inside)
     assert "leave out --output and --trace" in refused("compile", bundle, "--sweep", "crossbars=1", "--trace", picture)
+
+
+def test_compile_takes_a_batch(bundle: Path, tmp_path: Path) -> None:
+    result = cimq_command("compile", bundle, "--batch", "4", "--output", tmp_path / "four.jsonl", "--json")
+    assert result.exit_code == 0, result.output
+    simulated = json.loads(result.stdout)["simulated"]
+    assert simulated["batch"] == 4
+    assert simulated["time_us"] == pytest.approx(simulated["batch_us"] / 4)
+    assert '"samples":true' in (tmp_path / "four.jsonl").read_text()
+    assert "batch: 4 samples" in cimq_command("compile", bundle, "--batch", "4").stdout
+    swept = cimq_command("compile", bundle, "--sweep", "batch=1,4")
+    assert swept.stdout.split()[0] == "batch"
+    assert "leave out --batch" in refused("compile", bundle, "--emit", "c", "--batch", "2", "--out", tmp_path / "c")

@@ -17,7 +17,8 @@ struct NetworkCost {
   std::int64_t time_ps = 0;
 };
 
-/// Sums over all crossbar layers. Throws Error beyond 63 bits.
-NetworkCost closed_form(const Graph& graph, const Hardware& hardware);
+/// Sums over all crossbar layers for a batch of samples: weights are written once for all of them, what crossbars hold
+/// of values for each. Throws Error beyond 63 bits.
+NetworkCost closed_form(const Graph& graph, const Hardware& hardware, std::int64_t batch = 1);
 
 }  // namespace cimq::compiler

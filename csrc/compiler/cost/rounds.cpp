@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <queue>
+#include <span>
 #include <vector>
 
 #include "common/saturating.h"
@@ -15,37 +16,52 @@ using Time = std::uint64_t;
 class Rounds {
  public:
   explicit Rounds(const PoolMachine& machine)
-      : machine_(machine), free_(static_cast<std::size_t>(machine.pool)), unused_ports_(machine.parallel_writes) {}
+      : machine_(machine),
+        free_(static_cast<std::size_t>(machine.pool)),
+        unused_ports_(machine.parallel_writes),
+        ready_(static_cast<std::size_t>(machine.batch)) {}
 
   void run(const LayerLoad& load, std::int64_t resident) {
-    not_before_ = load.passes ? now_ : 0;
-    lanes_.assign(static_cast<std::size_t>(load.copies), now_);
+    lanes_.assign(static_cast<std::size_t>(load.copies), 0);
+    done_ = ready_;
+    if (load.passes) {
+      for (begin_ = 0; begin_ < ready_.size(); ++begin_) run(load, resident, begin_ + 1, ready_[begin_]);
+    } else {
+      begin_ = 0;
+      run(load, resident, ready_.size(), 0);
+    }
+    ready_.swap(done_);
+  }
+
+  Time now() const { return std::ranges::max(ready_); }
+
+ private:
+  /// Samples [begin_, end) of a layer; its writes do not begin before `not_before`.
+  void run(const LayerLoad& load, std::int64_t resident, std::size_t end, Time not_before) {
+    end_ = end;
+    not_before_ = not_before;
     if (load.groups == 1) {
       run_single(load, resident);
     } else {
       run_groups(load, resident);
     }
-    now_ = std::ranges::max(lanes_);
   }
 
-  Time now() const { return now_; }
-
- private:
   void run_single(const LayerLoad& load, std::int64_t resident) {
     const std::int64_t rest = load.all() - resident;
-    if (rest == 0) multiply(load, 0, 0);
+    if (rest == 0) multiply(load, 0, 1);
     for (std::int64_t t = 0; t < rest; t += machine_.pool) pass(load, std::min(machine_.pool, rest - t));
   }
 
   void run_groups(const LayerLoad& load, std::int64_t resident) {
     const std::int64_t each = load.tiles * load.copies;
     const std::int64_t staying = resident / each;
-    for (std::int64_t g = 0; g < staying; ++g) multiply(load, 0, 0);
+    if (staying > 0) multiply(load, 0, staying);
     const std::int64_t at_once = machine_.pool / each;
     for (std::int64_t g = staying; g < load.groups && at_once > 0; g += at_once) {
       const std::int64_t groups = std::min(at_once, load.groups - g);
       write(groups * each);
-      for (std::int64_t i = 0; i < groups; ++i) multiply(load, i * each, load.tiles);
+      multiply(load, load.tiles, groups);
     }
     for (std::int64_t g = staying; g < load.groups && at_once == 0; ++g) {
       for (std::int64_t t = 0; t < load.tiles; t += machine_.pool) {
@@ -57,7 +73,7 @@ class Rounds {
   /// Tiles of the only copy, or all copies of all tiles.
   void pass(const LayerLoad& load, std::int64_t crossbars) {
     write(crossbars);
-    multiply(load, 0, crossbars / load.copies);
+    multiply(load, crossbars / load.copies, 1);
   }
 
   /// Writes the first crossbars of the pool.
@@ -77,20 +93,35 @@ class Rounds {
     }
   }
 
-  /// All vectors of a group, shared out among the copies: each has `tiles` crossbars of the pool, from `first` on, and
-  /// what stays.
-  void multiply(const LayerLoad& load, std::int64_t first, std::int64_t tiles) {
-    auto begin = free_.begin() + first;
-    for (std::int64_t copy = 0; copy < load.copies; ++copy, begin += tiles) {
-      const std::int64_t vectors = (load.vectors - copy + load.copies - 1) / load.copies;
-      Time& now = lanes_[static_cast<std::size_t>(copy)];
-      const Time before = now;
-      for (auto c = begin; c != begin + tiles; ++c) now = std::max(now, *c);
-      now = saturating_sum(now, saturating_product(static_cast<Time>(vectors), load.vector_time_ps));
-      for (auto c = begin; c != begin + tiles; ++c) {
-        // The only vector may leave one crossbar before another has it.
-        *c = vectors > 1 ? now : saturating_sum(std::max(before, *c), static_cast<Time>(load.vector_time_ps));
+  /// All vectors of some groups, sample by sample, shared out among the copies: each has `tiles` crossbars of the pool,
+  /// those of the first group first, and what stays.
+  void multiply(const LayerLoad& load, std::int64_t tiles, std::int64_t groups) {
+    for (std::size_t sample = begin_; sample < end_; ++sample) {
+      auto crossbars = free_.begin();
+      for (std::int64_t group = 0; group < groups; ++group) {
+        for (std::int64_t copy = 0; copy < load.copies; ++copy, crossbars += tiles) {
+          show(load, copy, std::span(crossbars, static_cast<std::size_t>(tiles)), sample);
+        }
       }
+    }
+  }
+
+  /// The vectors of a sample that a copy sees.
+  void show(const LayerLoad& load, std::int64_t copy, std::span<Time> crossbars, std::size_t sample) {
+    const std::int64_t vectors = (load.vectors - copy + load.copies - 1) / load.copies;
+    Time& now = lanes_[static_cast<std::size_t>(copy)];
+    const Time before = std::max(now, ready_[sample]);
+    now = before;
+    // Those of a later sample come when all crossbars are done with the last vector of the one before.
+    const bool is_first = sample == begin_;
+    for (std::size_t c = 0; is_first && c < crossbars.size(); ++c) now = std::max(now, crossbars[c]);
+    now = saturating_sum(now, saturating_product(static_cast<Time>(vectors), load.vector_time_ps));
+    done_[sample] = std::max(done_[sample], now);
+    if (!is_first && sample + 1 < end_) return;
+    for (Time& free : crossbars) {
+      // The only vector may leave one crossbar before another has it.
+      const bool apart = is_first && vectors == 1;
+      free = apart ? saturating_sum(std::max(before, free), static_cast<Time>(load.vector_time_ps)) : now;
     }
   }
 
@@ -99,8 +130,9 @@ class Rounds {
   std::vector<Time> lanes_;  // of the present layer: the vector before has been shown to the copy
   std::int64_t unused_ports_;
   std::priority_queue<Time, std::vector<Time>, std::greater<>> ports_;
-  Time now_ = 0;
-  Time not_before_ = 0;  // of writes of the present layer
+  std::vector<Time> ready_, done_;   // by sample: through the layer before; through this one
+  std::size_t begin_ = 0, end_ = 0;  // samples of the present layer that the writes serve
+  Time not_before_ = 0;              // of these writes
 };
 
 }  // namespace

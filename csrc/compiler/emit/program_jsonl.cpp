@@ -57,7 +57,11 @@ struct Writer {
     put_rows(line, i.rows);
     return line;
   }
-  Line operator()(const isa::Loop& i) const { return {{"op", "LOOP"}, {"var", i.variable}, {"count", i.count}}; }
+  Line operator()(const isa::Loop& i) const {
+    Line line = {{"op", "LOOP"}, {"var", i.variable}, {"count", i.count}};
+    if (i.samples) line["samples"] = true;
+    return line;
+  }
   Line operator()(const isa::End&) const { return {{"op", "END"}}; }
   Line operator()(const isa::Ready&) const { return {{"op", "READY"}}; }
   Line operator()(const isa::Write& i) const {
@@ -125,6 +129,7 @@ std::string write_program(const Program& program) {
                  {"writes", program.counts.writes},
                  {"mvms", program.counts.mvms}};
   if (program.counts.setup_writes != 0) header["setup_writes"] = program.counts.setup_writes;
+  if (program.batch != 1) header["batch"] = program.batch;
   header["hardware"] = Line::parse(program.hardware.to_json());
   std::string text = header.dump() + "\n";
   for (const isa::Instruction& instruction : program.code) text += std::visit(Writer{}, instruction).dump() + "\n";

@@ -121,7 +121,11 @@ isa::Instruction read_instruction(ObjectReader& line, const std::string& op) {
     i.rows = optional_rows(line);
     return i;
   }
-  if (op == "LOOP") return isa::Loop{line.text("var", kMaxVariable), line.integer("count", 1, kMaxCount)};
+  if (op == "LOOP") {
+    isa::Loop i{line.text("var", kMaxVariable), line.integer("count", 1, kMaxCount)};
+    if (line.has("samples")) i.samples = line.boolean("samples");
+    return i;
+  }
   if (op == "END") return isa::End{};
   if (op == "READY") return isa::Ready{};
   if (op == "WRITE") return read_write(line);
@@ -165,6 +169,7 @@ void read_header(ObjectReader& line, Program& program) {
   program.counts.writes = line.integer("writes", 0, INT64_MAX);
   program.counts.mvms = line.integer("mvms", 0, INT64_MAX);
   if (line.has("setup_writes")) program.counts.setup_writes = line.integer("setup_writes", 0, INT64_MAX);
+  if (line.has("batch")) program.batch = line.integer("batch", 1, kMaxBatch);
   program.hardware = Hardware::from_json(line.object("hardware").dump());
 }
 

@@ -13,6 +13,7 @@ inline constexpr std::size_t kMaxInputs = 256;                        // of a no
 inline constexpr std::size_t kMaxRank = 8;                            // dimensions of a value, without the batch
 inline constexpr std::int64_t kMaxTiles = std::int64_t{1} << 20;      // of a network: a program may list each of them
 inline constexpr std::int64_t kMaxCopied = std::int64_t{1} << 20;     // crossbars for copies, where there is no limit
+inline constexpr std::int64_t kMaxBatch = std::int64_t{1} << 16;      // samples that a program computes together
 inline constexpr std::int64_t kMaxCrossbars = std::int64_t{1} << 22;  // that a program uses, where there is no limit
 
 }  // namespace cimq::compiler

@@ -50,6 +50,7 @@ std::string_view name_of(Part part);
 struct Module {
   Graph graph;
   Hardware hardware;
+  std::int64_t batch = 1;                           ///< samples that its program computes together
   std::optional<std::vector<TiledLayer>> tiles;     ///< crossbar layers in order of execution
   std::optional<std::vector<std::int64_t>> copies;  ///< of the tiles of each of them
   std::optional<std::vector<LayerPlacement>> placement;

@@ -19,6 +19,7 @@ struct MinorVersion {
   int operator()(const Instruction&) const {
     return 1;
   }
+  int operator()(const isa::Loop& i) const { return i.samples ? 5 : 1; }
   int operator()(const isa::Ready&) const { return 2; }
   int operator()(const isa::Quantize& i) const { return i.operand ? 4 : i.rows ? 3 : 1; }
   int operator()(const isa::Requantize& i) const { return i.bias.empty() ? 4 : i.rows ? 3 : 1; }
@@ -37,12 +38,12 @@ struct MinorVersion {
   int operator()(const isa::ShiftAdd& i) const { return i.at || (i.repeat && !is_old(*i.repeat)) ? 2 : 1; }
 };
 
-constexpr std::array<std::string_view, 5> kVersions = {"", "1.1.0", "1.2.0", "1.3.0", "1.4.0"};
+constexpr std::array<std::string_view, 6> kVersions = {"", "1.1.0", "1.2.0", "1.3.0", "1.4.0", "1.5.0"};
 
 }  // namespace
 
 std::string_view version_of(const Program& program) {
-  int minor = 1;
+  int minor = program.batch > 1 ? 5 : 1;
   for (const isa::Instruction& i : program.code) minor = std::max(minor, std::visit(MinorVersion{}, i));
   return kVersions[static_cast<std::size_t>(minor)];
 }

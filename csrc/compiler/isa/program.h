@@ -71,10 +71,12 @@ struct Quantize {
   bool operand = false;
 };
 
-/// LOOP ... END: the body `count` times, `variable` = 0, 1, ...
+/// LOOP ... END: the body `count` times, `variable` = 0, 1, ... `samples`: once for every sample of the batch; values
+/// and registers in it are the sample's own, and no index follows its variable.
 struct Loop {
   std::string variable;
   std::int64_t count = 0;
+  bool samples = false;
 };
 struct End {};
 
@@ -144,7 +146,7 @@ using Instruction =
 
 }  // namespace isa
 
-/// Of one sample; what happens before READY is counted apart.
+/// Of one batch; what happens before READY is counted apart.
 struct ProgramCounts {
   std::int64_t writes = 0, mvms = 0;
   std::int64_t setup_writes = 0;
@@ -155,12 +157,13 @@ struct Program {
   Hardware hardware;
   std::string input, output;  ///< value names
   ProgramCounts counts;       ///< as the header states them
+  std::int64_t batch = 1;     ///< samples that it computes together
   std::vector<isa::Instruction> code;
 };
 
 /// Lowest version of the instruction set that has everything that the program uses: 1.1.0, or 1.2.0 for READY, indices
-/// other than a loop variable, writes without a region and sums of one input vector, 1.3.0 for lanes and rows, or 1.4.0
-/// for inputs that crossbars hold.
+/// other than a loop variable, writes without a region and sums of one input vector, 1.3.0 for lanes and rows, 1.4.0
+/// for inputs that crossbars hold, or 1.5.0 for batches.
 std::string_view version_of(const Program& program);
 
 /// For every LOOP the index of its END; 0 for other instructions. Throws Error naming the line of a LOOP without END,

@@ -46,7 +46,7 @@ void duplicate(Module& module, Context& context) {
   if (const auto* rule = std::get_if<CopyRule>(&context.duplication)) {
     check(*rule != CopyRule::kAny, "duplication 'any' compares programs: it needs the pipeline 'pipelined'");
     const std::vector<LayerLoad> loads = loads_of(module);
-    PlanMemory memory(pool_machine(module.hardware));
+    PlanMemory memory(pool_machine(module.hardware, module.batch));
     module.copies = *rule == CopyRule::kNone
                         ? std::vector<std::int64_t>(loads.size(), 1)
                         : plan_copies(memory, loads, module.hardware.resources.crossbars, *rule).copies;

@@ -28,7 +28,7 @@ struct Trial {
 
 /// Copies of layers that all stay and come in rows; none where there are too few crossbars for that.
 std::optional<Duplication> copies_that_stay(const Module& module, CopyRule rule) {
-  PlanMemory memory(pool_machine(module.hardware));
+  PlanMemory memory(pool_machine(module.hardware, module.batch));
   const auto staying =
       copies_in_rows(memory, loads_of(module), rows_of_layers(module), module.hardware.resources.crossbars, rule);
   if (!staying) return std::nullopt;

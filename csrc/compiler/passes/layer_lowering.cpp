@@ -40,11 +40,22 @@ void LayerLowering::setup() {
   if (placement_.resident > 0) write(resident());
 }
 
-void LayerLowering::quantize(const std::optional<isa::Rows>& rows) { builder_.quantize(layer_, rows); }
+void LayerLowering::quantize(const std::optional<isa::Rows>& rows) {
+  builder_.samples([&] { builder_.quantize(layer_, rows); });
+}
 
-void LayerLowering::requantize(const std::optional<isa::Rows>& rows) { builder_.requantize(layer_, rows); }
+void LayerLowering::requantize(const std::optional<isa::Rows>& rows) {
+  builder_.samples([&] { builder_.requantize(layer_, rows); });
+}
 
 void LayerLowering::multiply() {
+  if (!writes_operand(node_.op)) return multiply_all();
+  // The pool may hold tiles that samples before have in common.
+  builder_.part_samples();
+  builder_.samples([this] { multiply_all(); });
+}
+
+void LayerLowering::multiply_all() {
   builder_.quantize_operand(layer_);
   if (facts_.repeats == 1) {
     multiply_single();
@@ -57,7 +68,7 @@ void LayerLowering::multiply(const isa::Rows& rows) {
   const std::int64_t each = vectors_per_row(node_);
   Index first{rows.first.base * each, {}};
   for (const isa::Term& term : rows.first.terms) first.terms.push_back({term.variable, term.stride * each});
-  share({resident()}, {first, rows.count * each}, true);
+  builder_.samples([&] { share({resident()}, {first, rows.count * each}, true); });
 }
 
 LayerLowering::Strip LayerLowering::resident() const {
@@ -100,7 +111,7 @@ void LayerLowering::multiply_single() {
   }
   from += rounds * pool_;
   if (last > 0) pass({passing({from, {}}, last)}, false);
-  builder_.shift_add(layer_, std::nullopt, std::nullopt);
+  builder_.samples([this] { builder_.shift_add(layer_, std::nullopt, std::nullopt); });
 }
 
 /// Several groups: those that stay, then rounds of whole groups, or groups one by one in rounds of their tiles.
@@ -137,7 +148,7 @@ void LayerLowering::multiply_groups() {
     });
     const std::int64_t left = tiles_ - rounds * pool_;
     if (left > 0) pass({{{rounds * pool_, {}}, {first_of_pool(), {}}, repeat, left, 1}}, false);
-    builder_.shift_add(layer_, std::nullopt, repeat);
+    builder_.samples([&] { builder_.shift_add(layer_, std::nullopt, repeat); });
   });
 }
 
@@ -146,7 +157,7 @@ void LayerLowering::pass(const std::vector<Strip>& strips, bool sums) {
   for (const Strip& strip : strips) {
     if (!strip.stays) write(strip);
   }
-  share(strips, all_vectors(), sums);
+  builder_.samples([&] { share(strips, all_vectors(), sums); });
 }
 
 /// Shows vectors to the tiles of the strips, shared out among copies.

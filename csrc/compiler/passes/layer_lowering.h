@@ -1,5 +1,5 @@
 // What the programs of a crossbar layer are made of: writing its tiles, showing its input vectors to them, row by row
-// or all at once.
+// or all at once. Of a batch, a tile is written for all samples, and an input that crossbars hold for each.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,11 @@ class LayerLowering {
   void quantize(const std::optional<isa::Rows>& rows);
   /// All products; what does not stay is written.
   void multiply();
+  /// Whether tiles pass through the pool that are written for all samples: `multiply` then stands outside of what is
+  /// done for every sample.
+  bool is_shared() const {
+    return placement_.resident < copies_ * tiles_ * facts_.repeats && !writes_operand(node_.op);
+  }
   /// The products for some rows of the result; all of the layer stays.
   void multiply(const isa::Rows& rows);
   /// REQ, of some rows of the result or of all.
@@ -43,6 +48,7 @@ class LayerLowering {
   std::int64_t first_of_pool() const { return placement_.crossbars.front(); }
   Strip resident() const;
   Strip passing(isa::Index tile, std::int64_t tiles) const;
+  void multiply_all();
   void multiply_single();
   void multiply_groups();
   void pass(const std::vector<Strip>& strips, bool sums);

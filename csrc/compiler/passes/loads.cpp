@@ -40,8 +40,8 @@ std::vector<LayerRows> rows_of_layers(const Module& module) {
   return rows;
 }
 
-PoolMachine pool_machine(const Hardware& hardware) {
-  return {0, picoseconds(hardware.timing.write_time_us), hardware.resources.parallel_writes.value_or(0)};
+PoolMachine pool_machine(const Hardware& hardware, std::int64_t batch) {
+  return {0, picoseconds(hardware.timing.write_time_us), hardware.resources.parallel_writes.value_or(0), batch};
 }
 
 }  // namespace cimq::compiler

@@ -22,7 +22,7 @@ LayerRows layer_rows(const Graph& graph, const Node& node);
 /// How every crossbar layer does.
 std::vector<LayerRows> rows_of_layers(const Module& module);
 
-/// Without a pool.
-PoolMachine pool_machine(const Hardware& hardware);
+/// Without a pool; a tile that is written serves `batch` samples.
+PoolMachine pool_machine(const Hardware& hardware, std::int64_t batch = 1);
 
 }  // namespace cimq::compiler

@@ -61,26 +61,33 @@ class RowLowering {
     builder_.emit(isa::Ready{});
     while (!sets.empty()) {
       const Repetition repetition = repetition_at(sets);
-      builder_.loop(kStep, static_cast<std::int64_t>(repetition.times), [&] {
-        for (std::size_t j = 0; j < repetition.length; ++j) {
-          isa::Index first{sets[j].first, {}};
-          if (repetition.times > 1) first.terms = {{kStep, sets[repetition.length + j].first - sets[j].first}};
-          emit(sets[j], first);
-        }
-      });
+      if (repetition.times == 1) {
+        emit(sets[0], {sets[0].first, {}});
+      } else {
+        builder_.samples([&] { repeat(sets, repetition); });
+      }
       sets = sets.subspan(repetition.length * repetition.times);
     }
     return builder_.finish();
   }
 
  private:
+  void repeat(std::span<const RowSet> sets, const Repetition& repetition) {
+    builder_.loop(kStep, static_cast<std::int64_t>(repetition.times), [&] {
+      for (std::size_t j = 0; j < repetition.length; ++j) {
+        const std::int64_t step = sets[repetition.length + j].first - sets[j].first;
+        emit(sets[j], {sets[j].first, {{kStep, step}}});
+      }
+    });
+  }
+
   void emit(const RowSet& set, const isa::Index& first) {
     const Node& node = graph_.nodes[set.node];
     const Shape& shape = set.kind == Kind::kQuantize ? graph_.shape_of(node.inputs[0]) : node.shape;
     std::optional<isa::Rows> rows;
     if (set.count < rows_of(shape)) rows = isa::Rows{first, set.count};
     if (set.kind == Kind::kCompute) {
-      builder_.compute(node, rows);
+      builder_.samples([&] { builder_.compute(node, rows); });
       return;
     }
     LayerLowering& layer = layers_[layer_of_[set.node]];

@@ -17,7 +17,7 @@ void lower_stationary(Module& module, Context&) {
       layer.multiply();
       layer.requantize(std::nullopt);
     } else {
-      builder.compute(node);
+      builder.samples([&] { builder.compute(node); });
     }
   }
   module.program = builder.finish();

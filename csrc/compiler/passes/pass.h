@@ -23,6 +23,7 @@ struct Context {
   std::string dump_after = {};  ///< name of a pass; empty: none
   std::string dump = {};        ///< the module after that pass, as text
   Duplication duplication = CopyRule::kNone;
+  std::int64_t batch = 1;   ///< samples that a program computes together: a tile that is written serves all of them
   std::string chosen = {};  ///< what a pass that tries several ways has taken, in words
 };
 

@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "common/printable.h"
+#include "compiler/ir/limits.h"
 #include "compiler/passes/check.h"
 #include "compiler/passes/duplicate.h"
 #include "compiler/passes/fastest.h"
@@ -66,6 +67,9 @@ Module compile_graph(const Graph& graph, const Hardware& hardware, const Pipelin
   Module module;
   module.graph = graph;
   module.hardware = hardware;
+  check(context.batch >= 1 && context.batch <= kMaxBatch, "batch must be from 1 to ", kMaxBatch, ", got ",
+        context.batch);
+  module.batch = context.batch;
   run_pipeline(pipeline, module, context);
   return module;
 }

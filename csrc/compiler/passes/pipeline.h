@@ -14,7 +14,8 @@ namespace cimq::compiler {
 /// layers overlap in time where that is faster. Throws Error for another name.
 Pipeline pipeline_named(std::string_view name);
 
-/// Compiles `graph` for `hardware`. Throws Error for a network with more than kMaxTiles tiles.
+/// Compiles `graph` for `hardware`, with the context's copies and batch. Throws Error for a network with more than
+/// kMaxTiles tiles, and for a batch beyond kMaxBatch.
 Module compile_graph(const Graph& graph, const Hardware& hardware, const Pipeline& pipeline, Context& context);
 /// By the closed form.
 Module compile_graph(const Graph& graph, const Hardware& hardware);

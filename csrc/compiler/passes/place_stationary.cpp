@@ -11,7 +11,7 @@ namespace {
 void place_stationary(Module& module, Context&) {
   std::vector<LayerLoad> loads = loads_of(module);
   for (std::size_t i = 0; i < loads.size(); ++i) loads[i].copies = copies_of(module)[i];
-  PlanMemory memory(pool_machine(module.hardware));
+  PlanMemory memory(pool_machine(module.hardware, module.batch));
   const StationaryPlan plan = plan_stationary(memory, loads, module.hardware.resources.crossbars);
   std::vector<std::int64_t> pool(static_cast<std::size_t>(plan.pool));
   std::iota(pool.begin(), pool.end(), std::int64_t{0});

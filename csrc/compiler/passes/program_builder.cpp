@@ -37,6 +37,7 @@ ProgramCounts counts_of(const Program& program) {
 
 ProgramBuilder::ProgramBuilder(const Module& module) : module_(module), graph_(module.graph) {
   program_.hardware = module.hardware;
+  program_.batch = module.batch;
   program_.input = graph_.input_name;
   program_.output = graph_.nodes[static_cast<std::size_t>(graph_.output)].name;
 }

@@ -1,6 +1,7 @@
 // What every lowering writes in the same way: header, configurations, values on their way into and out of a layer.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -36,6 +37,25 @@ class ProgramBuilder {
     if (count > 1) emit(isa::End{});
   }
 
+  /// What `body` emits for every sample of the batch: in a loop over them, which goes on where one has just ended, or
+  /// alone within such a loop, and where the batch is one sample.
+  template <typename Body>
+  void samples(const Body& body) {
+    if (program_.batch == 1 || in_samples_) return body();
+    if (samples_end_ == program_.code.size()) {
+      program_.code.pop_back();
+    } else {
+      emit(isa::Loop{"s", program_.batch, true});
+    }
+    in_samples_ = true;
+    body();
+    in_samples_ = false;
+    emit(isa::End{});
+    samples_end_ = program_.code.size();
+  }
+  /// The next loop over samples begins when all samples are done with what stands above: it overwrites crossbars.
+  void part_samples() { samples_end_.reset(); }
+
   void configure(std::int64_t layer);
   void quantize(std::int64_t layer, const std::optional<isa::Rows>& rows = {});
   /// The second input of a layer whose crossbars hold it; nothing for any other.
@@ -60,6 +80,8 @@ class ProgramBuilder {
   const Module& module_;
   const Graph& graph_;
   Program program_;
+  bool in_samples_ = false;
+  std::optional<std::size_t> samples_end_;  // size of the program when the last loop over samples ended
 };
 
 }  // namespace cimq::compiler

@@ -12,9 +12,9 @@ namespace {
 
 using Time = std::uint64_t;
 
-/// All input vectors of a group, shared out.
-Time multiplying(const LayerLoad& load, std::int64_t copies) {
-  return saturating_product(static_cast<Time>(ceil_div(load.vectors, copies)), load.vector_time_ps);
+/// All input vectors of a group, shared out, of so many samples.
+Time multiplying(const LayerLoad& load, std::int64_t copies, std::int64_t batch = 1) {
+  return saturating_product(static_cast<Time>(ceil_div(load.vectors, copies)), load.vector_time_ps, batch);
 }
 
 Time writing(const PoolMachine& machine, std::int64_t crossbars) {
@@ -28,11 +28,19 @@ Time passing(const LayerLoad& load, const PoolMachine& machine, std::int64_t gro
   if (each > machine.pool) {
     if (copies > 1 || machine.pool == 0) return kUncountable;
     const std::int64_t rounds = ceil_div(load.tiles, machine.pool);
-    return saturating_product(saturating_sum(writing(machine, machine.pool), multiplying(load, 1)), rounds, groups);
+    return saturating_product(saturating_sum(writing(machine, machine.pool), multiplying(load, 1, machine.batch)),
+                              rounds, groups);
   }
   const std::int64_t at_once = std::min(groups, machine.pool / each);
   return saturating_sum(saturating_product(writing(machine, at_once * each), ceil_div(groups, at_once)),
-                        saturating_product(multiplying(load, copies), groups));
+                        saturating_product(multiplying(load, copies, machine.batch), groups));
+}
+
+/// The same of a layer that is written for each sample.
+Time passing_each(const LayerLoad& load, PoolMachine machine, std::int64_t copies) {
+  const std::int64_t batch = machine.batch;
+  machine.batch = 1;
+  return saturating_product(passing(load, machine, load.groups, copies), batch);
 }
 
 /// Parts of a layer that stay, without copies, the rest passes.
@@ -49,8 +57,8 @@ void add_partial(LayerOptions& options, const LayerLoad& load, const PoolMachine
     return;
   }
   for (std::int64_t stays = 1; stays < load.groups; ++stays) {
-    const Time time =
-        saturating_sum(saturating_product(multiplying(load, 1), stays), passing(load, machine, load.groups - stays, 1));
+    const Time time = saturating_sum(saturating_product(multiplying(load, 1, machine.batch), stays),
+                                     passing(load, machine, load.groups - stays, 1));
     options.push_back({stays * load.tiles, time, 1});
   }
 }
@@ -117,10 +125,13 @@ LayerOptions options_of(const LayerLoad& load, const PoolMachine& machine, std::
   if (numbers.empty()) numbers = {1};  // a layer larger than all that there is passes in rounds
   LayerOptions options;
   for (const std::int64_t number : numbers) {
+    if (load.passes) {
+      options.push_back({0, passing_each(load, machine, number), number});
+      continue;
+    }
     options.push_back({0, passing(load, machine, load.groups, number), number});
-    if (load.passes) continue;
-    options.push_back(
-        {load.tiles * load.groups * number, saturating_product(multiplying(load, number), load.groups), number});
+    options.push_back({load.tiles * load.groups * number,
+                       saturating_product(multiplying(load, number, machine.batch), load.groups), number});
   }
   if (numbers.front() == 1 && !load.passes) add_partial(options, load, machine);
   return front_of(std::move(options), most);

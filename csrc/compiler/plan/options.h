@@ -13,7 +13,7 @@ namespace cimq::compiler {
 /// `copies` of a layer's tiles share its input vectors: vector i is shown to copy i % copies.
 struct LayerOption {
   std::int64_t crossbars = 0;  ///< of its own; what passes through the pool has none
-  std::uint64_t time_ps = 0;   ///< of the layer by itself, write after write
+  std::uint64_t time_ps = 0;   ///< of the layer by itself, write after write, for all samples of a batch
   std::int64_t copies = 1;
 };
 

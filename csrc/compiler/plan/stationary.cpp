@@ -36,16 +36,23 @@ class Planning {
   /// them by themselves.
   StationaryPlan by_gain(const std::optional<std::int64_t>& limit) const {
     // Everything stays that may, and what may not passes at once.
-    if (!limit || staying_ + least_pool_ <= *limit) return fill(least_pool_, staying_);
+    if (!limit || staying_ + least_pool_ <= *limit) return fill(memory_, least_pool_, staying_);
     // Fewer crossbars than there are may do better where the room that is left is taken by the wrong layer; with these
     // among the candidates, a machine is never slower than one of half its size.
     std::set<std::int64_t> sizes = {*limit};
     for (std::int64_t size = 1; size < *limit; size *= 2) sizes.insert(size);
+    PoolMachine alone = memory_.machine();
+    alone.batch = 1;
+    PlanMemory of_one_sample(alone);
     StationaryPlan best;
     for (const std::int64_t size : sizes) {
       for (const std::int64_t pool : pools(size)) {
-        StationaryPlan plan = fill(pool, size - pool);
-        if (best.pool == 0 || plan.better_than(best)) best = std::move(plan);  // every plan here has a pool
+        const auto take = [&](StationaryPlan plan) {
+          if (best.pool == 0 || plan.better_than(best)) best = std::move(plan);  // every plan here has a pool
+        };
+        take(fill(memory_, pool, size - pool));
+        // In the order for one sample alone as well: then none takes longer in a batch.
+        if (memory_.machine().batch > 1) take(fill(of_one_sample, pool, size - pool));
       }
     }
     return best;
@@ -113,11 +120,12 @@ class Planning {
       least += layer.front().crossbars;
     }
     if (least > crossbars) return std::nullopt;
-    const Time sum = least_sum_bound(options.hulls, crossbars);
+    const PoolMachine& machine = memory_.machine();
+    // Of a batch every sample goes through all layers, and while one stays the samples may be in different ones.
+    const Time sum = least_sum_bound(options.hulls, crossbars) / static_cast<Time>(machine.batch);
     if (options.pool == 0) return sum;
     // Layers that pass take turns at the first crossbar of the pool, so that nothing but the first write of one
     // overlaps with anything: with the layer before, where that stays. Groups and ports let more of them overlap.
-    const PoolMachine& machine = memory_.machine();
     const bool single = std::ranges::all_of(loads_, [](const LayerLoad& load) { return load.groups == 1; });
     if (!single || machine.parallel_writes > 0) return 0;
     const Time hidden = saturating_product(loads_.size() / 2, machine.write_time_ps);
@@ -142,14 +150,14 @@ class Planning {
     return machine;
   }
 
-  /// Fills what a pool of this size leaves.
-  StationaryPlan fill(std::int64_t pool, std::int64_t room) const {
+  /// Fills what a pool of this size leaves; `times`: of layers by themselves, by which they are ordered.
+  StationaryPlan fill(PlanMemory& times, std::int64_t pool, std::int64_t room) const {
     std::vector<std::size_t> order(loads_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::vector<double> gains(loads_.size());  // per crossbar
     for (std::size_t i = 0; pool > 0 && i < loads_.size(); ++i) {
-      const auto passing = static_cast<double>(memory_.alone(loads_[i], pool, 0));
-      const auto staying = static_cast<double>(memory_.alone(loads_[i], pool, loads_[i].all()));
+      const auto passing = static_cast<double>(times.alone(loads_[i], pool, 0));
+      const auto staying = static_cast<double>(times.alone(loads_[i], pool, loads_[i].all()));
       gains[i] = (passing - staying) / static_cast<double>(loads_[i].all());
     }
     std::ranges::sort(order, {}, [&gains](std::size_t i) { return std::pair(-gains[i], i); });
@@ -160,14 +168,14 @@ class Planning {
     for (const std::size_t i : order) {
       const LayerLoad& load = loads_[i];
       if (load.passes) {
-        plan.writes += load.all();
+        plan.writes += written(load, 0);
         continue;
       }
       // Any tiles of the only group, or whole groups.
       plan.resident[i] =
           load.groups == 1 ? std::min(room, load.tiles) : std::min(room / load.tiles, load.groups) * load.tiles;
       room -= plan.resident[i];
-      plan.writes += load.all() - plan.resident[i];
+      plan.writes += written(load, plan.resident[i]);
     }
     plan.time_ps = time_in_rounds(machine_with(pool), loads_, plan.resident);
     return plan;
@@ -183,11 +191,15 @@ class Planning {
       loads[i].copies = option.copies;
       plan.copies.push_back(option.copies);
       plan.resident.push_back(option.crossbars);
-      plan.writes += loads[i].all() - option.crossbars;
+      plan.writes += written(loads[i], option.crossbars);
     }
     if (plan.writes == 0) plan.pool = 0;
     plan.time_ps = time_in_rounds(machine_with(pool), loads, plan.resident);
     return plan;
+  }
+
+  std::int64_t written(const LayerLoad& load, std::int64_t resident) const {
+    return (load.all() - resident) * (load.passes ? memory_.machine().batch : 1);
   }
 
   static Time slowest_of(const std::vector<OptionsView>& options, const std::vector<std::size_t>& choice) {

@@ -14,8 +14,8 @@
 namespace cimq::compiler {
 
 struct StationaryPlan {
-  std::uint64_t time_ps = 0;  ///< of one sample, layers in series
-  std::int64_t writes = 0;    ///< of one sample
+  std::uint64_t time_ps = 0;  ///< of one batch, layers in series
+  std::int64_t writes = 0;    ///< of one batch
   std::int64_t pool = 0;
   std::vector<std::int64_t> resident;  ///< by layer: crossbars that stay
   std::vector<std::int64_t> copies;    ///< by layer

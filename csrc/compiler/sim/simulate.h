@@ -15,7 +15,7 @@ namespace cimq::compiler {
 
 struct SimulatedLayer {
   std::string name;
-  std::int64_t begin_ps = -1, end_ps = 0;  ///< its input is there; its result is
+  std::int64_t begin_ps = -1, end_ps = 0;  ///< its first input is there; its last result is
   std::int64_t writes = 0, mvms = 0;       ///< MVMs: activations of a crossbar, one per digit
   /// Time that crossbars spent on it, added up: programmed, read, and held by converters.
   std::int64_t write_ps = 0, mvm_ps = 0, adc_ps = 0;
@@ -29,10 +29,12 @@ struct ResourceUse {
   std::int64_t parts = 0;
 };
 
-/// Time of one sample, from the loaded network (READY) to the last result.
+/// Time of one batch, from the loaded network (READY) to the last result; of one sample where the program's batch is 1.
 struct SimulatedTime {
   std::int64_t time_ps = 0;
-  CauseTimes causes;  ///< the same, taken apart along the chain of instructions that waited for one another
+  std::int64_t batch = 1;
+  std::int64_t first_ps = 0;  ///< when the result of the first sample is there
+  CauseTimes causes;          ///< the same, taken apart along the chain of instructions that waited for one another
   std::vector<SimulatedLayer> layers;
   CauseTimes between_layers;      ///< what of the chain belongs to nodes that no crossbar computes
   ResourceUse crossbars;          ///< parts: that the program uses
@@ -56,6 +58,8 @@ struct SimulatedTime {
 /// REQ and VEC take the vector unit. The bus, in each direction, the vector unit and the buffer serve one after the
 /// other, in the order of the program. A write waits for its crossbar and a port alone: it goes ahead of the layer that
 /// needs it. What the machine does not describe takes no time.
+///
+/// The samples of a batch have values and sums of their own; registers for input vectors are the machine's.
 ///
 /// With one crossbar and no other limits this is the closed form; with all tiles staying, every layer takes its input
 /// vectors one after the other: groups * vectors * digits * mvm_time. `program` is verified against `graph`. Throws

@@ -46,7 +46,7 @@ namespace {
 class Resolver {
  public:
   Resolver(const Program& program, const Graph& graph)
-      : program_(program), graph_(graph), ends_(loop_ends(program)), steps_{program, {}, {}, 0, {}} {
+      : program_(program), graph_(graph), ends_(loop_ends(program)), steps_{program, {}, {}, 0, -1, {}} {
     for (std::size_t i = 0; i < graph.nodes.size(); ++i) nodes_.emplace(graph.nodes[i].name, i);
   }
 
@@ -55,6 +55,7 @@ class Resolver {
     for (at_ = 0; at_ < program_.code.size(); ++at_) {
       std::visit([this](const auto& i) { resolve(i, steps_.code[at_]); }, program_.code[at_]);
     }
+    steps_.output = value(program_.output);
     steps_.values = values_.size();
     for (const auto& [value, last] : last_use_) steps_.last_uses.emplace_back(last, value);
     std::ranges::sort(steps_.last_uses);
@@ -66,10 +67,11 @@ class Resolver {
     return values_.emplace(name, static_cast<std::int32_t>(values_.size())).first->second;
   }
 
-  /// A register that the instruction uses, until the outermost loop around it ends.
+  /// A register that the instruction uses, until the outermost loop around it ends that is not over samples.
   std::int32_t used(const std::string& name) {
     const std::int32_t number = value(name);
-    last_use_[number] = loops_.empty() ? at_ : ends_[loops_.front().second];
+    const std::size_t outermost = !loops_.empty() && steps_.code[loops_.front().second].samples ? 1 : 0;
+    last_use_[number] = loops_.size() <= outermost ? at_ : ends_[loops_[outermost].second];
     return number;
   }
 
@@ -113,6 +115,7 @@ class Resolver {
   void resolve(const isa::Loop& i, Step& step) {
     step.kind = StepKind::kLoop;
     step.count = i.count;
+    step.samples = i.samples;
     step.end = ends_[at_];
     loops_.emplace_back(&i.variable, at_);
   }

@@ -55,6 +55,7 @@ struct Step {
   std::int64_t digits = 0;                  ///< MVM
   std::int64_t vector_ps = 0;               ///< QUANT, REQ, VEC: time on the vector unit
   std::int64_t count = 0;                   ///< LOOP
+  bool samples = false;                     ///< LOOP: over the samples of the batch
   std::size_t end = 0;                      ///< LOOP: its END
 };
 
@@ -82,7 +83,9 @@ struct Steps {
   std::vector<Step> code;  ///< as the program's
   std::vector<LayerFacts> layers;
   std::size_t values = 0;
-  /// Registers for input vectors with the instruction (outside of loops) after which nobody uses them, in that order.
+  std::int32_t output = -1;  ///< value: the result of the network
+  /// Registers for input vectors with the instruction (outside of loops, but for those over samples, which share the
+  /// registers) after which nobody uses them, in that order.
   std::vector<std::pair<std::size_t, std::int32_t>> last_uses;
 };
 

@@ -1,5 +1,5 @@
-// When values are there. Values of the network and registers are one moment each; sums are kept for every input vector
-// between its first MVM and its SHADD.
+// When values are there. Values of the network, of each sample, and registers are one moment each; sums are kept for
+// every input vector between its first MVM and its SHADD.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ struct Value {
   void read(const Moment& at) { last_read = later(last_read, at); }
 };
 
-/// Sums of a layer, by the number of their input vector: group * vectors + vector.
+/// Sums of a layer, by the number of their input vector: (sample * groups + group) * vectors + vector.
 class Sums {
  public:
   /// Those of `vector`, or null.

@@ -51,19 +51,28 @@ void Walk::walk(std::size_t begin, std::size_t end, bool outermost) {
   for (std::size_t at = begin; at < end; ++at) {
     const Step& step = steps_.code[at];
     if (step.kind == StepKind::kLoop) {
-      counters_.push_back(0);
-      const std::size_t depth = counters_.size() - 1;
-      for (std::int64_t i = 0; i < step.count; ++i) {
-        counters_[depth] = i;
-        walk(at + 1, step.end, false);
-      }
-      counters_.pop_back();
+      walk_loop(at, outermost);
       at = step.end;
     } else {
       take(at);
     }
     if (outermost) release_registers(at);
   }
+}
+
+void Walk::walk_loop(std::size_t at, bool outermost) {
+  const Step& step = steps_.code[at];
+  const std::size_t release = next_release_;
+  counters_.push_back(0);
+  const std::size_t depth = counters_.size() - 1;
+  for (std::int64_t i = 0; i < step.count; ++i) {
+    counters_[depth] = i;
+    if (step.samples) sample_ = i;
+    next_release_ = release;  // every sample releases what it uses last
+    walk(at + 1, step.end, outermost && step.samples);
+  }
+  if (step.samples) sample_ = 0;
+  counters_.pop_back();
 }
 
 void Walk::take(std::size_t at) {
@@ -99,11 +108,11 @@ Walk::Crossbar& Walk::crossbar(std::int64_t number) {
   return found;
 }
 
-Value& Walk::value(std::int32_t number, std::int64_t lane) {
-  std::vector<Value>& lanes = values_[static_cast<std::size_t>(number)];
-  const auto at = static_cast<std::size_t>(lane);
-  if (at >= lanes.size()) lanes.resize(at + 1);
-  return lanes[at];
+Value& Walk::value(std::int32_t number, std::int64_t part) {
+  std::vector<Value>& parts = values_[static_cast<std::size_t>(number)];
+  const auto at = static_cast<std::size_t>(part);
+  if (at >= parts.size()) parts.resize(at + 1);
+  return parts[at];
 }
 
 Moment Walk::space(const Moment& at, std::int64_t bytes, const Request& request, std::int32_t layer) {
@@ -178,7 +187,7 @@ void Walk::mvm(const Step& step, std::size_t at) {
   Value& vector = value(step.src[0], step.lane.at(counters_));
   Moment begin = later(vector.ready, crossbar.free);
   Sums& sums = sums_[static_cast<std::size_t>(step.layer)];
-  const std::int64_t key = step.repeat.at(counters_) * facts.vectors + step.at.at(counters_);
+  const std::int64_t key = vector_of(facts, step.repeat.at(counters_), step.at.at(counters_));
   Moment* sum = sums.find(key);
   if (sum == nullptr) {
     begin = space(begin, facts.sum_bytes, {at, "MVM", "the sums of an input vector", facts.name}, step.layer);
@@ -219,7 +228,7 @@ void Walk::shift_add(const Step& step) {
   Moment ready;
   for (std::int64_t g = first_group; g < first_group + groups; ++g) {
     for (std::int64_t v = first; v < first + vectors; ++v) {
-      const std::int64_t key = g * facts.vectors + v;
+      const std::int64_t key = vector_of(facts, g, v);
       if (const Moment* sum = sums.find(key)) ready = later(ready, *sum);
       sums.close(key);
     }
@@ -238,7 +247,7 @@ void Walk::shift_add(const Step& step) {
 void Walk::requantize(const Step& step) {
   const Moment end = on_vector_unit(value(step.src[0]).ready, step.layer, step.vector_ps);
   value(step.dst).ready = end;
-  layer(step.layer).end_ps = end.time_ps;
+  layer(step.layer).end_ps = std::max(layer(step.layer).end_ps, end.time_ps);
 }
 
 void Walk::vector(const Step& step) {
@@ -258,6 +267,8 @@ void Walk::release_registers(std::size_t at) {
 
 void Walk::finish() {
   result_.time_ps = last_.time_ps;
+  result_.batch = steps_.program.batch;
+  result_.first_ps = value(steps_.output, 0).ready.time_ps;
   const std::vector<CauseTimes> along = chains_.along(last_, result_.layers.size());
   for (std::size_t i = 0; i < result_.layers.size(); ++i) result_.layers[i].critical = along[i];
   result_.between_layers = along.back();

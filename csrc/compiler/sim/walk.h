@@ -35,9 +35,15 @@ class Walk {
     bool used = false;
   };
   Crossbar& crossbar(std::int64_t number);
-  Value& value(std::int32_t number) { return values_[static_cast<std::size_t>(number)].front(); }
-  /// The register of this lane.
-  Value& value(std::int32_t number, std::int64_t lane);
+  void walk_loop(std::size_t at, bool outermost);
+  /// Of the sample whose turn it is.
+  Value& value(std::int32_t number) { return value(number, sample_); }
+  /// The register of this lane, or the value of this sample.
+  Value& value(std::int32_t number, std::int64_t part);
+  /// Number of a layer's input vector, samples counted.
+  std::int64_t vector_of(const LayerFacts& facts, std::int64_t repeat, std::int64_t at) const {
+    return (sample_ * facts.groups + repeat) * facts.vectors + at;
+  }
   SimulatedLayer& layer(std::int32_t number) { return result_.layers[static_cast<std::size_t>(number)]; }
   const LayerFacts& facts(std::int32_t number) const { return steps_.layers[static_cast<std::size_t>(number)]; }
   /// Space in the buffer for what is ready at `at`, and the waiting for it.
@@ -56,12 +62,13 @@ class Walk {
   WritePorts ports_;
   Unit vectors_in_{Cause::kMove}, results_out_{Cause::kMove}, vector_unit_{Cause::kDigital};
   Buffer buffer_;
-  std::vector<std::vector<Value>> values_;  // by lane
+  std::vector<std::vector<Value>> values_;  // registers of input vectors by lane, others by sample
   std::vector<Sums> sums_;                  // by layer
   std::vector<Crossbar> crossbars_;
   std::vector<std::int64_t> counters_;  // of the loops around, outermost first
   std::size_t next_release_ = 0;
   Moment last_;
+  std::int64_t sample_ = 0;
   bool setup_ = false;
   std::int64_t count_ = 0;
   SimulatedTime result_;

@@ -7,7 +7,7 @@
 
 namespace cimq::compiler {
 
-/// Throws Error unless the writes and MVMs of one sample are those of the latency model (cost/tier1.h).
-void check_closed_form(const ProgramCounts& counts, const Graph& graph, const Hardware& hardware);
+/// Throws Error unless the writes and MVMs of a batch are those of the latency model (cost/network.h).
+void check_closed_form(const Program& program, const Graph& graph, const Hardware& hardware);
 
 }  // namespace cimq::compiler

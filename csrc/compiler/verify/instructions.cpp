@@ -36,10 +36,10 @@ void Verifier::visit(const isa::Quantize& i) {
   const RowSpan rows = span_of(i.rows, rows_of(graph_.shape_of(layer.node->inputs[0])));
   read_node(i.src, name_of_input(*layer.node, 0), rows.end);
   is_tensor(layer, "x_scale", i.scale);
-  const Register content{Register::kQuantized, i.layer, {}, {}};
+  const Register content{Register::kQuantized, i.layer, {}, {}, 0};
   if (rows.begin > 0) hold(i.dst, content);
   set(i.dst, content);
-  values_.quantise(i.dst, rows, where());
+  if (!again_) values_.quantise(i.dst, rows, where());
 }
 
 void Verifier::quantise_operand(const Layer& layer, const isa::Quantize& i) {
@@ -50,7 +50,7 @@ void Verifier::quantise_operand(const Layer& layer, const isa::Quantize& i) {
   check(!i.rows, where(), ": an input that crossbars hold is quantised as a whole");
   read_node(i.src, name_of_input(*layer.node, 1), rows_of(graph_.shape_of(layer.node->inputs[1])));
   is_tensor(layer, "w_scale", i.scale);
-  set(i.dst, {Register::kOperand, i.layer, {}, {}});
+  set(i.dst, {Register::kOperand, i.layer, {}, {}, 0});
 }
 
 void Verifier::visit(const isa::Write& i) {
@@ -66,17 +66,19 @@ void Verifier::visit(const isa::Write& i) {
   check(crossbar < kMaxCrossbars, where(), ": a program uses crossbars 0 to ", kMaxCrossbars - 1, ", got number ",
         crossbar);
   is_weight(layer, i.layer, i.weight);
-  state_.write(crossbar, {i.layer, tile, bounded("repeat", i.repeat, layer.facts().repeats)});
+  check(!layer.writes_operand() || of_one_sample(), where(), ": a value is written in a loop over samples");
+  state_.write(crossbar, held(layer, i.layer, tile, bounded("repeat", i.repeat, layer.facts().repeats)));
   if (counting_) add(setup_ ? counts_.setup_writes : counts_.writes, times_);
 }
 
 void Verifier::visit(const isa::Gather& i) {
   const Layer& layer = layer_of(i.layer);
-  hold(i.src, {Register::kQuantized, i.layer, {}, {}});
+  hold(i.src, {Register::kQuantized, i.layer, {}, {}, 0});
   const Affine at = bounded("at", i.at, layer.facts().invocations);
   const std::int64_t row = verify::highest(at, loops_.counts()) / vectors_per_row(*layer.node);
-  values_.need_quantised(i.src, rows_needed(graph_, *layer.node, 0, row + 1), where());
-  set(i.dst, {Register::kVector, i.layer, bounded("repeat", i.repeat, layer.facts().repeats), at}, lane_of(i.lane));
+  if (!again_) values_.need_quantised(i.src, rows_needed(graph_, *layer.node, 0, row + 1), where());
+  const Affine repeat = bounded("repeat", i.repeat, layer.facts().repeats);
+  set(i.dst, {Register::kVector, i.layer, repeat, at, state_.sample()}, lane_of(i.lane));
 }
 
 void Verifier::visit(const isa::Mvm& i) {
@@ -85,12 +87,12 @@ void Verifier::visit(const isa::Mvm& i) {
   const std::int64_t crossbar = crossbar_of(i.crossbar);
   const Affine repeat = bounded("repeat", i.repeat, layer.facts().repeats);
   const Affine at = bounded("at", i.at, layer.facts().invocations);
-  check(state_.holds(crossbar, {i.layer, tile, repeat}), where(), ": crossbar ", crossbar, " does not hold tile ", tile,
-        " of layer ", i.layer);
+  check(state_.holds(crossbar, held(layer, i.layer, tile, repeat)), where(), ": crossbar ", crossbar,
+        " does not hold tile ", tile, " of layer ", i.layer);
   check(i.digit_begin >= 0 && i.digit_begin < i.digit_end && i.digit_end <= layer.tiling.digits, where(),
         ": digits must lie in [0, ", layer.tiling.digits, ")");
-  hold(i.src, {Register::kVector, i.layer, repeat, at}, lane_of(i.lane));
-  set(i.acc, {Register::kAcc, i.layer, {}, {}});
+  hold(i.src, {Register::kVector, i.layer, repeat, at, state_.sample()}, lane_of(i.lane));
+  set(i.acc, {Register::kAcc, i.layer, {}, {}, 0});
   if (!counting_) return;
   const Box box{i.layer, tile, i.digit_begin, i.digit_end, {repeat, 1}, {at, 1}, at_, 0};
   products_.made(box, i.acc);
@@ -104,11 +106,11 @@ void Verifier::visit(const isa::ShiftAdd& i) {
     fits = i.shifts[s] == static_cast<std::int64_t>(s) * program_.hardware.cell_bits;
   }
   check(fits, where(), ": shifts must be one multiple of ", program_.hardware.cell_bits, " per slice");
-  hold(i.acc, {Register::kAcc, i.layer, {}, {}});
+  hold(i.acc, {Register::kAcc, i.layer, {}, {}, 0});
   const CrossbarLayer& facts = layer.facts();
   const Range repeat = i.repeat ? Range{bounded("repeat", *i.repeat, facts.repeats), 1} : Range{{}, facts.repeats};
   const Range at = i.at ? Range{bounded("at", *i.at, facts.invocations), 1} : Range{{}, facts.invocations};
-  set(i.dst, {Register::kY, i.layer, {}, {}});
+  set(i.dst, {Register::kY, i.layer, {}, {}, 0});
   if (!counting_) return;
   spend(layer.tiling.tiles());
   products_.add_up({i.layer, 0, 0, 1, repeat, at, at_, 0}, i.acc, i.dst, loops_.counts());
@@ -120,7 +122,7 @@ void Verifier::visit(const isa::Requantize& i) {
   const int zero = layer.facts().act_zero;
   check(i.zero == zero, where(), ": zero must be ", zero, ", got ", i.zero);
   if (zero != 0) is_weight(layer, i.layer, i.weight);
-  hold(i.src, {Register::kY, i.layer, {}, {}});
+  hold(i.src, {Register::kY, i.layer, {}, {}, 0});
   is_tensor(layer, "multiplier", i.multiplier);
   const bool adds_nothing = layer.writes_operand();
   if (!adds_nothing) is_tensor(layer, "bias", i.bias);

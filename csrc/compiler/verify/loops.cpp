@@ -64,7 +64,11 @@ void OpenLoops::close() {
   counts_[loops_.size()] = 0;
 }
 
-bool OpenLoops::all_walked() const { return std::ranges::all_of(loops_, &OpenLoop::unrolled); }
+bool OpenLoops::in_samples() const { return std::ranges::any_of(loops_, &OpenLoop::samples); }
+
+bool OpenLoops::all_walked() const {
+  return std::ranges::all_of(loops_, [](const OpenLoop& loop) { return loop.unrolled || loop.samples; });
+}
 
 Affine OpenLoops::evaluate(const isa::Index& index, ProgramLine where) const {
   Affine value;
@@ -74,6 +78,7 @@ Affine OpenLoops::evaluate(const isa::Index& index, ProgramLine where) const {
   for (const isa::Term& term : index.terms) {
     const auto loop = std::ranges::find(loops_, term.variable, &OpenLoop::variable);
     check(loop != loops_.end(), where, ": there is no loop variable '", printable(term.variable, 16), "'");
+    check(!loop->samples, where, ": '", printable(term.variable, 16), "' counts samples, and no index may follow it");
     const auto depth = static_cast<std::size_t>(std::distance(loops_.begin(), loop));
     std::int64_t reach = 0;
     fits = fits && term.stride >= 0 && !__builtin_mul_overflow(term.stride, loop->count - 1, &reach) &&

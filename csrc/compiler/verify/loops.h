@@ -21,6 +21,7 @@ struct OpenLoop {
   std::int64_t count = 1;
   bool unrolled = false;
   std::int64_t value = 0;  ///< where unrolled
+  bool samples = false;    ///< over the samples of the batch
 };
 
 /// The loops around the instruction that is looked at, from the outermost.
@@ -30,7 +31,9 @@ class OpenLoops {
   void open(const OpenLoop& loop, ProgramLine where);
   void close();
   bool empty() const { return loops_.empty(); }
-  /// Whether all are walked iteration by iteration.
+  /// Whether one of them is over the samples of the batch.
+  bool in_samples() const;
+  /// Whether all others are walked iteration by iteration.
   bool all_walked() const;
   std::size_t depth() const { return loops_.size(); }
   void set_value(std::int64_t value) { loops_.back().value = value; }

@@ -15,6 +15,7 @@ namespace cimq::compiler::verify {
 struct Held {
   std::int64_t layer = 0, tile = 0;
   Affine repeat;
+  std::int64_t sample = 0;  ///< whose value it was written from; 0 for weights
   friend bool operator==(const Held&, const Held&) = default;
 };
 
@@ -24,14 +25,21 @@ struct Register {
 
   Kind kind = kQuantized;
   std::int64_t layer = 0;
-  Affine repeat, at;  ///< of an input vector
+  Affine repeat, at;        ///< of an input vector
+  std::int64_t sample = 0;  ///< of an input vector: whose it is
   friend bool operator==(const Register&, const Register&) = default;
 };
 /// What it holds, in words.
 std::string text_of(const Register& content);
 
+/// Of several samples registers are those of one: all samples do the same, so that what one's registers hold, those of
+/// all hold. What samples share is said to be one's: crossbars, and the registers of input vectors.
 class State {
  public:
+  /// Another sample's turn. Samples are counted, so that one's turn in another loop is another sample too.
+  void next_sample() { ++sample_; }
+  std::int64_t sample() const { return sample_; }
+
   void write(std::int64_t crossbar, const Held& held);
   bool holds(std::int64_t crossbar, const Held& held) const;
   void set(const std::string& name, std::int64_t lane, const Register& content);
@@ -60,6 +68,7 @@ class State {
   std::unordered_map<std::int64_t, Held> crossbars_;
   std::unordered_map<std::string, std::unordered_map<std::int64_t, Register>> registers_;  // by lane
   std::vector<Loop> loops_;
+  std::int64_t sample_ = 0;
 };
 
 }  // namespace cimq::compiler::verify

@@ -55,7 +55,14 @@ class Verifier {
            std::holds_alternative<isa::Loop>(i);
   }
 
+  /// What samples share, and what stands around it.
+  static bool is_shared(const isa::Instruction& i) { return is_setup(i) || std::holds_alternative<isa::End>(i); }
+
+  /// Whether values are those of one sample.
+  bool of_one_sample() const { return program_.batch == 1 || loops_.in_samples(); }
+
   void walk_loop(std::size_t at, const isa::Loop& loop, std::int64_t times, bool counting);
+  void walk_samples(std::size_t at, const isa::Loop& loop, std::int64_t times, bool counting);
 
   std::int64_t multiplied(std::int64_t a, std::int64_t b) const {
     check(a <= INT64_MAX / b, where(), ": the loops run more than 2^63 times");
@@ -107,8 +114,14 @@ class Verifier {
     values_.need(value, rows, where());
   }
 
+  /// What a crossbar holds of a layer.
+  Held held(const Layer& layer, std::int64_t number, std::int64_t tile, const Affine& repeat) const {
+    return {number, tile, repeat, layer.writes_operand() ? state_.sample() : 0};
+  }
+
   /// The register holds what is needed.
   void hold(const std::string& name, const Register& wanted, std::int64_t lane = 0) const {
+    if (again_) return;  // so it did for the sample before
     const Register* found = state_.find(name, lane);
     check(found != nullptr || values_.any(name), where(), ": '", name, "' is read before it is computed");
     check(found != nullptr && *found == wanted, where(), ": '", name, "' does not hold ", verify::text_of(wanted));
@@ -132,7 +145,7 @@ class Verifier {
   /// What crossbars are written from.
   void is_weight(const Layer& layer, std::int64_t number, const std::string& name) const {
     if (!layer.writes_operand()) return is_tensor(layer, "weight", name);
-    hold(name, {Register::kOperand, number, {}, {}});
+    hold(name, {Register::kOperand, number, {}, {}, 0});
   }
 
   void produce(const Node& node, const RowSpan& rows) {
@@ -195,6 +208,7 @@ class Verifier {
   std::int64_t times_ = 1;
   bool counting_ = true;
   bool setup_ = false;
+  bool again_ = false;  // a second sample
 };
 
 }  // namespace cimq::compiler::verify

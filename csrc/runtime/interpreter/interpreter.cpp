@@ -19,6 +19,17 @@ std::size_t setup_of(const compiler::Program& program) {
   return ready == program.code.end() ? 0 : static_cast<std::size_t>(ready - program.code.begin()) + 1;
 }
 
+/// The raw results of a layer for one sample, behind those of the samples before.
+void append(const std::vector<std::int32_t>& integers, const std::vector<float>& floats, LayerOutput& layer) {
+  if (layer.exact) {
+    layer.integers.insert(layer.integers.end(), integers.begin(), integers.end());
+  } else if (!integers.empty()) {  // a given range gives floats also where they are whole numbers
+    layer.floats.insert(layer.floats.end(), integers.begin(), integers.end());
+  } else {
+    layer.floats.insert(layer.floats.end(), floats.begin(), floats.end());
+  }
+}
+
 }  // namespace
 
 struct Interpreter::State {
@@ -76,21 +87,16 @@ RunResult Interpreter::run_layers(const Tensor& x) const {
   }
   Machine machine(state.graph, state.program, *state.layers, state.ready);
   const std::int64_t elements = compiler::elements(state.graph.input_shape);
-  for (std::int64_t sample = 0; sample < batch; ++sample) {
-    machine.begin_sample(sample, x.data.data() + sample * elements);
+  for (std::int64_t first = 0; first < batch; first += state.program.batch) {
+    const std::int64_t count = std::min(state.program.batch, batch - first);
+    state.budget.check_samples(static_cast<std::uint64_t>(count), state.layers->sample_bytes);
+    machine.begin_samples(first, count, x.data.data() + first * elements);
     machine.run(setup_of(state.program), state.program.code.size());
-    const std::vector<float>& y = machine.result(state.program.output);
-    result.output.data.insert(result.output.data.end(), y.begin(), y.end());
-    for (std::size_t i = 0; i < order.size(); ++i) {
-      LayerOutput& layer = result.layers[i];
-      const std::vector<std::int32_t>& integers = machine.integers(order[i]);
-      const std::vector<float>& floats = machine.floats(order[i]);
-      if (layer.exact) {
-        layer.integers.insert(layer.integers.end(), integers.begin(), integers.end());
-      } else if (!integers.empty()) {  // a given range gives floats also where they are whole numbers
-        layer.floats.insert(layer.floats.end(), integers.begin(), integers.end());
-      } else {
-        layer.floats.insert(layer.floats.end(), floats.begin(), floats.end());
+    for (std::int64_t sample = 0; sample < count; ++sample) {
+      const std::vector<float>& y = machine.result(sample, state.program.output);
+      result.output.data.insert(result.output.data.end(), y.begin(), y.end());
+      for (std::size_t i = 0; i < order.size(); ++i) {
+        append(machine.integers(sample, order[i]), machine.floats(sample, order[i]), result.layers[i]);
       }
     }
   }

@@ -28,7 +28,9 @@ class Interpreter {
   static Interpreter load(const std::filesystem::path& folder, compiler::Program program,
                           const LoadOptions& options = {});
 
-  /// x: [B, ...input_shape], finite. As Executor::run_layers, on one thread.
+  /// x: [B, ...input_shape], finite. As Executor::run_layers, on one thread. Samples go through the program in batches
+  /// of its own size, the last of which may be smaller. Throws Error where a batch needs more working memory than
+  /// allowed.
   RunResult run_layers(const Tensor& x) const;
 
  private:

@@ -39,32 +39,51 @@ void Machine::run(std::size_t begin, std::size_t end) {
       continue;
     }
     const std::size_t close = layers_.loop_ends[at];
-    loops_.emplace_back(loop->variable, 0);
-    const std::size_t depth = loops_.size() - 1;
-    for (std::int64_t i = 0; i < loop->count; ++i) {
-      loops_[depth].second = i;
-      run(at + 1, close);
-    }
-    loops_.pop_back();
+    run_loop(*loop, at + 1, close);
     at = close;
   }
 }
 
-void Machine::begin_sample(std::int64_t number, const float* x) {
-  sample_ = number;
-  values_.clear();
-  levels_.clear();
-  vectors_.clear();
-  operands_.clear();
-  sums_.clear();
-  products_.clear();
-  results_.clear();
-  values_[program_.input].assign(x, x + compiler::elements(graph_.input_shape));
+void Machine::run_loop(const isa::Loop& loop, std::size_t begin, std::size_t end) {
+  if (loop.samples) {
+    for (Sample& sample : samples_) {
+      now_ = &sample;
+      run(begin, end);
+    }
+    return;
+  }
+  loops_.emplace_back(loop.variable, 0);
+  const std::size_t depth = loops_.size() - 1;
+  for (std::int64_t i = 0; i < loop.count; ++i) {
+    loops_[depth].second = i;
+    run(begin, end);
+  }
+  loops_.pop_back();
 }
 
-const std::vector<std::int32_t>& Machine::integers(std::int64_t layer) const { return results_.at(layer).integers; }
+void Machine::begin_samples(std::int64_t first, std::int64_t count, const float* x) {
+  const std::int64_t elements = compiler::elements(graph_.input_shape);
+  samples_.clear();
+  samples_.resize(static_cast<std::size_t>(count));
+  for (Sample& sample : samples_) {
+    sample.number = first++;
+    sample.values[program_.input].assign(x, x + elements);
+    x += elements;
+  }
+  now_ = samples_.data();
+}
 
-const std::vector<float>& Machine::floats(std::int64_t layer) const { return results_.at(layer).floats; }
+const std::vector<float>& Machine::result(std::int64_t number, const std::string& node) const {
+  return sample(number).values.at(node);
+}
+
+const std::vector<std::int32_t>& Machine::integers(std::int64_t number, std::int64_t layer) const {
+  return sample(number).results.at(layer).integers;
+}
+
+const std::vector<float>& Machine::floats(std::int64_t number, std::int64_t layer) const {
+  return sample(number).results.at(layer).floats;
+}
 
 std::int64_t Machine::value_of(const Index& index) const {
   std::int64_t value = index.base;
@@ -82,21 +101,21 @@ Machine::RowsNow Machine::rows_now(const std::optional<isa::Rows>& rows, std::in
 
 const LayerCells& Machine::cells_of(std::int64_t layer, std::int64_t repeat) const {
   const std::vector<LayerCells>& groups = layers_.layers[static_cast<std::size_t>(layer)].groups;
-  return (groups.empty() ? operands_.at(layer).matrices : groups)[static_cast<std::size_t>(repeat)];
+  return (groups.empty() ? now_->operands.at(layer).matrices : groups)[static_cast<std::size_t>(repeat)];
 }
 
 void Machine::step(const isa::Quantize& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  const std::vector<float>& x = values_.at(i.src);
+  const std::vector<float>& x = now_->values.at(i.src);
   if (i.operand) {
-    Operand& operand = operands_[i.layer];
+    Operand& operand = now_->operands[i.layer];
     operand.integers = layer.operand()->quantizer(x.data(), static_cast<std::int64_t>(x.size()));
     operand.matrices = layer.written(program_.hardware, operand.integers);
     return;
   }
   const RowLayout layout = compiler::row_layout(layer.input);
   const RowsNow rows = rows_now(i.rows, layout.rows);
-  std::vector<std::uint8_t>& levels = levels_[i.dst];
+  std::vector<std::uint8_t>& levels = now_->levels[i.dst];
   if (rows.begins()) levels.assign(x.size(), 0);
   each_part(layout, rows.first, rows.count, [&](std::int64_t at, std::int64_t length) {
     const std::vector<std::uint8_t> part = layer.quantizer(x.data() + at, length);
@@ -112,19 +131,19 @@ void Machine::step(const isa::Write& i) {
 
 void Machine::step(const isa::Gather& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  vectors_[i.dst][value_of(i.lane)] = layer.vector_of(levels_.at(i.src), value_of(i.repeat), value_of(i.at));
+  now_->vectors[i.dst][value_of(i.lane)] = layer.vector_of(now_->levels.at(i.src), value_of(i.repeat), value_of(i.at));
 }
 
 void Machine::step(const isa::Mvm& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
   const std::int64_t repeat = value_of(i.repeat);
   const std::int64_t at = value_of(i.at);
-  std::vector<std::int64_t>& sums = sums_[i.acc][key_of(layer, repeat, at)];
+  std::vector<std::int64_t>& sums = now_->sums[i.acc][key_of(layer, repeat, at)];
   sums.resize(static_cast<std::size_t>(layer.tiling.columns));
-  const auto access = static_cast<std::uint64_t>(sample_ * layer.facts().invocations + at);
+  const auto access = static_cast<std::uint64_t>(now_->number * layer.facts().invocations + at);
   cells_of(i.layer, repeat)
       .multiply(*crossbars_.at(value_of(i.crossbar)), value_of(i.tile) / layer.tiling.column_tiles,
-                {vectors_.at(i.src).at(value_of(i.lane)), access}, static_cast<int>(i.digit_begin),
+                {now_->vectors.at(i.src).at(value_of(i.lane)), access}, static_cast<int>(i.digit_begin),
                 static_cast<int>(i.digit_end), sums);
 }
 
@@ -142,9 +161,9 @@ void Machine::step(const isa::ShiftAdd& i) {
 void Machine::add_up(const isa::ShiftAdd& i, std::int64_t repeat, std::int64_t at) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
   const LayerCells& cells = cells_of(i.layer, repeat);
-  Sums& sums = sums_.at(i.acc);
+  Sums& sums = now_->sums.at(i.acc);
   const std::int64_t key = key_of(layer, repeat, at);
-  Products& products = products_[i.dst];
+  Products& products = now_->products[i.dst];
   const auto size = static_cast<std::size_t>(compiler::elements(layer.node->shape));
   const auto place = [&](auto& all) {
     all.resize(size);
@@ -164,7 +183,7 @@ void Machine::add_up(const isa::ShiftAdd& i, std::int64_t repeat, std::int64_t a
 
 void Machine::step(const isa::Requantize& i) {
   const ProgramLayer& layer = layers_.layers[static_cast<std::size_t>(i.layer)];
-  const Products& products = products_.at(i.src);
+  const Products& products = now_->products.at(i.src);
   const RowLayout layout = compiler::row_layout(layer.node->shape);
   const RowsNow rows = rows_now(i.rows, layout.rows);
   std::vector<float>& out = result_in_rows(*layer.node, rows);
@@ -186,7 +205,7 @@ void Machine::step(const isa::Requantize& i) {
   } else {
     requantize(products.floats);
   }
-  if (rows.ends()) results_[i.layer] = products;
+  if (rows.ends()) now_->results[i.layer] = products;
 }
 
 /// Whole rows of Y, or all of it where crossbars hold an input.
@@ -197,7 +216,7 @@ void Machine::rescale(std::int64_t number, const std::vector<T>& y, std::int64_t
   const auto all = static_cast<std::int64_t>(y.size());
   if (const WrittenOperand* operand = layer.operand()) {
     const compiler::CrossbarLayer& facts = layer.facts();
-    const std::vector<std::int8_t>& w = operands_.at(number).integers;
+    const std::vector<std::int8_t>& w = now_->operands.at(number).integers;
     const std::int64_t each = all / facts.repeats;
     for (std::int64_t r = 0; r < facts.repeats; ++r) {
       operand->rescale(y.data() + r * each, w.data() + r * facts.outputs * facts.inputs_per_output, facts.invocations,
@@ -214,10 +233,10 @@ void Machine::step(const isa::Vector& i) {
   const compiler::Node& node = *layers_.nodes.at(i.dst);
   std::vector<const float*> inputs;
   inputs.reserve(i.src.size());
-  for (const std::string& name : i.src) inputs.push_back(values_.at(name).data());
+  for (const std::string& name : i.src) inputs.push_back(now_->values.at(name).data());
   std::vector<float> all(static_cast<std::size_t>(compiler::elements(node.shape)));
   // Steps know whole values only. Rows that are not there yet are no numbers, and neither is what needs them.
-  layers_.steps.at(i.dst)->run(1, inputs, all.data(), nullptr, {1, sample_});
+  layers_.steps.at(i.dst)->run(1, inputs, all.data(), nullptr, {1, now_->number});
   const RowLayout layout = compiler::row_layout(node.shape);
   const RowsNow rows = rows_now(i.rows, layout.rows);
   std::vector<float>& out = result_in_rows(node, rows);
@@ -226,7 +245,7 @@ void Machine::step(const isa::Vector& i) {
 }
 
 std::vector<float>& Machine::result_in_rows(const compiler::Node& node, const RowsNow& rows) {
-  std::vector<float>& out = values_[node.name];
+  std::vector<float>& out = now_->values[node.name];
   if (rows.begins()) {
     out.assign(static_cast<std::size_t>(compiler::elements(node.shape)), std::numeric_limits<float>::quiet_NaN());
   }

@@ -26,13 +26,14 @@ class Machine {
 
   /// Runs the instructions [begin, end).
   void run(std::size_t begin, std::size_t end);
-  /// Begins another sample of a call: number and values.
-  void begin_sample(std::int64_t number, const float* x);
-  /// Result of a node in the present sample.
-  const std::vector<float>& result(const std::string& node) const { return values_.at(node); }
+  /// Begins `count` further samples of a call, of which `first` is the number of the first, `x` all of their values.
+  /// There may be fewer than the program's batch: its loops over samples then run so many times.
+  void begin_samples(std::int64_t first, std::int64_t count, const float* x);
+  /// Result of a node in sample `number` of those that were begun, from 0 on.
+  const std::vector<float>& result(std::int64_t number, const std::string& node) const;
   /// Raw result of a layer: the one that fits its plan is filled.
-  const std::vector<std::int32_t>& integers(std::int64_t layer) const;
-  const std::vector<float>& floats(std::int64_t layer) const;
+  const std::vector<std::int32_t>& integers(std::int64_t number, std::int64_t layer) const;
+  const std::vector<float>& floats(std::int64_t number, std::int64_t layer) const;
   const Crossbars& crossbars() const { return crossbars_; }
 
  private:
@@ -52,7 +53,20 @@ class Machine {
     std::vector<std::int32_t> integers;
     std::vector<float> floats;
   };
+  /// What every sample has for itself.
+  struct Sample {
+    std::int64_t number = 0;                                            // in the call
+    std::unordered_map<std::string, std::vector<float>> values;         // of nodes
+    std::unordered_map<std::string, std::vector<std::uint8_t>> levels;  // quantised inputs
+    std::unordered_map<std::string, std::unordered_map<std::int64_t, std::vector<std::uint8_t>>> vectors;  // by lane
+    std::unordered_map<std::int64_t, Operand> operands;                                                    // by layer
+    std::unordered_map<std::string, Sums> sums;
+    std::unordered_map<std::string, Products> products;
+    std::unordered_map<std::int64_t, Products> results;  // Y of the layers that are done
+  };
 
+  void run_loop(const compiler::isa::Loop& loop, std::size_t begin, std::size_t end);
+  const Sample& sample(std::int64_t number) const { return samples_.at(static_cast<std::size_t>(number)); }
   std::int64_t value_of(const compiler::isa::Index& index) const;
   const LayerCells& cells_of(std::int64_t layer, std::int64_t repeat) const;
   /// The rows that an instruction is about, of `all`.
@@ -80,14 +94,8 @@ class Machine {
   const ProgramLayers& layers_;
   Crossbars crossbars_;
   std::vector<std::pair<std::string, std::int64_t>> loops_;  // open ones: variable and value
-  std::int64_t sample_ = 0;
-  std::unordered_map<std::string, std::vector<float>> values_;         // of nodes
-  std::unordered_map<std::string, std::vector<std::uint8_t>> levels_;  // quantised inputs
-  std::unordered_map<std::string, std::unordered_map<std::int64_t, std::vector<std::uint8_t>>> vectors_;  // by lane
-  std::unordered_map<std::int64_t, Operand> operands_;  // of the present sample, by layer
-  std::unordered_map<std::string, Sums> sums_;
-  std::unordered_map<std::string, Products> products_;
-  std::unordered_map<std::int64_t, Products> results_;  // Y of the layers that are done
+  std::vector<Sample> samples_;
+  Sample* now_ = nullptr;  // whose turn it is
 };
 
 }  // namespace cimq::runtime

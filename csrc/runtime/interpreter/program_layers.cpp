@@ -25,6 +25,22 @@ void count_layer(const StepContext& context, const Node& node, const compiler::L
                                                         facts.invocations, sizeof(std::int64_t)));
 }
 
+/// What one sample keeps of a node: its result and, of a layer, what it works with (Machine::Sample).
+std::uint64_t sample_bytes_of(const compiler::Graph& graph, const Node& node, const Hardware& hardware) {
+  const auto results = static_cast<std::uint64_t>(compiler::elements(node.shape));
+  const std::uint64_t value = saturating_product(results, sizeof(float));
+  if (!node.crossbar) return value;
+  const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
+  const compiler::LayerTiling tiling = compiler::tile_layer(hardware, facts);
+  const std::uint64_t vectors = saturating_product(1, facts.repeats, facts.invocations);
+  std::uint64_t bytes =
+      saturating_sum(saturating_product(value, 3), compiler::elements(graph.shape_of(node.inputs[0])));
+  bytes = saturating_sum(bytes, saturating_product(vectors, tiling.columns, sizeof(std::int64_t)));
+  if (!compiler::writes_operand(node.op)) return bytes;
+  const std::uint64_t cells = saturating_product(1, facts.repeats, tiling.rows, tiling.columns, sizeof(std::int16_t));
+  return saturating_sum(bytes, saturating_product(cells, 2));
+}
+
 /// A layer whose crossbars hold its second input.
 ProgramLayer written_layer_of(const StepContext& context, const Node& node) {
   const compiler::CrossbarLayer& facts = compiler::crossbar_of(node);
@@ -132,6 +148,7 @@ ProgramLayers::ProgramLayers(const StepContext& context, const compiler::Program
   for (const Node& node : context.graph.nodes) {
     nodes[node.name] = &node;
     if (!node.crossbar) steps[node.name] = make_step(context, node);
+    sample_bytes = saturating_sum(sample_bytes, sample_bytes_of(context.graph, node, context.hardware));
   }
   std::set<const Node*> in_rows;
   for (const compiler::isa::Instruction& instruction : program.code) {

@@ -52,6 +52,7 @@ struct ProgramLayers {
   std::unordered_map<std::string, std::unique_ptr<Step>> steps;  ///< of the other nodes, by name
   std::unordered_map<std::string, const compiler::Node*> nodes;
   std::vector<std::size_t> loop_ends;
+  std::uint64_t sample_bytes = 0;  ///< at most, of what a sample has for itself while a batch is computed
 
   /// Throws Error naming the node where tensors are missing or do not fit, or where it takes more than the budget.
   ProgramLayers(const StepContext& context, const compiler::Program& program);

@@ -47,10 +47,11 @@ json layers() {
 
 Graph network() { return read_layers(layers().dump()); }
 
-std::vector<std::string> program(const char* pipeline, std::optional<std::int64_t> crossbars) {
+std::vector<std::string> program(const char* pipeline, std::optional<std::int64_t> crossbars, std::int64_t batch = 1) {
   Hardware hardware;
   hardware.resources.crossbars = crossbars;
   Context context;
+  context.batch = batch;
   const Module module = compile_graph(network(), hardware, pipeline_named(pipeline), context);
   return lines_of(write_program(*module.program));
 }
@@ -149,4 +150,16 @@ TEST_CASE("Inputs of a product that do not fit are refused", "[layers]") {
   file["nodes"][0]["attrs"]["stop"] = {2, 2, 3};
   CHECK_THROWS_WITH(read_layers(file.dump()), Contains("[repeats, vectors, inputs] and [repeats, outputs, inputs]") &&
                                                   Contains("[2, 3, 4] and [2, 2, 3]"));
+}
+
+TEST_CASE("A value that crossbars hold serves the sample that it is of", "[program]") {
+  std::vector<std::string> lines = program("stationary", std::nullopt, 2);
+  CHECK_NOTHROW(verify_program(read_program(text_of(lines)), network()));
+  const std::string samples = R"({"op":"LOOP","var":"s","count":2,"samples":true})";
+  REQUIRE(find_line(lines, samples) < find_line(lines, kOperand));
+  // Written for all samples first: only the last one's is there when the first one's is needed.
+  const std::size_t written = find_line(lines, kWrite) + 1;
+  REQUIRE(lines[written] == R"({"op":"END"})");
+  lines.insert(lines.begin() + static_cast<std::ptrdiff_t>(written) + 1, {R"({"op":"END"})", samples});
+  refused(lines, "does not hold tile 0 of layer 0");
 }
