@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "common/float16.h"
+#include "kernels/cuda/stream.h"
 
 namespace cimq::kernels {
 
@@ -39,4 +40,24 @@ template <typename T, typename Q>
 bool quantize(const T* x, std::int64_t count, float scale, const QuantRange& range, Q* q, int shift = 0);
 
 }  // namespace cpu
+
+/// Values seen as rows of `inner` that share a scale: row r has scale r % channels. One scale for all: {1, 1, count}.
+struct ScaledValues {
+  std::int64_t rows = 1;
+  std::int64_t channels = 1;
+  std::int64_t inner = 0;
+
+  std::int64_t count() const { return rows * inner; }
+};
+
+// Pointers are of the device that is current; calls return before the work is done.
+namespace cuda {
+
+/// The same for all rows at once; `scales` has `channels` values. A scale that is not positive and finite cannot be
+/// refused without waiting for the device: its values become NaN. T: float, double, BFloat16, Float16.
+template <typename T>
+void fake_quantize(const T* x, const ScaledValues& values, const Computed<T>* scales, const QuantRange& range, T* y,
+                   Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

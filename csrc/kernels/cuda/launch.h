@@ -1,0 +1,58 @@
+// Starts a kernel. The one way into the device: grid, block, dynamic shared memory and a stream, and the result
+// checked.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <type_traits>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/launch_error.h"
+#include "kernels/cuda/stream.h"
+
+#if defined(CIMQ_CUDA_EMULATION)
+#include "emulation/run.h"
+#endif
+
+namespace cimq::kernels::cuda {
+
+/// The grid of a launch.
+struct Grid {
+  dim3 blocks;
+  dim3 threads;
+  std::size_t shared_bytes = 0;  ///< dynamic shared memory of a block, at most kMaxSharedBytes
+};
+
+inline GridSize grid_size(const Grid& grid) {
+  return {{grid.blocks.x, grid.blocks.y, grid.blocks.z},
+          {grid.threads.x, grid.threads.y, grid.threads.z},
+          grid.shared_bytes};
+}
+
+#if defined(CIMQ_CUDA_EMULATION)
+
+/// The emulation runs the grid to its end before it returns.
+template <typename... Parameters>
+void launch(const Work& work, const Grid& grid, Stream /*stream*/, void (*kernel)(Parameters...),
+            std::type_identity_t<Parameters>... arguments) {
+  check_grid(work, grid_size(grid), "the emulation");
+  emulation::run(work.kernel, grid.blocks, grid.threads, grid.shared_bytes, [&] { kernel(arguments...); });
+}
+
+#else
+
+/// cudaLaunchKernel with the checks around it; launch below is what kernels' hosts call.
+void launch_checked(const Work& work, const Grid& grid, Stream stream, const void* kernel, void** arguments);
+
+/// Starts `kernel` on `stream` of the current device. Does not wait: errors of the run itself come up where the caller
+/// waits for the stream. Throws LaunchError.
+template <typename... Parameters>
+void launch(const Work& work, const Grid& grid, Stream stream, void (*kernel)(Parameters...),
+            std::type_identity_t<Parameters>... arguments) {
+  void* pointers[] = {static_cast<void*>(&arguments)..., nullptr};
+  launch_checked(work, grid, stream, reinterpret_cast<const void*>(kernel), pointers);
+}
+
+#endif
+
+}  // namespace cimq::kernels::cuda
