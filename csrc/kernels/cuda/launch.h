@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <type_traits>
 
@@ -22,6 +23,14 @@ struct Grid {
   dim3 threads;
   std::size_t shared_bytes = 0;  ///< dynamic shared memory of a block, at most kMaxSharedBytes
 };
+
+/// Blocks of `threads` in a row, as many as `work` threads need. More than 2^32 blocks must not wrap to fewer: the
+/// launch refuses the largest number as well.
+inline Grid grid_of(std::int64_t work, unsigned threads, std::size_t shared_bytes = 0) {
+  constexpr std::int64_t kMost = 0xffffffff;
+  const std::int64_t blocks = (work + threads - 1) / threads;
+  return {static_cast<unsigned>(blocks < kMost ? blocks : kMost), threads, shared_bytes};
+}
 
 inline GridSize grid_size(const Grid& grid) {
   return {{grid.blocks.x, grid.blocks.y, grid.blocks.z},

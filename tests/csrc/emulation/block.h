@@ -40,7 +40,7 @@ struct Meeting {
   unsigned phase = 0;  // of the values: those of one meeting are read while those of the next come in
   const char* what = nullptr;
   std::size_t bytes = 0;
-  alignas(16) std::array<std::array<std::array<std::byte, kMaxBytes>, kWarpSize>, 2> values = {};
+  alignas(16) std::array<std::array<std::array<std::byte, kMaxBytes>, kWarpSize>, 2> values;
 };
 
 struct Thread {
