@@ -62,7 +62,7 @@ std::int64_t pieces_per_row(const ScaledValues& values) {
 
 /// dx, the levels and one sum of grad * d x_hat / d scale per piece.
 template <typename T, int kGroup>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     fake_quantize_backward_pass(const T* grad, const T* x, ScaledValues values, std::int64_t pieces_of_row,
                                 const Computed<T>* scales, Computed<T> lo, Computed<T> hi, bool binary, T* dx,
                                 T* levels, double* sums) {

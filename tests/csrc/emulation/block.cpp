@@ -14,6 +14,13 @@ thread_local Block* running = nullptr;
 
 std::string triple(const uint3& index) { return message("(", index.x, ", ", index.y, ", ", index.z, ")"); }
 
+std::string describe(const Thread& thread) {
+  const Wait& at = thread.waits;
+  if (thread.returned) return "has returned";
+  return at.mask == 0 ? message("is in ", at.what, " of line ", at.line)
+                      : message("is in ", at.what, " with the mask 0x", std::hex, at.mask);
+}
+
 std::uint32_t lane_bit(int lane) { return 1U << static_cast<unsigned>(lane); }
 
 }  // namespace
@@ -87,8 +94,8 @@ void Block::run_thread() {
   current().returned = true;
 }
 
-void Block::wait(std::string what) {
-  current().waits_for = std::move(what);
+void Block::wait(const Wait& at) {
+  current().waits = at;
   fibers_.pause();
 }
 
@@ -97,9 +104,7 @@ void Block::describe_stuck_threads() {
   std::string text = "threads wait for others that never come: ";
   std::size_t groups = 0;
   for (std::size_t first = 0; first < threads_.size(); ++groups) {
-    const auto what = [&](std::size_t i) {
-      return threads_[i].returned ? std::string("has returned") : "is in " + threads_[i].waits_for;
-    };
+    const auto what = [&](std::size_t i) { return describe(threads_[i]); };
     std::size_t end = first + 1;
     while (end < threads_.size() && what(end) == what(first)) ++end;
     if (groups < 8) {
@@ -126,7 +131,7 @@ int Block::barrier_count(bool value, std::source_location where) {
   }
   counted_ += value ? 1 : 0;
   if (++arrived_ < static_cast<int>(threads_.size())) {
-    wait(message("__syncthreads of line ", where.line()));
+    wait({"__syncthreads", 0, where.line()});
     return last_count_;
   }
   arrived_ = 0;
@@ -134,7 +139,7 @@ int Block::barrier_count(bool value, std::source_location where) {
   ++epoch_;
   for (Thread& thread : threads_) {
     if (thread.id == running_) continue;
-    thread.waits_for.clear();
+    thread.waits = {};
     ready_.push_back(thread.id);
   }
   return last_count_;
@@ -169,14 +174,14 @@ const Block::LaneValues& Block::meet(std::uint32_t mask, const void* value, std:
   if (bytes > 0) std::memcpy(here.values[phase][static_cast<std::size_t>(lane)].data(), value, bytes);
   here.arrived |= lane_bit(lane);
   if (here.arrived != mask) {
-    wait(message(what, " with the mask 0x", std::hex, mask));
+    wait({what, mask, 0});
     return here.values[phase];
   }
   here.arrived = 0;
   here.phase ^= 1U;
   for (std::uint32_t lanes = mask & ~lane_bit(lane); lanes != 0; lanes &= lanes - 1) {
     Thread& other = threads_[static_cast<std::size_t>(warp * kWarpSize + std::countr_zero(lanes))];
-    other.waits_for.clear();
+    other.waits = {};
     ready_.push_back(other.id);
   }
   return here.values[phase];

@@ -43,11 +43,18 @@ struct Meeting {
   alignas(16) std::array<std::array<std::array<std::byte, kMaxBytes>, kWarpSize>, 2> values;
 };
 
+/// Where a thread waits. Without memory of its own, as the fibers of a kernel that failed are dropped as they are.
+struct Wait {
+  const char* what = nullptr;  ///< null: nowhere
+  std::uint32_t mask = 0;      ///< of a warp function, else 0
+  unsigned line = 0;           ///< of a barrier
+};
+
 struct Thread {
   int id = 0;  ///< linear index in the block; its warp is id / 32
   uint3 index = {};
   bool returned = false;
-  std::string waits_for;                             ///< empty: can run
+  Wait waits;
   std::array<std::uint32_t, kWarpSize> clocks = {};  ///< see Moment
   std::any own;                                      ///< for what else is emulated per thread, e.g. copies under way
 };
@@ -88,7 +95,7 @@ class Block {
 
  private:
   void run_thread();
-  void wait(std::string what);
+  void wait(const Wait& at);
   void note(Access access, std::size_t address, std::size_t bytes);
   void describe_stuck_threads();
   Meeting& meeting(int warp, std::uint32_t mask);
