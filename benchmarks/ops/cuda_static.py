@@ -55,6 +55,7 @@ LAUNCHES = {
     "fake_quantize_backward_pass": Launch(256, 64),
     "fake_quantize_scale_gradient": Launch(256, 64, main=False),
     "quantize_values": Launch(256),
+    "sample_programmed_cells": Launch(256),
 }
 
 
