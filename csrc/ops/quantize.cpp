@@ -13,7 +13,7 @@ constexpr const char* kName = "quantize";
 
 }  // namespace
 
-ScaledRows check_quantize(const QuantizerCheck& check, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
+ScaledRows check_quantize(QuantizerCheck& check, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
                           std::int64_t qmax, std::optional<std::int64_t> axis, bool binary) {
   TORCH_CHECK_TYPE(x.scalar_type() != at::kDouble, kName,
                    ": is defined in float32 (docs/numbers.md), convert x to float32 first, got ", describe(x));
