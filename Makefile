@@ -26,7 +26,7 @@ CSRC := $(shell find csrc tests/csrc -type f 2>/dev/null) CMakeLists.txt setup.p
 PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '*/templates/*' \) 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz fuzz-readers fuzz-onnx lint format bench clean
+.PHONY: help demo test test-cpp test-python test-asan test-asan-ops test-neon test-cuda test-ray test-sdist soak fuzz fuzz-readers fuzz-onnx cuda-kernels lint format bench clean
 
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
@@ -40,6 +40,7 @@ help:
 	@echo "make fuzz       coverage-guided comparison of all kernels with the reference (FUZZ_RUNS=$(FUZZ_RUNS))"
 	@echo "make fuzz-readers  changed bundles and programs against their readers (FUZZ_RUNS=$(FUZZ_RUNS) each)"
 	@echo "make fuzz-onnx  add atheris to .venv; changed ONNX models against their reader (FUZZ_RUNS=$(FUZZ_RUNS))"
+	@echo "make cuda-kernels  nvcc builds the CUDA kernels for every architecture; registers, spills, occupancy (no GPU)"
 	@echo "make soak       random cases with fresh seeds on every instruction set (SOAK_MINUTES=$(SOAK_MINUTES))"
 	@echo "make lint       ruff, mypy, circles of imports, clang-format, clang-tidy"
 	@echo "make format     rewrite sources with ruff and clang-format"
@@ -190,6 +191,23 @@ $(VENV)/.atheris: $(VENV)/.deps
 
 fuzz-onnx: $(VENV)/.built $(VENV)/.atheris
 	$(TEST_ENV) $(VENV)/bin/python tests/onnx_import/fuzz_onnx.py build/fuzz-onnx -runs=$(FUZZ_RUNS) -print_final_stats=1
+
+# What nvcc makes of the CUDA kernels; neither a GPU nor a CUDA build of torch is needed. cuobjdump and nvdisasm, which
+# count instructions, are packages of their own.
+CUDA_KERNELS := build/cuda-kernels
+CUOBJDUMP := nvidia-cuda-cuobjdump==13.5.37 nvidia-cuda-nvdisasm==13.5.37
+$(VENV)/.cuobjdump: $(VENV)/.deps
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(CUOBJDUMP)
+	@touch $@
+
+cuda-kernels: $(VENV)/.cuobjdump
+	@command -v nvcc >/dev/null || { echo "make cuda-kernels needs nvcc (CUDA toolkit 13)"; exit 1; }
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --preset cuda-kernels >/dev/null
+	@echo "== cimq: building the CUDA kernels"
+	@rm -rf $(CUDA_KERNELS)/csrc/CMakeFiles/cimq_kernels_cuda.dir/kernels  # nvcc prints only of what it compiles
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build --preset cuda-kernels --parallel $(MAX_JOBS) \
+	  > $(CUDA_KERNELS)/nvcc.log 2>&1 || { cat $(CUDA_KERNELS)/nvcc.log; exit 1; }
+	$(VENV)/bin/python benchmarks/ops/cuda_static.py $(CUDA_KERNELS)/nvcc.log --objects $(CUDA_KERNELS)/csrc/CMakeFiles/cimq_kernels_cuda.dir
 
 # What it finds becomes a fixed example. Run before a change lands, beside CI.
 soak: $(VENV)/.built-tests

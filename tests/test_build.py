@@ -15,13 +15,18 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 
 
-def configure(tmp_path: Path, *definitions: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+def configure(
+    tmp_path: Path, *definitions: str, path: str | None = None, architectures: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Configures a build folder of its own; nothing is compiled beyond CMake's compiler checks."""
     cmake = shutil.which("cmake", path=f"{BIN}:{os.environ['PATH']}")
     if cmake is None:
         pytest.skip("CMake is not installed")
     environment = dict(os.environ)
     environment.pop("CUDACXX", None)
+    environment.pop("TORCH_CUDA_ARCH_LIST", None)
+    if architectures is not None:
+        environment["TORCH_CUDA_ARCH_LIST"] = architectures
     if path is not None:
         environment["PATH"] = path
     command = [cmake, "-S", str(ROOT), "-B", str(tmp_path / "build"), f"-DPython_EXECUTABLE={sys.executable}"]
@@ -75,3 +80,24 @@ def test_torch_free_configuration(tmp_path: Path) -> None:
     result = configure(tmp_path, "-DCIMQ_TORCH=OFF")
     assert result.returncode == 0, result.stderr
     assert "torch none" in flat(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "text"),
+    [
+        ("8.0 Ampere", "TORCH_CUDA_ARCH_LIST must be a list like '8.0 9.0+PTX', got 'Ampere' in it"),
+        ("7.5;8.0", "the CUDA kernels need compute capability 8.0 or later, got '7.5' in TORCH_CUDA_ARCH_LIST"),
+    ],
+)
+def test_architectures_that_kernels_cannot_have_are_refused(tmp_path: Path, architectures: str, text: str) -> None:
+    result = configure(tmp_path, "-DCIMQ_TORCH=OFF", "-DCIMQ_CUDA=on", architectures=architectures)
+    assert result.returncode != 0
+    assert text in flat(result.stderr)
+
+
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def test_the_kernels_alone_are_configured_without_torch(tmp_path: Path) -> None:
+    result = configure(tmp_path, "-DCIMQ_TORCH=OFF", "-DCIMQ_CUDA=on", architectures="8.6 9.0+PTX")
+    assert result.returncode == 0, result.stderr
+    assert "torch none, CUDA on" in flat(result.stdout)
+    assert "architectures 86-real;90)" in flat(result.stdout)

@@ -1,7 +1,8 @@
-# Decides whether CUDA code is built. Three configurations build from one tree:
-#   CPU torch                 -> CPU ops
-#   CUDA torch without nvcc   -> CPU ops, and one line that says so
-#   CUDA torch with nvcc      -> CPU and CUDA
+# Decides whether CUDA code is built. Four configurations build from one tree:
+#   CPU torch                    -> CPU ops
+#   CUDA torch without nvcc      -> CPU ops, and one line that says so
+#   CUDA torch with nvcc         -> CPU and CUDA
+#   no torch, CIMQ_CUDA=on, nvcc -> the kernels alone, to check what nvcc makes of them (make cuda-kernels)
 set(CIMQ_WITH_CUDA OFF)
 set(CIMQ_CUDA_SUMMARY "off")
 set(CIMQ_CUDA_COMPILER_VERSION "")
@@ -9,15 +10,44 @@ if(NOT CIMQ_CUDA MATCHES "^(auto|on|off)$")
   message(FATAL_ERROR "cimq: CIMQ_CUDA must be auto, on or off, got '${CIMQ_CUDA}'.")
 endif()
 
-if(CIMQ_TORCH AND NOT CIMQ_CUDA STREQUAL "off")
-  if(NOT CIMQ_TORCH_CUDA)
+# Code for each of these chips; of 9.0 and 12.0 also PTX, which the driver compiles for chips that came later.
+set(_default_architectures 80-real 86-real 89-real 90 120)
+
+# TORCH_CUDA_ARCH_LIST, as torch's own extensions read it: "8.6 9.0+PTX" -> 86-real 90. Int8 matrix instructions and
+# asynchronous copies, which the kernels are made of, begin with 8.0.
+function(_cuda_architectures result)
+  if(NOT DEFINED ENV{TORCH_CUDA_ARCH_LIST})
+    set(${result} ${_default_architectures} PARENT_SCOPE)
+    return()
+  endif()
+  string(REGEX REPLACE "[ ,;]+" ";" _names "$ENV{TORCH_CUDA_ARCH_LIST}")
+  set(_architectures)
+  foreach(_name IN LISTS _names)
+    if(NOT _name MATCHES "^([0-9]+)\\.([0-9])(\\+PTX)?$")
+      message(FATAL_ERROR "cimq: TORCH_CUDA_ARCH_LIST must be a list like '8.0 9.0+PTX', got '${_name}' in it.")
+    endif()
+    set(_number ${CMAKE_MATCH_1}${CMAKE_MATCH_2})
+    if(_number LESS 80)
+      message(FATAL_ERROR "cimq: the CUDA kernels need compute capability 8.0 or later, got '${_name}' in TORCH_CUDA_ARCH_LIST.")
+    endif()
+    if(NOT CMAKE_MATCH_3)
+      string(APPEND _number "-real")
+    endif()
+    list(APPEND _architectures ${_number})
+  endforeach()
+  set(${result} ${_architectures} PARENT_SCOPE)
+endfunction()
+
+if(NOT CIMQ_CUDA STREQUAL "off" AND (CIMQ_TORCH OR CIMQ_CUDA STREQUAL "on"))
+  if(CIMQ_TORCH AND NOT CIMQ_TORCH_CUDA)
     set(CIMQ_CUDA_SUMMARY "off (torch ${CIMQ_TORCH_VERSION} is a CPU build)")
     if(CIMQ_CUDA STREQUAL "on")
-      message(FATAL_ERROR "cimq: CIMQ_CUDA=on needs a CUDA build of PyTorch, but torch ${CIMQ_TORCH_VERSION} is a CPU build.")
+      message(FATAL_ERROR "cimq: CIMQ_CUDA=on needs a CUDA build of PyTorch, but torch ${CIMQ_TORCH_VERSION} is a CPU build. "
+                          "The kernels alone build without torch: CIMQ_TORCH=OFF.")
     endif()
   else()
     if(NOT CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 120)
+      _cuda_architectures(CMAKE_CUDA_ARCHITECTURES)
     endif()
     include(CheckLanguage)
     check_language(CUDA)

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "common/hardware.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/noise/cell_noise.h"
 #include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
@@ -15,4 +17,12 @@ namespace cimq::kernels {
 std::vector<std::int16_t> programmed_cells_reference(const Hardware& hardware, const MvmPlan& plan,
                                                      const MvmOptions& options, const std::int8_t* w);
 
+namespace cuda {
+
+/// The same for machines without wire resistance (Error otherwise), on the current device. `tables` are those of the
+/// hardware (CellTables::view), `w` and the result lie on the device, and so does what `tables` points to.
+void programmed_cells(const Hardware& hardware, const CellTablesView& tables, const MvmPlan& plan,
+                      const MvmOptions& options, const std::int8_t* w, std::int16_t* cells, Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

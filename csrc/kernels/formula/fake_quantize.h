@@ -15,15 +15,12 @@ inline constexpr int kMaxQuantizedValue = 65535;
 template <typename Element>
 inline constexpr Element kRoundingShift = sizeof(Element) == 4 ? Element(12582912.0) : Element(6755399441055744.0);
 
-/// Half-to-even rounding of a value within +-2^21. On the host by adding and subtracting a constant: two additions that
-/// every vector unit has, where nearbyint is a library call without SSE4.1.
+/// Half-to-even rounding of a value within +-2^21; what rounds to zero becomes +0. By adding and subtracting a
+/// constant: two additions that every vector unit has, where nearbyint is a library call without SSE4.1. On a device as
+/// well, where rint would keep the sign of zero.
 template <typename Element, typename T>
 CIMQ_HOST_DEVICE inline T round_clamped(T u) {
-#if defined(__CUDA_ARCH__)
-  return round_half_even(u);
-#else
   return (u + kRoundingShift<Element>)-kRoundingShift<Element>;
-#endif
 }
 
 /// Keeps NaN.

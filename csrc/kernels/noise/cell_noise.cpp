@@ -12,9 +12,6 @@
 namespace cimq::kernels {
 namespace {
 
-/// Word of a stream that is not in use: no stuck cell is that unlikely.
-constexpr std::uint32_t kUnused = 0xffffffffU;
-
 /// Everything that the tables depend on.
 std::vector<double> key_of(const Hardware& hardware) {
   std::vector<double> key = {static_cast<double>(hardware.cell_bits),
@@ -128,7 +125,7 @@ CellNoise::CellNoise(const Hardware& hardware, const MvmOptions& options)
     : seed_(options.seed), chip_(options.chip), layer_(options.layer), tables_(CellTables::of(hardware)) {}
 
 PhiloxCounter CellNoise::words(CellPurpose purpose, int slice, std::uint64_t block, bool used) const {
-  if (!used) return {{kUnused, kUnused, kUnused, kUnused}};
+  if (!used) return {{kUnusedCellWord, kUnusedCellWord, kUnusedCellWord, kUnusedCellWord}};
   return cell_words(seed_, chip_, layer_, slice, purpose, block);
 }
 

@@ -53,6 +53,33 @@ CIMQ_HOST_DEVICE inline std::int32_t drifted_conductance(std::int32_t conductanc
       static_cast<std::int32_t>((product + (1 << (kDriftFractionBits - 1))) >> kDriftFractionBits));
 }
 
+/// CellTables as plain pointers, which any device can follow.
+struct CellTablesView {
+  const std::int32_t* nodes;    ///< null where every level is certain
+  const std::int32_t* offsets;  ///< [levels]; 0: the level is certain
+  const std::int32_t* fixed;    ///< [levels]
+  const std::int32_t* drift;    ///< nodes of the factor; null where cells do not drift, or all alike
+  std::int32_t base;            ///< what a cell that is stuck at HRS conducts
+  std::int32_t top;             ///< at LRS
+  std::uint64_t stuck_hrs;      ///< a word below: HRS
+  std::uint64_t stuck_lrs;      ///< else a word below: LRS
+};
+
+/// Conductance of a cell of `level` from its three random words; words of streams that are not in use are ignored.
+CIMQ_HOST_DEVICE inline std::int32_t cell_conductance(const CellTablesView& tables, std::int32_t level,
+                                                      std::uint32_t programming, std::uint32_t stuck,
+                                                      std::uint32_t drift) {
+  if (stuck < tables.stuck_hrs) return tables.base;
+  if (stuck < tables.stuck_lrs) return tables.top;
+  std::int32_t value = tables.fixed[level];
+  if (tables.offsets[level] != 0) value += quantile_sample(tables.nodes + tables.offsets[level], programming);
+  value = clamped_conductance(value);
+  return tables.drift == nullptr ? value : drifted_conductance(value, quantile_sample(tables.drift, drift));
+}
+
+/// Word of a stream that is not in use: no stuck cell is that unlikely.
+constexpr std::uint32_t kUnusedCellWord = 0xffffffffU;
+
 /// What the cells of a hardware are sampled from: per level a fixed part and a quantile table of the deviation from it.
 /// Cells of all layers and chips share it.
 class CellTables {
@@ -68,16 +95,19 @@ class CellTables {
   std::int32_t nominal(std::int32_t level) const { return base_ + level * kConductanceUnit; }
   std::int32_t base() const { return base_; }
 
-  /// Conductance of a cell of `level` from its three random words; words of streams that are not in use are ignored.
+  CellTablesView view() const {
+    return {nodes_.empty() ? nullptr : nodes_.data(),
+            offsets_.data(),
+            fixed_.data(),
+            drift_.empty() ? nullptr : drift_[0].nodes().data(),
+            base_,
+            top_,
+            stuck_hrs_,
+            stuck_lrs_};
+  }
   std::int32_t conductance(std::int32_t level, std::uint32_t programming, std::uint32_t stuck,
                            std::uint32_t drift) const {
-    if (stuck < stuck_hrs_) return base_;
-    if (stuck < stuck_lrs_) return top_;
-    const auto index = static_cast<std::size_t>(level);
-    std::int32_t value = fixed_[index];
-    if (offsets_[index] != 0) value += quantile_sample(nodes_.data() + offsets_[index], programming);
-    value = clamped_conductance(value);
-    return drift_.empty() ? value : drifted_conductance(value, drift_[0].sample(drift));
+    return cell_conductance(view(), level, programming, stuck, drift);
   }
   /// Tables of all levels, one behind another; the first is that of levels which are certain: zero.
   const std::vector<std::int32_t>& nodes() const { return nodes_; }
@@ -116,18 +146,19 @@ class CellNoise {
   class Row {
    public:
     Row(const CellNoise& noise, std::int64_t output, std::int64_t inputs, int slice)
-        : noise_(noise), output_(output), inputs_(inputs), slice_(slice) {}
+        : noise_(noise), tables_(noise.tables_->view()), output_(output), inputs_(inputs), slice_(slice) {}
     std::int32_t conductance(std::int32_t level, std::int64_t input, int polarity) {
       const std::uint64_t cell = cell_index(output_, input, inputs_, polarity);
       if (cell >> 2 != block_) draw(cell >> 2);
       const auto word = static_cast<std::size_t>(cell & 3U);
-      return noise_.tables_->conductance(level, programming_.word[word], stuck_.word[word], drift_.word[word]);
+      return cell_conductance(tables_, level, programming_.word[word], stuck_.word[word], drift_.word[word]);
     }
 
    private:
     void draw(std::uint64_t block);
 
     const CellNoise& noise_;
+    CellTablesView tables_;
     std::int64_t output_;
     std::int64_t inputs_;
     int slice_;

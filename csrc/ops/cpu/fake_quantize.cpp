@@ -3,9 +3,6 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
-#include <algorithm>
-#include <cmath>
-
 #include "kernels/fake_quantize.h"
 #include "ops/support/checks.h"
 #include "ops/support/quantizer_gradients.h"
@@ -49,9 +46,7 @@ std::tuple<at::Tensor, at::Tensor> fake_quantize_backward_cpu(const at::Tensor& 
   const ScaledRows rows = check_quantizer(kBackward, x, scale, qmin, qmax, axis, binary);
   TORCH_CHECK_VALUE(grad.sizes() == x.sizes(), kBackward, ": grad must have x's shape ", x.sizes(), ", got ",
                     grad.sizes());
-  const std::int64_t per_scale = x.numel() / std::max<std::int64_t>(1, rows.channels);
-  const double factor =
-      grad_scale.value_or(1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, per_scale) * qmax)));
+  const double factor = grad_scale.value_or(lsq_gradient_factor(x, rows, qmax));
   const QuantizerGradients result =
       quantizer_gradients(grad, x, scale, rows, quant_range(qmin, qmax, binary), factor, GradientUse::kRead);
   return {result.x, result.scale};

@@ -4,28 +4,11 @@
 #include <torch/library.h>
 
 #include <atomic>
-#include <cmath>
 
 #include "kernels/fake_quantize.h"
 
 namespace cimq::ops {
 namespace {
-
-constexpr const char* kName = "quantize";
-
-[[noreturn]] void refuse_non_finite(const at::Tensor& x) {
-  const at::Tensor flat = x.contiguous().view({-1});
-  const float* values = flat.const_data_ptr<float>();
-  std::int64_t count = 0;
-  std::int64_t first = -1;
-  for (std::int64_t i = 0; i < flat.numel(); ++i) {
-    if (std::isfinite(values[i])) continue;
-    if (first < 0) first = i;
-    ++count;
-  }
-  TORCH_CHECK_VALUE(false, kName, ": x must be finite, got ", count, " NaN or infinite values, the first (",
-                    values[first], ") at flat index ", first, " of shape ", x.sizes());
-}
 
 template <typename Q>
 bool quantize_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledRows& rows,
@@ -42,7 +25,7 @@ bool quantize_blocks(const at::Tensor& x, const at::Tensor& scale, const ScaledR
 
 at::Tensor quantize_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
                         std::optional<std::int64_t> axis, bool binary) {
-  const ScaledRows rows = check_quantize(x, scale, qmin, qmax, axis, binary);
+  const ScaledRows rows = check_quantize(check_quantizer, x, scale, qmin, qmax, axis, binary);
   const bool is_unsigned = qmin >= 0;
   const at::Tensor source = walkable(x.to(at::kFloat), !axis.has_value());
   const at::Tensor scales = scale.contiguous();

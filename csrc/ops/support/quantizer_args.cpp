@@ -20,10 +20,8 @@ kernels::QuantRange quant_range(std::int64_t qmin, std::int64_t qmax, bool binar
   return {static_cast<int>(qmin), static_cast<int>(qmax), binary};
 }
 
-ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
-                           std::int64_t qmax, std::optional<std::int64_t> axis, bool binary) {
-  check_cpu(op, "x", x);
-  check_cpu(op, "scale", scale);
+ScaledRows check_quantizer_shapes(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
+                                  std::int64_t qmax, std::optional<std::int64_t> axis, bool binary) {
   TORCH_CHECK_TYPE(x.is_floating_point(), op, ": x must be a floating-point tensor, got ", describe(x));
   const auto scale_type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   TORCH_CHECK_TYPE(scale.scalar_type() == scale_type, op, ": scale must be ", c10::toString(scale_type), " for a ",
@@ -54,7 +52,14 @@ ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor
     rows.inner = x.numel();
   }
   rows.blocks_per_row = std::max<std::int64_t>(1, ceil_div(rows.inner, ScaledRows::kBlock));
+  return rows;
+}
 
+ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
+                           std::int64_t qmax, std::optional<std::int64_t> axis, bool binary) {
+  check_cpu(op, "x", x);
+  check_cpu(op, "scale", scale);
+  const ScaledRows rows = check_quantizer_shapes(op, x, scale, qmin, qmax, axis, binary);
   const at::Tensor scales = scale.contiguous();
   const auto check = [&](const auto* values) {
     for (std::int64_t c = 0; c < scales.numel(); ++c) {
@@ -62,8 +67,13 @@ ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor
                         values[c], " at index ", c);
     }
   };
-  scale_type == at::kDouble ? check(scales.const_data_ptr<double>()) : check(scales.const_data_ptr<float>());
+  scale.scalar_type() == at::kDouble ? check(scales.const_data_ptr<double>()) : check(scales.const_data_ptr<float>());
   return rows;
+}
+
+double lsq_gradient_factor(const at::Tensor& x, const ScaledRows& rows, std::int64_t qmax) {
+  const std::int64_t per_scale = x.numel() / std::max<std::int64_t>(1, rows.channels);
+  return 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(1, per_scale) * qmax));
 }
 
 at::Tensor walkable(const at::Tensor& x, bool per_tensor) {

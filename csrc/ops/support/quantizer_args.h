@@ -38,9 +38,18 @@ struct ScaledRows {
   }
 };
 
-/// Checks shapes, types, range and the values of `scale` (positive, finite). Throws ValueError or TypeError.
+/// Checks shapes, types and range, whatever the device. Throws ValueError or TypeError.
+ScaledRows check_quantizer_shapes(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
+                                  std::int64_t qmax, std::optional<std::int64_t> axis, bool binary);
+
+/// Tensors of the CPU: also checks the values of `scale` (positive, finite).
 ScaledRows check_quantizer(const char* op, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
                            std::int64_t qmax, std::optional<std::int64_t> axis, bool binary);
+
+using QuantizerCheck = decltype(check_quantizer);
+
+/// The gradient scale of LSQ, 1 / sqrt(values per scale * qmax).
+double lsq_gradient_factor(const at::Tensor& x, const ScaledRows& rows, std::int64_t qmax);
 
 kernels::QuantRange quant_range(std::int64_t qmin, std::int64_t qmax, bool binary);
 

@@ -1,0 +1,46 @@
+// What every CUDA kernel's glue needs of torch: the device of the operands, its current stream, errors of launches.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "kernels/cuda/launch_error.h"
+#include "kernels/cuda/stream.h"
+#include "kernels/fake_quantize.h"
+#include "ops/support/quantizer_args.h"
+
+namespace cimq::ops {
+
+/// Refuses tensors that are not dense, not on a CUDA device, or not on that of `x` (the operator's first operand).
+inline void check_cuda(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& x) {
+  TORCH_CHECK_VALUE(tensor.device().is_cuda() && tensor.layout() == at::kStrided, op, ": ", name,
+                    " must be a dense CUDA tensor, got device ", tensor.device().str(), " and layout ",
+                    tensor.layout());
+  TORCH_CHECK_VALUE(tensor.device() == x.device(), op, ": ", name, " must be on x's device ", x.device().str(),
+                    ", got ", tensor.device().str());
+}
+
+/// While it lives, the device of `tensor` is current.
+class DeviceCall {
+ public:
+  explicit DeviceCall(const at::Tensor& tensor) : guard_(tensor.device()) {}
+
+  /// Runs launch(stream) on the current stream of the device. A launch that fails is a RuntimeError which names op,
+  /// shape and architecture: not the caller's values are at fault.
+  template <typename Launch>
+  void run(const Launch& launch) const {
+    try {
+      launch(kernels::cuda::Stream{c10::cuda::getCurrentCUDAStream().stream()});
+    } catch (const kernels::cuda::LaunchError& error) {
+      TORCH_CHECK(false, error.what());
+    }
+  }
+
+ private:
+  c10::cuda::CUDAGuard guard_;
+};
+
+inline kernels::ScaledValues scaled_values(const ScaledRows& rows) { return {rows.rows, rows.channels, rows.inner}; }
+
+}  // namespace cimq::ops

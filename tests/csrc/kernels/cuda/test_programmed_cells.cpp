@@ -1,0 +1,86 @@
+// The CUDA sampler of programmed cells, emulated, against the loops of the reference: the same chip.
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <vector>
+
+#include "emulation/run.h"
+#include "kernels/noise/ir_drop.h"
+#include "kernels/programmed_cells.h"
+#include "kernels/random_case.h"
+
+namespace cimq::kernels::testing {
+namespace {
+
+std::vector<std::int16_t> by_cuda(const Hardware& hardware, const MvmPlan& plan, const MvmOptions& options,
+                                  const std::vector<std::int8_t>& w) {
+  const auto tables = CellTables::of(hardware);
+  const std::int64_t values = plan.n_w * plan.polarities() * plan.outputs * plan.inputs;
+  std::vector<std::int16_t> cells(static_cast<std::size_t>(values), -1);
+  cuda::programmed_cells(hardware, tables->view(), plan, options, w.data(), cells.data(), {});
+  return cells;
+}
+
+TEST_CASE("cuda programmed_cells: the chip of the reference for every mix of effects", "[cuda][cells]") {
+  Random random(29);
+  int compared = 0;
+  int refused = 0;
+  for (int j = 0; j < 150; ++j) {
+    Case c = random_case(random);
+    add_cell_effects(random, c.hardware);
+    c.hardware.cell.read = {};
+    c.hardware.adc = {};
+    c.options.adc_lo.clear();
+    c.options.adc_lsb.clear();
+    c.options.adc_columns = 0;
+    c.options.first_output = random.integer(0, 50);
+    c.inputs = random.integer(1, 70);
+    c.outputs = random.integer(1, 6);
+    INFO(c.text());
+    const auto w = random_weights(random, c.outputs * c.inputs, c.options.weight_bits);
+    MvmPlan plan;
+    try {
+      plan = make_mvm_plan(c.hardware, c.outputs, c.inputs, c.options);
+    } catch (const Error&) {
+      continue;
+    }
+    if (!plan.fractional) continue;
+    if (IrDrop::of(c.hardware).any()) {
+      ++refused;
+      CHECK_THROWS_WITH(by_cuda(c.hardware, plan, c.options, w), Catch::Matchers::Contains("resistance of wires"));
+      continue;
+    }
+    ++compared;
+    emulation::in_every_order([&] {
+      REQUIRE(by_cuda(c.hardware, plan, c.options, w) ==
+              programmed_cells_reference(c.hardware, plan, c.options, w.data()));
+    });
+  }
+  CHECK(compared > 30);
+  CHECK(refused > 10);
+}
+
+TEST_CASE("cuda programmed_cells: the numbers of cells pass 2^32 blocks of words", "[cuda][cells]") {
+  Hardware hardware;
+  hardware.cell_bits = 2;
+  hardware.cell.programming.model = "gaussian";
+  hardware.cell.programming.sigma_levels = 0.1;
+  MvmOptions options;
+  options.weight_bits = 5;
+  options.act_bits = 4;
+  options.first_output = (std::int64_t{1} << 33) / 63 - 3;
+  Random random(3);
+  const auto w = random_weights(random, 8 * 63, options.weight_bits);
+  for (const Mapping mapping : {Mapping::kDifferentialColumn, Mapping::kOffset}) {
+    hardware.mapping = mapping;
+    const MvmPlan plan = make_mvm_plan(hardware, 8, 63, options);
+    REQUIRE(plan.fractional);
+    const auto wanted = programmed_cells_reference(hardware, plan, options, w.data());
+    CHECK(by_cuda(hardware, plan, options, w) == wanted);
+    // A chip of its own for every seed.
+    options.seed += 1;
+    CHECK(by_cuda(hardware, plan, options, w) != wanted);
+  }
+}
+
+}  // namespace
+}  // namespace cimq::kernels::testing

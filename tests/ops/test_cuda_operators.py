@@ -1,0 +1,60 @@
+"""What the operators do with tensors of a CUDA device, as far as it shows without one.
+
+The kernels that are registered for CUDA are called with tensors of the CPU: they must refuse them, and operators
+without such a kernel must say so. Results of CUDA kernels are compared in tests/csrc/kernels/cuda, under emulation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import cimq
+from cimq.build_report import build_info
+
+HAS_KERNELS = build_info()["cuda"].startswith("on")
+
+
+def names_of_operators() -> list[str]:
+    """All operators with a kernel for the CPU."""
+    names = [name for name in torch._C._dispatch_get_all_op_names() if name.startswith("cimq::")]
+    return [name for name in names if torch._C._dispatch_has_kernel_for_dispatch_key(name, "CPU")]
+
+
+def call_as_cuda(name: str, *arguments: Any) -> Any:
+    """Calls the kernel that tensors of a CUDA device would get."""
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+    return getattr(torch.ops.cimq, name).default.redispatch(keys, *arguments)
+
+
+def test_every_operator_has_an_answer_for_cuda() -> None:
+    assert len(names_of_operators()) > 20
+    for name in names_of_operators():
+        assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA"), name
+
+
+def test_an_operator_without_a_kernel_says_what_to_do() -> None:
+    with pytest.raises(NotImplementedError, match=r"cimq::softmax has no CUDA kernel in this build .* to the CPU"):
+        call_as_cuda("softmax", torch.ones(2, 3), -1)
+    x = torch.ones(1, 4, dtype=torch.int8)
+    with pytest.raises(NotImplementedError, match=r"cimq::crossbar_mvm has no CUDA kernel"):
+        call_as_cuda("crossbar_mvm", x, x, cimq.Hardware.preset("paper").to_json(), 8, 8)
+
+
+def test_kernels_for_cuda_refuse_tensors_of_the_cpu() -> None:
+    x = torch.ones(2, 3)
+    scale = torch.tensor(0.5)
+    calls = {
+        "fake_quantize": (x, scale, -7, 7),
+        "fake_quantize_backward": (x, x, scale, -7, 7),
+        "quantize": (x, scale, -7, 7),
+    }
+    for name, arguments in calls.items():
+        if HAS_KERNELS:
+            with pytest.raises(ValueError, match=rf"{name}: x must be a dense CUDA tensor, got device cpu"):
+                call_as_cuda(name, *arguments)
+        else:
+            with pytest.raises(NotImplementedError, match=rf"cimq::{name} has no CUDA kernel in this build"):
+                call_as_cuda(name, *arguments)
