@@ -1,0 +1,420 @@
+// A block of the crossbar product: 64 batch rows against 64 lines of cells, four warps of 32 x 32.
+//
+// Time is a list of stages, each a chunk of at most 256 inputs: per plane (slice, column of a pair), row tile and, where
+// a tile has several chunks, digit. A stage's bytes come into shared memory by asynchronous copies while the one before
+// is computed, and from there into registers, raw activations and cells alike. All digits of a chunk are then taken from
+// the same registers: two logical operations per four activations, and no further access of any memory. Currents stay
+// in the accumulators of the tensor cores until the tile ends, where the converter makes codes of them; codes are added
+// up, weighted, in registers too. Only the results of a slice leave the block.
+//
+// Registers of a thread: activations 2 x 8 x 4, cells 4 x 8 x 2, accumulators 2 x 4 x 4, sums the same: 192.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "common/rounding.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/mma.h"
+#include "kernels/cuda/mvm_arguments.h"
+#include "kernels/cuda/shared_memory.h"
+#include "kernels/formula/adc.h"
+
+namespace cimq::kernels::cuda {
+
+/// The work between two barriers.
+struct Stage {
+  int slice = 0;
+  int column = 0;
+  int tile = 0;
+  int digit = 0;  ///< of a tile with several chunks; else all digits are worked on at once
+  int chunk = 0;
+};
+
+template <bool kWords, Converter kConverter>
+class MvmBlock {
+ public:
+  static constexpr int kRowTiles = 2;                      ///< of 16 rows, per warp
+  static constexpr int kLineTiles = kWarpLines / 8;        ///< of 8 lines, per warp
+  static constexpr int kSteps = kChunkBytes / kStepBytes;  ///< matrix instructions per chunk
+  static constexpr int kOutputTiles = kWords ? kLineTiles / 2 : kLineTiles;
+  /// Without a converter fractional currents add up beyond 32 bits.
+  using Sum = std::conditional_t<kWords && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
+
+  __device__ __forceinline__ explicit MvmBlock(const MvmArguments& arguments)
+      : args_(arguments),
+        activations_(shared_memory<std::uint8_t>(0, kBlockRows * kChunkBytes)),
+        cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)),
+        chunks_((arguments.tile_bytes + kChunkBytes - 1) / kChunkBytes) {
+    const int line_blocks = arguments.lines / kBlockLines;
+    line_block_ = static_cast<int>(blockIdx.x) % line_blocks;
+    first_row_ = std::int64_t{static_cast<int>(blockIdx.x) / line_blocks} * kBlockRows;
+    chip_ = static_cast<int>(blockIdx.y);
+    const int warp = static_cast<int>(threadIdx.x) / 32;
+    lane_ = static_cast<int>(threadIdx.x) % 32;
+    warp_row_ = warp / 2 * (kBlockRows / 2);
+    warp_line_ = warp % 2 * kWarpLines;
+  }
+
+  __device__ __forceinline__ void run() {
+    Stage stage;
+    begin_copies(stage);
+    start_sums();
+    for (bool more = true; more;) {
+      wait_for_copies<0>();
+      __syncthreads();
+      const int steps = steps_of(stage);
+      load_fragments(steps);
+      __syncthreads();  // the bytes are in registers: the next may come
+      Stage next = stage;
+      more = advance(next);
+      if (more) begin_copies(next);
+      compute(stage, steps);
+      stage = next;
+    }
+  }
+
+ private:
+  // ---- stages ----
+
+  /// False after the last one.
+  __device__ __forceinline__ bool advance(Stage& stage) const {
+    if (++stage.chunk < chunks_) return true;
+    stage.chunk = 0;
+    if (chunks_ > 1 && ++stage.digit < args_.digits) return true;
+    stage.digit = 0;
+    if (++stage.tile < args_.tiles) return true;
+    stage.tile = 0;
+    if (++stage.column < args_.columns) return true;
+    stage.column = 0;
+    return ++stage.slice < args_.slices;
+  }
+
+  __device__ __forceinline__ int bytes_of(const Stage& stage) const {
+    return min(kChunkBytes, args_.tile_bytes - stage.chunk * kChunkBytes);
+  }
+  __device__ __forceinline__ int steps_of(const Stage& stage) const { return bytes_of(stage) / kStepBytes; }
+
+  // ---- bytes into shared memory ----
+
+  /// Pieces of 16 bytes change places within a line, so that eight lines' pieces of one column lie in all banks.
+  __device__ __forceinline__ static int place(int line, int piece) {
+    return line * kChunkBytes + ((piece ^ (line & 7)) * 16);
+  }
+
+  __device__ __forceinline__ void begin_copies(const Stage& stage) {
+    const int pieces = bytes_of(stage) / 16;
+    const int offset = stage.chunk * kChunkBytes;
+    const std::int64_t plane = std::int64_t{stage.slice * args_.columns + stage.column} * args_.tiles + stage.tile;
+    const std::uint8_t* cells = args_.cells + chip_ * args_.chip_bytes +
+                                (plane * args_.lines + line_block_ * kBlockLines) * args_.tile_bytes + offset;
+    const int first = stage.tile * args_.tile_inputs;
+    const int end = min(args_.inputs, first + args_.tile_inputs);
+    for (int j = static_cast<int>(threadIdx.x); j < kBlockLines * 16; j += kBlockThreads) {
+      const int line = j / 16;
+      const int piece = j % 16;
+      if (piece >= pieces) continue;
+      copy_async(cells_, place(line, piece), cells + std::int64_t{line} * args_.tile_bytes + piece * 16, true);
+      begin_copy_of_activations(line, piece, first + offset + piece * 16, end);
+    }
+    commit_copies();
+  }
+
+  /// Activations `input` on of one row, zeros from `end` on. Rows beyond the batch repeat its last one.
+  __device__ __forceinline__ void begin_copy_of_activations(int row, int piece, int input, int end) {
+    const std::int64_t last = args_.batch - 1;
+    const std::int64_t wanted = first_row_ + row;
+    const std::uint8_t* from = args_.x + (wanted < last ? wanted : last) * args_.inputs;
+    if (args_.x_aligned) {
+      copy_async(activations_, place(row, piece), from + (input < end ? input : 0), input < end);
+      return;
+    }
+    std::uint32_t words[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int j = 0; j < 16; ++j) {
+      if (input + j < end) words[j / 4] |= std::uint32_t{from[input + j]} << (8 * (j % 4));
+    }
+    activations_.template store_as<uint4>(place(row, piece), make_uint4(words[0], words[1], words[2], words[3]));
+  }
+
+  // ---- from shared memory into registers (fragments as in mma.h) ----
+
+  __device__ __forceinline__ void load_fragments(int steps) {
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      if (k >= steps) break;
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        load_matrices(a_[m][k], activations_, place(warp_row_ + m * 16 + lane_ % 16, 2 * k + lane_ / 16));
+      }
+#pragma unroll
+      for (int n = 0; n < kLineTiles; n += 2) {
+        std::uint32_t two[4];
+        load_matrices(two, cells_, place(warp_line_ + (n + lane_ / 16) * 8 + lane_ % 8, 2 * k + lane_ / 8 % 2));
+        b_[n][k][0] = two[0];
+        b_[n][k][1] = two[1];
+        b_[n + 1][k][0] = two[2];
+        b_[n + 1][k][1] = two[3];
+      }
+    }
+  }
+
+  // ---- products ----
+
+  __device__ __forceinline__ void compute(const Stage& stage, int steps) {
+    const bool first = stage.chunk == 0;
+    const bool last = stage.chunk == chunks_ - 1;
+    if (args_.weight_shift != 0 && stage.slice == 0 && stage.column == 0 && stage.digit == 0) add_activations(steps);
+    const int digits_begin = chunks_ > 1 ? stage.digit : 0;
+    const int digits_end = chunks_ > 1 ? stage.digit + 1 : args_.digits;
+    for (int i = digits_begin; i < digits_end; ++i) {
+      const DigitArguments& digit = args_.digit[i];
+      if (first) start_currents(stage.slice, digit);
+      if (steps == kSteps) {
+        multiply<true>(digit, steps);
+      } else {
+        multiply<false>(digit, steps);
+      }
+      if (last) convert(stage, digit);
+    }
+    const bool tile_ends = last && digits_end == args_.digits;
+    if (!tile_ends || stage.tile + 1 < args_.tiles || stage.column + 1 < args_.columns) return;
+    end_slice(stage.slice);
+    start_sums();
+  }
+
+  __device__ __forceinline__ void start_currents(int slice, const DigitArguments& digit) {
+    std::uint32_t start = 0;
+    if constexpr (kConverter == Converter::kShifted) {
+      start = kShiftedBits - (static_cast<std::uint32_t>(args_.slice[slice].lo) << digit.place);
+    }
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kLineTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) currents_[m][n][j] = static_cast<std::int32_t>(start);
+      }
+    }
+  }
+
+  __device__ __forceinline__ static std::uint32_t digits_of(std::uint32_t four, const DigitArguments& digit) {
+    const std::uint32_t bits = kConverter == Converter::kGeneral ? four >> digit.shift : four;
+    return (bits ^ digit.flip) & digit.mask;
+  }
+
+  template <bool kWhole>
+  __device__ __forceinline__ void multiply(const DigitArguments& digit, int steps) {
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      if (!kWhole && k >= steps) break;
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        std::uint32_t digits[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) digits[j] = digits_of(a_[m][k][j], digit);
+#pragma unroll
+        for (int n = 0; n < kLineTiles; ++n) {
+          if (kWords && n >= kOutputTiles) {
+            multiply_add<false, false>(currents_[m][n], digits, b_[n][k]);  // low bytes
+          } else {
+            multiply_add<false, true>(currents_[m][n], digits, b_[n][k]);
+          }
+        }
+      }
+    }
+  }
+
+  /// Sums of the activations of each row, for the offset mapping: a product with ones.
+  __device__ __forceinline__ void add_activations(int steps) {
+    const std::uint32_t ones[2] = {0x01010101U, 0x01010101U};
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      if (k >= steps) break;
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+        if (args_.act_signed) {
+          multiply_add<true, true>(applied_[m], a_[m][k], ones);
+        } else {
+          multiply_add<false, true>(applied_[m], a_[m][k], ones);
+        }
+      }
+    }
+  }
+
+  // ---- converters ----
+
+  __device__ __forceinline__ void start_sums() {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums_[m][n][j] = 0;
+      }
+    }
+  }
+
+  __device__ __forceinline__ void convert(const Stage& stage, const DigitArguments& digit) {
+    const std::int32_t weight = stage.column == 0 ? digit.weight : -digit.weight;
+    if constexpr (kConverter == Converter::kNone) {
+      add_currents(weight);
+    } else if constexpr (kConverter == Converter::kShifted) {
+      const float inv_lsb = args_.slice[stage.slice].inv_lsb * digit.scale;
+      if (args_.clips) {
+        add_shifted_codes<true>(weight, inv_lsb);
+      } else {
+        add_shifted_codes<false>(weight, inv_lsb);
+      }
+    } else {
+      add_codes(stage.slice, weight);
+    }
+  }
+
+  /// The current of one output in its unit, modulo 2^32.
+  __device__ __forceinline__ std::int32_t current(int m, int n, int j) const {
+    const auto high = static_cast<std::uint32_t>(currents_[m][n][j]);
+    if constexpr (!kWords) return static_cast<std::int32_t>(high);
+    return static_cast<std::int32_t>((high << 8) + static_cast<std::uint32_t>(currents_[m][n + kOutputTiles][j]));
+  }
+
+  __device__ __forceinline__ void add_currents(std::int32_t weight) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          if constexpr (kWords) {
+            sums_[m][n][j] += weight * Sum{current(m, n, j)};
+          } else {
+            add(sums_[m][n][j], weight, currents_[m][n][j]);
+          }
+        }
+      }
+    }
+  }
+
+  /// adc_code where the accumulator holds the bits of the float 1.5 * 2^23 + (I - lo) * 2^place: the difference of two
+  /// floats is the exact float of I - lo, times 2^place; the power of two goes into inv_lsb; adding 1.5 * 2^23 rounds to
+  /// an integer, half to even, and leaves the code in the low bits. Those of 1.5 * 2^23 are taken off the sum at its
+  /// end.
+  template <bool kClips>
+  __device__ __forceinline__ void add_shifted_codes(std::int32_t weight, float inv_lsb) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          float code = (__int_as_float(currents_[m][n][j]) - kShiftedOrigin) * inv_lsb;
+          if constexpr (kClips) code = fminf(fmaxf(code, args_.lowest), args_.highest);
+          add(sums_[m][n][j], weight, __float_as_int(code + kShiftedOrigin));
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add_codes(int slice, std::int32_t weight) {
+#pragma unroll
+    for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        std::int32_t lo = args_.slice[slice].lo;
+        float inv_lsb = args_.slice[slice].inv_lsb;
+        if (args_.column_lo != nullptr) {
+          const std::int64_t column = std::int64_t{slice} * args_.outputs + min(output(n, j), args_.outputs - 1);
+          lo = __ldg(args_.column_lo + column);
+          inv_lsb = __ldg(args_.column_inv_lsb + column);
+        }
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+          add(sums_[m][n][j], weight, adc_code(current(m, n, j) - lo, inv_lsb, args_.code_min, args_.code_max));
+        }
+      }
+    }
+  }
+
+  /// Modulo 2^32: signed sums that leave it on the way come back.
+  __device__ __forceinline__ static void add(Sum& sum, std::int32_t weight, std::int32_t value) {
+    sum = static_cast<Sum>(static_cast<std::uint32_t>(sum) +
+                           static_cast<std::uint32_t>(weight) * static_cast<std::uint32_t>(value));
+  }
+
+  // ---- results ----
+
+  /// Output of element j of the n-th tile of this lane.
+  __device__ __forceinline__ int output(int n, int j) const {
+    const int warp_outputs = kWords ? kWarpLines / 2 : kWarpLines;
+    return (line_block_ * (kBlockLines / kWarpLines) + warp_line_ / kWarpLines) * warp_outputs + n * 8 +
+           lane_ % 4 * 2 + j % 2;
+  }
+
+  __device__ __forceinline__ void end_slice(int slice) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const std::int64_t row = first_row_ + warp_row_ + m * 16 + lane_ / 4 + j / 2 * 8;
+        if (row >= args_.batch) continue;
+        const std::int64_t line = (chip_ * args_.batch + row) * args_.outputs;
+#pragma unroll
+        for (int n = 0; n < kOutputTiles; ++n) {
+          const int o = output(n, j);
+          if (o >= args_.outputs) continue;
+          Sum sum = sums_[m][n][j];
+          if constexpr (kConverter == Converter::kShifted) add(sum, -1, args_.sum_bias);
+          if (args_.exact) {
+            add_slice(static_cast<std::int32_t*>(args_.y) + line + o, slice, o, sum, applied_[m][j]);
+          } else {
+            add_slice(static_cast<float*>(args_.y) + line + o, slice, o, sum, applied_[m][j]);
+          }
+        }
+      }
+    }
+  }
+
+  /// What is subtracted digitally: the input shift and the weight offset. `row_sum`: of the activations.
+  __device__ __forceinline__ std::int64_t correction(int o, std::int32_t row_sum) const {
+    const std::int64_t applied = row_sum + std::int64_t{args_.input_shift} * args_.inputs;
+    return -std::int64_t{args_.input_shift} * __ldg(args_.weight_sums + o) - args_.weight_shift * applied;
+  }
+
+  __device__ __forceinline__ void add_slice(std::int32_t* y, int slice, int o, Sum sum, std::int32_t row_sum) const {
+    auto total = static_cast<std::uint32_t>(slice == 0 ? 0 : *y);
+    total += static_cast<std::uint32_t>(args_.slice[slice].weight) * static_cast<std::uint32_t>(sum);
+    if (slice + 1 == args_.slices) total += static_cast<std::uint32_t>(correction(o, row_sum));
+    *y = static_cast<std::int32_t>(total);
+  }
+
+  __device__ __forceinline__ void add_slice(float* y, int slice, int o, Sum sum, std::int32_t row_sum) const {
+    const float scale = args_.column_scale != nullptr
+                            ? __ldg(args_.column_scale + std::int64_t{slice} * args_.outputs + o)
+                            : args_.slice[slice].scale;
+    float total = (slice == 0 ? 0.0F : *y) + static_cast<float>(sum) * scale;
+    if (slice + 1 == args_.slices) {
+      total = total + __ldg(args_.lo_constants + o);
+      total = total + static_cast<float>(correction(o, row_sum));
+    }
+    *y = total;
+  }
+
+  const MvmArguments& args_;
+  SharedArray<std::uint8_t> activations_;  // [kBlockRows][kChunkBytes]
+  SharedArray<std::uint8_t> cells_;        // [kBlockLines][kChunkBytes]
+  int chunks_;                             // of a tile
+  int line_block_;
+  int chip_;
+  int lane_;
+  int warp_row_;
+  int warp_line_;
+  std::int64_t first_row_;
+  std::uint32_t a_[kRowTiles][kSteps][4];
+  std::uint32_t b_[kLineTiles][kSteps][2];
+  std::int32_t currents_[kRowTiles][kLineTiles][4];
+  Sum sums_[kRowTiles][kOutputTiles][4];
+  std::int32_t applied_[kRowTiles][4] = {};  // sums of activations: elements 0 and 2, 1 and 3 are the same
+};
+
+}  // namespace cimq::kernels::cuda
