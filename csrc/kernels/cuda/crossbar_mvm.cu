@@ -38,12 +38,13 @@ void crossbar_mvm(const MvmLayer& layer, const std::byte* image, const std::uint
   if (batch == 0) return;
   const MvmArguments arguments = layer.arguments(image, x, batch, y);
   const std::int64_t blocks = ceil_div<std::int64_t>(batch, kBlockRows) * (arguments.lines / kBlockLines);
-  const Work work = {"crossbar_mvm",
-                     "crossbar_mvm_kernel",
-                     {{{"batch", batch}, {"inputs", arguments.inputs}, {"outputs", arguments.outputs},
-                       {"chips", layer.chips()}}}};
-  check(blocks <= std::numeric_limits<std::int32_t>::max(), "crossbar_mvm: a CUDA device takes at most 2147483647 blocks ",
-        "of 64 x 64 results, got ", blocks, "; split the batch");
+  const Work work = {
+      "crossbar_mvm",
+      "crossbar_mvm_kernel",
+      {{{"batch", batch}, {"inputs", arguments.inputs}, {"outputs", arguments.outputs}, {"chips", layer.chips()}}}};
+  check(blocks <= std::numeric_limits<std::int32_t>::max(),
+        "crossbar_mvm: a CUDA device takes at most 2147483647 blocks ", "of 64 x 64 results, got ", blocks,
+        "; split the batch");
   const Grid grid = {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(layer.chips())), dim3(kBlockThreads),
                      kSharedBytes};
   launch(work, grid, stream, kernel_of(layer), arguments);

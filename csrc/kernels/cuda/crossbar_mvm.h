@@ -56,8 +56,8 @@ class MvmLayer {
 };
 
 /// Starts y = crossbar(x . w^T) on `stream`. `image`: the layer's, on the device. x [batch, inputs], raw bits within
-/// act_bits (values beyond are the caller's to refuse); y [chips, batch, outputs], int32 where plan().exact, else float.
-/// Throws LaunchError. An empty batch starts nothing.
+/// act_bits (values beyond are the caller's to refuse); y [chips, batch, outputs], int32 where plan().exact, else
+/// float. Throws LaunchError. An empty batch starts nothing.
 void crossbar_mvm(const MvmLayer& layer, const std::byte* image, const std::uint8_t* x, std::int64_t batch, void* y,
                   Stream stream);
 

@@ -21,6 +21,7 @@
 namespace cimq::kernels::cuda {
 using emulation::commit_copies;
 using emulation::copy_async;
+using emulation::fresh;
 using emulation::load_matrices;
 using emulation::multiply_add;
 using emulation::wait_for_copies;
@@ -34,10 +35,10 @@ namespace cimq::kernels::cuda {
 template <bool kSignedA, bool kSignedB>
 __device__ __forceinline__ void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4],
                                              const std::uint32_t (&b)[2]) {
-#define CIMQ_MMA(types)                                                                             \
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types                                       \
-               ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"               \
-               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                                     \
+#define CIMQ_MMA(types)                                                               \
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types                         \
+               ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                       \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
   if constexpr (kSignedA && kSignedB) {
     CIMQ_MMA("s8.s8");
@@ -51,13 +52,20 @@ __device__ __forceinline__ void multiply_add(std::int32_t (&d)[4], const std::ui
 #undef CIMQ_MMA
 }
 
-/// Four 8 x 16-byte matrices: lane 8 j + i gives where row i of matrix j lies (value `index` of `from`, at a multiple of
-/// 16 bytes); to[j] gets the bytes 4 quarter .. + 3 of row lane / 4 of matrix j.
+/// Four 8 x 16-byte matrices: lane 8 j + i gives where row i of matrix j lies (value `index` of `from`, at a multiple
+/// of 16 bytes); to[j] gets the bytes 4 quarter .. + 3 of row lane / 4 of matrix j.
 __device__ __forceinline__ void load_matrices(std::uint32_t (&to)[4], SharedArray<std::uint8_t> from, int index) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
                : "r"(from.address(index))
                : "memory");
+}
+
+/// `value`, of which the compiler must not know that it has seen it before: what is computed from it in a loop is
+/// computed there, and not kept in registers around the loop.
+__device__ __forceinline__ int fresh(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
 }
 
 /// Begins to copy 16 bytes from global memory, or 16 zeros where not `valid`. Both places are multiples of 16 bytes.

@@ -31,7 +31,7 @@ struct DigitArguments {
   std::uint32_t flip;
   std::int32_t shift;
   std::int32_t weight;
-  float scale;       ///< kShifted: 2^-(place of the digit in its byte), what its current is too large by
+  float scale;         ///< kShifted: 2^-(place of the digit in its byte), what its current is too large by
   std::int32_t place;  ///< kShifted: the place itself
 };
 
@@ -58,10 +58,11 @@ struct MvmArguments {
   // Cells: [chips][planes][tiles][lines][tile_bytes]
   const std::uint8_t* cells;
   std::int64_t chip_bytes;
-  std::int32_t lines;       ///< a multiple of kBlockLines
+  std::int32_t lines;  ///< a multiple of kBlockLines
   std::int32_t tiles;
   std::int32_t tile_inputs;
   std::int32_t tile_bytes;  ///< tile_inputs, padded to a multiple of kStepBytes
+  std::int32_t tile_chunks;
 
   // Digits and slices; plane = slice * columns + column
   std::int32_t digits;
@@ -71,15 +72,15 @@ struct MvmArguments {
   SliceArguments slice[kMaxSlices];
 
   // Converter
-  float lowest;   ///< code_min and code_max
+  float lowest;  ///< code_min and code_max
   float highest;
   std::int32_t code_min;
   std::int32_t code_max;
-  bool clips;                        ///< whether a current can lie beyond the codes
-  std::int32_t sum_bias;             ///< kShifted: what the float bits of the codes add to C_s, modulo 2^32
-  const std::int32_t* column_lo;     ///< [slices][outputs], null where a slice has one range
-  const float* column_inv_lsb;       ///< likewise
-  const float* column_scale;         ///< likewise
+  bool clips;                     ///< whether a current can lie beyond the codes
+  std::int32_t sum_bias;          ///< kShifted: what the float bits of the codes add to C_s, modulo 2^32
+  const std::int32_t* column_lo;  ///< [slices][outputs], null where a slice has one range
+  const float* column_inv_lsb;    ///< likewise
+  const float* column_scale;      ///< likewise
 
   // Results
   bool exact;  ///< int32, else float

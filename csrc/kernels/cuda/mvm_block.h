@@ -1,11 +1,11 @@
 // A block of the crossbar product: 64 batch rows against 64 lines of cells, four warps of 32 x 32.
 //
-// Time is a list of stages, each a chunk of at most 256 inputs: per plane (slice, column of a pair), row tile and, where
-// a tile has several chunks, digit. A stage's bytes come into shared memory by asynchronous copies while the one before
-// is computed, and from there into registers, raw activations and cells alike. All digits of a chunk are then taken from
-// the same registers: two logical operations per four activations, and no further access of any memory. Currents stay
-// in the accumulators of the tensor cores until the tile ends, where the converter makes codes of them; codes are added
-// up, weighted, in registers too. Only the results of a slice leave the block.
+// Time is a list of stages, each a chunk of at most 256 inputs: per plane (slice, column of a pair), row tile and,
+// where a tile has several chunks, digit. A stage's bytes come into shared memory by asynchronous copies while the one
+// before is computed, and from there into registers, raw activations and cells alike. All digits of a chunk are then
+// taken from the same registers: two logical operations per four activations, and no further access of any memory.
+// Currents stay in the accumulators of the tensor cores until the tile ends, where the converter makes codes of them;
+// codes are added up, weighted, in registers too. Only the results of a slice leave the block.
 //
 // Registers of a thread: activations 2 x 8 x 4, cells 4 x 8 x 2, accumulators 2 x 4 x 4, sums the same: 192.
 #pragma once
@@ -45,16 +45,10 @@ class MvmBlock {
   __device__ __forceinline__ explicit MvmBlock(const MvmArguments& arguments)
       : args_(arguments),
         activations_(shared_memory<std::uint8_t>(0, kBlockRows * kChunkBytes)),
-        cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)),
-        chunks_((arguments.tile_bytes + kChunkBytes - 1) / kChunkBytes) {
+        cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)) {
     const int line_blocks = arguments.lines / kBlockLines;
     line_block_ = static_cast<int>(blockIdx.x) % line_blocks;
-    first_row_ = std::int64_t{static_cast<int>(blockIdx.x) / line_blocks} * kBlockRows;
-    chip_ = static_cast<int>(blockIdx.y);
-    const int warp = static_cast<int>(threadIdx.x) / 32;
-    lane_ = static_cast<int>(threadIdx.x) % 32;
-    warp_row_ = warp / 2 * (kBlockRows / 2);
-    warp_line_ = warp % 2 * kWarpLines;
+    row_block_ = static_cast<int>(blockIdx.x) / line_blocks;
   }
 
   __device__ __forceinline__ void run() {
@@ -76,13 +70,22 @@ class MvmBlock {
   }
 
  private:
+  // ---- places; computed where they are used, as registers are what the kernel is short of ----
+
+  __device__ __forceinline__ static int thread() { return fresh(static_cast<int>(threadIdx.x)); }
+  __device__ __forceinline__ static int lane_of(int thread) { return thread % 32; }
+  __device__ __forceinline__ static int warp_row(int thread) { return thread / 64 * (kBlockRows / 2); }
+  __device__ __forceinline__ static int warp_line(int thread) { return thread / 32 % 2 * kWarpLines; }
+  __device__ __forceinline__ std::int64_t first_row() const { return std::int64_t{row_block_} * kBlockRows; }
+  __device__ __forceinline__ static int chip() { return static_cast<int>(blockIdx.y); }
+
   // ---- stages ----
 
   /// False after the last one.
   __device__ __forceinline__ bool advance(Stage& stage) const {
-    if (++stage.chunk < chunks_) return true;
+    if (++stage.chunk < args_.tile_chunks) return true;
     stage.chunk = 0;
-    if (chunks_ > 1 && ++stage.digit < args_.digits) return true;
+    if (args_.tile_chunks > 1 && ++stage.digit < args_.digits) return true;
     stage.digit = 0;
     if (++stage.tile < args_.tiles) return true;
     stage.tile = 0;
@@ -104,30 +107,35 @@ class MvmBlock {
   }
 
   __device__ __forceinline__ void begin_copies(const Stage& stage) {
+    constexpr int kLinesAtOnce = kBlockThreads / 16;  // eight, so that a thread's lines change places alike
     const int pieces = bytes_of(stage) / 16;
-    const int offset = stage.chunk * kChunkBytes;
-    const std::int64_t plane = std::int64_t{stage.slice * args_.columns + stage.column} * args_.tiles + stage.tile;
-    const std::uint8_t* cells = args_.cells + chip_ * args_.chip_bytes +
-                                (plane * args_.lines + line_block_ * kBlockLines) * args_.tile_bytes + offset;
-    const int first = stage.tile * args_.tile_inputs;
-    const int end = min(args_.inputs, first + args_.tile_inputs);
-    for (int j = static_cast<int>(threadIdx.x); j < kBlockLines * 16; j += kBlockThreads) {
-      const int line = j / 16;
-      const int piece = j % 16;
-      if (piece >= pieces) continue;
-      copy_async(cells_, place(line, piece), cells + std::int64_t{line} * args_.tile_bytes + piece * 16, true);
-      begin_copy_of_activations(line, piece, first + offset + piece * 16, end);
+    const int line = thread() / 16;
+    const int piece = thread() % 16;
+    if (piece < pieces) {
+      const int offset = stage.chunk * kChunkBytes + piece * 16;
+      const int to = place(line, piece);
+      const std::int64_t plane = std::int64_t{stage.slice * args_.columns + stage.column} * args_.tiles + stage.tile;
+      const std::uint8_t* cells = args_.cells + chip() * args_.chip_bytes +
+                                  (plane * args_.lines + line_block_ * kBlockLines + line) * args_.tile_bytes + offset;
+      const int first = stage.tile * args_.tile_inputs;
+      const int end = min(args_.inputs, first + args_.tile_inputs);
+#pragma unroll 1
+      for (int j = 0; j < kBlockLines; j += kLinesAtOnce) {
+        copy_async(cells_, to + j * kChunkBytes, cells, true);
+        cells += std::int64_t{kLinesAtOnce} * args_.tile_bytes;
+        begin_copy_of_activations(line + j, to + j * kChunkBytes, first + offset, end);
+      }
     }
     commit_copies();
   }
 
-  /// Activations `input` on of one row, zeros from `end` on. Rows beyond the batch repeat its last one.
-  __device__ __forceinline__ void begin_copy_of_activations(int row, int piece, int input, int end) {
+  /// 16 activations of one row, `input` on, zeros from `end` on. Rows beyond the batch repeat its last one.
+  __device__ __forceinline__ void begin_copy_of_activations(int row, int to, int input, int end) {
     const std::int64_t last = args_.batch - 1;
-    const std::int64_t wanted = first_row_ + row;
+    const std::int64_t wanted = first_row() + row;
     const std::uint8_t* from = args_.x + (wanted < last ? wanted : last) * args_.inputs;
     if (args_.x_aligned) {
-      copy_async(activations_, place(row, piece), from + (input < end ? input : 0), input < end);
+      copy_async(activations_, to, from + (input < end ? input : 0), input < end);
       return;
     }
     std::uint32_t words[4] = {0, 0, 0, 0};
@@ -135,23 +143,28 @@ class MvmBlock {
     for (int j = 0; j < 16; ++j) {
       if (input + j < end) words[j / 4] |= std::uint32_t{from[input + j]} << (8 * (j % 4));
     }
-    activations_.template store_as<uint4>(place(row, piece), make_uint4(words[0], words[1], words[2], words[3]));
+    activations_.template store_as<uint4>(to, make_uint4(words[0], words[1], words[2], words[3]));
   }
 
   // ---- from shared memory into registers (fragments as in mma.h) ----
 
   __device__ __forceinline__ void load_fragments(int steps) {
+    // Step k is two pieces on: bits of the place that nothing else of it touches.
+    const int id = thread();
+    const int lane = lane_of(id);
+    const int activations = place(warp_row(id) + lane % 16, lane / 16);
+    const int cells = place(warp_line(id) + lane / 16 * 8 + lane % 8, lane / 8 % 2);
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
       if (k >= steps) break;
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
-        load_matrices(a_[m][k], activations_, place(warp_row_ + m * 16 + lane_ % 16, 2 * k + lane_ / 16));
+        load_matrices(a_[m][k], activations_, (activations ^ (k * kStepBytes)) + m * 16 * kChunkBytes);
       }
 #pragma unroll
       for (int n = 0; n < kLineTiles; n += 2) {
         std::uint32_t two[4];
-        load_matrices(two, cells_, place(warp_line_ + (n + lane_ / 16) * 8 + lane_ % 8, 2 * k + lane_ / 8 % 2));
+        load_matrices(two, cells_, (cells ^ (k * kStepBytes)) + n * 8 * kChunkBytes);
         b_[n][k][0] = two[0];
         b_[n][k][1] = two[1];
         b_[n + 1][k][0] = two[2];
@@ -164,10 +177,10 @@ class MvmBlock {
 
   __device__ __forceinline__ void compute(const Stage& stage, int steps) {
     const bool first = stage.chunk == 0;
-    const bool last = stage.chunk == chunks_ - 1;
+    const bool last = stage.chunk == args_.tile_chunks - 1;
     if (args_.weight_shift != 0 && stage.slice == 0 && stage.column == 0 && stage.digit == 0) add_activations(steps);
-    const int digits_begin = chunks_ > 1 ? stage.digit : 0;
-    const int digits_end = chunks_ > 1 ? stage.digit + 1 : args_.digits;
+    const int digits_begin = args_.tile_chunks > 1 ? stage.digit : 0;
+    const int digits_end = args_.tile_chunks > 1 ? stage.digit + 1 : args_.digits;
     for (int i = digits_begin; i < digits_end; ++i) {
       const DigitArguments& digit = args_.digit[i];
       if (first) start_currents(stage.slice, digit);
@@ -230,16 +243,19 @@ class MvmBlock {
   __device__ __forceinline__ void add_activations(int steps) {
     const std::uint32_t ones[2] = {0x01010101U, 0x01010101U};
 #pragma unroll
-    for (int k = 0; k < kSteps; ++k) {
-      if (k >= steps) break;
+    for (int m = 0; m < kRowTiles; ++m) {
+      std::int32_t sums[4] = {0, 0, 0, 0};
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
+      for (int k = 0; k < kSteps; ++k) {
+        if (k >= steps) break;
         if (args_.act_signed) {
-          multiply_add<true, true>(applied_[m], a_[m][k], ones);
+          multiply_add<true, true>(sums, a_[m][k], ones);
         } else {
-          multiply_add<false, true>(applied_[m], a_[m][k], ones);
+          multiply_add<false, true>(sums, a_[m][k], ones);
         }
       }
+      applied_[m][0] += sums[0];  // its columns are all the same
+      applied_[m][1] += sums[2];
     }
   }
 
@@ -297,8 +313,8 @@ class MvmBlock {
   }
 
   /// adc_code where the accumulator holds the bits of the float 1.5 * 2^23 + (I - lo) * 2^place: the difference of two
-  /// floats is the exact float of I - lo, times 2^place; the power of two goes into inv_lsb; adding 1.5 * 2^23 rounds to
-  /// an integer, half to even, and leaves the code in the low bits. Those of 1.5 * 2^23 are taken off the sum at its
+  /// floats is the exact float of I - lo, times 2^place; the power of two goes into inv_lsb; adding 1.5 * 2^23 rounds
+  /// to an integer, half to even, and leaves the code in the low bits. Those of 1.5 * 2^23 are taken off the sum at its
   /// end.
   template <bool kClips>
   __device__ __forceinline__ void add_shifted_codes(std::int32_t weight, float inv_lsb) {
@@ -347,18 +363,20 @@ class MvmBlock {
   /// Output of element j of the n-th tile of this lane.
   __device__ __forceinline__ int output(int n, int j) const {
     const int warp_outputs = kWords ? kWarpLines / 2 : kWarpLines;
-    return (line_block_ * (kBlockLines / kWarpLines) + warp_line_ / kWarpLines) * warp_outputs + n * 8 +
-           lane_ % 4 * 2 + j % 2;
+    const int id = thread();
+    return (line_block_ * (kBlockLines / kWarpLines) + warp_line(id) / kWarpLines) * warp_outputs + n * 8 + id % 4 * 2 +
+           j % 2;
   }
 
   __device__ __forceinline__ void end_slice(int slice) {
+    const int id = thread();
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const std::int64_t row = first_row_ + warp_row_ + m * 16 + lane_ / 4 + j / 2 * 8;
+        const std::int64_t row = first_row() + warp_row(id) + m * 16 + lane_of(id) / 4 + j / 2 * 8;
         if (row >= args_.batch) continue;
-        const std::int64_t line = (chip_ * args_.batch + row) * args_.outputs;
+        const std::int64_t line = (chip() * args_.batch + row) * args_.outputs;
 #pragma unroll
         for (int n = 0; n < kOutputTiles; ++n) {
           const int o = output(n, j);
@@ -366,9 +384,9 @@ class MvmBlock {
           Sum sum = sums_[m][n][j];
           if constexpr (kConverter == Converter::kShifted) add(sum, -1, args_.sum_bias);
           if (args_.exact) {
-            add_slice(static_cast<std::int32_t*>(args_.y) + line + o, slice, o, sum, applied_[m][j]);
+            add_slice(static_cast<std::int32_t*>(args_.y) + line + o, slice, o, sum, applied_[m][j / 2]);
           } else {
-            add_slice(static_cast<float*>(args_.y) + line + o, slice, o, sum, applied_[m][j]);
+            add_slice(static_cast<float*>(args_.y) + line + o, slice, o, sum, applied_[m][j / 2]);
           }
         }
       }
@@ -403,18 +421,13 @@ class MvmBlock {
   const MvmArguments& args_;
   SharedArray<std::uint8_t> activations_;  // [kBlockRows][kChunkBytes]
   SharedArray<std::uint8_t> cells_;        // [kBlockLines][kChunkBytes]
-  int chunks_;                             // of a tile
   int line_block_;
-  int chip_;
-  int lane_;
-  int warp_row_;
-  int warp_line_;
-  std::int64_t first_row_;
+  int row_block_;
   std::uint32_t a_[kRowTiles][kSteps][4];
   std::uint32_t b_[kLineTiles][kSteps][2];
   std::int32_t currents_[kRowTiles][kLineTiles][4];
   Sum sums_[kRowTiles][kOutputTiles][4];
-  std::int32_t applied_[kRowTiles][4] = {};  // sums of activations: elements 0 and 2, 1 and 3 are the same
+  std::int32_t applied_[kRowTiles][2] = {};  // sums of activations: of row lane / 4, and 8 on
 };
 
 }  // namespace cimq::kernels::cuda

@@ -50,6 +50,7 @@ void MvmLayer::choose(const MvmProblem& problem) {
   a.tile_inputs = static_cast<std::int32_t>(std::min(tile, plan_.inputs));
   a.tiles = static_cast<std::int32_t>(ceil_div(plan_.inputs, std::int64_t{a.tile_inputs}));
   a.tile_bytes = ceil_div(a.tile_inputs, kStepBytes) * kStepBytes;
+  a.tile_chunks = ceil_div(a.tile_bytes, kChunkBytes);
   const int outputs_per_warp = words_ ? kWarpLines / 2 : kWarpLines;
   const std::int64_t lines = ceil_div<std::int64_t>(plan_.outputs, outputs_per_warp) * kWarpLines;
   const std::int64_t padded = ceil_div<std::int64_t>(lines, kBlockLines) * kBlockLines;
@@ -81,8 +82,12 @@ void MvmLayer::set_digits() {
     const int place = i * plan_.dac_bits;
     const std::uint32_t mask = low_mask(plan_.dac_bits) & (all >> place);
     const auto flip = static_cast<std::uint32_t>(plan_.input_shift) >> place;
-    a.digit[i] = {in_every_byte(mask), in_every_byte(flip & mask), place,
-                  plan_.digit_weights[static_cast<std::size_t>(i)], 1.0F, 0};
+    a.digit[i] = {in_every_byte(mask),
+                  in_every_byte(flip & mask),
+                  place,
+                  plan_.digit_weights[static_cast<std::size_t>(i)],
+                  1.0F,
+                  0};
   }
 }
 

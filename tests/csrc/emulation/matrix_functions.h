@@ -29,8 +29,8 @@ std::int32_t byte_of(std::uint32_t word, unsigned index) {
   return kSigned ? std::int32_t{static_cast<std::int8_t>(byte)} : std::int32_t{byte};
 }
 
-/// Four of the 32 products of a row of A and a column of B: register `half` of A and B holds columns 16 half + 4 quarter
-/// on of its row.
+/// Four of the 32 products of a row of A and a column of B: register `half` of A and B holds columns 16 half + 4
+/// quarter on of its row.
 template <bool kSignedA, bool kSignedB>
 std::int32_t four_products(std::uint32_t a, std::uint32_t b) {
   std::int32_t sum = 0;
@@ -80,6 +80,9 @@ inline void load_matrices(std::uint32_t (&to)[4], SharedArray<std::uint8_t> from
     block.read_shared(rows[j] + 4 * static_cast<std::size_t>(lane % 4), sizeof(std::uint32_t), &to[j]);
   }
 }
+
+/// Only compilers for the device are told anything by it.
+inline int fresh(int value) { return value; }
 
 /// Copies of a thread that have begun. What lies in the target until the thread has waited is nobody's business, so
 /// that it is overwritten at once, and the bytes come in while the thread waits.

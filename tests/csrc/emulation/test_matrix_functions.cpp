@@ -14,8 +14,8 @@ namespace {
 
 using Catch::Matchers::Contains;
 using kernels::cuda::Grid;
-using kernels::cuda::SharedArray;
 using kernels::cuda::shared_memory;
+using kernels::cuda::SharedArray;
 
 constexpr int kRows = 16;
 constexpr int kColumns = 8;
@@ -196,9 +196,8 @@ TEST_CASE("copies arrive when the thread has waited, for others after a barrier"
   std::uint8_t out[64] = {};
   start(64, 64 * 16, &read_copy, lines, 1, 1, out);
   for (int j = 0; j < 64; ++j) CHECK(out[j] == (j + 32) % 64 + 1);
-  in_every_order([&] {
-    CHECK_THROWS_WITH(start(64, 64 * 16, &read_copy, lines, 1, 0, out), Contains("shared memory"));
-  });
+  in_every_order(
+      [&] { CHECK_THROWS_WITH(start(64, 64 * 16, &read_copy, lines, 1, 0, out), Contains("shared memory")); });
   start(64, 64 * 16, &read_copy, lines, 0, 1, out);
   for (int j = 0; j < 64; ++j) CHECK(out[j] == 0xC5);
 }

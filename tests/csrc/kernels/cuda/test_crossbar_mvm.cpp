@@ -107,7 +107,8 @@ TEST_CASE("random layers on the emulated tensor cores equal the reference bit fo
     // Rows of 16 bytes, and tiles that begin at such places, are copied as they lie.
     if (random.chance(0.4)) {
       c.inputs = 16 * random.integer(1, 5);
-      c.hardware.rows = 16 * static_cast<int>(random.integer(1, 3)) * (c.hardware.mapping == Mapping::kDifferentialRow ? 2 : 1);
+      c.hardware.rows =
+          16 * static_cast<int>(random.integer(1, 3)) * (c.hardware.mapping == Mapping::kDifferentialRow ? 2 : 1);
     }
     run_emulated(random, c, seen);
   }
@@ -121,7 +122,8 @@ TEST_CASE("random layers on the emulated tensor cores equal the reference bit fo
   CHECK(seen.aligned > 30);
 }
 
-TEST_CASE("layers of several blocks, chunks and whole chunks equal the reference on the emulated device", "[cuda][mvm]") {
+TEST_CASE("layers of several blocks, chunks and whole chunks equal the reference on the emulated device",
+          "[cuda][mvm]") {
   // More than 64 rows and lines; tiles of exactly 256 inputs, of more, and a rest.
   Random random(22);
   Seen seen;
@@ -153,7 +155,8 @@ TEST_CASE("the result does not depend on the order in which an emulated device r
   });
 }
 
-TEST_CASE("the CUDA layer refuses read noise and impossible chips, an empty batch does nothing", "[cuda][mvm][errors]") {
+TEST_CASE("the CUDA layer refuses read noise and impossible chips, an empty batch does nothing",
+          "[cuda][mvm][errors]") {
   const std::vector<std::int8_t> w{1, -1};
   Hardware hw = plain_hardware();
   CHECK_THROWS_WITH(MvmLayer({hw, w.data(), 1, 2, {}}, 0), Catch::Contains("chips must be at least 1, got 0"));
