@@ -18,35 +18,46 @@ namespace cimq::kernels::cuda {
 class MvmLayer {
  public:
   /// Throws cimq::Error as make_mvm_plan and check_weights do, and for read noise.
-  explicit MvmLayer(const MvmProblem& problem, int chips = 1);
+  explicit MvmLayer(const MvmProblem& problem, int chips = 1) : MvmLayer(std::vector<MvmProblem>{problem}, chips) {}
+  /// Several matrices of one layer, of the same shape: the groups of a convolution.
+  MvmLayer(const std::vector<MvmProblem>& groups, int chips);
 
+  /// Of the first group; the others differ in converter ranges per column alone.
   const MvmPlan& plan() const { return plan_; }
   int chips() const { return chips_; }
+  int groups() const { return groups_; }
   /// Cells are 16 bits, as two bytes: fractional conductances, and levels above 127.
   bool words() const { return words_; }
   Converter converter() const { return converter_; }
   /// What the device needs of the layer; to be copied to an address that is a multiple of 16.
   const std::vector<std::byte>& image() const { return image_; }
 
-  /// Arguments of the kernel with the image at `image` on the device and these operands.
-  MvmArguments arguments(const std::byte* image, const std::uint8_t* x, std::int64_t batch, void* y) const;
+  /// Arguments of the kernel with the image at `image` on the device.
+  MvmArguments arguments(const std::byte* image, std::int64_t rows, void* y) const;
+  MatrixArguments matrix(const std::uint8_t* x) const;
+
+  /// Bytes at the end of the image, for what belongs to the layer; returns where they begin.
+  std::size_t append(const void* data, std::size_t bytes);
 
  private:
-  void choose(const MvmProblem& problem);
+  void choose();
   void set_digits();
   void set_converter();
-  void program(const MvmProblem& problem);
-  void fill_chip(const MvmProblem& problem, int chip);
+  void program(const std::vector<MvmProblem>& groups);
+  void fill_matrix(const MvmProblem& problem, int chip, std::byte* plane) const;
   void fill_line(std::byte* plane, std::int64_t output, const std::int32_t* cells) const;
   template <typename T>
-  std::size_t append(const std::vector<T>& values);
+  std::size_t append(const std::vector<T>& values) {
+    return append(values.data(), values.size() * sizeof(T));
+  }
 
   MvmPlan plan_;
+  int groups_;
   int chips_;
   bool words_ = false;
   bool digital_ = false;
   Converter converter_ = Converter::kGeneral;
-  MvmArguments arguments_ = {};  // without pointers, batch and operands
+  MvmArguments arguments_ = {};  // without pointers and rows
   std::vector<std::byte> image_;
   std::size_t weight_sums_ = 0;  // offsets in the image
   std::size_t lo_constants_ = 0;

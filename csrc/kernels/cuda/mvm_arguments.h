@@ -47,18 +47,16 @@ constexpr int kMaxDigits = 8;
 constexpr int kMaxSlices = 8;
 
 struct MvmArguments {
-  // Operands
-  const std::uint8_t* x;  ///< [batch, inputs]
-  void* y;                ///< [chips, batch, outputs] int32 or float
-  std::int64_t batch;
+  void* y;            ///< int32 or float; where which result lies is the operands' (mvm_operands.h)
+  std::int64_t rows;  ///< of activations
   std::int32_t inputs;
-  std::int32_t outputs;
-  bool x_aligned;  ///< every 16-byte piece of a tile's row lies at a multiple of 16 bytes
+  std::int32_t outputs;  ///< of a group
+  std::int32_t groups;   ///< matrices of the same plan: the groups of a convolution
 
-  // Cells: [chips][planes][tiles][lines][tile_bytes]
+  // Cells: [chips][groups][planes][tiles][lines][tile_bytes]
   const std::uint8_t* cells;
-  std::int64_t chip_bytes;
-  std::int32_t lines;  ///< a multiple of kBlockLines
+  std::int64_t matrix_bytes;  ///< of one group of one chip
+  std::int32_t lines;         ///< a multiple of kBlockLines
   std::int32_t tiles;
   std::int32_t tile_inputs;
   std::int32_t tile_bytes;  ///< tile_inputs, padded to a multiple of kStepBytes
@@ -78,7 +76,7 @@ struct MvmArguments {
   std::int32_t code_max;
   bool clips;                     ///< whether a current can lie beyond the codes
   std::int32_t sum_bias;          ///< kShifted: what the float bits of the codes add to C_s, modulo 2^32
-  const std::int32_t* column_lo;  ///< [slices][outputs], null where a slice has one range
+  const std::int32_t* column_lo;  ///< [groups][slices][outputs], null where a slice has one range
   const float* column_inv_lsb;    ///< likewise
   const float* column_scale;      ///< likewise
 
@@ -87,8 +85,39 @@ struct MvmArguments {
   bool act_signed;
   std::int32_t input_shift;
   std::int32_t weight_shift;
-  const std::int32_t* weight_sums;  ///< [outputs]
-  const float* lo_constants;        ///< [outputs]
+  const std::int32_t* weight_sums;  ///< [groups][outputs]
+  const float* lo_constants;        ///< [groups][outputs]
+};
+
+/// Rows of activations that lie in memory: x [rows, inputs], y [chips, rows, outputs].
+struct MatrixArguments {
+  const std::uint8_t* x;
+  bool aligned;  ///< every 16-byte piece of a tile's row lies at a multiple of 16 bytes
+};
+
+/// One input of a convolution: channel within its group, and where it lies from the origin of a window (padding taken
+/// off).
+struct alignas(16) Tap {
+  std::int32_t channel;
+  std::int32_t y;
+  std::int32_t x;
+  std::int32_t unused;
+};
+
+/// Rows that are patches of images: x [images, channels, height, width], y [chips, images, groups * outputs,
+/// positions]; row = image * positions + position.
+struct PatchArguments {
+  const std::uint8_t* x;
+  const Tap* taps;  ///< [inputs]
+  std::int32_t images;
+  std::int32_t channels;
+  std::int32_t group_channels;
+  std::int32_t height;
+  std::int32_t width;
+  std::int32_t out_width;
+  std::int32_t positions;
+  std::int32_t stride_y;
+  std::int32_t stride_x;
 };
 
 }  // namespace cimq::kernels::cuda

@@ -18,6 +18,7 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/mvm_arguments.h"
+#include "kernels/cuda/mvm_operands.h"
 #include "kernels/cuda/shared_memory.h"
 #include "kernels/formula/adc.h"
 
@@ -32,7 +33,7 @@ struct Stage {
   int chunk = 0;
 };
 
-template <bool kWords, Converter kConverter>
+template <bool kWords, Converter kConverter, typename Operands>
 class MvmBlock {
  public:
   static constexpr int kRowTiles = 2;                      ///< of 16 rows, per warp
@@ -42,8 +43,9 @@ class MvmBlock {
   /// Without a converter fractional currents add up beyond 32 bits.
   using Sum = std::conditional_t<kWords && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
 
-  __device__ __forceinline__ explicit MvmBlock(const MvmArguments& arguments)
+  __device__ __forceinline__ MvmBlock(const MvmArguments& arguments, const Operands& operands)
       : args_(arguments),
+        operands_(operands),
         activations_(shared_memory<std::uint8_t>(0, kBlockRows * kChunkBytes)),
         cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)) {
     const int line_blocks = arguments.lines / kBlockLines;
@@ -78,6 +80,7 @@ class MvmBlock {
   __device__ __forceinline__ static int warp_line(int thread) { return thread / 32 % 2 * kWarpLines; }
   __device__ __forceinline__ std::int64_t first_row() const { return std::int64_t{row_block_} * kBlockRows; }
   __device__ __forceinline__ static int chip() { return static_cast<int>(blockIdx.y); }
+  __device__ __forceinline__ static int group() { return static_cast<int>(blockIdx.z); }
 
   // ---- stages ----
 
@@ -115,7 +118,7 @@ class MvmBlock {
       const int offset = stage.chunk * kChunkBytes + piece * 16;
       const int to = place(line, piece);
       const std::int64_t plane = std::int64_t{stage.slice * args_.columns + stage.column} * args_.tiles + stage.tile;
-      const std::uint8_t* cells = args_.cells + chip() * args_.chip_bytes +
+      const std::uint8_t* cells = args_.cells + (std::int64_t{chip()} * args_.groups + group()) * args_.matrix_bytes +
                                   (plane * args_.lines + line_block_ * kBlockLines + line) * args_.tile_bytes + offset;
       const int first = stage.tile * args_.tile_inputs;
       const int end = min(args_.inputs, first + args_.tile_inputs);
@@ -123,27 +126,13 @@ class MvmBlock {
       for (int j = 0; j < kBlockLines; j += kLinesAtOnce) {
         copy_async(cells_, to + j * kChunkBytes, cells, true);
         cells += std::int64_t{kLinesAtOnce} * args_.tile_bytes;
-        begin_copy_of_activations(line + j, to + j * kChunkBytes, first + offset, end);
+        // Rows beyond the last one repeat it.
+        const std::int64_t row = first_row() + line + j;
+        copy_row(operands_, args_, row < args_.rows ? row : args_.rows - 1, first + offset, end, activations_,
+                 to + j * kChunkBytes);
       }
     }
     commit_copies();
-  }
-
-  /// 16 activations of one row, `input` on, zeros from `end` on. Rows beyond the batch repeat its last one.
-  __device__ __forceinline__ void begin_copy_of_activations(int row, int to, int input, int end) {
-    const std::int64_t last = args_.batch - 1;
-    const std::int64_t wanted = first_row() + row;
-    const std::uint8_t* from = args_.x + (wanted < last ? wanted : last) * args_.inputs;
-    if (args_.x_aligned) {
-      copy_async(activations_, to, from + (input < end ? input : 0), input < end);
-      return;
-    }
-    std::uint32_t words[4] = {0, 0, 0, 0};
-#pragma unroll
-    for (int j = 0; j < 16; ++j) {
-      if (input + j < end) words[j / 4] |= std::uint32_t{from[input + j]} << (8 * (j % 4));
-    }
-    activations_.template store_as<uint4>(to, make_uint4(words[0], words[1], words[2], words[3]));
   }
 
   // ---- from shared memory into registers (fragments as in mma.h) ----
@@ -340,7 +329,7 @@ class MvmBlock {
         std::int32_t lo = args_.slice[slice].lo;
         float inv_lsb = args_.slice[slice].inv_lsb;
         if (args_.column_lo != nullptr) {
-          const std::int64_t column = std::int64_t{slice} * args_.outputs + min(output(n, j), args_.outputs - 1);
+          const std::int64_t column = column_index(slice, min(output(n, j), args_.outputs - 1));
           lo = __ldg(args_.column_lo + column);
           inv_lsb = __ldg(args_.column_inv_lsb + column);
         }
@@ -368,6 +357,14 @@ class MvmBlock {
            j % 2;
   }
 
+  /// Of an output in arrays [groups][outputs] and [groups][slices][outputs].
+  __device__ __forceinline__ std::int64_t column_index(int o) const {
+    return std::int64_t{group()} * args_.outputs + o;
+  }
+  __device__ __forceinline__ std::int64_t column_index(int slice, int o) const {
+    return (std::int64_t{group()} * args_.slices + slice) * args_.outputs + o;
+  }
+
   __device__ __forceinline__ void end_slice(int slice) {
     const int id = thread();
 #pragma unroll
@@ -375,18 +372,19 @@ class MvmBlock {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const std::int64_t row = first_row() + warp_row(id) + m * 16 + lane_of(id) / 4 + j / 2 * 8;
-        if (row >= args_.batch) continue;
-        const std::int64_t line = (chip() * args_.batch + row) * args_.outputs;
+        if (row >= args_.rows) continue;
+        const std::int64_t first = first_result(operands_, args_, row);
 #pragma unroll
         for (int n = 0; n < kOutputTiles; ++n) {
           const int o = output(n, j);
           if (o >= args_.outputs) continue;
+          const std::int64_t at = first + o * result_step(operands_);
           Sum sum = sums_[m][n][j];
           if constexpr (kConverter == Converter::kShifted) add(sum, -1, args_.sum_bias);
           if (args_.exact) {
-            add_slice(static_cast<std::int32_t*>(args_.y) + line + o, slice, o, sum, applied_[m][j / 2]);
+            add_slice(static_cast<std::int32_t*>(args_.y) + at, slice, o, sum, applied_[m][j / 2]);
           } else {
-            add_slice(static_cast<float*>(args_.y) + line + o, slice, o, sum, applied_[m][j / 2]);
+            add_slice(static_cast<float*>(args_.y) + at, slice, o, sum, applied_[m][j / 2]);
           }
         }
       }
@@ -396,7 +394,7 @@ class MvmBlock {
   /// What is subtracted digitally: the input shift and the weight offset. `row_sum`: of the activations.
   __device__ __forceinline__ std::int64_t correction(int o, std::int32_t row_sum) const {
     const std::int64_t applied = row_sum + std::int64_t{args_.input_shift} * args_.inputs;
-    return -std::int64_t{args_.input_shift} * __ldg(args_.weight_sums + o) - args_.weight_shift * applied;
+    return -std::int64_t{args_.input_shift} * __ldg(args_.weight_sums + column_index(o)) - args_.weight_shift * applied;
   }
 
   __device__ __forceinline__ void add_slice(std::int32_t* y, int slice, int o, Sum sum, std::int32_t row_sum) const {
@@ -407,18 +405,18 @@ class MvmBlock {
   }
 
   __device__ __forceinline__ void add_slice(float* y, int slice, int o, Sum sum, std::int32_t row_sum) const {
-    const float scale = args_.column_scale != nullptr
-                            ? __ldg(args_.column_scale + std::int64_t{slice} * args_.outputs + o)
-                            : args_.slice[slice].scale;
+    const float scale =
+        args_.column_scale != nullptr ? __ldg(args_.column_scale + column_index(slice, o)) : args_.slice[slice].scale;
     float total = (slice == 0 ? 0.0F : *y) + static_cast<float>(sum) * scale;
     if (slice + 1 == args_.slices) {
-      total = total + __ldg(args_.lo_constants + o);
+      total = total + __ldg(args_.lo_constants + column_index(o));
       total = total + static_cast<float>(correction(o, row_sum));
     }
     *y = total;
   }
 
   const MvmArguments& args_;
+  const Operands& operands_;
   SharedArray<std::uint8_t> activations_;  // [kBlockRows][kChunkBytes]
   SharedArray<std::uint8_t> cells_;        // [kBlockLines][kChunkBytes]
   int line_block_;

@@ -23,24 +23,28 @@ std::uint32_t in_every_byte(std::uint32_t byte) { return byte * 0x01010101U; }
 
 }  // namespace
 
-MvmLayer::MvmLayer(const MvmProblem& problem, int chips) : plan_(problem.plan()), chips_(chips) {
+MvmLayer::MvmLayer(const std::vector<MvmProblem>& groups, int chips)
+    : plan_(groups.front().plan()), groups_(static_cast<int>(groups.size())), chips_(chips) {
   check(chips >= 1, "crossbar_mvm: chips must be at least 1, got ", chips);
   check(plan_.reads == ReadModel::kNone,
         "crossbar_mvm: cell.read (read noise) is not computed on CUDA devices; use cell.read none, or the CPU");
-  check_weights(problem.w, problem.outputs * problem.inputs, problem.options.weight_bits);
-  choose(problem);
+  for (const MvmProblem& group : groups) {
+    check_weights(group.w, group.outputs * group.inputs, group.options.weight_bits);
+  }
+  choose();
   set_digits();
   set_converter();
-  program(problem);
+  program(groups);
 }
 
 /// Which of the kernels, and the tiles it sees.
-void MvmLayer::choose(const MvmProblem& problem) {
+void MvmLayer::choose() {
   digital_ = plan_.collapses;
   words_ = plan_.fractional || (!digital_ && plan_.max_level > 127);
   MvmArguments& a = arguments_;
-  a.inputs = static_cast<std::int32_t>(problem.inputs);
-  a.outputs = static_cast<std::int32_t>(problem.outputs);
+  a.inputs = static_cast<std::int32_t>(plan_.inputs);
+  a.outputs = static_cast<std::int32_t>(plan_.outputs);
+  a.groups = groups_;
   a.exact = plan_.exact;
   a.act_signed = plan_.act_signed;
   a.slices = digital_ ? 1 : plan_.n_w;
@@ -57,7 +61,7 @@ void MvmLayer::choose(const MvmProblem& problem) {
   check(padded <= std::numeric_limits<std::int32_t>::max(), "crossbar_mvm: a CUDA device takes fewer outputs, got ",
         plan_.outputs);
   a.lines = static_cast<std::int32_t>(padded);
-  a.chip_bytes = std::int64_t{a.slices} * a.columns * a.tiles * a.lines * a.tile_bytes;
+  a.matrix_bytes = std::int64_t{a.slices} * a.columns * a.tiles * a.lines * a.tile_bytes;
 }
 
 void MvmLayer::set_digits() {
@@ -133,50 +137,55 @@ void MvmLayer::set_converter() {
   a.sum_bias = static_cast<std::int32_t>(weights * times * kShiftedBits);
 }
 
-template <typename T>
-std::size_t MvmLayer::append(const std::vector<T>& values) {
+std::size_t MvmLayer::append(const void* data, std::size_t bytes) {
   const std::size_t offset = ceil_div(image_.size(), kAlignment) * kAlignment;
-  image_.resize(offset + values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(image_.data() + offset, values.data(), values.size() * sizeof(T));
+  image_.resize(offset + bytes);
+  if (bytes != 0) std::memcpy(image_.data() + offset, data, bytes);
   return offset;
 }
 
-void MvmLayer::program(const MvmProblem& problem) {
-  image_.resize(static_cast<std::size_t>(arguments_.chip_bytes) * static_cast<std::size_t>(chips_));
-  fill_chip(problem, 0);
-  for (int chip = 1; chip < chips_; ++chip) {
-    if (plan_.varies) {
-      fill_chip(problem, chip);
-    } else {
-      const auto bytes = static_cast<std::size_t>(arguments_.chip_bytes);
-      std::memcpy(image_.data() + static_cast<std::size_t>(chip) * bytes, image_.data(), bytes);
+void MvmLayer::program(const std::vector<MvmProblem>& groups) {
+  const auto matrix_bytes = static_cast<std::size_t>(arguments_.matrix_bytes);
+  const std::size_t chip_bytes = matrix_bytes * groups.size();
+  image_.resize(chip_bytes * static_cast<std::size_t>(chips_));
+  for (int chip = 0; chip < chips_; ++chip) {
+    std::byte* cells = image_.data() + static_cast<std::size_t>(chip) * chip_bytes;
+    if (chip > 0 && !plan_.varies) {
+      std::memcpy(cells, image_.data(), chip_bytes);
+      continue;
     }
+    for (std::size_t g = 0; g < groups.size(); ++g) fill_matrix(groups[g], chip, cells + g * matrix_bytes);
   }
   std::vector<std::int32_t> weight_sums;
   std::vector<float> lo_constants;
-  for (std::int64_t o = 0; o < plan_.outputs; ++o) {
-    std::int64_t sum = 0;
-    for (std::int64_t k = 0; k < plan_.inputs; ++k) sum += problem.w[o * plan_.inputs + k];
-    weight_sums.push_back(static_cast<std::int32_t>(sum));  // the plan has bounded it
-    lo_constants.push_back(plan_.lo_constant(o));
+  ColumnRanges ranges;
+  const auto add = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+  for (const MvmProblem& group : groups) {
+    // Groups differ in the ranges of their columns and in nothing else.
+    const MvmPlan plan = group.plan();
+    for (std::int64_t o = 0; o < plan.outputs; ++o) {
+      std::int64_t sum = 0;
+      for (std::int64_t k = 0; k < plan.inputs; ++k) sum += group.w[o * plan.inputs + k];
+      weight_sums.push_back(static_cast<std::int32_t>(sum));  // the plan has bounded it
+      lo_constants.push_back(plan.lo_constant(o));
+    }
+    for (const std::int32_t lo : plan.column_ranges.lo) ranges.lo.push_back(lo * plan.unit());
+    add(ranges.inv_lsb, plan.column_ranges.inv_lsb);
+    add(ranges.scale, plan.column_ranges.scale);
   }
   weight_sums_ = append(weight_sums);
   lo_constants_ = append(lo_constants);
-  if (!plan_.by_column()) return;
-  std::vector<std::int32_t> lo = plan_.column_ranges.lo;
-  for (std::int32_t& value : lo) value *= plan_.unit();
-  column_lo_ = append(lo);
-  column_inv_lsb_ = append(plan_.column_ranges.inv_lsb);
-  column_scale_ = append(plan_.column_ranges.scale);
+  column_lo_ = append(ranges.lo);
+  column_inv_lsb_ = append(ranges.inv_lsb);
+  column_scale_ = append(ranges.scale);
 }
 
-void MvmLayer::fill_chip(const MvmProblem& problem, int chip) {
+void MvmLayer::fill_matrix(const MvmProblem& problem, int chip, std::byte* plane) const {
   MvmOptions options = problem.options;
   options.chip += static_cast<std::uint32_t>(chip);
   std::optional<cpu::ProgrammedCells> programmed;
   if (plan_.fractional) programmed.emplace(problem.hardware, plan_, options, problem.w);
   const std::int64_t plane_bytes = std::int64_t{arguments_.tiles} * arguments_.lines * arguments_.tile_bytes;
-  std::byte* plane = image_.data() + chip * arguments_.chip_bytes;
   std::vector<std::int32_t> line(static_cast<std::size_t>(plan_.inputs));
   for (int s = 0; s < arguments_.slices; ++s) {
     for (int column = 0; column < arguments_.columns; ++column, plane += plane_bytes) {
@@ -216,22 +225,25 @@ void MvmLayer::fill_line(std::byte* plane, std::int64_t output, const std::int32
   }
 }
 
-MvmArguments MvmLayer::arguments(const std::byte* image, const std::uint8_t* x, std::int64_t batch, void* y) const {
+MvmArguments MvmLayer::arguments(const std::byte* image, std::int64_t rows, void* y) const {
   MvmArguments a = arguments_;
-  a.x = x;
   a.y = y;
-  a.batch = batch;
-  a.x_aligned = reinterpret_cast<std::uintptr_t>(x) % kAlignment == 0 && a.inputs % 16 == 0 &&
-                (a.tiles == 1 || a.tile_inputs % 16 == 0);
+  a.rows = rows;
   a.cells = reinterpret_cast<const std::uint8_t*>(image);
   a.weight_sums = reinterpret_cast<const std::int32_t*>(image + weight_sums_);
   a.lo_constants = reinterpret_cast<const float*>(image + lo_constants_);
-  if (plan_.by_column()) {
+  if (plan_.by_column() && converter_ != Converter::kNone) {
     a.column_lo = reinterpret_cast<const std::int32_t*>(image + column_lo_);
     a.column_inv_lsb = reinterpret_cast<const float*>(image + column_inv_lsb_);
     a.column_scale = reinterpret_cast<const float*>(image + column_scale_);
   }
   return a;
+}
+
+MatrixArguments MvmLayer::matrix(const std::uint8_t* x) const {
+  const MvmArguments& a = arguments_;
+  return {x, reinterpret_cast<std::uintptr_t>(x) % kAlignment == 0 && a.inputs % 16 == 0 &&
+                 (a.tiles == 1 || a.tile_inputs % 16 == 0)};
 }
 
 }  // namespace cimq::kernels::cuda

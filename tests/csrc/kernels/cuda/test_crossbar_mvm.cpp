@@ -1,10 +1,10 @@
 // The crossbar product of the CUDA kernels, emulated, against the reference: the same bits.
 #include <catch2/catch.hpp>
-#include <cstring>
 #include <optional>
 #include <vector>
 
 #include "emulation/run.h"
+#include "kernels/cuda/aligned_bytes.h"
 #include "kernels/cuda/crossbar_mvm.h"
 #include "kernels/random_case.h"
 
@@ -14,28 +14,12 @@ namespace {
 using cuda::Converter;
 using cuda::MvmLayer;
 
-/// Bytes at a multiple of 16, as device memory is, or at `skew` beyond it.
-class AlignedBytes {
- public:
-  explicit AlignedBytes(std::size_t count, std::size_t skew = 0) : bytes_(count + 32) {
-    const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
-    first_ = (16 - address % 16) % 16 + skew;
-  }
-  std::byte* data() { return bytes_.data() + first_; }
-
- private:
-  std::vector<std::byte> bytes_;
-  std::size_t first_ = 0;
-};
-
 template <typename T>
 void compare_emulated(const Case& c, const MvmLayer& layer, const std::vector<std::int8_t>& w,
                       const std::vector<std::uint8_t>& x, std::size_t skew) {
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
-  AlignedBytes image(layer.image().size());
-  std::memcpy(image.data(), layer.image().data(), layer.image().size());
-  AlignedBytes input(x.size(), skew);
-  std::memcpy(input.data(), x.data(), x.size());
+  AlignedBytes image(layer.image().data(), layer.image().size());
+  AlignedBytes input(x.data(), x.size(), skew);
   std::vector<T> got(size * static_cast<std::size_t>(layer.chips()), T{77});
   cuda::crossbar_mvm(layer, image.data(), reinterpret_cast<const std::uint8_t*>(input.data()), c.batch, got.data(), {});
   std::vector<T> expected;
@@ -86,7 +70,7 @@ void run_emulated(Random& random, const Case& c, Seen& seen) {
   seen.by_column += layer->plan().by_column() ? 1 : 0;
   seen.apart += layer->plan().separate_columns ? 1 : 0;
   const std::size_t skew = random.chance(0.2) ? 3 : 0;
-  seen.aligned += skew == 0 && layer->arguments(nullptr, nullptr, 1, nullptr).x_aligned ? 1 : 0;
+  seen.aligned += skew == 0 && layer->matrix(nullptr).aligned ? 1 : 0;
   if (layer->plan().exact) {
     compare_emulated<std::int32_t>(c, *layer, w, x, skew);
   } else {
