@@ -12,7 +12,8 @@ constexpr int kWarpLines = 32;    ///< of them in one warp, which takes half of 
 constexpr int kChunkBytes = 256;  ///< inputs that are in registers at once
 constexpr int kStepBytes = 32;    ///< inputs of one matrix instruction
 constexpr int kBlockThreads = 128;
-constexpr int kSharedBytes = (kBlockRows + kBlockLines) * kChunkBytes;
+constexpr int kRowSums = kBlockThreads / 32 * (kBlockRows / 2);
+constexpr int kSharedBytes = (kBlockRows + kBlockLines) * kChunkBytes + kRowSums * 4;
 
 /// Bits of 1.5 * 2^23: with a small integer added they are those of the sum of both.
 constexpr std::uint32_t kShiftedBits = 0x4B400000U;
@@ -25,10 +26,9 @@ enum class Converter {
   kGeneral,  ///< adc_code, any range
 };
 
-/// One input digit: ((bits >> shift) ^ flip) & mask for every byte of four; it counts `weight`.
+/// One input digit: (bits >> shift) & mask for every byte of four; it counts `weight`.
 struct DigitArguments {
   std::uint32_t mask;
-  std::uint32_t flip;
   std::int32_t shift;
   std::int32_t weight;
   float scale;         ///< kShifted: 2^-(place of the digit in its byte), what its current is too large by
@@ -64,6 +64,7 @@ struct MvmArguments {
 
   // Digits and slices; plane = slice * columns + column
   std::int32_t digits;
+  std::uint32_t flip;  ///< of every activation's bits, before digits are taken
   std::int32_t slices;
   std::int32_t columns;  ///< of a pair that are converted one by one: 2, else 1; the second counts negative
   DigitArguments digit[kMaxDigits];

@@ -47,11 +47,8 @@ class MvmBlock {
       : args_(arguments),
         operands_(operands),
         activations_(shared_memory<std::uint8_t>(0, kBlockRows * kChunkBytes)),
-        cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)) {
-    const int line_blocks = arguments.lines / kBlockLines;
-    line_block_ = static_cast<int>(blockIdx.x) % line_blocks;
-    row_block_ = static_cast<int>(blockIdx.x) / line_blocks;
-  }
+        row_sums_(shared_memory<std::int32_t>((kBlockRows + kBlockLines) * kChunkBytes, kRowSums)),
+        cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)) {}
 
   __device__ __forceinline__ void run() {
     Stage stage;
@@ -78,7 +75,14 @@ class MvmBlock {
   __device__ __forceinline__ static int lane_of(int thread) { return thread % 32; }
   __device__ __forceinline__ static int warp_row(int thread) { return thread / 64 * (kBlockRows / 2); }
   __device__ __forceinline__ static int warp_line(int thread) { return thread / 32 % 2 * kWarpLines; }
-  __device__ __forceinline__ std::int64_t first_row() const { return std::int64_t{row_block_} * kBlockRows; }
+  /// Blocks that are neighbours in the grid share their rows.
+  __device__ __forceinline__ int line_blocks() const { return args_.lines / kBlockLines; }
+  __device__ __forceinline__ int first_line() const {
+    return fresh(static_cast<int>(blockIdx.x)) % line_blocks() * kBlockLines;
+  }
+  __device__ __forceinline__ std::int64_t first_row() const {
+    return std::int64_t{fresh(static_cast<int>(blockIdx.x)) / line_blocks()} * kBlockRows;
+  }
   __device__ __forceinline__ static int chip() { return static_cast<int>(blockIdx.y); }
   __device__ __forceinline__ static int group() { return static_cast<int>(blockIdx.z); }
 
@@ -119,15 +123,16 @@ class MvmBlock {
       const int to = place(line, piece);
       const std::int64_t plane = std::int64_t{stage.slice * args_.columns + stage.column} * args_.tiles + stage.tile;
       const std::uint8_t* cells = args_.cells + (std::int64_t{chip()} * args_.groups + group()) * args_.matrix_bytes +
-                                  (plane * args_.lines + line_block_ * kBlockLines + line) * args_.tile_bytes + offset;
+                                  (plane * args_.lines + first_line() + line) * args_.tile_bytes + offset;
       const int first = stage.tile * args_.tile_inputs;
       const int end = min(args_.inputs, first + args_.tile_inputs);
+      const std::int64_t first_row_of_thread = first_row() + line;
 #pragma unroll 1
       for (int j = 0; j < kBlockLines; j += kLinesAtOnce) {
         copy_async(cells_, to + j * kChunkBytes, cells, true);
         cells += std::int64_t{kLinesAtOnce} * args_.tile_bytes;
         // Rows beyond the last one repeat it.
-        const std::int64_t row = first_row() + line + j;
+        const std::int64_t row = first_row_of_thread + j;
         copy_row(operands_, args_, row < args_.rows ? row : args_.rows - 1, first + offset, end, activations_,
                  to + j * kChunkBytes);
       }
@@ -145,7 +150,10 @@ class MvmBlock {
     const int cells = place(warp_line(id) + lane / 16 * 8 + lane % 8, lane / 8 % 2);
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
-      if (k >= steps) break;
+      if (k >= steps) {
+        clear_fragments(k);
+        continue;
+      }
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
         load_matrices(a_[m][k], activations_, (activations ^ (k * kStepBytes)) + m * 16 * kChunkBytes);
@@ -162,12 +170,26 @@ class MvmBlock {
     }
   }
 
+  /// Nobody reads these; but what every stage writes takes no registers between its last use and the next stage.
+  __device__ __forceinline__ void clear_fragments(int k) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) a_[m][k][j] = 0;
+    }
+#pragma unroll
+    for (int n = 0; n < kLineTiles; ++n) b_[n][k][0] = b_[n][k][1] = 0;
+  }
+
   // ---- products ----
 
   __device__ __forceinline__ void compute(const Stage& stage, int steps) {
     const bool first = stage.chunk == 0;
     const bool last = stage.chunk == args_.tile_chunks - 1;
-    if (args_.weight_shift != 0 && stage.slice == 0 && stage.column == 0 && stage.digit == 0) add_activations(steps);
+    if (args_.weight_shift != 0 && stage.slice == 0 && stage.column == 0 && stage.digit == 0) {
+      add_activations(steps, stage.tile == 0 && stage.chunk == 0);
+    }
+    if (args_.flip != 0) flip_activations();
     const int digits_begin = args_.tile_chunks > 1 ? stage.digit : 0;
     const int digits_end = args_.tile_chunks > 1 ? stage.digit + 1 : args_.digits;
     for (int i = digits_begin; i < digits_end; ++i) {
@@ -182,8 +204,24 @@ class MvmBlock {
     }
     const bool tile_ends = last && digits_end == args_.digits;
     if (!tile_ends || stage.tile + 1 < args_.tiles || stage.column + 1 < args_.columns) return;
-    end_slice(stage.slice);
+    if (args_.exact) {
+      end_slice<std::int32_t>(stage.slice);
+    } else {
+      end_slice<float>(stage.slice);
+    }
     start_sums();
+  }
+
+  /// What is applied of signed activations that are shifted: x + 2^(a-1), of which the digits' masks take the low bits.
+  __device__ __forceinline__ void flip_activations() {
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) a_[m][k][j] ^= args_.flip;
+      }
+    }
   }
 
   __device__ __forceinline__ void start_currents(int slice, const DigitArguments& digit) {
@@ -203,7 +241,7 @@ class MvmBlock {
 
   __device__ __forceinline__ static std::uint32_t digits_of(std::uint32_t four, const DigitArguments& digit) {
     const std::uint32_t bits = kConverter == Converter::kGeneral ? four >> digit.shift : four;
-    return (bits ^ digit.flip) & digit.mask;
+    return bits & digit.mask;
   }
 
   template <bool kWhole>
@@ -228,8 +266,14 @@ class MvmBlock {
     }
   }
 
+  __device__ __forceinline__ static int row_sum_place(int id, int m, int half) {
+    return id / 32 * (kBlockRows / 2) + m * 16 + half * 8 + lane_of(id) / 4;
+  }
+
   /// Sums of the activations of each row, for the offset mapping: a product with ones.
-  __device__ __forceinline__ void add_activations(int steps) {
+  /// They wait in shared memory, a place per warp and row, as registers are short.
+  __device__ __forceinline__ void add_activations(int steps, bool stage_is_first) {
+    const int id = thread();
     const std::uint32_t ones[2] = {0x01010101U, 0x01010101U};
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
@@ -243,8 +287,12 @@ class MvmBlock {
           multiply_add<false, true>(sums, a_[m][k], ones);
         }
       }
-      applied_[m][0] += sums[0];  // its columns are all the same
-      applied_[m][1] += sums[2];
+      if (id % 4 != 0) continue;  // the columns are all the same
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int at = row_sum_place(id, m, half);
+        row_sums_.store(at, (stage_is_first ? 0 : row_sums_.load(at)) + sums[2 * half]);
+      }
     }
   }
 
@@ -322,21 +370,34 @@ class MvmBlock {
   }
 
   __device__ __forceinline__ void add_codes(int slice, std::int32_t weight) {
+    const std::int32_t lo = args_.slice[slice].lo;
+    const float inv_lsb = args_.slice[slice].inv_lsb;
+    if (args_.column_lo == nullptr) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+        add_codes_of_column(n, 0, lo, inv_lsb, weight);
+        add_codes_of_column(n, 1, lo, inv_lsb, weight);
+      }
+      return;
+    }
+    const int first_o = first_output(thread());
 #pragma unroll
     for (int n = 0; n < kOutputTiles; ++n) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        std::int32_t lo = args_.slice[slice].lo;
-        float inv_lsb = args_.slice[slice].inv_lsb;
-        if (args_.column_lo != nullptr) {
-          const std::int64_t column = column_index(slice, min(output(n, j), args_.outputs - 1));
-          lo = __ldg(args_.column_lo + column);
-          inv_lsb = __ldg(args_.column_inv_lsb + column);
-        }
+      for (int parity = 0; parity < 2; ++parity) {
+        const std::int64_t column = column_index(slice, min(first_o + output_offset(n, parity), args_.outputs - 1));
+        add_codes_of_column(n, parity, __ldg(args_.column_lo + column), __ldg(args_.column_inv_lsb + column), weight);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add_codes_of_column(int n, int parity, std::int32_t lo, float inv_lsb,
+                                                      std::int32_t weight) {
 #pragma unroll
-        for (int m = 0; m < kRowTiles; ++m) {
-          add(sums_[m][n][j], weight, adc_code(current(m, n, j) - lo, inv_lsb, args_.code_min, args_.code_max));
-        }
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int j = parity; j < 4; j += 2) {
+        add(sums_[m][n][j], weight, adc_code(current(m, n, j) - lo, inv_lsb, args_.code_min, args_.code_max));
       }
     }
   }
@@ -349,13 +410,12 @@ class MvmBlock {
 
   // ---- results ----
 
-  /// Output of element j of the n-th tile of this lane.
-  __device__ __forceinline__ int output(int n, int j) const {
-    const int warp_outputs = kWords ? kWarpLines / 2 : kWarpLines;
-    const int id = thread();
-    return (line_block_ * (kBlockLines / kWarpLines) + warp_line(id) / kWarpLines) * warp_outputs + n * 8 + id % 4 * 2 +
-           j % 2;
+  /// Output of element 0 of tile 0 of this lane; element j of tile n is output_offset(n, j) on.
+  __device__ __forceinline__ int first_output(int id) const {
+    const int line = first_line() + warp_line(id);
+    return (kWords ? line / 2 : line) + id % 4 * 2;
   }
+  __device__ __forceinline__ static int output_offset(int n, int j) { return n * 8 + j % 2; }
 
   /// Of an output in arrays [groups][outputs] and [groups][slices][outputs].
   __device__ __forceinline__ std::int64_t column_index(int o) const {
@@ -365,26 +425,78 @@ class MvmBlock {
     return (std::int64_t{group()} * args_.slices + slice) * args_.outputs + o;
   }
 
+  /// What is added to all results of a column.
+  struct ColumnTerms {
+    float scale = 0.0F;
+    float lo_constant = 0.0F;
+    std::int32_t weight_sum = 0;
+  };
+
+  __device__ __forceinline__ ColumnTerms terms_of(int slice, int o) const {
+    ColumnTerms terms;
+    terms.scale = args_.slice[slice].scale;
+    if (args_.column_scale != nullptr) terms.scale = __ldg(args_.column_scale + column_index(slice, o));
+    if (slice + 1 < args_.slices) return terms;
+    terms.lo_constant = __ldg(args_.lo_constants + column_index(o));
+    terms.weight_sum = __ldg(args_.weight_sums + column_index(o));
+    return terms;
+  }
+
+  /// Adds the sums of a slice to the results, as T. Everything is read before anything is used, so that the block waits
+  /// for memory once.
+  template <typename T>
   __device__ __forceinline__ void end_slice(int slice) {
     const int id = thread();
+    const int first_o = first_output(id);
+    T* const y = static_cast<T*>(args_.y);
+    T before[kRowTiles][kOutputTiles][4];
+    ColumnTerms terms[kOutputTiles][2];
+    std::int64_t first[kRowTiles][2];  // result of output 0
+    bool inside[kRowTiles][2];
+    const std::int64_t first_row_of_lane = first_row() + warp_row(id) + lane_of(id) / 4;
+    const std::int64_t step = result_step(operands_);
+    std::int32_t row_sums[kRowTiles][2];
+    if (args_.weight_shift != 0) __syncwarp();  // those of other lanes
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const std::int64_t row = first_row() + warp_row(id) + m * 16 + lane_of(id) / 4 + j / 2 * 8;
-        if (row >= args_.rows) continue;
-        const std::int64_t first = first_result(operands_, args_, row);
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t row = first_row_of_lane + m * 16 + half * 8;
+        inside[m][half] = row < args_.rows;
+        row_sums[m][half] = args_.weight_shift != 0 ? row_sums_.load(row_sum_place(id, m, half)) : 0;
+        first[m][half] = first_result(operands_, args_, inside[m][half] ? row : 0);
+      }
+    }
 #pragma unroll
-        for (int n = 0; n < kOutputTiles; ++n) {
-          const int o = output(n, j);
-          if (o >= args_.outputs) continue;
-          const std::int64_t at = first + o * result_step(operands_);
-          Sum sum = sums_[m][n][j];
-          if constexpr (kConverter == Converter::kShifted) add(sum, -1, args_.sum_bias);
-          if (args_.exact) {
-            add_slice(static_cast<std::int32_t*>(args_.y) + at, slice, o, sum, applied_[m][j / 2]);
-          } else {
-            add_slice(static_cast<float*>(args_.y) + at, slice, o, sum, applied_[m][j / 2]);
+    for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int o = first_o + output_offset(n, j);
+          const bool wanted = slice > 0 && inside[m][j / 2] && o < args_.outputs;
+          before[m][n][j] = wanted ? y[first[m][j / 2] + o * step] : T{0};
+        }
+      }
+#pragma unroll
+      for (int parity = 0; parity < 2; ++parity) {
+        terms[n][parity] = terms_of(slice, min(first_o + output_offset(n, parity), args_.outputs - 1));
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+      for (int parity = 0; parity < 2; ++parity) {
+        const int o = first_o + output_offset(n, parity);
+#pragma unroll
+        for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int j = 2 * half + parity;
+            Sum sum = sums_[m][n][j];
+            if constexpr (kConverter == Converter::kShifted) add(sum, -1, args_.sum_bias);
+            const T total = added(before[m][n][j], slice, terms[n][parity], sum, row_sums[m][half]);
+            if (inside[m][half] && o < args_.outputs) y[first[m][half] + o * step] = total;
           }
         }
       }
@@ -392,40 +504,38 @@ class MvmBlock {
   }
 
   /// What is subtracted digitally: the input shift and the weight offset. `row_sum`: of the activations.
-  __device__ __forceinline__ std::int64_t correction(int o, std::int32_t row_sum) const {
+  __device__ __forceinline__ std::int64_t correction(const ColumnTerms& terms, std::int32_t row_sum) const {
     const std::int64_t applied = row_sum + std::int64_t{args_.input_shift} * args_.inputs;
-    return -std::int64_t{args_.input_shift} * __ldg(args_.weight_sums + column_index(o)) - args_.weight_shift * applied;
+    return -std::int64_t{args_.input_shift} * terms.weight_sum - args_.weight_shift * applied;
   }
 
-  __device__ __forceinline__ void add_slice(std::int32_t* y, int slice, int o, Sum sum, std::int32_t row_sum) const {
-    auto total = static_cast<std::uint32_t>(slice == 0 ? 0 : *y);
+  __device__ __forceinline__ std::int32_t added(std::int32_t before, int slice, const ColumnTerms& terms, Sum sum,
+                                                std::int32_t row_sum) const {
+    auto total = static_cast<std::uint32_t>(before);
     total += static_cast<std::uint32_t>(args_.slice[slice].weight) * static_cast<std::uint32_t>(sum);
-    if (slice + 1 == args_.slices) total += static_cast<std::uint32_t>(correction(o, row_sum));
-    *y = static_cast<std::int32_t>(total);
+    if (slice + 1 == args_.slices) total += static_cast<std::uint32_t>(correction(terms, row_sum));
+    return static_cast<std::int32_t>(total);
   }
 
-  __device__ __forceinline__ void add_slice(float* y, int slice, int o, Sum sum, std::int32_t row_sum) const {
-    const float scale =
-        args_.column_scale != nullptr ? __ldg(args_.column_scale + column_index(slice, o)) : args_.slice[slice].scale;
-    float total = (slice == 0 ? 0.0F : *y) + static_cast<float>(sum) * scale;
+  __device__ __forceinline__ float added(float before, int slice, const ColumnTerms& terms, Sum sum,
+                                         std::int32_t row_sum) const {
+    float total = before + static_cast<float>(sum) * terms.scale;
     if (slice + 1 == args_.slices) {
-      total = total + __ldg(args_.lo_constants + column_index(o));
-      total = total + static_cast<float>(correction(o, row_sum));
+      total = total + terms.lo_constant;
+      total = total + static_cast<float>(correction(terms, row_sum));
     }
-    *y = total;
+    return total;
   }
 
   const MvmArguments& args_;
   const Operands& operands_;
   SharedArray<std::uint8_t> activations_;  // [kBlockRows][kChunkBytes]
+  SharedArray<std::int32_t> row_sums_;     // [warps][kBlockRows / 2]
   SharedArray<std::uint8_t> cells_;        // [kBlockLines][kChunkBytes]
-  int line_block_;
-  int row_block_;
   std::uint32_t a_[kRowTiles][kSteps][4];
   std::uint32_t b_[kLineTiles][kSteps][2];
   std::int32_t currents_[kRowTiles][kLineTiles][4];
   Sum sums_[kRowTiles][kOutputTiles][4];
-  std::int32_t applied_[kRowTiles][2] = {};  // sums of activations: of row lane / 4, and 8 on
 };
 
 }  // namespace cimq::kernels::cuda

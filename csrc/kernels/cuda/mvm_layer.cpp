@@ -74,24 +74,19 @@ void MvmLayer::set_digits() {
     a.weight_shift = digital_ ? 0 : plan_.weight_shift;
     const bool sign_apart = plan_.act_signed && a.input_shift == 0;
     const std::uint32_t top = sign_apart ? std::uint32_t{1} << (plan_.act_bits - 1) : 0U;
-    const auto flip = static_cast<std::uint32_t>(a.input_shift);
-    if ((all & ~top) != 0) a.digit[a.digits++] = {in_every_byte(all & ~top), in_every_byte(flip), 0, 1, 1.0F, 0};
-    if (top != 0) a.digit[a.digits++] = {in_every_byte(top), 0, 0, -1, 1.0F, 0};
+    a.flip = in_every_byte(static_cast<std::uint32_t>(a.input_shift));
+    if ((all & ~top) != 0) a.digit[a.digits++] = {in_every_byte(all & ~top), 0, 1, 1.0F, 0};
+    if (top != 0) a.digit[a.digits++] = {in_every_byte(top), 0, -1, 1.0F, 0};
     return;
   }
   a.input_shift = plan_.input_shift;
   a.weight_shift = plan_.weight_shift;
+  a.flip = in_every_byte(static_cast<std::uint32_t>(plan_.input_shift));
   a.digits = plan_.n_x;
   for (int i = 0; i < plan_.n_x; ++i) {
     const int place = i * plan_.dac_bits;
     const std::uint32_t mask = low_mask(plan_.dac_bits) & (all >> place);
-    const auto flip = static_cast<std::uint32_t>(plan_.input_shift) >> place;
-    a.digit[i] = {in_every_byte(mask),
-                  in_every_byte(flip & mask),
-                  place,
-                  plan_.digit_weights[static_cast<std::size_t>(i)],
-                  1.0F,
-                  0};
+    a.digit[i] = {in_every_byte(mask), place, plan_.digit_weights[static_cast<std::size_t>(i)], 1.0F, 0};
   }
 }
 
@@ -126,7 +121,6 @@ void MvmLayer::set_converter() {
   for (int i = 0; i < a.digits; ++i) {
     DigitArguments& digit = a.digit[i];
     digit.mask <<= digit.shift;
-    digit.flip <<= digit.shift;
     digit.place = digit.shift;
     digit.scale = std::ldexp(1.0F, -digit.shift);
     digit.shift = 0;

@@ -21,12 +21,16 @@ __device__ __forceinline__ void copy_row(const MatrixArguments& matrix, const Mv
     copy_async(to, place, from + (input < end ? input : 0), input < end);
     return;
   }
-  std::uint32_t words[4] = {0, 0, 0, 0};
+#pragma unroll 1
+  for (int word = 0; word < 16; word += 4) {
+    std::uint32_t bytes = 0;
 #pragma unroll
-  for (int j = 0; j < 16; ++j) {
-    if (input + j < end) words[j / 4] |= std::uint32_t{from[input + j]} << (8 * (j % 4));
+    for (int j = 0; j < 4; ++j) {
+      const int k = input + word + j;
+      if (k < end) bytes |= std::uint32_t{from[k]} << (8 * j);
+    }
+    to.template store_as<std::uint32_t>(place + word, bytes);
   }
-  to.template store_as<uint4>(place, make_uint4(words[0], words[1], words[2], words[3]));
 }
 
 __device__ __forceinline__ std::int64_t first_result(const MatrixArguments& /*matrix*/, const MvmArguments& arguments,
@@ -48,17 +52,21 @@ __device__ __forceinline__ void copy_row(const PatchArguments& patches, const Mv
       std::int64_t{image} * patches.channels + std::int64_t{static_cast<int>(blockIdx.z)} * patches.group_channels;
   const std::int64_t plane = std::int64_t{patches.height} * patches.width;
   const std::uint8_t* from = patches.x + channel * plane;
-  std::uint32_t words[4] = {0, 0, 0, 0};
+#pragma unroll 1
+  for (int word = 0; word < 16; word += 4) {
+    std::uint32_t bytes = 0;
 #pragma unroll
-  for (int j = 0; j < 16; ++j) {
-    if (input + j >= end) continue;
-    const int4 tap = __ldg(reinterpret_cast<const int4*>(patches.taps) + input + j);
-    const int y = y0 + tap.y;
-    const int x = x0 + tap.z;
-    if (y < 0 || y >= patches.height || x < 0 || x >= patches.width) continue;  // padding
-    words[j / 4] |= std::uint32_t{from[tap.x * plane + std::int64_t{y} * patches.width + x]} << (8 * (j % 4));
+    for (int j = 0; j < 4; ++j) {
+      const int k = input + word + j;
+      if (k >= end) continue;
+      const int4 tap = __ldg(reinterpret_cast<const int4*>(patches.taps) + k);
+      const int y = y0 + tap.y;
+      const int x = x0 + tap.z;
+      if (y < 0 || y >= patches.height || x < 0 || x >= patches.width) continue;  // padding
+      bytes |= std::uint32_t{from[tap.x * plane + std::int64_t{y} * patches.width + x]} << (8 * j);
+    }
+    to.template store_as<std::uint32_t>(place + word, bytes);
   }
-  to.template store_as<uint4>(place, make_uint4(words[0], words[1], words[2], words[3]));
 }
 
 __device__ __forceinline__ std::int64_t first_result(const PatchArguments& patches, const MvmArguments& arguments,
