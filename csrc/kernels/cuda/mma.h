@@ -31,15 +31,16 @@ using emulation::wait_for_copies;
 
 namespace cimq::kernels::cuda {
 
-/// d = a . b + d, modulo 2^32. All lanes of the warp take part.
+/// d = a . b + c, modulo 2^32. All lanes of the warp take part.
 template <bool kSignedA, bool kSignedB>
 __device__ __forceinline__ void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4],
-                                             const std::uint32_t (&b)[2]) {
-#define CIMQ_MMA(types)                                                               \
-  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types                         \
-               ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-               : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])                       \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+                                             const std::uint32_t (&b)[2], const std::int32_t (&c)[4]) {
+#define CIMQ_MMA(types)                                                                                             \
+  asm volatile("mma.sync.aligned.m16n8k32.row.col.s32." types                                                       \
+               ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"                           \
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])                                                     \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(c[0]), "r"(c[1]), "r"(c[2]), \
+                 "r"(c[3]))
   if constexpr (kSignedA && kSignedB) {
     CIMQ_MMA("s8.s8");
   } else if constexpr (kSignedA) {

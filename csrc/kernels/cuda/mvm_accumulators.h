@@ -23,19 +23,11 @@ struct MvmAccumulators {
   std::int32_t currents[kRowTiles][kLineTiles][4];  ///< fragments as in mma.h; words: high bytes, then low bytes
   Sum sums[kRowTiles][kOutputTiles][4];
 
-  __device__ __forceinline__ void start_currents(int slice, const DigitArguments& digit) {
-    std::uint32_t start = 0;
-    if constexpr (kConverter == Converter::kShifted) {
-      start = kShiftedBits - (static_cast<std::uint32_t>(arguments.slice[slice].lo) << digit.place);
-    }
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-      for (int n = 0; n < kLineTiles; ++n) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) currents[m][n][j] = static_cast<std::int32_t>(start);
-      }
-    }
+  /// What the currents of a tile start from.
+  __device__ __forceinline__ std::int32_t start_of(int slice, const DigitArguments& digit) const {
+    if constexpr (kConverter != Converter::kShifted) return 0;
+    return static_cast<std::int32_t>(kShiftedBits -
+                                     (static_cast<std::uint32_t>(arguments.slice[slice].lo) << digit.place));
   }
 
   __device__ __forceinline__ void start_sums() {

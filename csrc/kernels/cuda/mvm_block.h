@@ -174,7 +174,11 @@ class MvmBlock {
     const int digits_end = args_.tile_chunks > 1 ? stage.digit + 1 : args_.digits;
     for (int i = digits_begin; i < digits_end; ++i) {
       const DigitArguments& digit = args_.digit[i];
-      if (first) accumulators_.start_currents(stage.slice, digit);
+      if (first) {
+        multiply_step<true>(digit, 0, accumulators_.start_of(stage.slice, digit));
+      } else {
+        multiply_step<false>(digit, 0, 0);
+      }
       if (steps == kSteps) {
         multiply<true>(digit, steps);
       } else {
@@ -209,25 +213,43 @@ class MvmBlock {
     return bits & digit.mask;
   }
 
+  /// The steps of a chunk after its first.
   template <bool kWhole>
   __device__ __forceinline__ void multiply(const DigitArguments& digit, int steps) {
 #pragma unroll
-    for (int k = 0; k < kSteps; ++k) {
+    for (int k = 1; k < kSteps; ++k) {
       if (!kWhole && k >= steps) break;
+      multiply_step<false>(digit, k, 0);
+    }
+  }
+
+  /// @param start  where kStarts: what the currents start from, in place of what they are
+  template <bool kStarts>
+  __device__ __forceinline__ void multiply_step(const DigitArguments& digit, int k, std::int32_t start) {
+    const std::int32_t four[4] = {start, start, start, start};
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-        std::uint32_t digits[4];
+    for (int m = 0; m < kRowTiles; ++m) {
+      std::uint32_t digits[4];
 #pragma unroll
-        for (int j = 0; j < 4; ++j) digits[j] = digits_of(a_[m][k][j], digit);
+      for (int j = 0; j < 4; ++j) digits[j] = digits_of(a_[m][k][j], digit);
 #pragma unroll
-        for (int n = 0; n < kLineTiles; ++n) {
-          if (kWords && n >= kOutputTiles) {
-            multiply_add<false, false>(accumulators_.currents[m][n], digits, b_[n][k]);  // low bytes
-          } else {
-            multiply_add<false, true>(accumulators_.currents[m][n], digits, b_[n][k]);
-          }
+      for (int n = 0; n < kLineTiles; ++n) {
+        std::int32_t (&currents)[4] = accumulators_.currents[m][n];
+        if constexpr (kStarts) {
+          multiply_tile(currents, digits, n, k, four);
+        } else {
+          multiply_tile(currents, digits, n, k, currents);
         }
       }
+    }
+  }
+
+  __device__ __forceinline__ void multiply_tile(std::int32_t (&currents)[4], const std::uint32_t (&digits)[4], int n,
+                                                int k, const std::int32_t (&before)[4]) {
+    if (kWords && n >= kOutputTiles) {
+      multiply_add<false, false>(currents, digits, b_[n][k], before);  // low bytes
+    } else {
+      multiply_add<false, true>(currents, digits, b_[n][k], before);
     }
   }
 
@@ -243,9 +265,9 @@ class MvmBlock {
       for (int k = 0; k < kSteps; ++k) {
         if (k >= steps) break;
         if (args_.act_signed) {
-          multiply_add<true, true>(sums, a_[m][k], ones);
+          multiply_add<true, true>(sums, a_[m][k], ones, sums);
         } else {
-          multiply_add<false, true>(sums, a_[m][k], ones);
+          multiply_add<false, true>(sums, a_[m][k], ones, sums);
         }
       }
       if (id % 4 != 0) continue;  // the columns are all the same

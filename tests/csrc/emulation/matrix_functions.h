@@ -39,7 +39,8 @@ std::int32_t four_products(std::uint32_t a, std::uint32_t b) {
 }
 
 template <bool kSignedA, bool kSignedB>
-void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                  const std::int32_t (&c)[4]) {
   constexpr unsigned kAllLanes = 0xffffffffU;
   MatrixOperands mine = {};
   for (std::size_t j = 0; j < 4; ++j) mine.a[j] = a[j];
@@ -58,7 +59,7 @@ void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4], const std::
         sum += four_products<kSignedA, kSignedB>(of_a.a[2 * half + lower], of_b.b[half]);
       }
     }
-    d[element] = static_cast<std::int32_t>(static_cast<std::uint32_t>(d[element]) + static_cast<std::uint32_t>(sum));
+    d[element] = static_cast<std::int32_t>(static_cast<std::uint32_t>(c[element]) + static_cast<std::uint32_t>(sum));
   }
 }
 

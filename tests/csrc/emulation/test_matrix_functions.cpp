@@ -50,7 +50,7 @@ __global__ void product(const std::uint32_t* a, const std::uint32_t* b, std::int
   for (unsigned j = 0; j < 4; ++j) of_a[j] = a[lane * 4 + j];
   for (unsigned j = 0; j < 2; ++j) of_b[j] = b[lane * 2 + j];
   for (unsigned j = 0; j < 4; ++j) of_d[j] = d[lane * 4 + j];
-  kernels::cuda::multiply_add<kSignedA, kSignedB>(of_d, of_a, of_b);
+  kernels::cuda::multiply_add<kSignedA, kSignedB>(of_d, of_a, of_b, of_d);
   for (unsigned j = 0; j < 4; ++j) d[lane * 4 + j] = of_d[j];
 }
 
