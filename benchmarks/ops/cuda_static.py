@@ -57,6 +57,8 @@ LAUNCHES = {
     "quantize_values": Launch(256),
     "sample_programmed_cells": Launch(256),
     "crossbar_product": Launch(128, 33280),
+    "pack_cells": Launch(256),
+    "sum_weights": Launch(256),
 }
 
 

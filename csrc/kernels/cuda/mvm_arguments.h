@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "common/mapping.h"
+
 namespace cimq::kernels::cuda {
 
 // ---- the shape of a block of the kernel ----
@@ -88,6 +90,20 @@ struct MvmArguments {
   std::int32_t weight_shift;
   const std::int32_t* weight_sums;  ///< [groups][outputs]
   const float* lo_constants;        ///< [groups][outputs]
+};
+
+/// How the cells of a matrix follow from its weights.
+struct PackArguments {
+  const std::int8_t* w;              ///< [outputs, inputs]
+  const std::int16_t* conductances;  ///< [slices][polarities][outputs][inputs], or null: levels
+  Mapping mapping;
+  std::int32_t cell_bits;
+  std::int32_t weight_bits;
+  std::int32_t polarities;
+  std::int32_t cancelled_base;  ///< taken off conductances that are no differences of a pair
+  bool digital;                 ///< cells are the weights themselves
+  bool pair;                    ///< the second cell of a weight is subtracted from the first
+  bool words;
 };
 
 /// Rows of activations that lie in memory: x [rows, inputs], y [chips, rows, outputs].

@@ -23,18 +23,19 @@ std::uint32_t in_every_byte(std::uint32_t byte) { return byte * 0x01010101U; }
 
 }  // namespace
 
-MvmLayer::MvmLayer(const std::vector<MvmProblem>& groups, int chips)
+MvmLayer::MvmLayer(const std::vector<MvmProblem>& groups, int chips, Programming programming)
     : plan_(groups.front().plan()), groups_(static_cast<int>(groups.size())), chips_(chips) {
   check(chips >= 1, "crossbar_mvm: chips must be at least 1, got ", chips);
   check(plan_.reads == ReadModel::kNone,
         "crossbar_mvm: cell.read (read noise) is not computed on CUDA devices; use cell.read none, or the CPU");
   for (const MvmProblem& group : groups) {
+    if (programming == Programming::kOnDevice) break;
     check_weights(group.w, group.outputs * group.inputs, group.options.weight_bits);
   }
   choose();
   set_digits();
   set_converter();
-  program(groups);
+  program(groups, programming);
 }
 
 /// Which of the kernels, and the tiles it sees.
@@ -138,11 +139,12 @@ std::size_t MvmLayer::append(const void* data, std::size_t bytes) {
   return offset;
 }
 
-void MvmLayer::program(const std::vector<MvmProblem>& groups) {
+void MvmLayer::program(const std::vector<MvmProblem>& groups, Programming programming) {
+  const bool on_host = programming == Programming::kOnHost;
   const auto matrix_bytes = static_cast<std::size_t>(arguments_.matrix_bytes);
   const std::size_t chip_bytes = matrix_bytes * groups.size();
   image_.resize(chip_bytes * static_cast<std::size_t>(chips_));
-  for (int chip = 0; chip < chips_; ++chip) {
+  for (int chip = 0; on_host && chip < chips_; ++chip) {
     std::byte* cells = image_.data() + static_cast<std::size_t>(chip) * chip_bytes;
     if (chip > 0 && !plan_.varies) {
       std::memcpy(cells, image_.data(), chip_bytes);
@@ -159,7 +161,7 @@ void MvmLayer::program(const std::vector<MvmProblem>& groups) {
     const MvmPlan plan = group.plan();
     for (std::int64_t o = 0; o < plan.outputs; ++o) {
       std::int64_t sum = 0;
-      for (std::int64_t k = 0; k < plan.inputs; ++k) sum += group.w[o * plan.inputs + k];
+      for (std::int64_t k = 0; on_host && k < plan.inputs; ++k) sum += group.w[o * plan.inputs + k];
       weight_sums.push_back(static_cast<std::int32_t>(sum));  // the plan has bounded it
       lo_constants.push_back(plan.lo_constant(o));
     }
@@ -232,6 +234,20 @@ MvmArguments MvmLayer::arguments(const std::byte* image, std::int64_t rows, void
     a.column_scale = reinterpret_cast<const float*>(image + column_scale_);
   }
   return a;
+}
+
+PackArguments MvmLayer::packing(const std::int8_t* w, const std::int16_t* conductances) const {
+  const bool pair = plan_.mapping != Mapping::kOffset && arguments_.columns == 1;
+  return {w,
+          conductances,
+          plan_.mapping,
+          plan_.cell_bits,
+          plan_.weight_bits,
+          plan_.polarities(),
+          plan_.cancelled_base(),
+          digital_,
+          pair,
+          words_};
 }
 
 MatrixArguments MvmLayer::matrix(const std::uint8_t* x) const {
