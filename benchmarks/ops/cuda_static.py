@@ -56,6 +56,9 @@ LAUNCHES = {
     "fake_quantize_scale_gradient": Launch(256, 64, main=False),
     "quantize_values": Launch(256),
     "sample_programmed_cells": Launch(256),
+    "crossbar_product": Launch(128, 33280),
+    "pack_cells": Launch(256),
+    "sum_weights": Launch(256),
 }
 
 
@@ -102,7 +105,8 @@ def demangled(names: Iterable[str]) -> dict[str, str]:
 
 
 def short_name(name: str) -> str:
-    """`void a::b::kernel<float, true>(float const*)` -> `kernel<float, true>`."""
+    """`void a::b::kernel<float, (a::Kind)1>(float const*)` -> `kernel<float, Kind 1>`."""
+    name = re.sub(r"\((?:\w+::)*(\w+)\)(\d+)", r"\1 \2", name)  # values of enumerations
     name = name.split("(", 1)[0] if "(anonymous namespace)" not in name else name.replace("(anonymous namespace)", "_")
     name = name.split("(", 1)[0].removeprefix("void ")
     template = name.find("<")

@@ -65,6 +65,11 @@ def test_a_log_becomes_rows(script: ModuleType) -> None:
     assert (second.shared_bytes, second.spill_bytes, second.stack_bytes) == (1024 + 64, 16, 8)
 
 
+def test_values_of_enumerations_in_names(script: ModuleType) -> None:
+    name = "void a::b::product<false, (a::b::Converter)1, a::Matrix>(a::Arguments, a::Matrix)"
+    assert script.short_name(name) == "product<false, Converter 1, Matrix>"
+
+
 @pytest.mark.parametrize(
     ("chip", "registers", "shared", "threads", "share"),
     [

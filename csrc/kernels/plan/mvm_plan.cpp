@@ -303,6 +303,14 @@ MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64
   return plan;
 }
 
+bool can_clip(const MvmPlan& plan, const SlicePlan& range) {
+  constexpr std::int32_t kFar = 1 << 30;
+  const std::int64_t lo = std::int64_t{range.lo} * plan.unit();
+  const std::int64_t lowest = (plan.signed_codes || plan.fractional ? -plan.largest_current : 0) - lo;
+  return adc_code(static_cast<std::int32_t>(plan.largest_current - lo), range.inv_lsb, -kFar, kFar) > plan.code_max ||
+         adc_code(static_cast<std::int32_t>(lowest), range.inv_lsb, -kFar, kFar) < plan.code_min;
+}
+
 bool always_lossless(const Hardware& hardware) {
   if (hardware.fractional()) return false;
   if (!hardware.adc.bits) return true;

@@ -123,6 +123,9 @@ struct MvmPlan {
 /// configuration in which a sum could leave its integer type (the bound is in the message).
 MvmPlan make_mvm_plan(const Hardware& hardware, std::int64_t outputs, std::int64_t inputs, const MvmOptions& options);
 
+/// Whether a current of a column with this range can lie beyond the converter's codes.
+bool can_clip(const MvmPlan& plan, const SlicePlan& range);
+
 /// Whether every product that this hardware can compute at all is x . w^T, whatever its shape and widths.
 bool always_lossless(const Hardware& hardware);
 

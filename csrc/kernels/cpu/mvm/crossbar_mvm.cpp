@@ -17,7 +17,6 @@
 #include "kernels/cpu/mvm/digit_block.h"
 #include "kernels/cpu/mvm/packed_cells.h"
 #include "kernels/cpu/tile/dispatch.h"
-#include "kernels/formula/adc.h"
 
 namespace cimq::kernels::cpu {
 namespace {
@@ -74,15 +73,6 @@ KernelChoice choose_kernel(const MvmPlan& plan, const PackedCells& cells, std::i
     return {kernels.tables.words, DigitFormat::kGroups, kScratchPerRow};
   }
   return {kernel_of(kernels, cells.format()), DigitFormat::kLikeCells};
-}
-
-/// Whether a current of the slice can lie beyond the converter's codes.
-bool clips(const MvmPlan& plan, const SlicePlan& slice) {
-  constexpr std::int32_t kFar = 1 << 30;
-  const std::int64_t lo = std::int64_t{slice.lo} * plan.unit();
-  const std::int64_t lowest = (plan.signed_codes || plan.fractional ? -plan.largest_current : 0) - lo;
-  return adc_code(static_cast<std::int32_t>(plan.largest_current - lo), slice.inv_lsb, -kFar, kFar) > plan.code_max ||
-         adc_code(static_cast<std::int32_t>(lowest), slice.inv_lsb, -kFar, kFar) < plan.code_min;
 }
 
 /// Memory of a block's panel per row, as BlockRunner takes it: sums, sums in int64, results, scratch, applied sum.
@@ -166,7 +156,7 @@ class BlockRunner {
     args.max_product = digits_.max_digit() * std::max(cells_.max_cell(), -cells_.min_cell());
     args.min_cell = cells_.min_cell();
     args.max_cell = cells_.max_cell();
-    args.clips = clips(plan_, slice);
+    args.clips = can_clip(plan_, slice);
     args.scratch = scratch_.get();
     args.signed_digits = digits_.keeps_sign();
     for (std::int64_t t = 0; t < cells_.tiles(); ++t) {

@@ -1,0 +1,18 @@
+// The crossbar product on int8 tensor cores. The kernel is mvm_block.h.
+#include "kernels/cuda/mvm_launch.h"
+
+namespace cimq::kernels::cuda {
+
+void crossbar_mvm(const MvmLayer& layer, const std::byte* image, const std::uint8_t* x, std::int64_t batch, void* y,
+                  Stream stream) {
+  check(batch >= 0, "crossbar_mvm: batch must be at least 0, got ", batch);
+  if (batch == 0) return;
+  const MvmArguments arguments = layer.arguments(image, batch, y);
+  const Work work = {
+      "crossbar_mvm",
+      "",
+      {{{"batch", batch}, {"inputs", arguments.inputs}, {"outputs", arguments.outputs}, {"chips", layer.chips()}}}};
+  launch_product(work, layer, arguments, layer.matrix(x), stream);
+}
+
+}  // namespace cimq::kernels::cuda

@@ -1,0 +1,147 @@
+// Accumulators of the crossbar product and the converters that empty them: currents of one digit of a tile, which the
+// tensor cores add up, and the sums of a slice's codes.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/mvm_arguments.h"
+#include "kernels/cuda/mvm_places.h"
+#include "kernels/formula/adc.h"
+
+namespace cimq::kernels::cuda {
+
+template <bool kWords, Converter kConverter>
+struct MvmAccumulators {
+  static constexpr int kOutputTiles = kWords ? kLineTiles / 2 : kLineTiles;
+  /// Without a converter fractional currents add up beyond 32 bits.
+  using Sum = std::conditional_t<kWords && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
+
+  const MvmArguments& arguments;
+  std::int32_t currents[kRowTiles][kLineTiles][4];  ///< fragments as in mma.h; words: high bytes, then low bytes
+  Sum sums[kRowTiles][kOutputTiles][4];
+
+  /// What the currents of a tile start from.
+  __device__ __forceinline__ std::int32_t start_of(int slice, const DigitArguments& digit) const {
+    if constexpr (kConverter != Converter::kShifted) return 0;
+    return static_cast<std::int32_t>(kShiftedBits -
+                                     (static_cast<std::uint32_t>(arguments.slice[slice].lo) << digit.place));
+  }
+
+  __device__ __forceinline__ void start_sums() {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[m][n][j] = 0;
+      }
+    }
+  }
+
+  /// Adds what the converters make of the currents; the second column of a pair counts negative.
+  __device__ __forceinline__ void convert(int slice, int column, const DigitArguments& digit) {
+    const std::int32_t weight = column == 0 ? digit.weight : -digit.weight;
+    if constexpr (kConverter == Converter::kNone) {
+      add_currents(weight);
+    } else if constexpr (kConverter == Converter::kShifted) {
+      const float inv_lsb = arguments.slice[slice].inv_lsb * digit.scale;
+      if (arguments.clips) {
+        add_shifted_codes<true>(weight, inv_lsb);
+      } else {
+        add_shifted_codes<false>(weight, inv_lsb);
+      }
+    } else {
+      add_codes(slice, weight);
+    }
+  }
+
+  /// The current of one output in its unit, modulo 2^32.
+  __device__ __forceinline__ std::int32_t current(int m, int n, int j) const {
+    const auto high = static_cast<std::uint32_t>(currents[m][n][j]);
+    if constexpr (!kWords) return static_cast<std::int32_t>(high);
+    return static_cast<std::int32_t>((high << 8) + static_cast<std::uint32_t>(currents[m][n + kOutputTiles][j]));
+  }
+
+  __device__ __forceinline__ void add_currents(std::int32_t weight) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          if constexpr (kWords) {
+            sums[m][n][j] += weight * Sum{current(m, n, j)};
+          } else {
+            add(sums[m][n][j], weight, currents[m][n][j]);
+          }
+        }
+      }
+    }
+  }
+
+  /// adc_code where the accumulator holds the bits of the float 1.5 * 2^23 + (I - lo) * 2^place: the difference of two
+  /// floats is the exact float of I - lo, times 2^place; the power of two goes into inv_lsb; adding 1.5 * 2^23 rounds
+  /// to an integer, half to even, and leaves the code in the low bits. Those of 1.5 * 2^23 are taken off the sum at its
+  /// end.
+  template <bool kClips>
+  __device__ __forceinline__ void add_shifted_codes(std::int32_t weight, float inv_lsb) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          float code = (__int_as_float(currents[m][n][j]) - kShiftedOrigin) * inv_lsb;
+          if constexpr (kClips) code = fminf(fmaxf(code, arguments.lowest), arguments.highest);
+          add(sums[m][n][j], weight, __float_as_int(code + kShiftedOrigin));
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add_codes(int slice, std::int32_t weight) {
+    const std::int32_t lo = arguments.slice[slice].lo;
+    const float inv_lsb = arguments.slice[slice].inv_lsb;
+    if (arguments.column_lo == nullptr) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+        add_codes_of_column(n, 0, lo, inv_lsb, weight);
+        add_codes_of_column(n, 1, lo, inv_lsb, weight);
+      }
+      return;
+    }
+    const int first_o = first_output<kWords>(arguments, this_thread());
+#pragma unroll
+    for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+      for (int parity = 0; parity < 2; ++parity) {
+        const std::int64_t column =
+            column_index(arguments, slice, min(first_o + output_offset(n, parity), arguments.outputs - 1));
+        add_codes_of_column(n, parity, __ldg(arguments.column_lo + column), __ldg(arguments.column_inv_lsb + column),
+                            weight);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add_codes_of_column(int n, int parity, std::int32_t lo, float inv_lsb,
+                                                      std::int32_t weight) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int j = parity; j < 4; j += 2) {
+        add(sums[m][n][j], weight, adc_code(current(m, n, j) - lo, inv_lsb, arguments.code_min, arguments.code_max));
+      }
+    }
+  }
+
+  /// Modulo 2^32: signed sums that leave it on the way come back.
+  __device__ __forceinline__ static void add(Sum& sum, std::int32_t weight, std::int32_t value) {
+    sum = static_cast<Sum>(static_cast<std::uint32_t>(sum) +
+                           static_cast<std::uint32_t>(weight) * static_cast<std::uint32_t>(value));
+  }
+};
+
+}  // namespace cimq::kernels::cuda

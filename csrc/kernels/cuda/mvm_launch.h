@@ -1,0 +1,50 @@
+// Which kernel computes a layer's products, and its launch.
+#pragma once
+
+#include <limits>
+
+#include "common/error.h"
+#include "common/rounding.h"
+#include "kernels/cuda/crossbar_mvm.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/mvm_block.h"
+
+namespace cimq::kernels::cuda {
+
+// Two blocks per multiprocessor: one loads while the other multiplies.
+template <bool kWords, Converter kConverter, typename Operands>
+__global__ void __launch_bounds__(kBlockThreads, 2)
+    crossbar_product(const MvmArguments arguments, const Operands operands) {
+  MvmBlock<kWords, kConverter, Operands>(arguments, operands).run();
+}
+
+template <typename Operands>
+auto product_of(const MvmLayer& layer) {
+  switch (layer.converter()) {
+    case Converter::kNone:
+      return layer.words() ? crossbar_product<true, Converter::kNone, Operands>
+                           : crossbar_product<false, Converter::kNone, Operands>;
+    case Converter::kShifted:
+      return crossbar_product<false, Converter::kShifted, Operands>;
+    case Converter::kGeneral:
+      break;
+  }
+  return layer.words() ? crossbar_product<true, Converter::kGeneral, Operands>
+                       : crossbar_product<false, Converter::kGeneral, Operands>;
+}
+
+/// `work`: operator and sizes for errors.
+template <typename Operands>
+void launch_product(Work work, const MvmLayer& layer, const MvmArguments& arguments, const Operands& operands,
+                    Stream stream) {
+  work.kernel = "crossbar_product";
+  const std::int64_t blocks = ceil_div<std::int64_t>(arguments.rows, kBlockRows) * (arguments.lines / kBlockLines);
+  check(blocks <= std::numeric_limits<std::int32_t>::max(), work.op,
+        ": a CUDA device takes at most 2147483647 blocks of 64 x 64 results, got ", blocks, "; split the batch");
+  const Grid grid = {
+      dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(layer.chips()), static_cast<unsigned>(layer.groups())),
+      dim3(kBlockThreads), kSharedBytes};
+  launch(work, grid, stream, product_of<Operands>(layer), arguments, operands);
+}
+
+}  // namespace cimq::kernels::cuda

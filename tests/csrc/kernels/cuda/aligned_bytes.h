@@ -1,0 +1,26 @@
+// A copy of operands that lies as it would in the memory of a device.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace cimq::kernels::testing {
+
+/// Bytes at a multiple of 16, or `skew` beyond one.
+class AlignedBytes {
+ public:
+  AlignedBytes(const void* from, std::size_t count, std::size_t skew = 0) : bytes_(count + 32) {
+    const auto address = reinterpret_cast<std::uintptr_t>(bytes_.data());
+    first_ = (16 - address % 16) % 16 + skew;
+    if (count != 0) std::memcpy(data(), from, count);
+  }
+  std::byte* data() { return bytes_.data() + first_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  std::size_t first_ = 0;
+};
+
+}  // namespace cimq::kernels::testing
