@@ -24,6 +24,7 @@ PROGRAM = "program.jsonl"
 CLOSED_FORM = "closed_form"
 STATIONARY = "stationary"
 PIPELINED = "pipelined"
+_COUNT_BITS = 63
 RULES = ("none", "greedy", "throughput", "balanced", "latency", "any")
 # A rule's name, a JSON file of {layer: copies}, or such a mapping.
 Duplication = str | Path | Mapping[str, int]
@@ -294,6 +295,8 @@ def dump_after(
 def _checked_batch(batch: int) -> int:
     if isinstance(batch, bool) or not isinstance(batch, int):
         raise ValueError(f"compile: batch must be an integer, got {batch!r}")
+    if batch.bit_length() > _COUNT_BITS:  # the compiler's integers have 64 bits, and it says how large a batch can be
+        raise ValueError(f"compile: batch must fit 64 bits, got {batch}")
     return batch
 
 

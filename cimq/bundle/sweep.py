@@ -189,9 +189,9 @@ def sweep(
 
 
 def _batch_of(value: float | None) -> int:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError(f"sweep: a batch must be an integer, got {_shown(value)}")
+    raise ValueError(f"sweep: a batch must be an integer, got {'inf' if value is None else repr(value)}")
 
 
 def read_sweep(text: str) -> tuple[str, list[float | None]]:

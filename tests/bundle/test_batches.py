@@ -86,6 +86,9 @@ def test_batches_that_cannot_be_are_refused(bundle_path: Path) -> None:
         cimq.compile(bundle_path, batch=0)
     with pytest.raises(ValueError, match=r"batch must be an integer, got 2\.0"):
         cimq.compile(bundle_path, batch=2.0)  # type: ignore[arg-type]
+    for batch in (2**63, -(2**63) - 1):
+        with pytest.raises(ValueError, match=f"^compile: batch must fit 64 bits, got {batch}$"):
+            cimq.compile(bundle_path, batch=batch)
     # The sums of all samples wait for the tiles of the second round.
     machine = MACHINE.replace(resources={"crossbars": 1, "buffer_bytes": 1000})
     assert cimq.compile(bundle_path, machine, batch=2).simulated.buffer_bytes < 1000
@@ -104,6 +107,7 @@ def test_batches_are_swept(bundle_path: Path) -> None:
     assert point.simulated.time_us == pytest.approx(times[-1])
     with pytest.raises(ValueError, match="batch is what differs, and is also given as 2"):
         sweep(bundle_path, "batch", [1], MACHINE, batch=2)
-    for value in (None, 1.5):
-        with pytest.raises(ValueError, match="a batch must be an integer"):
+    values: list[tuple[Any, str]] = [(None, "inf"), (1.5, r"1\.5"), (2.0, r"2\.0"), ("4", "'4'"), (True, "True")]
+    for value, shown in values:
+        with pytest.raises(ValueError, match=f"^sweep: a batch must be an integer, got {shown}$"):
             sweep(bundle_path, "batch", [value], MACHINE)
