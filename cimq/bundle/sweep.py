@@ -189,9 +189,9 @@ def sweep(
 
 
 def _batch_of(value: float | None) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    raise ValueError(f"sweep: a batch must be an integer, got {'inf' if value is None else repr(value)}")
+    raise ValueError(f"sweep: a batch must be an integer above 0, got {'inf' if value is None else repr(value)}")
 
 
 def read_sweep(text: str) -> tuple[str, list[float | None]]:

@@ -107,7 +107,14 @@ def test_batches_are_swept(bundle_path: Path) -> None:
     assert point.simulated.time_us == pytest.approx(times[-1])
     with pytest.raises(ValueError, match="batch is what differs, and is also given as 2"):
         sweep(bundle_path, "batch", [1], MACHINE, batch=2)
-    values: list[tuple[Any, str]] = [(None, "inf"), (1.5, r"1\.5"), (2.0, r"2\.0"), ("4", "'4'"), (True, "True")]
+    values: list[tuple[Any, str]] = [
+        (None, "inf"),
+        (1.5, r"1\.5"),
+        (2.0, r"2\.0"),
+        ("4", "'4'"),
+        (True, "True"),
+        (0, "0"),
+    ]
     for value, shown in values:
-        with pytest.raises(ValueError, match=f"^sweep: a batch must be an integer, got {shown}$"):
-            sweep(bundle_path, "batch", [value], MACHINE)
+        with pytest.raises(ValueError, match=f"^sweep: a batch must be an integer above 0, got {shown}$"):
+            sweep(bundle_path, "batch", [1, value], MACHINE)
