@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import numbers
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cimq import _C
-from cimq.atomic_files import write_text_atomically
+from cimq.atomic_files import check_writable, write_text_atomically
 from cimq.bundle.folder import replace_in_bundle
 from cimq.bundle.loader import bundle_folder
 from cimq.bundle.onnx_import import read_onnx
@@ -135,11 +136,12 @@ def compile_layers(
     batch: int = 1,
 ) -> CompiledProgram:
     """Compiles the text of a layers.json; writes nothing. The program is verified before it is returned."""
+    batch = _checked_batch(batch)
     compiled: dict[str, Any] = _C.compile_program(
         layers_json,
         hardware.to_json(),
         pipeline=pipeline,
-        batch=_checked_batch(batch),
+        batch=batch,
         **_duplication_arguments(duplication, pipeline),
     )
     names = [field.name for field in dataclasses.fields(CompiledLayer) if field.name not in ("tiles", "machine")]
@@ -219,6 +221,7 @@ def compile(
     path = Path(bundle)
     if out is not None:
         check_apart(out, path)
+        check_writable(out)
     texts, own, machine = _texts_and_machines(path, hardware)
     program = compile_layers(texts["layers.json"], machine, pipeline, duplication, batch)
     if out is not None:
@@ -293,8 +296,9 @@ def dump_after(
 
 
 def _checked_batch(batch: int) -> int:
-    if isinstance(batch, bool) or not isinstance(batch, int):
+    if isinstance(batch, bool) or not isinstance(batch, numbers.Integral):
         raise ValueError(f"compile: batch must be an integer, got {batch!r}")
+    batch = int(batch)
     if batch.bit_length() > _COUNT_BITS:  # the compiler's integers have 64 bits, and it says how large a batch can be
         raise ValueError(f"compile: batch must fit 64 bits, got {batch}")
     return batch

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bundle_nets import write_handmade
 
@@ -78,6 +79,8 @@ def test_a_program_of_a_batch_goes_elsewhere(bundle_path: Path, tmp_path: Path) 
     assert cimq.compile(bundle_path, batch=2).path is None
     assert not (bundle_path / "program.jsonl").exists()
     assert cimq.compile(bundle_path, batch=2, out=tmp_path / "two.jsonl").path == tmp_path / "two.jsonl"
+    assert cimq.compile(bundle_path, batch=np.int64(2), out=tmp_path / "new" / "same.jsonl").batch == 2
+    assert (tmp_path / "new" / "same.jsonl").read_text() == (tmp_path / "two.jsonl").read_text()
     assert (tmp_path / "two.jsonl").read_text().startswith('{"op":"PROGRAM","isa":"cimq-isa","version":"1.5.0"')
 
 
