@@ -25,15 +25,11 @@ CIMQ_HOST_DEVICE inline double round_half_even(double x) {
 #endif
 }
 
-/// The same for |x| <= 2^21. On the host two additions, which every vector unit has, where nearbyint is a library call
-/// without SSE4.1.
+/// The same for |x| <= 2^21, and +0 for what rounds to zero, on host and device. Two additions, which every vector unit
+/// has, where nearbyint is a library call without SSE4.1.
 CIMQ_HOST_DEVICE inline float round_small_half_even(float x) {
-#if defined(__CUDA_ARCH__)
-  return rintf(x);
-#else
   constexpr float kShift = 12582912.0F;  // 1.5 * 2^23: no fraction bits are left
   return (x + kShift) - kShift;
-#endif
 }
 
 /// ceil(numerator / denominator) for non-negative integers; no float, so no surprise at large values.
