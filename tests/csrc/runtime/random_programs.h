@@ -1,16 +1,22 @@
-// Programs of random networks by every pipeline, and changes of their text.
+// Programs of random networks by every pipeline, changes of their text, and what must hold of both.
 #pragma once
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "common/error.h"
+#include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
+#include "compiler/frontends/program_jsonl.h"
 #include "compiler/ir/tiling.h"
 #include "compiler/passes/check.h"
 #include "compiler/passes/duplicate.h"
@@ -19,7 +25,10 @@
 #include "compiler/passes/place.h"
 #include "compiler/passes/schedule.h"
 #include "compiler/passes/tile.h"
+#include "compiler/sim/simulate.h"
+#include "compiler/verify/program.h"
 #include "runtime/executor.h"
+#include "runtime/interpreter/interpreter.h"
 #include "runtime/random_net.h"
 
 namespace cimq::test {
@@ -105,6 +114,42 @@ inline std::string changed(const std::string& text, Draw& draw) {
   std::string result;
   for (const std::string& line : lines) result += line + "\n";
   return result;
+}
+
+inline compiler::SimulatedTime timed(const compiler::Module& module) {
+  return compiler::simulate(*module.program, module.graph);
+}
+
+/// A program is the same after it was written and read, is verified, and computes `wanted` of `x` with the bundle in
+/// `folder`. Returns what was read.
+inline compiler::Program check_program(const compiler::Module& module, const std::filesystem::path& folder,
+                                       const runtime::Tensor& x, const runtime::RunResult& wanted) {
+  const std::string text = compiler::write_program(*module.program);
+  INFO(text);
+  compiler::Program read = compiler::read_program(text);
+  CHECK(compiler::write_program(read) == text);
+  CHECK(compiler::verify_program(read, module.graph) == read.counts);
+  CHECK(same(runtime::Interpreter::load(folder, read).run_layers(x), wanted));
+  return read;
+}
+
+/// A program that somebody has changed, sixty times anew, is refused, or computes the same.
+inline void check_changed(const compiler::Module& module, const std::filesystem::path& folder, const runtime::Tensor& x,
+                          const runtime::RunResult& wanted, Draw& draw) {
+  const std::string text = compiler::write_program(*module.program);
+  for (int i = 0; i < 60; ++i) {
+    const std::string other = changed(text, draw);
+    INFO("change " << i << "\n" << other);
+    std::optional<compiler::Program> accepted;
+    try {
+      accepted = compiler::read_program(other);
+      compiler::verify_program(*accepted, module.graph);
+    } catch (const Error& error) {
+      CHECK_THAT(error.what(), Catch::Matchers::Contains("program.jsonl") || Catch::Matchers::Contains("hardware"));
+      accepted.reset();
+    }
+    if (accepted) CHECK(same(runtime::Interpreter::load(folder, *accepted).run_layers(x), wanted));
+  }
 }
 
 }  // namespace cimq::test

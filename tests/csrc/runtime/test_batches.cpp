@@ -1,17 +1,11 @@
 // Programs that compute several samples, of random networks on random machines by every pipeline.
 #include <catch2/catch.hpp>
 
-#include "common/error.h"
 #include "compiler/cost/network.h"
 #include "compiler/cost/rounds.h"
-#include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
-#include "compiler/frontends/program_jsonl.h"
 #include "compiler/passes/loads.h"
-#include "compiler/sim/simulate.h"
-#include "compiler/verify/program.h"
 #include "runtime/executor.h"
-#include "runtime/interpreter/interpreter.h"
 #include "runtime/random_programs.h"
 
 using namespace cimq::compiler;
@@ -20,12 +14,6 @@ using Catch::Matchers::Contains;
 using cimq::Executor;
 using cimq::Hardware;
 using cimq::runtime::Interpreter;
-
-namespace {
-
-SimulatedTime timed(const Module& module) { return simulate(*module.program, module.graph); }
-
-}  // namespace
 
 TEST_CASE("A program of a batch computes what the executor computes for every sample", "[batch]") {
   const unsigned seed = GENERATE(range(8000U, 8060U));
@@ -42,13 +30,7 @@ TEST_CASE("A program of a batch computes what the executor computes for every sa
   const Duplication copies = random_copies(net, hardware, draw);
   for (const auto& [pipeline, duplication] : ways(copies)) {
     const Module module = compiled(net, hardware, pipeline, duplication, batch);
-    const std::string text = write_program(*module.program);
-    INFO(text);
-    const Program read = read_program(text);
-    CHECK(read.batch == batch);
-    CHECK(write_program(read) == text);
-    CHECK(verify_program(read, module.graph) == read.counts);
-    CHECK(same(Interpreter::load(folder.path(), read).run_layers(x), wanted));
+    CHECK(check_program(module, folder.path(), x, wanted).batch == batch);
   }
 }
 
@@ -63,22 +45,9 @@ TEST_CASE("A changed program of a batch is refused, or computes the same", "[bat
   const auto x = net.sample(batch + 1);
   const cimq::runtime::RunResult wanted = Executor::load(folder.path()).run_layers(x);
   const Duplication copies = random_copies(net, hardware, draw);
-  const Graph graph = read_layers(net.layers.dump());
+  INFO("seed " << seed);
   for (const auto& [pipeline, duplication] : ways(copies)) {
-    const std::string text = write_program(*compiled(net, hardware, pipeline, duplication, batch).program);
-    for (int i = 0; i < 60; ++i) {
-      const std::string other = changed(text, draw);
-      INFO("seed " << seed << ", change " << i << "\n" << other);
-      std::optional<Program> accepted;
-      try {
-        accepted = read_program(other);
-        verify_program(*accepted, graph);
-      } catch (const cimq::Error& error) {
-        CHECK_THAT(error.what(), Contains("program.jsonl") || Contains("hardware"));
-        accepted.reset();
-      }
-      if (accepted) CHECK(same(Interpreter::load(folder.path(), *accepted).run_layers(x), wanted));
-    }
+    check_changed(compiled(net, hardware, pipeline, duplication, batch), folder.path(), x, wanted, draw);
   }
 }
 

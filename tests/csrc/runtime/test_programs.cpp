@@ -5,17 +5,11 @@
 #include <map>
 #include <string_view>
 
-#include "common/error.h"
 #include "compiler/cost/network.h"
 #include "compiler/cost/rounds.h"
-#include "compiler/emit/program_jsonl.h"
 #include "compiler/frontends/layers_json.h"
-#include "compiler/frontends/program_jsonl.h"
 #include "compiler/ir/tiling.h"
-#include "compiler/sim/simulate.h"
-#include "compiler/verify/program.h"
 #include "runtime/executor.h"
-#include "runtime/interpreter/interpreter.h"
 #include "runtime/random_programs.h"
 
 using namespace cimq::compiler;
@@ -23,7 +17,6 @@ using namespace cimq::test;
 using Catch::Matchers::Contains;
 using cimq::Executor;
 using cimq::Hardware;
-using cimq::runtime::Interpreter;
 using cimq::runtime::RunResult;
 
 namespace {
@@ -31,8 +24,6 @@ namespace {
 std::int64_t vector_time(const CrossbarLayer& layer, const Hardware& hardware) {
   return cimq::input_digits(hardware, layer.act_bits) * picoseconds(hardware.timing.mvm_time_us);
 }
-
-SimulatedTime timed(const Module& module) { return simulate(*module.program, module.graph); }
 
 }  // namespace
 
@@ -48,13 +39,7 @@ TEST_CASE("Every pipeline's program computes what the executor computes", "[prog
   const RunResult wanted = Executor::load(folder.path()).run_layers(x);
   const Duplication copies = random_copies(net, hardware, draw);
   for (const auto& [pipeline, duplication] : ways(copies)) {
-    const Module module = compiled(net, hardware, pipeline, duplication);
-    const std::string text = write_program(*module.program);
-    INFO(text);
-    const Program read = read_program(text);
-    CHECK(write_program(read) == text);
-    CHECK(verify_program(read, module.graph) == read.counts);
-    CHECK(same(Interpreter::load(folder.path(), read).run_layers(x), wanted));
+    check_program(compiled(net, hardware, pipeline, duplication), folder.path(), x, wanted);
   }
 }
 
@@ -68,22 +53,9 @@ TEST_CASE("A changed program is refused, or computes the same", "[programs]") {
   const auto x = net.sample(2);
   const RunResult wanted = Executor::load(folder.path()).run_layers(x);
   const Duplication copies = random_copies(net, hardware, draw);
+  INFO("seed " << seed);
   for (const auto& [pipeline, duplication] : ways(copies)) {
-    const std::string text = write_program(*compiled(net, hardware, pipeline, duplication).program);
-    const auto graph = read_layers(net.layers.dump());
-    for (int i = 0; i < 60; ++i) {
-      const std::string other = changed(text, draw);
-      INFO("seed " << seed << ", change " << i << "\n" << other);
-      std::optional<Program> accepted;
-      try {
-        accepted = read_program(other);
-        verify_program(*accepted, graph);
-      } catch (const cimq::Error& error) {
-        CHECK_THAT(error.what(), Contains("program.jsonl") || Contains("hardware"));
-        accepted.reset();
-      }
-      if (accepted) CHECK(same(Interpreter::load(folder.path(), *accepted).run_layers(x), wanted));
-    }
+    check_changed(compiled(net, hardware, pipeline, duplication), folder.path(), x, wanted, draw);
   }
 }
 
