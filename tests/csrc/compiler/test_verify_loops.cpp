@@ -4,6 +4,7 @@
 
 #include "common/error.h"
 #include "compiler/ir/graph.h"
+#include "compiler/layer_bench.h"
 #include "compiler/verify/program.h"
 
 using namespace cimq::compiler;
@@ -14,33 +15,8 @@ namespace {
 
 using Code = std::vector<Instruction>;
 
-/// A layer of 6 input vectors of 4 digits on 2 tiles, in some groups.
-struct Bench {
-  Graph graph;
-  Program program;
-
-  explicit Bench(std::int64_t groups = 1) {
-    CrossbarLayer layer;
-    layer.layer_name = std::string("l");
-    layer.weight_bits = layer.act_bits = 4;
-    layer.outputs = 3;
-    layer.inputs_per_output = 5;
-    layer.invocations = 6;
-    layer.repeats = groups;
-    Node node;
-    node.name = std::string("n");
-    node.op = OpKind::kCrossbarLinear;
-    node.inputs = {-1};
-    node.tensors = {{"weight", "w"}, {"x_scale", "s"}, {"multiplier", "m"}, {"bias", "b"}};
-    node.crossbar = layer;
-    graph.input_name = std::string("x");
-    graph.output = 0;
-    graph.nodes = {node};
-    program.input = std::string("x");
-    program.output = std::string("n");
-    program.hardware.rows = 3;
-    program.hardware.resources.crossbars = 8;
-  }
+struct Bench : cimq::test::LayerBench {
+  using LayerBench::LayerBench;
 
   /// CFG before READY or at the beginning, QUANT, the code, REQ.
   void set(const Code& code, const Code& setup = {}) {

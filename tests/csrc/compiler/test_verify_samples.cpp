@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "compiler/ir/graph.h"
+#include "compiler/layer_bench.h"
 #include "compiler/verify/program.h"
 
 using namespace cimq::compiler;
@@ -17,33 +18,8 @@ using Code = std::vector<Instruction>;
 
 constexpr std::int64_t kBatch = 3;
 
-/// A layer of 6 input vectors of 4 digits on 2 tiles.
-struct Bench {
-  Graph graph;
-  Program program;
-
-  Bench() {
-    CrossbarLayer layer;
-    layer.layer_name = std::string("l");
-    layer.weight_bits = layer.act_bits = 4;
-    layer.outputs = 3;
-    layer.inputs_per_output = 5;
-    layer.invocations = 6;
-    Node node;
-    node.name = std::string("n");
-    node.op = OpKind::kCrossbarLinear;
-    node.inputs = {-1};
-    node.tensors = {{"weight", "w"}, {"x_scale", "s"}, {"multiplier", "m"}, {"bias", "b"}};
-    node.crossbar = layer;
-    graph.input_name = std::string("x");
-    graph.output = 0;
-    graph.nodes = {node};
-    program.input = std::string("x");
-    program.output = std::string("n");
-    program.hardware.rows = 3;
-    program.hardware.resources.crossbars = 8;
-    program.batch = kBatch;
-  }
+struct Bench : cimq::test::LayerBench {
+  Bench() { program.batch = kBatch; }
 
   void set(const Code& code) {
     program.code = {Configure{0, "n", "l", 4, 4, false, 3, 5, 6, 1, 1, 4, 2, 1}};
