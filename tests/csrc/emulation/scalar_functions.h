@@ -74,26 +74,8 @@ T atomicMax(T* address, std::type_identity_t<T> value) {
   return old;
 }
 template <typename T>
-T atomicMin(T* address, std::type_identity_t<T> value) {
-  const T old = *address;
-  *address = value < old ? value : old;
-  return old;
-}
-template <typename T>
 T atomicOr(T* address, std::type_identity_t<T> value) {
   const T old = *address;
   *address = old | value;
-  return old;
-}
-template <typename T>
-T atomicExch(T* address, std::type_identity_t<T> value) {
-  const T old = *address;
-  *address = value;
-  return old;
-}
-template <typename T>
-T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
-  const T old = *address;
-  if (old == expected) *address = value;
   return old;
 }

@@ -160,6 +160,14 @@ void add_column_ranges(Source& random, Case& c, std::int64_t outputs) {
   }
 }
 
+/// For tests of the cells alone.
+inline void leave_out_converters(Case& c) {
+  c.hardware.adc = {};
+  c.options.adc_lo.clear();
+  c.options.adc_lsb.clear();
+  c.options.adc_columns = 0;
+}
+
 template <typename Source>
 Case random_case(Source& random) {
   Case c = random_configuration(random);

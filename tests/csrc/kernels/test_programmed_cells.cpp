@@ -43,10 +43,7 @@ TEST_CASE("programmed cells equal the reference for every mix of effects", "[cel
     add_cell_effects(random, c.hardware);
     c.hardware.cell.read = {};
     c.hardware.cols = static_cast<int>(random.integer(1, 30));
-    c.hardware.adc = {};
-    c.options.adc_lo.clear();
-    c.options.adc_lsb.clear();
-    c.options.adc_columns = 0;
+    leave_out_converters(c);
     c.options.first_output = random.integer(0, 50);
     c.inputs = random.integer(1, 30);
     c.outputs = random.integer(1, 6);

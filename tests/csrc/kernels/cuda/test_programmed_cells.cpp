@@ -28,10 +28,7 @@ TEST_CASE("cuda programmed_cells: the chip of the reference for every mix of eff
     Case c = random_case(random);
     add_cell_effects(random, c.hardware);
     c.hardware.cell.read = {};
-    c.hardware.adc = {};
-    c.options.adc_lo.clear();
-    c.options.adc_lsb.clear();
-    c.options.adc_columns = 0;
+    leave_out_converters(c);
     c.options.first_output = random.integer(0, 50);
     c.inputs = random.integer(1, 70);
     c.outputs = random.integer(1, 6);
