@@ -2,19 +2,18 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include "kernels/cuda/launch_error.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/fake_quantize.h"
+#include "ops/cuda/torch_device.h"
 #include "ops/support/quantizer_args.h"
 
 namespace cimq::ops {
 
 /// Refuses tensors that are not dense, not on a CUDA device, or not on that of `x` (the operator's first operand).
 inline void check_cuda(const char* op, const char* name, const at::Tensor& tensor, const at::Tensor& x) {
-  TORCH_CHECK_VALUE(tensor.device().is_cuda() && tensor.layout() == at::kStrided, op, ": ", name,
+  TORCH_CHECK_VALUE(tensor.device().type() == kDeviceType && tensor.layout() == at::kStrided, op, ": ", name,
                     " must be a dense CUDA tensor, got device ", tensor.device().str(), " and layout ",
                     tensor.layout());
   TORCH_CHECK_VALUE(tensor.device() == x.device(), op, ": ", name, " must be on x's device ", x.device().str(),
@@ -31,14 +30,14 @@ class DeviceCall {
   template <typename Launch>
   void run(const Launch& launch) const {
     try {
-      launch(kernels::cuda::Stream{c10::cuda::getCurrentCUDAStream().stream()});
+      launch(current_stream());
     } catch (const kernels::cuda::LaunchError& error) {
       TORCH_CHECK(false, error.what());
     }
   }
 
  private:
-  c10::cuda::CUDAGuard guard_;
+  CurrentDevice guard_;
 };
 
 inline kernels::ScaledValues scaled_values(const ScaledRows& rows) { return {rows.rows, rows.channels, rows.inner}; }

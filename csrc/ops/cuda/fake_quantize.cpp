@@ -80,7 +80,7 @@ std::tuple<at::Tensor, at::Tensor> fake_quantize_backward_cuda(const at::Tensor&
 }  // namespace
 }  // namespace cimq::ops
 
-TORCH_LIBRARY_IMPL(cimq, CUDA, m) {
+TORCH_LIBRARY_IMPL(cimq, CIMQ_DEVICE_KEY, m) {
   m.impl("fake_quantize", TORCH_FN(cimq::ops::fake_quantize_cuda));
   m.impl("fake_quantize_backward", TORCH_FN(cimq::ops::fake_quantize_backward_cuda));
 }

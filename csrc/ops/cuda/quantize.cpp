@@ -2,7 +2,6 @@
 
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
-#include <c10/cuda/CUDAGraphsC10Utils.h>
 #include <torch/library.h>
 
 #include <type_traits>
@@ -18,7 +17,7 @@ constexpr const char* kName = "quantize";
 
 /// Waits for the device. A graph that is being captured cannot wait: its replays do not check their values.
 void refuse_faults(const at::Tensor& faults, const at::Tensor& x) {
-  if (c10::cuda::currentStreamCaptureStatusMayInitCtx() != c10::cuda::CaptureStatus::None) return;
+  if (is_capturing()) return;
   const int found = faults.item<int>();
   TORCH_CHECK_VALUE((found & kernels::cuda::kScaleNotUsable) == 0, kName, ": scale must be positive and finite");
   if ((found & kernels::cuda::kNotFinite) != 0) refuse_non_finite(x.to(at::kFloat).cpu());
@@ -62,4 +61,4 @@ at::Tensor quantize_cuda(const at::Tensor& x, const at::Tensor& scale, std::int6
 }  // namespace
 }  // namespace cimq::ops
 
-TORCH_LIBRARY_IMPL(cimq, CUDA, m) { m.impl("quantize", TORCH_FN(cimq::ops::quantize_cuda)); }
+TORCH_LIBRARY_IMPL(cimq, CIMQ_DEVICE_KEY, m) { m.impl("quantize", TORCH_FN(cimq::ops::quantize_cuda)); }
