@@ -1,6 +1,6 @@
-// What the glue sees of torch's CUDA: device type and dispatch key, the current device and stream, graphs that are being
-// captured. The tests supply the same names for an emulated device (CIMQ_CUDA_EMULATION), so that the sources of the
-// glue run where there is no GPU. Sources of the glue include this and nothing of c10/cuda or ATen/cuda.
+// What the glue sees of torch's CUDA: device type and dispatch key, the current device and stream, graphs that are
+// being captured. The tests supply the same names for an emulated device (CIMQ_CUDA_EMULATION), so that the sources of
+// the glue run where there is no GPU. Sources of the glue include this and nothing of c10/cuda or ATen/cuda.
 #pragma once
 
 #if defined(CIMQ_CUDA_EMULATION)
