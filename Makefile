@@ -31,7 +31,7 @@ PACKAGE := $(shell find cimq -type f \( -name '*.py' -o -name '*.pyi' -o -path '
 help:
 	@echo "make demo       set up .venv, run the whole chain on embedded data, results under runs/demo/"
 	@echo "make test       set up .venv, run every C++ and Python test"
-	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision, timm), build with nvcc where found, run the Python tests"
+	@echo "make test-cuda  set up .venv-cuda (CUDA torch, torchvision, timm), build with nvcc where found, run the Python tests (CUDA_INSTALL=sdist: of the source distribution)"
 	@echo "make test-ray   add Ray to .venv (80 MB to fetch, 250 MB on disk), run the tests of searches on a cluster"
 	@echo "make test-sdist source distribution -> wheel -> import in a fresh environment"
 	@echo "make test-asan  run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -114,12 +114,18 @@ $(VENV_CUDA)/.deps: requirements.txt Makefile
 	$(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt $(TIMM)
 	@touch $@
 
-# Not an editable install: the products in cimq/ belong to the other lane's torch.
+# Not an editable install: the products in cimq/ belong to the other lane's torch. CUDA_INSTALL=sdist tests the wheel of
+# the source distribution, all of it built anew, and is then test-sdist as well.
+CUDA_INSTALL ?= checkout
 $(VENV_CUDA)/.built: $(VENV_CUDA)/.deps $(CSRC) $(PACKAGE)
 	@echo "== cimq: building the extension against $(TORCH_CUDA)"
+ifeq ($(CUDA_INSTALL),sdist)
+	MAX_JOBS=$(MAX_JOBS) $(VENV_CUDA)/bin/python tests/packaging/source_distribution.py --install
+else
 	rm -rf build/lib*
 	PATH="$(CURDIR)/$(VENV_CUDA)/bin:$$PATH" MAX_JOBS=$(MAX_JOBS) \
 	  $(VENV_CUDA)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps .
+endif
 	@touch $@
 
 # What another torch cannot change is left to the other lane.

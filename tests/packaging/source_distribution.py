@@ -2,9 +2,10 @@
 
 As a script (`make test-sdist`): sdist -> wheel -> import in a fresh environment, none of which sees this checkout:
 
-    python tests/packaging/source_distribution.py [--keep DIR]
+    python tests/packaging/source_distribution.py [--keep DIR] [--install]
 
-The environment borrows the installed packages of the interpreter that runs the script (torch is large), but not its
+With --install the interpreter that runs the script gets the wheel at the end, for tests of what users install. The
+environment borrows the installed packages of the interpreter that runs the script (torch is large), but not its
 cimq.
 """
 
@@ -94,11 +95,19 @@ def use_in_a_fresh_environment(wheel: Path, folder: Path) -> None:
     )
 
 
+def install_here(wheel: Path) -> None:
+    """Installs a wheel for the interpreter that runs this."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "install", "--force-reinstall", "--no-deps", "--no-index", str(wheel)], check=True)
+
+
 def main() -> None:
     """Everything, in a temporary folder or in the one given."""
     parser = argparse.ArgumentParser(description="sdist -> wheel -> import in a fresh environment")
     parser.add_argument("--keep", type=Path, help="work in this new folder and leave everything there")
-    keep = parser.parse_args().keep
+    parser.add_argument("--install", action="store_true", help="install the wheel for this interpreter as well")
+    options = parser.parse_args()
+    keep = options.keep
     if keep is not None:
         keep.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="cimq-sdist-") as temporary:
@@ -111,7 +120,10 @@ def main() -> None:
             f"== cimq: {made.name} is complete, {made.stat().st_size / 1e6:.1f} MB; building a wheel from it",
             flush=True,
         )
-        use_in_a_fresh_environment(build_wheel(made, folder), folder)
+        wheel = build_wheel(made, folder)
+        use_in_a_fresh_environment(wheel, folder)
+        if options.install:
+            install_here(wheel)
 
 
 if __name__ == "__main__":
