@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -131,7 +132,7 @@ class Hardware:
         Raises:
             ValueError: If there is no such preset; names the nearest.
         """
-        return cls.from_dict(read_preset(name))
+        return _shipped(name) if cls is Hardware and isinstance(name, str) else cls.from_dict(read_preset(name))
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Hardware:
@@ -272,6 +273,12 @@ def presets() -> list[str]:
         ['isaac', 'paper']
     """
     return preset_names()
+
+
+@cache
+def _shipped(name: str) -> Hardware:
+    """A preset, read once: operators are called with its name again and again, and machines never change."""
+    return Hardware.from_dict(read_preset(name))
 
 
 def resolve(hardware: Hardware | str | Path) -> Hardware:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -333,3 +334,16 @@ def test_hostile_values_are_named(fields: dict[Any, Any], reason: str) -> None:
     if all(isinstance(key, str) for key in fields) and "base" not in fields:
         with pytest.raises(ValueError, match=reason):
             PAPER.replace(**fields)
+
+
+def test_a_preset_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators take its name at every call; the file is not read and checked each time."""
+    first = Hardware.preset("paper")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr("cimq.hardware.read_preset", refuse)
+    assert Hardware.preset("paper") is first
+    x, w = torch.ones(1, 4, dtype=torch.uint8), torch.ones(2, 4, dtype=torch.int8)
+    assert cimq.ops.crossbar_mvm(x, w, "paper", weight_bits=4, act_bits=4).tolist() == [[4, 4]]
