@@ -3,6 +3,12 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
+#if defined(CIMQ_WITH_CUDA)
+#include "ops/cuda/torch_device.h"
+#else
+#define CIMQ_DEVICE_KEY CUDA
+#endif
+
 namespace cimq::ops {
 namespace {
 
@@ -44,7 +50,7 @@ void refuse(const c10::OperatorHandle& op, torch::jit::Stack* /*stack*/) {
 }  // namespace
 }  // namespace cimq::ops
 
-TORCH_LIBRARY_IMPL(cimq, CUDA, m) {
+TORCH_LIBRARY_IMPL(cimq, CIMQ_DEVICE_KEY, m) {
   for (const char* name : cimq::ops::kWithoutKernel) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&cimq::ops::refuse>());
   }

@@ -42,10 +42,15 @@ inline GridSize grid_size(const Grid& grid) {
 
 /// The emulation runs the grid to its end before it returns.
 template <typename... Parameters>
-void launch(const Work& work, const Grid& grid, Stream /*stream*/, void (*kernel)(Parameters...),
+void launch(const Work& work, const Grid& grid, Stream stream, void (*kernel)(Parameters...),
             std::type_identity_t<Parameters>... arguments) {
   check_grid(work, grid_size(grid), "the emulation");
-  emulation::run(work.kernel, grid.blocks, grid.threads, grid.shared_bytes, [&] { kernel(arguments...); });
+  try {
+    emulation::launch(work.kernel, stream.handle, grid.blocks, grid.threads, grid.shared_bytes,
+                      [&] { kernel(arguments...); });
+  } catch (const emulation::LaunchRefused& refused) {
+    throw LaunchError(work, "the emulation", refused.what());
+  }
 }
 
 #else

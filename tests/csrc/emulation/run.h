@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <stdexcept>
 
 #include "emulation/block.h"
 #include "emulation/vector_types.h"
@@ -11,6 +12,20 @@ namespace cimq::emulation {
 
 /// Runs `body` as every thread of every block, one block after the other. Throws Fault.
 void run(const char* kernel, dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::function<void()>& body);
+
+/// The reason why a launch did not come to run, as the CUDA runtime has its own.
+class LaunchRefused : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// What is done for a launch: `grid` runs it. By default that alone; the emulated device of torch sees streams here.
+using LaunchHandler = std::function<void(const char* kernel, void* stream, const std::function<void()>& grid)>;
+void on_launch(LaunchHandler handler);
+
+/// What launch() of the kernels calls. Throws Fault or LaunchRefused.
+void launch(const char* kernel, void* stream, dim3 blocks, dim3 threads, std::size_t shared_bytes,
+            const std::function<void()>& body);
 
 /// The order of blocks and threads in the following runs.
 void set_order(Order order);
