@@ -78,6 +78,14 @@ $(VENV)/.built-tests: $(VENV)/.built $(CATCH2_DIR)/.done
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) --parallel $(MAX_JOBS)
 	@touch $@
 
+# The device that Python tests emulate, of what .built-tests builds the part that they need.
+DEVICE = $(CURDIR)/$(BUILD)/tests/csrc/cimq_emulated_device.so
+$(VENV)/.built-device: $(VENV)/.built $(CATCH2_DIR)/.done
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B $(BUILD) -DCIMQ_TESTS=ON \
+	  -DCIMQ_CATCH2_INCLUDE=$(CURDIR)/$(CATCH2_DIR)/catch2/install/include >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build $(BUILD) --parallel $(MAX_JOBS) --target cimq_emulated_device
+	@touch $@
+
 # ---- the two commands ----
 demo: $(VENV)/.built
 	@echo "== cimq: running the demonstration"
@@ -91,9 +99,9 @@ test-cpp: $(VENV)/.built-tests
 	@echo "== cimq: C++ tests"
 	$(VENV)/bin/ctest --test-dir $(BUILD) --output-on-failure
 
-test-python: $(VENV)/.built
+test-python: $(VENV)/.built-device
 	@echo "== cimq: Python tests"
-	$(TEST_ENV) $(VENV)/bin/pytest $(PYTEST_FLAGS)
+	$(TEST_ENV) CIMQ_EMULATED_DEVICE=$(DEVICE) $(VENV)/bin/pytest $(PYTEST_FLAGS)
 
 # ---- the other lanes ----
 test-sdist: $(VENV)/.deps
@@ -158,7 +166,7 @@ test-asan-ops: $(VENV)/.deps
 	cp $(ASAN_OPS)/csrc/_C.*.so $(ASAN_OPS)/_build_record.json $(ASAN_OPS)/package/cimq
 	$(TEST_ENV) PYTHONPATH=$(CURDIR)/$(ASAN_OPS)/package PYTHONMALLOC=malloc \
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
-	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 CI=1 \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 CI=1 CIMQ_EMULATED_DEVICE=off \
 	  $(VENV)/bin/pytest $(PYTEST_FLAGS) -p no:cacheprovider -k "not ($(ASAN_OPS_SKIP))" $(ASAN_OPS_TESTS)
 
 # The kernels' warnings are judged by the native build; gcc 12 for ARM has false alarms of its own.

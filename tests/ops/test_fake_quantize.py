@@ -3,120 +3,52 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from devices import each_device, runs_kernels
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import cimq
 from cimq.ops import fake_quantize, quantize
 
+sys.path.insert(0, str(Path(__file__).parent))
+from quantizer_cases import quantizer_cases, reference_backward, reference_forward, shaped, values
+
 OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
 
-def shaped(scale: Tensor, x: Tensor, axis: int | None) -> Tensor:
-    if axis is None:
-        return scale.reshape([])
-    shape = [1] * x.dim()
-    shape[axis] = -1
-    return scale.reshape(shape)
-
-
-def reference_forward(x: Tensor, scale: Tensor, qmin: int, qmax: int, axis: int | None, binary: bool) -> Tensor:
-    s = shaped(scale, x, axis)
-    if binary:
-        return torch.where(x >= 0, s, -s)
-    return torch.round(x / s).clamp(qmin, qmax) * s
-
-
-def reference_backward(
-    grad: Tensor, x: Tensor, scale: Tensor, qmin: int, qmax: int, axis: int | None, binary: bool, factor: float | None
-) -> tuple[Tensor, Tensor]:
-    s = shaped(scale, x, axis)
-    u = x / s
-    inside = (u >= qmin) & (u <= qmax)
-    if binary:
-        per_value = torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
-    else:
-        outside = torch.where(u < qmin, float(qmin), float(qmax)).to(x.dtype)
-        per_value = torch.where(inside, torch.round(u) - u, outside)
-    term = (grad * per_value).double()
-    if axis is None:
-        total, count = term.sum(), x.numel()
-    else:
-        total = term.movedim(axis, 0).reshape(x.shape[axis], -1).sum(1)
-        count = x.numel() // x.shape[axis]
-    factor = 1 / math.sqrt(count * qmax) if factor is None else factor
-    return grad * inside, (total * factor).to(scale.dtype).reshape(scale.shape)
-
-
-@st.composite
-def quantizer_cases(draw: st.DrawFn) -> dict[str, object]:
-    shape = draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
-    bits = draw(st.integers(1, 8))
-    signed = draw(st.booleans())
-    binary = signed and bits == 1
-    if binary:
-        qmin, qmax = -1, 1
-    elif signed:
-        qmin, qmax = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    else:
-        qmin, qmax = 0, 2**bits - 1
-    return {
-        "shape": shape,
-        "qmin": qmin,
-        "qmax": max(qmax, 1),
-        "binary": binary,
-        "axis": draw(st.one_of(st.none(), st.integers(-len(shape), len(shape) - 1))),
-        "dtype": draw(st.sampled_from([torch.float32, torch.float64])),
-        "seed": draw(st.integers(0, 2**31)),
-        "factor": draw(st.one_of(st.none(), st.just(1.0))),
-        "permuted": draw(st.booleans()),
-    }
-
-
+@pytest.mark.parametrize("device", each_device())
 @settings(max_examples=200)
-@given(quantizer_cases())
-def test_equals_reference(case: dict[str, object]) -> None:
-    generator = torch.Generator().manual_seed(case["seed"])
-    x = torch.randn(case["shape"], generator=generator, dtype=case["dtype"]) * 3
-    if case["permuted"]:
-        x = x.transpose(0, -1).contiguous().transpose(0, -1)
-    axis = case["axis"]
-    channels = [] if axis is None else [x.shape[axis]]
-    scale = torch.rand(channels, generator=generator, dtype=case["dtype"]) + 0.05
-    # Values on ties and on the bounds, where the conventions show.
-    flat = x.reshape(-1)
-    if axis is None:
-        flat[0] = scale * (case["qmax"] + 0.5)
-        flat[-1] = scale * case["qmin"]
-        x = flat.reshape(x.shape)
+@given(case=quantizer_cases())
+def test_equals_reference(case: dict[str, Any], device: str) -> None:
+    x, scale, grad = values(case)
     args = (case["qmin"], case["qmax"])
-    grad = torch.randn(x.shape, generator=generator, dtype=case["dtype"])
+    x_leaf, scale_leaf = (t.to(device, copy=True).requires_grad_() for t in (x, scale))
+    with runs_kernels(device):
+        y = fake_quantize(
+            x_leaf, scale_leaf, *args, axis=case["axis"], grad_scale=case["factor"], binary=case["binary"]
+        )
+        y.backward(grad.to(device))
 
-    x_leaf, scale_leaf = x.clone().requires_grad_(), scale.clone().requires_grad_()
-    y = fake_quantize(x_leaf, scale_leaf, *args, axis=axis, grad_scale=case["factor"], binary=case["binary"])
-    y.backward(grad)
-
-    assert torch.equal(y, reference_forward(x, scale, *args, axis, case["binary"]))
-    dx, dscale = reference_backward(grad, x, scale, *args, axis, case["binary"], case["factor"])
-    assert torch.equal(x_leaf.grad, dx)
+    assert torch.equal(y.cpu(), reference_forward(x, scale, *args, case["axis"], case["binary"]))
+    dx, dscale = reference_backward(grad, x, scale, *args, case["axis"], case["binary"], case["factor"])
+    assert torch.equal(x_leaf.grad.cpu(), dx)
     tight = 1e-5 if case["dtype"] == torch.float32 else 1e-12
-    torch.testing.assert_close(scale_leaf.grad, dscale, rtol=tight, atol=tight * case["qmax"])
+    torch.testing.assert_close(scale_leaf.grad.cpu(), dscale, rtol=tight, atol=tight * case["qmax"])
 
 
+@pytest.mark.parametrize("device", each_device())
 @settings(max_examples=100)
-@given(quantizer_cases())
-def test_integers_times_scale_are_the_fake_quantised_values(case: dict[str, object]) -> None:
-    generator = torch.Generator().manual_seed(case["seed"])
-    x = torch.randn(case["shape"], generator=generator) * 20
-    axis = case["axis"]
-    scale = torch.rand([] if axis is None else [x.shape[axis]], generator=generator) + 0.05
+@given(case=quantizer_cases())
+def test_integers_times_scale_are_the_fake_quantised_values(case: dict[str, Any], device: str) -> None:
+    x, scale, _ = values(case | {"dtype": torch.float32}, spread=20)
+    x, scale, axis = x.to(device), scale.to(device), case["axis"]
     args = (case["qmin"], case["qmax"])
     q = quantize(x, scale, *args, axis=axis, binary=case["binary"])
     assert q.dtype == (torch.uint8 if case["qmin"] >= 0 else torch.int8)
@@ -124,15 +56,18 @@ def test_integers_times_scale_are_the_fake_quantised_values(case: dict[str, obje
     assert torch.equal(q.float() * shaped(scale, x, axis), y)
 
 
-def test_ties_go_to_even() -> None:
-    x = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5])
-    assert quantize(x, torch.tensor(1.0), -4, 3).tolist() == [-2, -2, 0, 0, 2, 2, 3]
+@pytest.mark.parametrize("device", each_device())
+def test_ties_go_to_even(device: str) -> None:
+    x = torch.tensor([-2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5], device=device)
+    assert quantize(x, torch.tensor(1.0, device=device), -4, 3).tolist() == [-2, -2, 0, 0, 2, 2, 3]
 
 
-def test_every_float_near_a_tie_rounds_like_torch() -> None:
+@pytest.mark.parametrize("device", each_device())
+def test_every_float_near_a_tie_rounds_like_torch(device: str) -> None:
     ties = torch.arange(-129, 130, dtype=torch.float32) + 0.5
     near = torch.cat([ties, torch.nextafter(ties, ties + 1), torch.nextafter(ties, ties - 1)])
-    assert torch.equal(quantize(near, torch.tensor(1.0), -128, 127).float(), torch.round(near).clamp(-128, 127))
+    found = quantize(near.to(device), torch.tensor(1.0, device=device), -128, 127)
+    assert torch.equal(found.float().cpu(), torch.round(near).clamp(-128, 127))
 
 
 def test_gradcheck_of_the_smooth_parts() -> None:
@@ -181,9 +116,10 @@ def test_compiles_without_graph_break() -> None:
             assert torch.equal(eager, traced)
 
 
-def test_half_precision_is_computed_in_float32() -> None:
-    x = (torch.randn(1000) * 2).to(torch.bfloat16).requires_grad_()
-    scale = torch.tensor(0.1, requires_grad=True)
+@pytest.mark.parametrize("device", each_device())
+def test_half_precision_is_computed_in_float32(device: str) -> None:
+    x = (torch.randn(1000) * 2).to(device, torch.bfloat16).requires_grad_()
+    scale = torch.tensor(0.1, device=device, requires_grad=True)
     y = fake_quantize(x, scale, -128, 127)
     assert y.dtype == torch.bfloat16
     assert torch.equal(y, fake_quantize(x.float(), scale, -128, 127).to(torch.bfloat16))
@@ -192,9 +128,10 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert scale.grad.dtype == torch.float32
 
 
-def test_layouts_give_the_same_values() -> None:
-    x = torch.randn(2, 8, 5, 5)
-    scale = torch.rand(8) + 0.1
+@pytest.mark.parametrize("device", each_device())
+def test_layouts_give_the_same_values(device: str) -> None:
+    x = torch.randn(2, 8, 5, 5, device=device)
+    scale = torch.rand(8, device=device) + 0.1
     for layout in (
         x.to(memory_format=torch.channels_last),
         x.expand(3, 2, 8, 5, 5)[1],
@@ -211,10 +148,11 @@ def test_layouts_give_the_same_values() -> None:
     assert torch.equal(leaf.grad, ((x / scale[0] >= 0) & (x / scale[0] <= 15)).float())
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("axis", [None, 0, 1])
-def test_empty_inputs_work(axis: int | None) -> None:
-    x = torch.randn(0, 3, requires_grad=True)
-    scale = torch.ones([] if axis is None else [x.shape[axis]], requires_grad=True)
+def test_empty_inputs_work(axis: int | None, device: str) -> None:
+    x = torch.randn(0, 3, device=device, requires_grad=True)
+    scale = torch.ones([] if axis is None else [x.shape[axis]], device=device, requires_grad=True)
     y = fake_quantize(x, scale, 0, 15, axis=axis)
     assert y.shape == (0, 3)
     y.sum().backward()
@@ -237,15 +175,16 @@ def test_the_sum_does_not_depend_on_threads() -> None:
         assert torch.equal(dscale, results[0][1])
 
 
-def test_nan_shows_in_training_and_is_refused_in_inference() -> None:
-    x = torch.tensor([1.0, float("nan"), 2.0])
-    assert fake_quantize(x, torch.tensor(1.0), -4, 3).isnan().tolist() == [False, True, False]
+@pytest.mark.parametrize("device", each_device())
+def test_nan_shows_in_training_and_is_refused_in_inference(device: str) -> None:
+    x, one = torch.tensor([1.0, float("nan"), 2.0], device=device), torch.tensor(1.0, device=device)
+    assert fake_quantize(x, one, -4, 3).isnan().tolist() == [False, True, False]
     with pytest.raises(ValueError, match=r"quantize: x must be finite, got 1 NaN or infinite values.*flat index 1"):
-        quantize(x, torch.tensor(1.0), -4, 3)
-    big = torch.zeros(100)
+        quantize(x, one, -4, 3)
+    big = torch.zeros(100, device=device)
     big[77] = float("-inf")
     with pytest.raises(ValueError, match=r"flat index 77"):
-        quantize(big, torch.tensor(1.0), 0, 3)
+        quantize(big, one, 0, 3)
 
 
 BAD = [
@@ -277,9 +216,10 @@ def test_quantize_refuses_what_does_not_fit() -> None:
         quantize(torch.ones(3, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64), 0, 3)
 
 
-def test_second_derivatives_are_refused() -> None:
-    x = torch.randn(5, requires_grad=True)
-    scale = torch.tensor(0.5, requires_grad=True)
+@pytest.mark.parametrize("device", each_device())
+def test_second_derivatives_are_refused(device: str) -> None:
+    x = torch.randn(5, device=device, requires_grad=True)
+    scale = torch.tensor(0.5, device=device, requires_grad=True)
     (dx,) = torch.autograd.grad(cimq.ops.fake_quantize(x, scale, -4, 3).square().sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="second derivatives are not defined"):
         dx.sum().backward()
@@ -287,9 +227,10 @@ def test_second_derivatives_are_refused() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("axis", [None, 0, 1, -4])
-def test_what_compilation_assumes_of_layouts_holds(dtype: torch.dtype, axis: int | None) -> None:
+@pytest.mark.parametrize("device", each_device())
+def test_what_compilation_assumes_of_layouts_holds(dtype: torch.dtype, axis: int | None, device: str) -> None:
     """Queries of an attention are transposed slices of a larger tensor: with gaps, and in another order."""
-    base = torch.randn(2, 3, 4, 12, dtype=torch.float32).to(dtype)
+    base = torch.randn(2, 3, 4, 12, dtype=torch.float32).to(device, dtype)
     layouts = {
         "row-major": base,
         "channels last": base.to(memory_format=torch.channels_last),
@@ -300,8 +241,8 @@ def test_what_compilation_assumes_of_layouts_holds(dtype: torch.dtype, axis: int
     }
     for name, x in layouts.items():
         wide = dtype if dtype == torch.float64 else torch.float32
-        scale = torch.full([] if axis is None else [x.shape[axis]], 0.5, dtype=wide)
-        grad = torch.ones(x.shape, dtype=dtype)
+        scale = torch.full([] if axis is None else [x.shape[axis]], 0.5, dtype=wide, device=device)
+        grad = torch.ones(x.shape, dtype=dtype, device=device)
 
         def results(mode: Any, x: Tensor = x, scale: Tensor = scale, grad: Tensor = grad) -> list[Tensor]:
             x, scale, grad = (t if mode is None else mode.from_tensor(t) for t in (x, scale, grad))

@@ -83,6 +83,8 @@ def _module() -> types.ModuleType:
 
 def _load() -> str:
     """Loads the emulated device. Why there is none, or an empty text."""
+    if os.environ.get("CIMQ_EMULATED_DEVICE") == "off":
+        return "CIMQ_EMULATED_DEVICE=off"
     path = library_path()
     if not path.exists():
         why = f"the emulated device was not built: there is no {path} (make test builds it)"

@@ -47,6 +47,15 @@ void seed(std::int64_t index, std::int64_t seed) {
 at::Tensor random_state(std::int64_t index) { return generator(index).get_state(); }
 void set_random_state(std::int64_t index, const at::Tensor& state) { generator(index).set_state(state); }
 
+/// What a kernel does that writes where it may not.
+void write_byte(std::int64_t address) { *static_cast<unsigned char*>(host_view(reinterpret_cast<void*>(address))) = 0; }
+
+/// What a kernel on a device reads.
+std::int64_t read_byte(std::int64_t address, std::int64_t index) {
+  const Access access(checked(index));
+  return *reinterpret_cast<const volatile unsigned char*>(address);
+}
+
 void check_memory() {
   const std::string found = faults();
   TORCH_CHECK(found.empty(), "emulated device: ", found);
@@ -71,6 +80,8 @@ TORCH_LIBRARY(cimq_emulated, m) {
   m.def("set_capturing(bool capturing) -> ()", &emulated::set_capturing);
   m.def("waits() -> int", &emulated::waits);
   m.def("blocks_and_bytes(int index) -> (int, int)", &emulated::blocks_and_bytes);
+  m.def("write_byte(int address) -> ()", &emulated::write_byte);
+  m.def("read_byte(int address, int index) -> int", &emulated::read_byte);
   m.def("check_memory() -> ()", &emulated::check_memory);
   m.def("seed(int index, int seed) -> ()", &emulated::seed);
   m.def("random_state(int index) -> Tensor", &emulated::random_state);
