@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from devices import each_device
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -82,15 +83,17 @@ def test_images(
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("limits", RANGES)
 @pytest.mark.parametrize("scale", [1e-6, 0.37, 3e4])
-def test_every_value(dtype: torch.dtype, limits: tuple[int, int, bool], scale: float) -> None:
+@pytest.mark.parametrize("device", each_device())
+def test_every_value(dtype: torch.dtype, limits: tuple[int, int, bool], scale: float, device: str) -> None:
     """All 65536 patterns: subnormal numbers, infinities, NaN, results that overflow."""
-    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
-    y = fake_quantize(x, torch.tensor(scale), *limits[:2], binary=limits[2])
-    wanted = fake_quantize(x.float(), torch.tensor(scale), *limits[:2], binary=limits[2]).to(dtype)
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype).to(device)
+    s = torch.tensor(scale, device=device)
+    y = fake_quantize(x, s, *limits[:2], binary=limits[2])
+    wanted = fake_quantize(x.float(), s, *limits[:2], binary=limits[2]).to(dtype)
     assert torch.equal(bits(y), bits(wanted))
     ones = torch.ones_like(x)
-    dx, _ = backward(x, ones, torch.tensor(scale), *limits[:2], None, None, limits[2])
-    wanted_dx, _ = backward(x.float(), ones.float(), torch.tensor(scale), *limits[:2], None, None, limits[2])
+    dx, _ = backward(x, ones, s, *limits[:2], None, None, limits[2])
+    wanted_dx, _ = backward(x.float(), ones.float(), s, *limits[:2], None, None, limits[2])
     assert torch.equal(bits(dx), bits(wanted_dx.to(dtype)))
 
 
