@@ -175,3 +175,40 @@ def test_random_numbers_are_the_device_s_own() -> None:
     assert torch.equal(drawn.cpu(), torch.rand(4, generator=torch.Generator().manual_seed(5)))
     dropped = nn.functional.dropout(torch.ones(1000, device="emulated"), 0.25)
     assert set(dropped.unique().tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+
+
+def test_autocast_computes_in_16_bits_what_cuda_does() -> None:
+    x, linear = torch.randn(4, 6, device="emulated"), nn.Linear(6, 3, device="emulated")
+    with torch.autocast("emulated", dtype=torch.bfloat16):
+        y = linear(x)
+        assert y.dtype == torch.bfloat16
+        assert nn.functional.softmax(y, -1).dtype == torch.float32
+        assert fake_quantize(y, torch.tensor(0.5, device="emulated"), -8, 7).dtype == torch.bfloat16
+        with torch.autocast("emulated", enabled=False):
+            assert linear(x).dtype == torch.float32
+    y.float().sum().backward()
+    assert linear.weight.grad.dtype == torch.float32
+
+
+class InWorkers(torch.utils.data.Dataset[tuple[torch.Tensor, str]]):
+    """What the processes of a data loader see of the device."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        error = ""
+        try:
+            torch.zeros(1, device="emulated")
+        except (RuntimeError, ValueError) as refused:
+            error = str(refused)
+        return torch.full((2,), float(index)), error
+
+
+def test_data_loaders_fork_beside_the_device() -> None:
+    kept = torch.full((5,), 4.0, device="emulated")
+    for x, errors in torch.utils.data.DataLoader(InWorkers(), num_workers=1, multiprocessing_context="fork"):
+        assert "cannot be used in a process that was forked" in errors[0]
+        kept += x.to("emulated")[0, 0]
+    assert kept.tolist() == [7.0] * 5
+    torch.ops.cimq_emulated.check_memory()
