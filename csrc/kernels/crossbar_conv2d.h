@@ -20,10 +20,11 @@ struct Conv2dProblem {
   MvmOptions options;
 
   std::int64_t group_outputs() const { return geometry.out_channels / geometry.groups; }
-  /// The matrix of one group.
+  /// The matrix of one group; without weights where there are none to read.
   MvmProblem group(std::int64_t index) const {
     const std::int64_t inputs = geometry.inputs_per_output();
-    MvmProblem found{hardware, w + index * group_outputs() * inputs, group_outputs(), inputs, options};
+    const std::int8_t* first = w == nullptr ? nullptr : w + index * group_outputs() * inputs;
+    MvmProblem found{hardware, first, group_outputs(), inputs, options};
     found.options.first_output += index * group_outputs();
     return found;
   }

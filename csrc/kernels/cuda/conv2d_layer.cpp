@@ -29,14 +29,14 @@ std::vector<Tap> taps_of(const Conv2dGeometry& g) {
 
 }  // namespace
 
-Conv2dLayer::Conv2dLayer(const Conv2dProblem& problem, int chips)
-    : geometry_(problem.geometry), matrices_(groups_of(problem), chips) {
+Conv2dLayer::Conv2dLayer(const Conv2dProblem& problem, int chips, Programming programming)
+    : geometry_(problem.geometry), matrices_(groups_of(problem), chips, programming) {
   const std::vector<Tap> taps = taps_of(geometry_);
   taps_ = matrices_.append(taps.data(), taps.size() * sizeof(Tap));
 }
 
-PatchArguments Conv2dLayer::patches(const std::byte* image, const std::uint8_t* x, std::int64_t batch, std::int64_t h,
-                                    std::int64_t w) const {
+PatchArguments Conv2dLayer::patches(const std::byte* constants, const std::uint8_t* x, std::int64_t batch,
+                                    std::int64_t h, std::int64_t w) const {
   const Conv2dGeometry& g = geometry_;
   check_image(g, h, w, "crossbar_conv2d");
   check(batch >= 0, "crossbar_conv2d: batch must be at least 0, got ", batch);
@@ -51,7 +51,7 @@ PatchArguments Conv2dLayer::patches(const std::byte* image, const std::uint8_t* 
         g.out_h(h), " x ", out_w, "; split the batch");
   PatchArguments patches = {};
   patches.x = x;
-  patches.taps = reinterpret_cast<const Tap*>(image + taps_);
+  patches.taps = reinterpret_cast<const Tap*>(constants + taps_);
   patches.images = static_cast<std::int32_t>(batch);
   patches.channels = static_cast<std::int32_t>(g.in_channels);
   patches.group_channels = static_cast<std::int32_t>(g.in_channels / g.groups);

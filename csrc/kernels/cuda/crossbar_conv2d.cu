@@ -4,9 +4,9 @@
 
 namespace cimq::kernels::cuda {
 
-void crossbar_conv2d(const Conv2dLayer& layer, const std::byte* image, const std::uint8_t* x, std::int64_t batch,
+void crossbar_conv2d(const Conv2dLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t batch,
                      std::int64_t h, std::int64_t w, void* y, Stream stream) {
-  const PatchArguments patches = layer.patches(image, x, batch, h, w);
+  const PatchArguments patches = layer.patches(image.constants, x, batch, h, w);
   if (batch == 0) return;
   const MvmLayer& matrices = layer.matrices();
   const MvmArguments arguments = matrices.arguments(image, batch * patches.positions, y);
@@ -17,8 +17,8 @@ void crossbar_conv2d(const Conv2dLayer& layer, const std::byte* image, const std
                        {"width", w},
                        {"inputs", arguments.inputs},
                        {"out_channels", layer.geometry().out_channels},
-                       {"chips", matrices.chips()}}}};
-  launch_product(work, matrices, arguments, patches, stream);
+                       {"chips", image.chips}}}};
+  launch_product(work, matrices, image.chips, arguments, patches, stream);
 }
 
 }  // namespace cimq::kernels::cuda

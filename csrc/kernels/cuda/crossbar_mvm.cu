@@ -3,7 +3,7 @@
 
 namespace cimq::kernels::cuda {
 
-void crossbar_mvm(const MvmLayer& layer, const std::byte* image, const std::uint8_t* x, std::int64_t batch, void* y,
+void crossbar_mvm(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t batch, void* y,
                   Stream stream) {
   check(batch >= 0, "crossbar_mvm: batch must be at least 0, got ", batch);
   if (batch == 0) return;
@@ -11,8 +11,8 @@ void crossbar_mvm(const MvmLayer& layer, const std::byte* image, const std::uint
   const Work work = {
       "crossbar_mvm",
       "",
-      {{{"batch", batch}, {"inputs", arguments.inputs}, {"outputs", arguments.outputs}, {"chips", layer.chips()}}}};
-  launch_product(work, layer, arguments, layer.matrix(x), stream);
+      {{{"batch", batch}, {"inputs", arguments.inputs}, {"outputs", arguments.outputs}, {"chips", image.chips}}}};
+  launch_product(work, layer, image.chips, arguments, layer.matrix(x), stream);
 }
 
 }  // namespace cimq::kernels::cuda

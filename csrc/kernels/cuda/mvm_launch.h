@@ -35,14 +35,14 @@ auto product_of(const MvmLayer& layer) {
 
 /// `work`: operator and sizes for errors.
 template <typename Operands>
-void launch_product(Work work, const MvmLayer& layer, const MvmArguments& arguments, const Operands& operands,
-                    Stream stream) {
+void launch_product(Work work, const MvmLayer& layer, int chips, const MvmArguments& arguments,
+                    const Operands& operands, Stream stream) {
   work.kernel = "crossbar_product";
   const std::int64_t blocks = ceil_div<std::int64_t>(arguments.rows, kBlockRows) * (arguments.lines / kBlockLines);
   check(blocks <= std::numeric_limits<std::int32_t>::max(), work.op,
         ": a CUDA device takes at most 2147483647 blocks of 64 x 64 results, got ", blocks, "; split the batch");
   const Grid grid = {
-      dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(layer.chips()), static_cast<unsigned>(layer.groups())),
+      dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(chips), static_cast<unsigned>(layer.groups())),
       dim3(kBlockThreads), kSharedBytes};
   launch(work, grid, stream, product_of<Operands>(layer), arguments, operands);
 }

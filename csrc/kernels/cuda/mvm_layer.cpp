@@ -16,6 +16,7 @@ namespace cimq::kernels::cuda {
 namespace {
 
 constexpr std::size_t kAlignment = 16;
+constexpr std::size_t kCellAlignment = 128;  // a line of the second-level cache
 /// Largest |current - lo|, times the place of its digit, that the bits of a float hold beside 1.5 * 2^23.
 constexpr std::int64_t kShiftedLimit = std::int64_t{1} << 22;
 
@@ -35,7 +36,8 @@ MvmLayer::MvmLayer(const std::vector<MvmProblem>& groups, int chips, Programming
   choose();
   set_digits();
   set_converter();
-  program(groups, programming);
+  set_constants(groups);
+  if (programming == Programming::kOnHost) program(groups);
 }
 
 /// Which of the kernels, and the tiles it sees.
@@ -63,6 +65,8 @@ void MvmLayer::choose() {
         plan_.outputs);
   a.lines = static_cast<std::int32_t>(padded);
   a.matrix_bytes = std::int64_t{a.slices} * a.columns * a.tiles * a.lines * a.tile_bytes;
+  const std::size_t sums = sizeof(std::int32_t) * static_cast<std::size_t>(plan_.outputs * groups_);
+  cells_ = ceil_div(sums, kCellAlignment) * kCellAlignment;
 }
 
 void MvmLayer::set_digits() {
@@ -133,43 +137,49 @@ void MvmLayer::set_converter() {
 }
 
 std::size_t MvmLayer::append(const void* data, std::size_t bytes) {
-  const std::size_t offset = ceil_div(image_.size(), kAlignment) * kAlignment;
-  image_.resize(offset + bytes);
-  if (bytes != 0) std::memcpy(image_.data() + offset, data, bytes);
+  const std::size_t offset = ceil_div(constants_.size(), kAlignment) * kAlignment;
+  constants_.resize(offset + bytes);
+  if (bytes != 0) std::memcpy(constants_.data() + offset, data, bytes);
   return offset;
 }
 
-void MvmLayer::program(const std::vector<MvmProblem>& groups, Programming programming) {
-  const bool on_host = programming == Programming::kOnHost;
-  const auto matrix_bytes = static_cast<std::size_t>(arguments_.matrix_bytes);
-  const std::size_t chip_bytes = matrix_bytes * groups.size();
-  image_.resize(chip_bytes * static_cast<std::size_t>(chips_));
-  for (int chip = 0; on_host && chip < chips_; ++chip) {
-    std::byte* cells = image_.data() + static_cast<std::size_t>(chip) * chip_bytes;
+void MvmLayer::program(const std::vector<MvmProblem>& groups) {
+  programmed_.resize(programmed_bytes(chips_));
+  std::vector<std::int32_t> weight_sums;
+  for (const MvmProblem& group : groups) {
+    for (std::int64_t o = 0; o < plan_.outputs; ++o) {
+      std::int64_t sum = 0;
+      for (std::int64_t k = 0; k < plan_.inputs; ++k) sum += group.w[o * plan_.inputs + k];
+      weight_sums.push_back(static_cast<std::int32_t>(sum));  // the plan has bounded it
+    }
+  }
+  std::memcpy(programmed_.data(), weight_sums.data(), weight_sums.size() * sizeof(std::int32_t));
+  std::byte* first = programmed_.data() + cells_;
+  for (int chip = 0; chip < chips_; ++chip) {
+    std::byte* cells = first + static_cast<std::size_t>(chip) * chip_bytes();
     if (chip > 0 && !plan_.varies) {
-      std::memcpy(cells, image_.data(), chip_bytes);
+      std::memcpy(cells, first, chip_bytes());
       continue;
     }
-    for (std::size_t g = 0; g < groups.size(); ++g) fill_matrix(groups[g], chip, cells + g * matrix_bytes);
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      fill_matrix(groups[g], chip, cells + g * static_cast<std::size_t>(arguments_.matrix_bytes));
+    }
   }
-  std::vector<std::int32_t> weight_sums;
+}
+
+void MvmLayer::set_constants(const std::vector<MvmProblem>& groups) {
   std::vector<float> lo_constants;
   ColumnRanges ranges;
   const auto add = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
   for (const MvmProblem& group : groups) {
     // Groups differ in the ranges of their columns and in nothing else.
-    const MvmPlan plan = group.plan();
-    for (std::int64_t o = 0; o < plan.outputs; ++o) {
-      std::int64_t sum = 0;
-      for (std::int64_t k = 0; on_host && k < plan.inputs; ++k) sum += group.w[o * plan.inputs + k];
-      weight_sums.push_back(static_cast<std::int32_t>(sum));  // the plan has bounded it
-      lo_constants.push_back(plan.lo_constant(o));
-    }
+    const std::optional<MvmPlan> own = plan_.by_column() ? std::optional(group.plan()) : std::nullopt;
+    const MvmPlan& plan = own ? *own : plan_;
+    for (std::int64_t o = 0; o < plan.outputs; ++o) lo_constants.push_back(plan.lo_constant(o));
     for (const std::int32_t lo : plan.column_ranges.lo) ranges.lo.push_back(lo * plan.unit());
     add(ranges.inv_lsb, plan.column_ranges.inv_lsb);
     add(ranges.scale, plan.column_ranges.scale);
   }
-  weight_sums_ = append(weight_sums);
   lo_constants_ = append(lo_constants);
   column_lo_ = append(ranges.lo);
   column_inv_lsb_ = append(ranges.inv_lsb);
@@ -221,17 +231,17 @@ void MvmLayer::fill_line(std::byte* plane, std::int64_t output, const std::int32
   }
 }
 
-MvmArguments MvmLayer::arguments(const std::byte* image, std::int64_t rows, void* y) const {
+MvmArguments MvmLayer::arguments(const DeviceImage& image, std::int64_t rows, void* y) const {
   MvmArguments a = arguments_;
   a.y = y;
   a.rows = rows;
-  a.cells = reinterpret_cast<const std::uint8_t*>(image);
-  a.weight_sums = reinterpret_cast<const std::int32_t*>(image + weight_sums_);
-  a.lo_constants = reinterpret_cast<const float*>(image + lo_constants_);
+  a.weight_sums = reinterpret_cast<const std::int32_t*>(image.programmed);
+  a.cells = reinterpret_cast<const std::uint8_t*>(image.programmed + cells_);
+  a.lo_constants = reinterpret_cast<const float*>(image.constants + lo_constants_);
   if (plan_.by_column() && converter_ != Converter::kNone) {
-    a.column_lo = reinterpret_cast<const std::int32_t*>(image + column_lo_);
-    a.column_inv_lsb = reinterpret_cast<const float*>(image + column_inv_lsb_);
-    a.column_scale = reinterpret_cast<const float*>(image + column_scale_);
+    a.column_lo = reinterpret_cast<const std::int32_t*>(image.constants + column_lo_);
+    a.column_inv_lsb = reinterpret_cast<const float*>(image.constants + column_inv_lsb_);
+    a.column_scale = reinterpret_cast<const float*>(image.constants + column_scale_);
   }
   return a;
 }

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/cuda/crossbar_mvm.h"
+
 namespace cimq::kernels::testing {
 
 /// Bytes at a multiple of 16, or `skew` beyond one.
@@ -21,6 +23,21 @@ class AlignedBytes {
  private:
   std::vector<std::byte> bytes_;
   std::size_t first_ = 0;
+};
+
+/// A layer that was programmed on the host.
+class CopiedLayer {
+ public:
+  explicit CopiedLayer(const cuda::MvmLayer& layer)
+      : programmed_(layer.programmed().data(), layer.programmed().size()),
+        constants_(layer.constants().data(), layer.constants().size()),
+        chips_(layer.chips()) {}
+  cuda::DeviceImage image() { return {programmed_.data(), constants_.data(), chips_}; }
+
+ private:
+  AlignedBytes programmed_;
+  AlignedBytes constants_;
+  int chips_;
 };
 
 }  // namespace cimq::kernels::testing

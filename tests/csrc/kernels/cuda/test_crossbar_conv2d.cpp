@@ -18,9 +18,9 @@ void compare_emulated(const Case& c, const Conv2dLayer& layer, const std::vector
   const Conv2dGeometry& g = layer.geometry();
   const int chips = layer.matrices().chips();
   const auto size = static_cast<std::size_t>(c.batch * g.out_h(h) * g.out_w(width) * g.out_channels);
-  AlignedBytes image(layer.image().data(), layer.image().size());
+  CopiedLayer copied(layer.matrices());
   std::vector<T> got(size * static_cast<std::size_t>(chips), T{77});
-  cuda::crossbar_conv2d(layer, image.data(), x.data(), c.batch, h, width, got.data(), {});
+  cuda::crossbar_conv2d(layer, copied.image(), x.data(), c.batch, h, width, got.data(), {});
   std::vector<T> expected;
   for (int chip = 0; chip < chips; ++chip) {
     MvmOptions options = c.options;
@@ -85,8 +85,9 @@ TEST_CASE("the CUDA convolution refuses images that are too small or too many", 
   g.kernel_h = 3;
   const std::vector<std::int8_t> w{1, -1, 2};
   const Conv2dLayer layer({hw, w.data(), g, {}});
+  CopiedLayer copied(layer.matrices());
   const auto start = [&](std::int64_t batch, std::int64_t h, std::int64_t width) {
-    cuda::crossbar_conv2d(layer, layer.image().data(), nullptr, batch, h, width, nullptr, {});
+    cuda::crossbar_conv2d(layer, copied.image(), nullptr, batch, h, width, nullptr, {});
   };
   start(0, 3, 1);
   CHECK_THROWS_WITH(start(1, 2, 1), Catch::Contains("padded image"));

@@ -18,10 +18,11 @@ template <typename T>
 void compare_emulated(const Case& c, const MvmLayer& layer, const std::vector<std::int8_t>& w,
                       const std::vector<std::uint8_t>& x, std::size_t skew) {
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
-  AlignedBytes image(layer.image().data(), layer.image().size());
+  CopiedLayer copied(layer);
   AlignedBytes input(x.data(), x.size(), skew);
   std::vector<T> got(size * static_cast<std::size_t>(layer.chips()), T{77});
-  cuda::crossbar_mvm(layer, image.data(), reinterpret_cast<const std::uint8_t*>(input.data()), c.batch, got.data(), {});
+  cuda::crossbar_mvm(layer, copied.image(), reinterpret_cast<const std::uint8_t*>(input.data()), c.batch, got.data(),
+                     {});
   std::vector<T> expected;
   for (int chip = 0; chip < layer.chips(); ++chip) {
     MvmOptions options = c.options;
@@ -148,8 +149,9 @@ TEST_CASE("the CUDA layer refuses read noise and impossible chips, an empty batc
   CHECK_THROWS_WITH(MvmLayer({hw, w.data(), 1, 2, {}}), Catch::Contains("cell.read"));
   hw.cell.read = {};
   const MvmLayer layer({hw, w.data(), 1, 2, {}});
-  cuda::crossbar_mvm(layer, layer.image().data(), nullptr, 0, nullptr, {});
-  CHECK_THROWS_WITH(cuda::crossbar_mvm(layer, layer.image().data(), nullptr, -1, nullptr, {}),
+  CopiedLayer copied(layer);
+  cuda::crossbar_mvm(layer, copied.image(), nullptr, 0, nullptr, {});
+  CHECK_THROWS_WITH(cuda::crossbar_mvm(layer, copied.image(), nullptr, -1, nullptr, {}),
                     Catch::Contains("batch must be at least 0, got -1"));
 }
 

@@ -1,4 +1,4 @@
-// Cells that the device packs against those that the host packs: the same image.
+// Cells that the device packs against those that the host packs: the same bytes.
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <optional>
@@ -15,7 +15,7 @@ namespace {
 using cuda::MvmLayer;
 using cuda::Programming;
 
-TEST_CASE("matrices programmed on the emulated device have the image of the host", "[cuda][mvm]") {
+TEST_CASE("matrices programmed on the emulated device have the bytes of the host", "[cuda][mvm]") {
   Random random(41);
   int computed = 0;
   int fractional = 0;
@@ -31,6 +31,7 @@ TEST_CASE("matrices programmed on the emulated device have the image of the host
       c.hardware.adc.bits = 6;
     }
     const int group_count = random.chance(0.3) ? 2 : 1;
+    if (group_count > 1) c.hardware.wires = {};  // groups do not share arrays
     c.outputs = random.integer(1, 90);
     c.inputs = random.integer(1, 120);
     add_column_ranges(random, c, c.outputs * group_count);
@@ -51,45 +52,50 @@ TEST_CASE("matrices programmed on the emulated device have the image of the host
     } catch (const Error&) {
       continue;  // refused configurations have tests of their own
     }
-    const MvmLayer layer(on_device, chips, Programming::kOnDevice);
-    REQUIRE(layer.image().size() == expected->image().size());
-    const std::vector<std::byte> noise(layer.image().size(), std::byte{0x5A});
-    AlignedBytes image(noise.data(), noise.size());
-    const std::size_t tables = layer.tables_begin();
-    std::memcpy(image.data() + tables, layer.image().data() + tables, layer.image().size() - tables);
+    const MvmLayer layer(on_device, 1, Programming::kOnDevice);
+    REQUIRE(layer.programmed().empty());
+    REQUIRE(layer.constants() == expected->constants());
+    REQUIRE(layer.programmed_bytes(chips) == expected->programmed().size());
+    // What lies between the sums and the cells is nobody's: the host has zeros there.
+    const std::vector<std::byte> noise(layer.programmed_bytes(chips), std::byte{0x5A});
+    AlignedBytes programmed(noise.data(), noise.size());
+    std::memset(programmed.data(), 0, layer.cells_begin());
+    // All groups are one matrix to the cells.
+    MvmPlan of_all = layer.plan();
+    of_all.outputs *= group_count;
     for (int chip = 0; chip < chips; ++chip) {
-      for (int group = 0; group < group_count; ++group) {
-        const MvmProblem& problem = on_host[static_cast<std::size_t>(group)];
-        MvmOptions options = problem.options;
-        options.chip += static_cast<std::uint32_t>(chip);
-        std::optional<cpu::ProgrammedCells> cells;
-        if (layer.plan().fractional) cells.emplace(c.hardware, problem.plan(), options, problem.w);
-        cuda::program_matrix(layer, chip, group, problem.w, cells ? cells->values().data() : nullptr, image.data(), {});
+      MvmOptions options = c.options;
+      options.chip += static_cast<std::uint32_t>(chip);
+      std::vector<std::int16_t> cells;
+      if (of_all.fractional) {
+        const cpu::ProgrammedCells sampled(c.hardware, of_all, options, w.data());
+        cells.assign(sampled.values().begin(), sampled.values().end());
       }
+      cuda::program_matrices(layer, chip, w.data(), of_all.fractional ? cells.data() : nullptr, programmed.data(), {});
     }
     ++computed;
     fractional += layer.plan().fractional ? 1 : 0;
     words += layer.words() && !layer.plan().fractional ? 1 : 0;
-    REQUIRE(std::memcmp(image.data(), expected->image().data(), expected->image().size()) == 0);
+    REQUIRE(std::memcmp(programmed.data(), expected->programmed().data(), expected->programmed().size()) == 0);
   }
   CHECK(computed > 90);
   CHECK(fractional > 20);
   CHECK(words > 10);
 }
 
-TEST_CASE("program_matrix refuses chips and groups that the layer has not", "[cuda][mvm][errors]") {
+TEST_CASE("program_matrices refuses chips below 0 and conductances of cells that are levels", "[cuda][mvm][errors]") {
   const std::vector<std::int8_t> w{1, -1};
   const Hardware hw = plain_hardware();
-  const MvmLayer layer({MvmProblem{hw, nullptr, 1, 2, {}}}, 2, Programming::kOnDevice);
-  AlignedBytes image(layer.image().data(), layer.image().size());
-  const auto program = [&](int chip, int group, const std::int16_t* conductances) {
-    cuda::program_matrix(layer, chip, group, w.data(), conductances, image.data(), {});
+  const MvmLayer layer({MvmProblem{hw, nullptr, 1, 2, {}}}, 1, Programming::kOnDevice);
+  const std::vector<std::byte> memory(layer.programmed_bytes(2));
+  AlignedBytes programmed(memory.data(), memory.size());
+  const auto program = [&](int chip, const std::int16_t* conductances) {
+    cuda::program_matrices(layer, chip, w.data(), conductances, programmed.data(), {});
   };
-  program(1, 0, nullptr);
-  CHECK_THROWS_WITH(program(2, 0, nullptr), Catch::Contains("chip must lie in 0..1, got 2"));
-  CHECK_THROWS_WITH(program(0, 1, nullptr), Catch::Contains("group must lie in 0..0, got 1"));
+  program(1, nullptr);
+  CHECK_THROWS_WITH(program(-1, nullptr), Catch::Contains("chip must be at least 0, got -1"));
   const std::int16_t conductance = 0;
-  CHECK_THROWS_WITH(program(0, 0, &conductance), Catch::Contains("fractional"));
+  CHECK_THROWS_WITH(program(0, &conductance), Catch::Contains("fractional"));
 }
 
 }  // namespace

@@ -11,22 +11,22 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// The cell of one weight as a converter sees it.
+/// The cell of one weight as a converter sees it; `output` is counted through all groups.
 __device__ __forceinline__ std::int32_t cell_of(const PackArguments& pack, const MvmArguments& shape, int slice,
-                                                int column, int output, int input) {
-  const std::int64_t index = std::int64_t{output} * shape.inputs + input;
+                                                int column, std::int64_t output, int input) {
+  const std::int64_t index = output * shape.inputs + input;
   if (pack.conductances == nullptr) {
     const std::int32_t w = pack.w[index];
     if (pack.digital) return w;
     const std::int32_t level = cell_level(pack.mapping, pack.cell_bits, pack.weight_bits, w, slice, column);
     return pack.pair ? level - cell_level(pack.mapping, pack.cell_bits, pack.weight_bits, w, slice, 1) : level;
   }
-  const std::int64_t plane = std::int64_t{shape.outputs} * shape.inputs;
+  const std::int64_t plane = std::int64_t{shape.groups} * shape.outputs * shape.inputs;
   const std::int16_t* cells = pack.conductances + std::int64_t{slice} * pack.polarities * plane + index;
   return cells[column * plane] - (pack.pair ? std::int32_t{cells[plane]} : pack.cancelled_base);
 }
 
-/// A thread makes four bytes of a line of a tile; blockIdx.y: plane.
+/// A thread makes four bytes of a line of a tile; blockIdx.y: plane, blockIdx.z: group. `words`: of a plane.
 __global__ void __launch_bounds__(kThreads)
     pack_cells(const PackArguments pack, const MvmArguments shape, std::int64_t words, std::uint32_t* cells) {
   const std::int64_t word = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
@@ -41,54 +41,52 @@ __global__ void __launch_bounds__(kThreads)
   const int output = pack.words ? line / kWarpLines * kHalf + line % kHalf : line;
   const int shift = pack.words && line % kWarpLines < kHalf ? 8 : 0;
   const int plane = static_cast<int>(blockIdx.y);
+  const std::int64_t first_output = std::int64_t{blockIdx.z} * shape.outputs;
   std::uint32_t four = 0;
   for (int j = 0; j < 4; ++j) {
     const int in_tile = offset + j;
     const std::int64_t input = std::int64_t{tile} * shape.tile_inputs + in_tile;
     if (output >= shape.outputs || in_tile >= shape.tile_inputs || input >= shape.inputs) continue;
-    const std::int32_t cell =
-        cell_of(pack, shape, plane / shape.columns, plane % shape.columns, output, static_cast<int>(input));
+    const std::int32_t cell = cell_of(pack, shape, plane / shape.columns, plane % shape.columns, first_output + output,
+                                      static_cast<int>(input));
     four |= (static_cast<std::uint32_t>(cell) >> shift & 0xffU) << (8 * j);
   }
-  cells[plane * words + word] = four;
+  cells[std::int64_t{blockIdx.z} * (shape.matrix_bytes / 4) + plane * words + word] = four;
 }
 
 /// A warp adds up the weights of an output.
 __global__ void __launch_bounds__(kThreads)
-    sum_weights(const std::int8_t* w, int outputs, int inputs, std::int32_t* sums) {
-  const int output = static_cast<int>((std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32);
+    sum_weights(const std::int8_t* w, std::int64_t outputs, int inputs, std::int32_t* sums) {
+  const std::int64_t output = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
   if (output >= outputs) return;
   int sum = 0;
-  for (int k = static_cast<int>(threadIdx.x % 32); k < inputs; k += 32) sum += w[std::int64_t{output} * inputs + k];
+  for (int k = static_cast<int>(threadIdx.x % 32); k < inputs; k += 32) sum += w[output * inputs + k];
   sum = __reduce_add_sync(0xffffffffU, sum);
   if (threadIdx.x % 32 == 0) sums[output] = sum;
 }
 
 }  // namespace
 
-void program_matrix(const MvmLayer& layer, int chip, int group, const std::int8_t* w, const std::int16_t* conductances,
-                    std::byte* image, Stream stream) {
-  check(chip >= 0 && chip < layer.chips(), "program_matrix: chip must lie in 0..", layer.chips() - 1, ", got ", chip);
-  check(group >= 0 && group < layer.groups(), "program_matrix: group must lie in 0..", layer.groups() - 1, ", got ",
-        group);
+void program_matrices(const MvmLayer& layer, int chip, const std::int8_t* w, const std::int16_t* conductances,
+                      std::byte* programmed, Stream stream) {
+  check(chip >= 0, "program_matrices: chip must be at least 0, got ", chip);
   check((conductances != nullptr) == layer.plan().fractional,
-        "program_matrix: conductances belong to fractional cells, and to nothing else");
-  const MvmArguments shape = layer.arguments(image, 0, nullptr);
-  Work work = {"crossbar_mvm", "pack_cells", {{{"outputs", shape.outputs}, {"inputs", shape.inputs}}}};
-  const std::int64_t matrix = std::int64_t{chip} * layer.groups() + group;
+        "program_matrices: conductances belong to fractional cells, and to nothing else");
+  const MvmArguments& shape = layer.shape();
+  Work work = {
+      "crossbar_mvm", "pack_cells", {{{"groups", shape.groups}, {"outputs", shape.outputs}, {"inputs", shape.inputs}}}};
   const std::int64_t words = std::int64_t{shape.tiles} * shape.lines * shape.tile_bytes / 4;
   const Grid grid = {dim3(static_cast<unsigned>(ceil_div<std::int64_t>(words, kThreads)),
-                          static_cast<unsigned>(shape.slices * shape.columns)),
+                          static_cast<unsigned>(shape.slices * shape.columns), static_cast<unsigned>(shape.groups)),
                      dim3(kThreads)};
+  std::byte* cells = programmed + layer.cells_begin() + static_cast<std::size_t>(chip) * layer.chip_bytes();
   launch(work, grid, stream, pack_cells, layer.packing(w, conductances), shape, words,
-         reinterpret_cast<std::uint32_t*>(image + matrix * shape.matrix_bytes));
+         reinterpret_cast<std::uint32_t*>(cells));
   if (chip > 0) return;  // the same weights
   work.kernel = "sum_weights";
-  const std::int64_t sums = shape.weight_sums - reinterpret_cast<const std::int32_t*>(image);
-  const Grid warps = {static_cast<unsigned>(ceil_div<std::int64_t>(std::int64_t{shape.outputs} * 32, kThreads)),
-                      kThreads};
-  launch(work, warps, stream, sum_weights, w, shape.outputs, shape.inputs,
-         reinterpret_cast<std::int32_t*>(image) + sums + std::int64_t{group} * shape.outputs);
+  const std::int64_t outputs = std::int64_t{shape.groups} * shape.outputs;
+  launch(work, grid_of(outputs * 32, kThreads), stream, sum_weights, w, outputs, shape.inputs,
+         reinterpret_cast<std::int32_t*>(programmed));
 }
 
 }  // namespace cimq::kernels::cuda
