@@ -13,13 +13,13 @@
 #include "common/rounding.h"
 #include "kernels/cpu/isa/processor.h"
 #include "kernels/cpu/isa/target_region.h"
+#include "kernels/formula/integers.h"
 #include "ops/support/checks.h"
 
 namespace cimq::ops {
 namespace {
 
 constexpr std::int64_t kGrain = 1 << 15;
-constexpr double kTolerance = 1.0 / 1024.0;
 
 /// The integer that `value` stands for; false if it is none or out of range.
 template <typename T>
@@ -32,26 +32,8 @@ bool integer_of(T value, const IntegerRange& range, std::int64_t& integer) {
     if (!(wide >= static_cast<double>(range.lo) - 0.5 && wide <= static_cast<double>(range.hi) + 0.5)) return false;
     const double nearest = round_half_even(wide);
     integer = static_cast<std::int64_t>(nearest);
-    return std::abs(wide - nearest) <= kTolerance && integer >= range.lo && integer <= range.hi;
+    return std::abs(wide - nearest) <= kernels::kIntegerTolerance && integer >= range.lo && integer <= range.hi;
   }
-}
-
-/// A value beside the integer next to it.
-struct Nearest {
-  float integer;
-  float error;
-  int bad;  ///< 1: out of the range or the tolerance, or NaN; an int, so that loops over floats become vector loops
-};
-
-/// Without branches. Adding and subtracting 1.5 * 2^23 rounds half to even for the magnitudes that matter; larger ones
-/// stay out of range.
-[[gnu::always_inline]] inline Nearest nearest_of(float value, float lo, float hi) {
-  constexpr float kShift = 12582912.0F;
-  const float nearest = (value + kShift) - kShift;
-  const float error = value - nearest;
-  const bool fine = (nearest >= lo) & (nearest <= hi) & (error <= static_cast<float>(kTolerance)) &
-                    (error >= -static_cast<float>(kTolerance));
-  return {nearest, error, static_cast<int>(!fine)};
 }
 
 /// Narrows [begin, end) without branches; returns whether all values were fine. Without `target` it only checks.
@@ -76,11 +58,9 @@ bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const In
     const auto hi = static_cast<float>(range.hi);
     int bad = 0;
     for (std::int64_t i = begin; i < end; ++i) {
-      const Nearest value = nearest_of(static_cast<float>(source[i]), lo, hi);
+      const kernels::NearestInteger value = kernels::nearest_integer(static_cast<float>(source[i]), lo, hi);
       bad |= value.bad;
-      const float safe =
-          value.integer >= lo ? (value.integer <= hi ? value.integer : 0.0F) : 0.0F;  // an integer of NaN is undefined
-      target[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(safe));
+      target[i] = static_cast<std::uint8_t>(kernels::integer_or_zero(value, lo, hi));
     }
     return bad == 0;
   }
@@ -101,7 +81,7 @@ template <typename T>
   int bad = 0;
   int off = 0;
   for (std::int64_t i = begin; i < end; ++i) {
-    const Nearest value = nearest_of(static_cast<float>(source[i]), lo, hi);
+    const kernels::NearestInteger value = kernels::nearest_integer(static_cast<float>(source[i]), lo, hi);
     bad |= value.bad;
     off |= static_cast<int>(value.error != 0.0F);
     if (target != nullptr) target[i] = value.integer;
@@ -143,17 +123,17 @@ template <typename T>
                     static_cast<double>(source[i]), " at flat index ", i);
 }
 
-void check_type(const char* op, const char* name, const at::Tensor& tensor) {
+}  // namespace
+
+void check_integer_type(const char* op, const char* name, const at::Tensor& tensor) {
   const auto type = tensor.scalar_type();
   TORCH_CHECK_TYPE(type != at::kBool && (at::isIntegralType(type, false) || at::isFloatingType(type)), op, ": ", name,
                    " must be an integer tensor, or a floating one that holds integers, got ", describe(tensor));
 }
 
-}  // namespace
-
 at::Tensor narrowed(const char* op, const char* name, const at::Tensor& tensor, const IntegerRange& range) {
   const auto type = tensor.scalar_type();
-  check_type(op, name, tensor);
+  check_integer_type(op, name, tensor);
   const at::Tensor source = tensor.contiguous();
   const auto target_type = range.lo >= 0 ? at::kByte : at::kChar;
   // One byte of the right kind needs no copy, only the check.
@@ -173,7 +153,7 @@ at::Tensor narrowed(const char* op, const char* name, const at::Tensor& tensor, 
 }
 
 at::Tensor as_floats(const char* op, const char* name, const at::Tensor& tensor, const IntegerRange& range) {
-  check_type(op, name, tensor);
+  check_integer_type(op, name, tensor);
   const auto type = tensor.scalar_type();
   const at::Tensor source = tensor.contiguous();
   const std::int64_t count = source.numel();

@@ -7,6 +7,9 @@
 
 namespace cimq::ops {
 
+/// Refuses bool and complex tensors (TypeError), and other types that hold no numbers.
+void check_integer_type(const char* op, const char* name, const at::Tensor& tensor);
+
 /// A contiguous tensor of the low bytes of `tensor`, kByte for lo >= 0, else kChar. Takes any integer type, or a
 /// floating type that holds integers; values may be off by 1/1024, which allows for the rounding of (q * scale) /
 /// scale. Throws ValueError naming `op`, `name`, the first value outside `range` (or not an integer, or NaN) and its
