@@ -24,5 +24,9 @@ namespace cuda {
 void programmed_cells(const Hardware& hardware, const CellTablesView& tables, const MvmPlan& plan,
                       const MvmOptions& options, const std::int8_t* w, std::int16_t* cells, Stream stream);
 
+/// Cells that are exactly their level, in 1/256 level: `base` for level 0. w and the result, [n_w][polarities][outputs]
+/// [inputs], lie on the device.
+void certain_cells(const MvmPlan& plan, std::int32_t base, const std::int8_t* w, std::int32_t* cells, Stream stream);
+
 }  // namespace cuda
 }  // namespace cimq::kernels

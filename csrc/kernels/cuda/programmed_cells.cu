@@ -71,7 +71,30 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// A thread has one weight; blockIdx.y: slice and polarity.
+__global__ void __launch_bounds__(kThreads)
+    level_cells(const std::int8_t* weights, std::int64_t count, Mapping mapping, int cell_bits, int weight_bits,
+                std::int32_t base, std::int32_t* cells) {
+  const std::int64_t index = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (index >= count) return;
+  const int plane = static_cast<int>(blockIdx.y);
+  const int of_slice = polarities(mapping);
+  const std::int32_t level =
+      cell_level(mapping, cell_bits, weight_bits, weights[index], plane / of_slice, plane % of_slice);
+  cells[plane * count + index] = base + level * kConductanceUnit;
+}
+
 }  // namespace
+
+void certain_cells(const MvmPlan& plan, std::int32_t base, const std::int8_t* w, std::int32_t* cells, Stream stream) {
+  const std::int64_t count = plan.outputs * plan.inputs;
+  if (count == 0) return;
+  const Work work = {
+      "programmed_cells", "level_cells", {{{"outputs", plan.outputs}, {"inputs", plan.inputs}, {"slices", plan.n_w}}}};
+  Grid grid = grid_of(count, kThreads);
+  grid.blocks.y = static_cast<unsigned>(plan.n_w * plan.polarities());
+  launch(work, grid, stream, level_cells, w, count, plan.mapping, plan.cell_bits, plan.weight_bits, base, cells);
+}
 
 void programmed_cells(const Hardware& hardware, const CellTablesView& tables, const MvmPlan& plan,
                       const MvmOptions& options, const std::int8_t* w, std::int16_t* cells, Stream stream) {

@@ -115,6 +115,11 @@ class CellTables {
   const std::vector<std::int32_t>& offsets() const { return offsets_; }
   /// What the sample of each level is added to.
   const std::vector<std::int32_t>& fixed() const { return fixed_; }
+  /// Nodes of the factor of drift; empty where cells do not drift, or all alike.
+  const std::vector<std::int32_t>& drift_nodes() const {
+    static const std::vector<std::int32_t> kNone;
+    return drift_.empty() ? kNone : drift_[0].nodes();
+  }
   /// Bound of conductance() for levels up to `level`.
   std::int32_t largest(std::int32_t level) const;
 

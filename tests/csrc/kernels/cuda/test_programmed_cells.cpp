@@ -1,4 +1,5 @@
 // The CUDA sampler of programmed cells, emulated, against the loops of the reference: the same chip.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <vector>
@@ -77,6 +78,38 @@ TEST_CASE("cuda programmed_cells: the numbers of cells pass 2^32 blocks of words
     options.seed += 1;
     CHECK(by_cuda(hardware, plan, options, w) != wanted);
   }
+}
+
+TEST_CASE("cuda certain_cells: every level of every mapping, beyond what 16 bits hold", "[cuda][cells]") {
+  Random random(5);
+  int largest = 0;
+  for (const Mapping mapping : {Mapping::kDifferentialColumn, Mapping::kDifferentialRow, Mapping::kOffset}) {
+    for (const int cell_bits : {1, 3, 8}) {
+      for (const int weight_bits : {1, 4, 8}) {
+        Hardware hardware;
+        hardware.mapping = mapping;
+        hardware.cell_bits = cell_bits;
+        MvmOptions options;
+        options.weight_bits = weight_bits;
+        const MvmPlan plan = make_mvm_plan(hardware, 3, 91, options);
+        const auto w = random_weights(random, 3 * 91, weight_bits);
+        const auto count = static_cast<std::size_t>(plan.n_w * plan.polarities()) * w.size();
+        std::vector<std::int32_t> cells(count + 1, -1);
+        cuda::certain_cells(plan, 70, w.data(), cells.data(), {});
+        std::size_t at = 0;
+        for (int slice = 0; slice < plan.n_w; ++slice) {
+          for (int polarity = 0; polarity < plan.polarities(); ++polarity) {
+            for (const std::int8_t weight : w) {
+              REQUIRE(cells[at] == 70 + 256 * cell_level(plan, weight, slice, polarity));
+              largest = std::max(largest, cells[at++]);
+            }
+          }
+        }
+        REQUIRE(cells.back() == -1);
+      }
+    }
+  }
+  CHECK(largest > 40000);
 }
 
 }  // namespace
