@@ -56,6 +56,8 @@ LAUNCHES = {
     "fake_quantize_scale_gradient": Launch(256, 64, main=False),
     "quantize_values": Launch(256),
     "sample_programmed_cells": Launch(256),
+    "level_cells": Launch(256),
+    "narrow_values": Launch(256),
     "crossbar_product": Launch(128, 33280),
     "pack_cells": Launch(256),
     "sum_weights": Launch(256),

@@ -17,10 +17,8 @@ constexpr const char* kWithoutKernel[] = {
     "adaptive_avg_pool2d",
     "avg_pool2d",
     "conv2d_f32",
-    "crossbar_conv2d",
     "crossbar_conv2d_backward",
     "crossbar_conv2d_conversions",
-    "crossbar_mvm",
     "crossbar_mvm_backward",
     "crossbar_mvm_conversions",
     "digital_conv2d",
@@ -31,12 +29,14 @@ constexpr const char* kWithoutKernel[] = {
     "layer_norm",
     "linear_f32",
     "mean",
-    "programmed_levels",
     "resize2d",
     "softmax",
 #if !defined(CIMQ_WITH_CUDA)
+    "crossbar_conv2d",
+    "crossbar_mvm",
     "fake_quantize",
     "fake_quantize_backward",
+    "programmed_levels",
     "quantize",
 #endif
 };

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string>
+
 #include "kernels/cuda/launch_error.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/fake_quantize.h"
@@ -23,7 +25,8 @@ inline void check_cuda(const char* op, const char* name, const at::Tensor& tenso
 /// While it lives, the device of `tensor` is current.
 class DeviceCall {
  public:
-  explicit DeviceCall(const at::Tensor& tensor) : guard_(tensor.device()) {}
+  /// `op`: named in errors of launches whose kernels several operators use.
+  explicit DeviceCall(const at::Tensor& tensor, const char* op = "") : op_(op), guard_(tensor.device()) {}
 
   /// Runs launch(stream) on the current stream of the device. A launch that fails is a RuntimeError which names op,
   /// shape and architecture: not the caller's values are at fault.
@@ -32,11 +35,14 @@ class DeviceCall {
     try {
       launch(current_stream());
     } catch (const kernels::cuda::LaunchError& error) {
-      TORCH_CHECK(false, error.what());
+      const std::string text = error.what();
+      const bool named = text.rfind(op_, 0) == 0;
+      TORCH_CHECK(false, named ? "" : op_, named ? "" : ": ", text);
     }
   }
 
  private:
+  const char* op_;
   CurrentDevice guard_;
 };
 

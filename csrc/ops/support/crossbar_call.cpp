@@ -113,6 +113,12 @@ void CrossbarCall::add_to(ProgramKey& key) const {
   });
 }
 
+void CrossbarCall::add_plan_to(ProgramKey& key) const {
+  for_each(*this, [&](const CrossbarArgument& argument, const auto& member) {
+    if (argument.plans) add_value(key, member);
+  });
+}
+
 TakenCall take(const CrossbarOperator& op, torch::jit::Stack& stack) {
   TakenCall taken;
   std::size_t count = op.operand_count + (op.has_wanted ? 1 : 0);

@@ -51,6 +51,7 @@ struct CrossbarArgument {
   unsigned operators;     ///< those that take it
   bool required = false;  ///< no default in the schemas
   bool programs = true;   ///< the cells depend on it; false only where that is certain
+  bool plans = true;      ///< the plan depends on it (kernels::MvmPlan); false only where that is certain
 };
 
 struct CrossbarCall {
@@ -91,15 +92,17 @@ struct CrossbarCall {
     visit(CrossbarArgument{.name = "padding", .operators = kConvs}, call.padding);
     visit(CrossbarArgument{.name = "dilation", .operators = kConvs}, call.dilation);
     visit(CrossbarArgument{.name = "groups", .operators = kConvs}, call.groups);
-    visit(CrossbarArgument{.name = "chips", .operators = kProducts, .programs = false}, call.chips);
-    visit(CrossbarArgument{.name = "seed", .operators = kProducts | kLevels}, call.seed);
-    visit(CrossbarArgument{.name = "chip", .operators = kLevels}, call.chip);
-    visit(CrossbarArgument{.name = "layer", .operators = kProducts | kLevels}, call.layer);
+    visit(CrossbarArgument{.name = "chips", .operators = kProducts, .programs = false, .plans = false}, call.chips);
+    visit(CrossbarArgument{.name = "seed", .operators = kProducts | kLevels, .plans = false}, call.seed);
+    visit(CrossbarArgument{.name = "chip", .operators = kLevels, .plans = false}, call.chip);
+    visit(CrossbarArgument{.name = "layer", .operators = kProducts | kLevels, .plans = false}, call.layer);
     visit(CrossbarArgument{.name = "adc_lo", .operators = kProducts}, call.adc_lo);
     visit(CrossbarArgument{.name = "adc_lsb", .operators = kProducts}, call.adc_lsb);
     visit(CrossbarArgument{.name = "backend", .operators = kForwards}, call.backend);
-    visit(CrossbarArgument{.name = "first_access", .operators = kProducts, .programs = false}, call.first_access);
-    visit(CrossbarArgument{.name = "adc_grad", .operators = kForwards | kBackwards, .programs = false}, call.adc_grad);
+    visit(CrossbarArgument{.name = "first_access", .operators = kProducts, .programs = false, .plans = false},
+          call.first_access);
+    visit(CrossbarArgument{.name = "adc_grad", .operators = kForwards | kBackwards, .programs = false, .plans = false},
+          call.adc_grad);
     visit(CrossbarArgument{.name = "first_output", .operators = kLevels}, call.first_output);
   }
 
@@ -114,6 +117,8 @@ struct CrossbarCall {
 
   /// Everything that determines the cells except the weights, their shape and the chip.
   void add_to(ProgramKey& key) const;
+  /// Everything that determines the plan of a product except the shape of the weights.
+  void add_plan_to(ProgramKey& key) const;
 };
 
 /// Gradients that are asked for.

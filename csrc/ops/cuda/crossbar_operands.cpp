@@ -1,0 +1,102 @@
+#include "ops/cuda/crossbar_operands.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
+
+#include <type_traits>
+
+#include "common/float16.h"
+#include "kernels/narrow.h"
+#include "kernels/noise/ir_drop.h"
+#include "ops/support/checks.h"
+#include "ops/support/operands.h"
+
+namespace cimq::ops {
+namespace {
+
+/// T as the kernels name it.
+template <typename T>
+using KernelType = std::conditional_t<std::is_same_v<T, at::BFloat16>, BFloat16,
+                                      std::conditional_t<std::is_same_v<T, at::Half>, Float16, T>>;
+
+/// Whether every value of `type` is within `range`.
+bool holds_nothing_else(at::ScalarType type, const IntegerRange& range) {
+  return (type == at::kByte && range.lo == 0 && range.hi == 255) ||
+         (type == at::kChar && range.lo == -128 && range.hi == 127);
+}
+
+}  // namespace
+
+void refuse_host_only(const char* op, const CrossbarArgs& args) {
+  const Hardware& hardware = *args.hardware;
+  TORCH_CHECK_NOT_IMPLEMENTED(hardware.cell.read.model == "none", op, ": cell.read ", hardware.cell.read.model,
+                              " (read noise) has no CUDA kernel: set cell.read.model none, or move the tensors to the "
+                              "CPU");
+  TORCH_CHECK_NOT_IMPLEMENTED(!kernels::IrDrop::of(hardware).any(), op,
+                              ": wires with resistance have no CUDA kernel: set wires.word_line_ohm and "
+                              "wires.bit_line_ohm to 0, or move the tensors to the CPU");
+  TORCH_CHECK_NOT_IMPLEMENTED(!args.by_reference, op,
+                              ": backend reference_cpp is plain loops on the CPU: move the tensors there");
+}
+
+CrossbarCall with_ranges_on_host(const char* op, const CrossbarCall& call) {
+  CrossbarCall found = call;
+  const auto on_device = [](const std::optional<at::Tensor>& tensor) {
+    return given(tensor) && tensor->device().type() == kDeviceType;
+  };
+  const bool lo = on_device(call.adc_lo);
+  const bool lsb = on_device(call.adc_lsb);
+  if (!lo && !lsb) return found;
+  TORCH_CHECK(!is_capturing(), op,
+              ": adc_lo and adc_lsb must be on the CPU while a graph is captured, as the plan of a product is made "
+              "there, got them on ",
+              (lo ? *call.adc_lo : *call.adc_lsb).device().str());
+  // The second copy waits for both.
+  if (lo) found.adc_lo = call.adc_lo->to(at::kCPU, /*non_blocking=*/lsb);
+  if (lsb) found.adc_lsb = call.adc_lsb->to(at::kCPU);
+  return found;
+}
+
+at::Tensor NarrowedOperands::add(const char* name, const at::Tensor& tensor, const IntegerRange& range, bool zero) {
+  check_integer_type(op_, name, tensor);
+  const at::ScalarType type = tensor.scalar_type();
+  const bool in_place = tensor.element_size() == 1;
+  if (holds_nothing_else(type, range)) return tensor.contiguous();
+  // In the order in which the values lie; bytes are quicker to bring into another one than what they were.
+  const at::Tensor source = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
+  const auto byte_type = range.lo >= 0 ? at::kByte : at::kChar;
+  const at::Tensor bytes = in_place ? source : at::empty_like(source, source.options().dtype(byte_type));
+  if (!faults_.defined()) faults_ = at::zeros({1}, tensor.options().dtype(at::kInt));
+  const int fault = 1 << checked_.size();
+  checked_.push_back({name, tensor, range, zero});
+  auto* target = in_place ? nullptr : static_cast<std::uint8_t*>(bytes.mutable_data_ptr());
+  AT_DISPATCH_ALL_TYPES_AND2(at::kHalf, at::kBFloat16, type, "cimq_narrowed", [&] {
+    call_.run([&](kernels::cuda::Stream stream) {
+      kernels::cuda::narrow(static_cast<const KernelType<scalar_t>*>(source.const_data_ptr()), source.numel(),
+                            {range, zero}, target, fault, faults_.mutable_data_ptr<int>(), stream);
+    });
+  });
+  return bytes.contiguous();
+}
+
+void NarrowedOperands::check() const {
+  if (!faults_.defined() || is_capturing()) return;
+  const int found = faults_.item<int>();
+  if (found == 0) return;
+  // The CPU finds the value and says the sentence.
+  for (std::size_t j = 0; j < checked_.size(); ++j) {
+    if ((found >> j & 1) == 0) continue;
+    const Checked& operand = checked_[j];
+    const at::Tensor bytes = narrowed(op_, operand.name, operand.tensor.cpu(), operand.range);
+    if (!operand.zero) {
+      translate_errors(op_, [&] {
+        kernels::check_weights(bytes.const_data_ptr<std::int8_t>(), bytes.numel(), 1);
+        return true;
+      });
+    }
+    TORCH_CHECK(false, op_, ": ", operand.name, " changed while it was checked; another stream writes to it");
+  }
+}
+
+}  // namespace cimq::ops
