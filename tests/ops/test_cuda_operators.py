@@ -38,22 +38,24 @@ def test_every_operator_has_an_answer_for_cuda() -> None:
 def test_an_operator_without_a_kernel_says_what_to_do() -> None:
     with pytest.raises(NotImplementedError, match=r"cimq::softmax has no CUDA kernel in this build .* to the CPU"):
         call_as_cuda("softmax", torch.ones(2, 3), -1)
-    x = torch.ones(1, 4, dtype=torch.int8)
-    with pytest.raises(NotImplementedError, match=r"cimq::crossbar_mvm has no CUDA kernel"):
-        call_as_cuda("crossbar_mvm", x, x, cimq.Hardware.preset("paper").to_json(), 8, 8)
 
 
 def test_kernels_for_cuda_refuse_tensors_of_the_cpu() -> None:
     x = torch.ones(2, 3)
+    image = torch.ones(1, 2, 3, 3)
     scale = torch.tensor(0.5)
-    calls = {
-        "fake_quantize": (x, scale, -7, 7),
-        "fake_quantize_backward": (x, x, scale, -7, 7),
-        "quantize": (x, scale, -7, 7),
+    machine = cimq.Hardware.preset("paper").to_json()
+    calls: dict[str, tuple[str, tuple[Any, ...]]] = {
+        "fake_quantize": ("x", (x, scale, -7, 7)),
+        "fake_quantize_backward": ("x", (x, x, scale, -7, 7)),
+        "quantize": ("x", (x, scale, -7, 7)),
+        "crossbar_mvm": ("x_q", (x, x, machine, 8, 8)),
+        "crossbar_conv2d": ("x_q", (image, image, machine, 8, 8)),
+        "programmed_levels": ("w_q", (x, machine, 8)),
     }
-    for name, arguments in calls.items():
+    for name, (operand, arguments) in calls.items():
         if HAS_KERNELS:
-            with pytest.raises(ValueError, match=rf"{name}: x must be a dense CUDA tensor, got device cpu"):
+            with pytest.raises(ValueError, match=rf"{name}: {operand} must be a dense CUDA tensor, got device cpu"):
                 call_as_cuda(name, *arguments)
         else:
             with pytest.raises(NotImplementedError, match=rf"cimq::{name} has no CUDA kernel in this build"):

@@ -186,6 +186,8 @@ def weights_of(op: str, call: CrossbarCall) -> IntArray:
 
 
 def _integers(op: str, name: str, tensor: Tensor, lowest: int, highest: int) -> IntArray:
+    if tensor.device.type != "cpu":
+        raise NotImplementedError(f"{op}: backend reference computes on the CPU, got {name} on {tensor.device}")
     values = tensor.detach().double()
     nearest = torch.round(values)
     fine = ((values - nearest).abs() <= 2**-10) & (nearest >= lowest) & (nearest <= highest)

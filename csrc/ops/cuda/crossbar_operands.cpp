@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "common/cell_model.h"
 #include "common/float16.h"
 #include "kernels/narrow.h"
 #include "kernels/noise/ir_drop.h"
@@ -30,7 +31,7 @@ bool holds_nothing_else(at::ScalarType type, const IntegerRange& range) {
 
 void refuse_host_only(const char* op, const CrossbarArgs& args) {
   const Hardware& hardware = *args.hardware;
-  TORCH_CHECK_NOT_IMPLEMENTED(hardware.cell.read.model == "none", op, ": cell.read ", hardware.cell.read.model,
+  TORCH_CHECK_NOT_IMPLEMENTED(read_sigma(hardware) <= 0.0, op, ": cell.read ", hardware.cell.read.model,
                               " (read noise) has no CUDA kernel: set cell.read.model none, or move the tensors to the "
                               "CPU");
   TORCH_CHECK_NOT_IMPLEMENTED(!kernels::IrDrop::of(hardware).any(), op,
@@ -63,6 +64,7 @@ at::Tensor NarrowedOperands::add(const char* name, const at::Tensor& tensor, con
   const at::ScalarType type = tensor.scalar_type();
   const bool in_place = tensor.element_size() == 1;
   if (holds_nothing_else(type, range)) return tensor.contiguous();
+  if (in_place && is_capturing()) return tensor.contiguous();  // replays do not check
   // In the order in which the values lie; bytes are quicker to bring into another one than what they were.
   const at::Tensor source = tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous();
   const auto byte_type = range.lo >= 0 ? at::kByte : at::kChar;

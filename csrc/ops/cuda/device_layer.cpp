@@ -7,6 +7,8 @@ namespace {
 
 /// Of the cells of several chips.
 constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;
+/// What a grid has in its second dimension, where chips are.
+constexpr std::int64_t kMostChips = 65535;
 
 }  // namespace
 
@@ -18,7 +20,7 @@ DeviceProgrammer::DeviceProgrammer(const DeviceCall& call, const CrossbarArgs& a
 
 int DeviceProgrammer::chips_at_once(int chips) const {
   const auto fitting = kMostBytes / static_cast<std::int64_t>(layer_.chip_bytes());
-  return static_cast<int>(std::clamp<std::int64_t>(fitting, 1, chips));
+  return static_cast<int>(std::clamp<std::int64_t>(fitting, 1, std::min<std::int64_t>(chips, kMostChips)));
 }
 
 kernels::cuda::DeviceImage DeviceProgrammer::program(int first, int count) {
