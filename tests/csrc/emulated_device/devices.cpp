@@ -44,6 +44,7 @@ struct Launches {
   std::mutex mutex;    // of what follows
   std::vector<Launch> seen;
   std::string fails;
+  std::string failing_kernel;
 };
 
 Launches& all_launches() {
@@ -68,7 +69,8 @@ void run_grid(const char* kernel, void* handle, const std::function<void()>& gri
   Launches& launches = all_launches();
   {
     const std::lock_guard<std::mutex> lock(launches.mutex);
-    const std::string reason = std::exchange(launches.fails, "");
+    const bool fails = launches.failing_kernel.empty() || launches.failing_kernel == kernel;
+    const std::string reason = fails ? std::exchange(launches.fails, "") : "";
     if (!reason.empty()) throw emulation::LaunchRefused(reason);
     launches.seen.push_back({kernel, stream.device, stream.id});
   }
@@ -129,9 +131,10 @@ void forget_launches() {
   all_launches().seen.clear();
 }
 
-void fail_next_launch(const std::string& reason) {
+void fail_next_launch(const std::string& reason, const std::string& kernel) {
   const std::lock_guard<std::mutex> lock(all_launches().mutex);
   all_launches().fails = reason;
+  all_launches().failing_kernel = kernel;
 }
 
 void set_capturing(bool value) { capturing = value; }

@@ -76,7 +76,7 @@ TORCH_LIBRARY(cimq_emulated, m) {
   m.def("launch_devices() -> int[]", &emulated::launch_devices);
   m.def("launch_streams() -> int[]", &emulated::launch_streams);
   m.def("forget_launches() -> ()", &emulated::forget_launches);
-  m.def("fail_next_launch(str reason) -> ()", [](const std::string& reason) { emulated::fail_next_launch(reason); });
+  m.def("fail_next_launch(str reason, str kernel=\"\") -> ()", &emulated::fail_next_launch);
   m.def("set_capturing(bool capturing) -> ()", &emulated::set_capturing);
   m.def("waits() -> int", &emulated::waits);
   m.def("blocks_and_bytes(int index) -> (int, int)", &emulated::blocks_and_bytes);
