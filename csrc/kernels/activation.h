@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "kernels/cuda/stream.h"
 #include "kernels/formula/activation.h"
 
 namespace cimq::kernels {
@@ -19,4 +20,11 @@ namespace cpu {
 void activation(Activation kind, const float* x, std::int64_t count, float* y, float alpha = 1.0F);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// The same bits on the device that is current; returns before the work is done. Throws LaunchError.
+void activation(Activation kind, const float* x, std::int64_t count, float* y, float alpha, Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels
