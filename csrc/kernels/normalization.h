@@ -7,7 +7,13 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/stream.h"
+
 namespace cimq::kernels {
+
+/// Throw cimq::Error for shapes that are none.
+void check_layer_norm(std::int64_t rows, std::int64_t n);
+void check_group_norm(std::int64_t batch, std::int64_t channels, std::int64_t inner, std::int64_t groups);
 
 namespace cpu {
 
@@ -21,4 +27,16 @@ void group_norm(const float* x, std::int64_t batch, std::int64_t channels, std::
                 const float* weight, const float* bias, double eps, float* y);
 
 }  // namespace cpu
+
+// The same bits on the device that is current; x and y are different arrays, and calls return before
+// the work is done. Also throw LaunchError.
+namespace cuda {
+
+void layer_norm(const float* x, std::int64_t rows, std::int64_t n, const float* weight, const float* bias, double eps,
+                float* y, Stream stream);
+
+void group_norm(const float* x, std::int64_t batch, std::int64_t channels, std::int64_t inner, std::int64_t groups,
+                const float* weight, const float* bias, double eps, float* y, Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

@@ -4,21 +4,22 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/cuda/stream.h"
+#include "kernels/formula/pooling.h"
+
 namespace cimq::kernels {
 
-/// Windows of pooling over [h, w].
-struct Pool2d {
-  std::int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0;
-  bool ceil_mode = false;         ///< a last window that hangs over the image counts too
-  bool count_include_pad = true;  ///< average: padding counts in the divisor
-  std::int64_t divisor = 0;       ///< average: what is divided by; 0 for the number of elements
+/// Rows and columns of the result of pooling.
+struct PooledImage {
+  std::int64_t h = 0, w = 0;
 };
 
-/// Window i of `out` that share an axis of `size` elements: from floor(i * size / out) to ceil((i + 1) * size / out).
-constexpr std::int64_t adaptive_begin(std::int64_t i, std::int64_t size, std::int64_t out) { return i * size / out; }
-constexpr std::int64_t adaptive_end(std::int64_t i, std::int64_t size, std::int64_t out) {
-  return ((i + 1) * size - 1) / out + 1;
-}
+/// Of avg_pool2d. Throws cimq::Error for impossible sizes and for padding larger than half the kernel.
+PooledImage avg_pooled_image(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Pool2d& pool);
+
+/// Throws cimq::Error, which names `op`, for impossible sizes of adaptive pooling.
+void check_adaptive_pool(const char* op, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w,
+                         std::int64_t out_h, std::int64_t out_w);
 
 namespace cpu {
 
@@ -44,4 +45,18 @@ void adaptive_max_pool2d(const float* x, std::int64_t n, std::int64_t c, std::in
 void mean(const float* x, std::span<const std::int64_t> shape, std::span<const std::int64_t> dims, float* y);
 
 }  // namespace cpu
+
+// The same bits on the device that is current; calls return before the work is done. Also throw LaunchError.
+namespace cuda {
+
+void avg_pool2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Pool2d& pool,
+                float* y, Stream stream);
+
+void adaptive_avg_pool2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w,
+                         std::int64_t out_h, std::int64_t out_w, float* y, Stream stream);
+
+/// Mean over the middle of x [outer, n, inner] in C order; y [outer, inner]. n must be at least 1.
+void mean(const float* x, std::int64_t outer, std::int64_t n, std::int64_t inner, float* y, Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "kernels/cuda/stream.h"
 #include "kernels/formula/resize.h"
 
 namespace cimq::kernels {
@@ -25,6 +26,9 @@ struct Resize2d {
   bool align_corners = false;          ///< bilinear: the outer pixels' centres fall on each other; steps are not used
 };
 
+/// Throws cimq::Error for impossible sizes and steps.
+void check_resize2d(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Resize2d& resize);
+
 namespace cpu {
 
 /// x [n, c, h, w] -> y [n, c, out_h, out_w]. Nearest copies the element of `nearest_source`. Bilinear, in float32, each
@@ -35,4 +39,12 @@ void resize2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, st
               float* y);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// The same bits on the device that is current. Also throws LaunchError.
+void resize2d(const float* x, std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, const Resize2d& resize,
+              float* y, Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/stream.h"
+
 namespace cimq::kernels {
 
 namespace cpu {
@@ -15,4 +17,13 @@ namespace cpu {
 void softmax(const float* x, std::int64_t outer, std::int64_t n, std::int64_t inner, bool logarithm, float* y);
 
 }  // namespace cpu
+
+namespace cuda {
+
+/// The same bits on the device that is current; x and y are different arrays, and it returns before the work is done.
+/// Throws LaunchError.
+void softmax(const float* x, std::int64_t outer, std::int64_t n, std::int64_t inner, bool logarithm, float* y,
+             Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

@@ -13,9 +13,6 @@ namespace cimq::ops {
 namespace {
 
 constexpr const char* kWithoutKernel[] = {
-    "activation",
-    "adaptive_avg_pool2d",
-    "avg_pool2d",
     "conv2d_f32",
     "crossbar_conv2d_backward",
     "crossbar_conv2d_conversions",
@@ -25,19 +22,22 @@ constexpr const char* kWithoutKernel[] = {
     "digital_matmul",
     "fake_quantized_conv2d",
     "fake_quantized_conv2d_backward",
-    "group_norm",
-    "layer_norm",
     "linear_f32",
-    "mean",
-    "resize2d",
-    "softmax",
 #if !defined(CIMQ_WITH_CUDA)
+    "activation",
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
     "crossbar_conv2d",
     "crossbar_mvm",
     "fake_quantize",
     "fake_quantize_backward",
+    "group_norm",
+    "layer_norm",
+    "mean",
     "programmed_levels",
     "quantize",
+    "resize2d",
+    "softmax",
 #endif
 };
 

@@ -49,4 +49,19 @@ CIMQ_HOST_DEVICE inline AxisSample linear_source(std::int64_t i, std::int64_t in
   return {first, first < in - 1 ? first + 1 : first, 1.0F - weight, weight};
 }
 
+/// A row at a column: columns first.
+CIMQ_HOST_DEVICE inline float between(const float* row, const AxisSample& at) {
+  const float first = row[at.first] * at.first_weight;
+  const float second = row[at.second] * at.second_weight;
+  return first + second;
+}
+
+/// A plane of width w at a row and a column.
+CIMQ_HOST_DEVICE inline float bilinear(const float* plane, std::int64_t w, const AxisSample& row,
+                                       const AxisSample& column) {
+  const float upper = between(plane + row.first * w, column) * row.first_weight;
+  const float lower = between(plane + row.second * w, column) * row.second_weight;
+  return upper + lower;
+}
+
 }  // namespace cimq::kernels
