@@ -3,11 +3,18 @@
 #include <torch/library.h>
 
 #include <limits>
+#include <vector>
 
 #include "ops/support/checks.h"
 #include "ops/support/dispatch.h"
 
 namespace cimq::ops {
+namespace {
+
+constexpr const char* kForward = "fake_quantized_conv2d";
+constexpr const char* kBackward = "fake_quantized_conv2d_backward";
+
+}  // namespace
 
 at::Tensor fake_quantized_conv2d(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
                                  const at::Tensor& w, const at::Tensor& w_scale, const std::optional<at::Tensor>& bias,
@@ -28,18 +35,16 @@ Conv2dGradients fake_quantized_conv2d_backward(const at::Tensor& grad, const at:
   return kOp.call(grad, x, scale, qmin, qmax, w, w_scale, stride, padding, dilation, groups, grad_scale, input, bias);
 }
 
-QuantizedConv check_fake_quantized_conv2d(const char* op, const at::Tensor& x, const at::Tensor& scale,
-                                          std::int64_t qmin, std::int64_t qmax, const at::Tensor& w,
-                                          const at::Tensor& w_scale, const ConvRequest& request) {
+QuantizedConv check_fake_quantized_conv2d(QuantizerCheck& check, const char* op, const at::Tensor& x,
+                                          const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
+                                          const at::Tensor& w, const at::Tensor& w_scale, const ConvRequest& request) {
   TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, op,
                    ": x must be float32 or bfloat16, got ", describe(x));
-  const ScaledRows rows = check_quantizer(op, x, scale, qmin, qmax, std::nullopt, false);
+  const ScaledRows rows = check(op, x, scale, qmin, qmax, std::nullopt, false);
   const std::int64_t shift = code_shift(qmin);
   TORCH_CHECK_VALUE(qmin + shift >= 0 && qmax + shift <= kMaxConvCode, op,
                     ": qmin and qmax must be within 0 and 255, or within -128 and 127, got qmin=", qmin,
                     " qmax=", qmax);
-  check_cpu(op, "w", w);
-  check_cpu(op, "w_scale", w_scale);
   TORCH_CHECK_TYPE(w.scalar_type() == at::kFloat && w_scale.scalar_type() == at::kFloat, op,
                    ": w and w_scale must be float32, got ", describe(w), " and ", describe(w_scale));
   const kernels::Conv2dGeometry g = parse_geometry(op, x, w, request);
@@ -53,7 +58,32 @@ QuantizedConv check_fake_quantized_conv2d(const char* op, const at::Tensor& x, c
   const std::int64_t largest = products * (kMaxConvCode + shift) * kMaxConvWeight;
   TORCH_CHECK_VALUE(largest <= std::numeric_limits<std::int32_t>::max(), op, ": sums of ", products,
                     " products do not fit 32 bits, got w ", w.sizes());
-  return {rows, g.out_h(x.size(2)), g.out_w(x.size(3))};
+  return {rows, g, g.out_h(x.size(2)), g.out_w(x.size(3))};
+}
+
+ConvResult check_conv_result(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias,
+                             std::optional<at::ScalarType> dtype, std::optional<at::MemoryFormat> memory_format) {
+  const at::ScalarType type = dtype.value_or(x.scalar_type());
+  TORCH_CHECK_TYPE(type == at::kFloat || type == at::kBFloat16, kForward, ": dtype must be float32 or bfloat16, got ",
+                   c10::toString(type));
+  constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+  const bool last = x.suggest_memory_format() == kLast || w.suggest_memory_format() == kLast;
+  const at::MemoryFormat format = memory_format.value_or(last ? kLast : at::MemoryFormat::Contiguous);
+  TORCH_CHECK_VALUE(format == kLast || format == at::MemoryFormat::Contiguous, kForward,
+                    ": memory_format must be torch.contiguous_format or torch.channels_last, got ", format);
+  if (given(bias)) {
+    TORCH_CHECK_VALUE(bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->size(0) == w.size(0), kForward,
+                      ": bias must be float32 [", w.size(0), "], got ", describe(*bias));
+  }
+  return {type, format};
+}
+
+void check_conv_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& w, const QuantizedConv& conv) {
+  const std::vector<std::int64_t> outputs{x.size(0), w.size(0), conv.out_h, conv.out_w};
+  TORCH_CHECK_VALUE(grad.sizes() == at::IntArrayRef(outputs), kBackward, ": grad must have shape ",
+                    at::IntArrayRef(outputs), ", got ", grad.sizes());
+  TORCH_CHECK_TYPE(grad.scalar_type() == at::kFloat || grad.scalar_type() == at::kBFloat16, kBackward,
+                   ": grad must be float32 or bfloat16, got ", describe(grad));
 }
 
 }  // namespace cimq::ops

@@ -39,13 +39,28 @@ constexpr std::int64_t code_shift(std::int64_t qmin) { return qmin < 0 ? 128 : 0
 
 struct QuantizedConv {
   ScaledRows rows;
+  kernels::Conv2dGeometry geometry;
   std::int64_t out_h;
   std::int64_t out_w;
 };
 
-/// Refuses operands of `op`, the forward or the backward.
-QuantizedConv check_fake_quantized_conv2d(const char* op, const at::Tensor& x, const at::Tensor& scale,
-                                          std::int64_t qmin, std::int64_t qmax, const at::Tensor& w,
-                                          const at::Tensor& w_scale, const ConvRequest& request);
+/// Refuses operands of `op`, the forward or the backward, that no device takes, and what `check` does: check_quantizer,
+/// or check_quantizer_shapes where the values of `scale` are not to be read.
+QuantizedConv check_fake_quantized_conv2d(QuantizerCheck& check, const char* op, const at::Tensor& x,
+                                          const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,
+                                          const at::Tensor& w, const at::Tensor& w_scale, const ConvRequest& request);
+
+/// What the forward gives.
+struct ConvResult {
+  at::ScalarType type;
+  at::MemoryFormat format;  ///< that of torch's convolutions where none was asked for
+};
+
+/// Refuses a bias and forms of the result that no device takes.
+ConvResult check_conv_result(const at::Tensor& x, const at::Tensor& w, const std::optional<at::Tensor>& bias,
+                             std::optional<at::ScalarType> dtype, std::optional<at::MemoryFormat> memory_format);
+
+/// Refuses gradients that are none of the forward's result.
+void check_conv_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& w, const QuantizedConv& conv);
 
 }  // namespace cimq::ops

@@ -24,6 +24,12 @@ namespace {
 constexpr const char* kForward = "fake_quantized_conv2d";
 constexpr const char* kBackward = "fake_quantized_conv2d_backward";
 
+/// check_quantizer looks at the others.
+void check_on_cpu(const char* op, const at::Tensor& w, const at::Tensor& w_scale) {
+  check_cpu(op, "w", w);
+  check_cpu(op, "w_scale", w_scale);
+}
+
 /// The integers of a weight on its grid. `finite` becomes false for NaN or infinity.
 at::Tensor weight_codes(const at::Tensor& w, const at::Tensor& w_scale, std::atomic<bool>& finite) {
   const at::Tensor values = w.contiguous(w.suggest_memory_format());
@@ -48,23 +54,14 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
                        double /*grad_scale*/, std::optional<at::ScalarType> dtype,
                        std::optional<at::MemoryFormat> memory_format) {
   const ConvRequest request{stride, padding, dilation, groups};
-  const ScaledRows rows = check_fake_quantized_conv2d(kForward, x, scale, qmin, qmax, w, w_scale, request).rows;
-  const at::ScalarType type = dtype.value_or(x.scalar_type());
-  TORCH_CHECK_TYPE(type == at::kFloat || type == at::kBFloat16, kForward, ": dtype must be float32 or bfloat16, got ",
-                   c10::toString(type));
+  check_on_cpu(kForward, w, w_scale);
+  const ScaledRows rows =
+      check_fake_quantized_conv2d(check_quantizer, kForward, x, scale, qmin, qmax, w, w_scale, request).rows;
+  const ConvResult result = check_conv_result(x, w, bias, dtype, memory_format);
+  const at::ScalarType type = result.type;
   const at::Tensor source = in_order(x, x.suggest_memory_format());
-  // If none is asked for, the order of the output is that of torch's convolutions.
-  constexpr auto kLast = at::MemoryFormat::ChannelsLast;
-  const bool last = x.suggest_memory_format() == kLast || w.suggest_memory_format() == kLast;
-  const at::MemoryFormat format = memory_format.value_or(last ? kLast : at::MemoryFormat::Contiguous);
-  TORCH_CHECK_VALUE(format == kLast || format == at::MemoryFormat::Contiguous, kForward,
-                    ": memory_format must be torch.contiguous_format or torch.channels_last, got ", format);
   const at::Tensor added = bias.value_or(at::Tensor());
-  if (added.defined()) {
-    check_cpu(kForward, "bias", added);
-    TORCH_CHECK_VALUE(added.scalar_type() == at::kFloat && added.dim() == 1 && added.size(0) == w.size(0), kForward,
-                      ": bias must be float32 [", w.size(0), "], got ", describe(added));
-  }
+  if (added.defined()) check_cpu(kForward, "bias", added);
   std::atomic<bool> finite = true;
   const at::Tensor w_codes = weight_codes(w, w_scale, finite);
   const auto range = quant_range(qmin, qmax, false);
@@ -80,9 +77,9 @@ at::Tensor forward_cpu(const at::Tensor& x, const at::Tensor& scale, std::int64_
         cast(fake_quantize(source, scale, qmin, qmax, std::nullopt, std::nullopt, false)), padding, 0);
     const std::vector<std::int64_t> none{0, 0};
     const at::Tensor y = at::convolution(x_hat, cast(w), offset, stride, none, dilation, false, none, groups);
-    return in_order(y, format);
+    return in_order(y, result.format);
   }
-  return in_order(convolve_codes(kForward, codes, step, shift, w_codes, w_scale, bias, request, type), format);
+  return in_order(convolve_codes(kForward, codes, step, shift, w_codes, w_scale, bias, request, type), result.format);
 }
 
 Conv2dGradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin,
@@ -90,12 +87,11 @@ Conv2dGradients backward_cpu(const at::Tensor& grad, const at::Tensor& x, const 
                              at::IntArrayRef padding, at::IntArrayRef dilation, std::int64_t groups, double grad_scale,
                              bool input, bool bias) {
   const ConvRequest request{stride, padding, dilation, groups};
-  const auto [rows, out_h, out_w] = check_fake_quantized_conv2d(kBackward, x, scale, qmin, qmax, w, w_scale, request);
-  const std::vector<std::int64_t> outputs{x.size(0), w.size(0), out_h, out_w};
-  TORCH_CHECK_VALUE(grad.sizes() == at::IntArrayRef(outputs), kBackward, ": grad must have shape ",
-                    at::IntArrayRef(outputs), ", got ", grad.sizes());
-  TORCH_CHECK_TYPE(grad.scalar_type() == at::kFloat || grad.scalar_type() == at::kBFloat16, kBackward,
-                   ": grad must be float32 or bfloat16, got ", describe(grad));
+  check_on_cpu(kBackward, w, w_scale);
+  const QuantizedConv conv =
+      check_fake_quantized_conv2d(check_quantizer, kBackward, x, scale, qmin, qmax, w, w_scale, request);
+  const ScaledRows& rows = conv.rows;
+  check_conv_gradient(grad, x, w, conv);
   // oneDNN is quickest in channels-last order, so much that it pays to reorder everything else around it.
   constexpr auto kLast = at::MemoryFormat::ChannelsLast;
   const auto type = grad.scalar_type();
