@@ -68,6 +68,8 @@ LAUNCHES = {
     "narrow_channels": Launch(256),
     "integer_products": Launch(128, 32768),
     "convolve_few_outputs": Launch(256),
+    "sum_products": Launch(256, 16640),
+    "sum_few_products": Launch(256),
     "sample_programmed_cells": Launch(256),
     "level_cells": Launch(256),
     "narrow_values": Launch(256),

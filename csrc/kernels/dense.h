@@ -4,9 +4,14 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/stream.h"
 #include "kernels/plan/conv2d_geometry.h"
 
 namespace cimq::kernels {
+
+/// Throw cimq::Error for impossible sizes.
+void check_linear_f32(std::int64_t batch, std::int64_t inputs, std::int64_t outputs);
+void check_conv2d_f32(const Conv2dGeometry& geometry, std::int64_t batch, std::int64_t h, std::int64_t width);
 
 namespace cpu {
 
@@ -25,4 +30,15 @@ void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dG
                 std::int64_t h, std::int64_t width, float* y);
 
 }  // namespace cpu
+
+// The same bits on the device that is current; calls return before the work is done. Also throw LaunchError.
+namespace cuda {
+
+void linear_f32(const float* x, const float* w, const float* bias, std::int64_t batch, std::int64_t inputs,
+                std::int64_t outputs, float* y, Stream stream);
+
+void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& geometry, std::int64_t batch,
+                std::int64_t h, std::int64_t width, float* y, Stream stream);
+
+}  // namespace cuda
 }  // namespace cimq::kernels

@@ -13,16 +13,15 @@ namespace cimq::ops {
 namespace {
 
 constexpr const char* kWithoutKernel[] = {
-    "conv2d_f32",
     "crossbar_conv2d_backward",
     "crossbar_conv2d_conversions",
     "crossbar_mvm_backward",
     "crossbar_mvm_conversions",
-    "linear_f32",
 #if !defined(CIMQ_WITH_CUDA)
     "activation",
     "adaptive_avg_pool2d",
     "avg_pool2d",
+    "conv2d_f32",
     "crossbar_conv2d",
     "crossbar_mvm",
     "digital_conv2d",
@@ -33,6 +32,7 @@ constexpr const char* kWithoutKernel[] = {
     "fake_quantized_conv2d_backward",
     "group_norm",
     "layer_norm",
+    "linear_f32",
     "mean",
     "programmed_levels",
     "quantize",

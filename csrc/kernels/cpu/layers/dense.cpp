@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/rounding.h"
+#include "kernels/formula/dense.h"
 
 namespace cimq::kernels::cpu {
 namespace {
@@ -12,26 +13,20 @@ namespace {
 /// Outputs summed side by side: independent chains hide the latency of the additions, each keeps its order.
 constexpr std::int64_t kLanes = 8;
 
-float rounded(double sum, const float* bias, std::int64_t o) {
-  return static_cast<float>(bias == nullptr ? sum : sum + static_cast<double>(bias[o]));
-}
-
 }  // namespace
 
 void linear_f32(const float* x, const float* w, const float* bias, std::int64_t batch, std::int64_t inputs,
                 std::int64_t outputs, float* y) {
-  check(batch >= 0 && inputs >= 1 && outputs >= 1,
-        "linear_f32: batch must be at least 0, inputs and outputs at least 1, got ", batch, ", ", inputs, ", ",
-        outputs);
+  check_linear_f32(batch, inputs, outputs);
   for (std::int64_t b = 0; b < batch; ++b, x += inputs, y += outputs) {
     for (std::int64_t first = 0; first < outputs; first += kLanes) {
       const std::int64_t lanes = std::min(kLanes, outputs - first);
       double sums[kLanes] = {};
       for (std::int64_t k = 0; k < inputs; ++k) {
         const double value = x[k];
-        for (std::int64_t j = 0; j < lanes; ++j) sums[j] += value * static_cast<double>(w[(first + j) * inputs + k]);
+        for (std::int64_t j = 0; j < lanes; ++j) sums[j] = plus_product(sums[j], value, w[(first + j) * inputs + k]);
       }
-      for (std::int64_t j = 0; j < lanes; ++j) y[first + j] = rounded(sums[j], bias, first + j);
+      for (std::int64_t j = 0; j < lanes; ++j) y[first + j] = rounded_sum(sums[j], bias, first + j);
     }
   }
 }
@@ -49,7 +44,7 @@ void matmul_f32(const float* a, const float* c, std::int64_t batch, std::int64_t
         for (std::int64_t k = 0; k < inner; ++k) {
           const double value = a[k];
           const float* row = c + k * columns + first;
-          for (std::int64_t j = 0; j < lanes; ++j) sums[j] += value * static_cast<double>(row[j]);
+          for (std::int64_t j = 0; j < lanes; ++j) sums[j] = plus_product(sums[j], value, row[j]);
         }
         for (std::int64_t j = 0; j < lanes; ++j) y[first + j] = static_cast<float>(sums[j]);
       }
@@ -59,9 +54,7 @@ void matmul_f32(const float* a, const float* c, std::int64_t batch, std::int64_t
 
 void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& g, std::int64_t batch,
                 std::int64_t h, std::int64_t width, float* y) {
-  check_geometry(g, "conv2d_f32");
-  check_image(g, h, width, "conv2d_f32");
-  check(batch >= 0, "conv2d_f32: batch must be at least 0, got ", batch);
+  check_conv2d_f32(g, batch, h, width);
   const std::int64_t out_h = g.out_h(h);
   const std::int64_t out_w = g.out_w(width);
   const std::int64_t channels = g.in_channels / g.groups;
@@ -86,12 +79,13 @@ void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dG
               const std::int64_t first = start >= 0 ? 0 : ceil_div(-start, g.stride_w);
               const std::int64_t last = start < width ? std::min(out_w, ceil_div(width - start, g.stride_w)) : 0;
               for (std::int64_t ox = first; ox < last; ++ox) {
-                sums[static_cast<std::size_t>(ox)] += weight * static_cast<double>(row[ox * g.stride_w + start]);
+                double& sum = sums[static_cast<std::size_t>(ox)];
+                sum = plus_product(sum, weight, row[ox * g.stride_w + start]);
               }
             }
           }
         }
-        for (std::int64_t ox = 0; ox < out_w; ++ox) *y++ = rounded(sums[static_cast<std::size_t>(ox)], bias, o);
+        for (std::int64_t ox = 0; ox < out_w; ++ox) *y++ = rounded_sum(sums[static_cast<std::size_t>(ox)], bias, o);
       }
     }
   }
