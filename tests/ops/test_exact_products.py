@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import captured, each_device, runs_kernels
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -197,32 +198,64 @@ def test_reduced_precision_of_float32_changes_no_integer(precision: str) -> None
         torch.set_float32_matmul_precision(before)
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_digital_operators(channels_last: bool) -> None:
+def test_digital_operators(channels_last: bool, device: str) -> None:
     utils = ("test_schema", "test_faketensor")
     order = torch.channels_last if channels_last else torch.contiguous_format
-    x, w = (tensor.float().to(memory_format=order) for tensor in CONV)
-    for image, weight in ((x, w), (CONV[0].to(torch.uint8), w)):
+    x, w = (tensor.float().to(device=device, memory_format=order) for tensor in CONV)
+    for image, weight in ((x, w), (CONV[0].to(device, torch.uint8), w)):
         arguments = (image, weight, 4, 4, False, [2, 1], [1, 0, 2, 2], [1, 1], 1)
         torch.library.opcheck(torch.ops.cimq.digital_conv2d.default, arguments, test_utils=utils)
-        y = torch.ops.cimq.digital_conv2d(*arguments)
-        assert torch.equal(y.double(), F.conv2d(F.pad(CONV[0], (1, 0, 2, 2)).double(), w.double(), None, (2, 1)))
+        with runs_kernels(device, "narrow_channels", "integer_products"):
+            y = torch.ops.cimq.digital_conv2d(*arguments)
+        assert y.is_contiguous(memory_format=order if image is x else torch.contiguous_format)
+        exact = F.conv2d(F.pad(CONV[0], (1, 0, 2, 2)).double(), CONV[1].double(), None, (2, 1))
+        assert torch.equal(y.cpu().double(), exact)
     for shape in ((5, 9), (2, 5, 9), (2, 3, 5, 9), (0, 5, 9), (2, 0, 9)):
         rows, weight = torch.randint(-8, 8, shape), torch.randint(-7, 8, (*shape[:-2], 4, 9))
-        arguments = (rows, weight, 4, 4, True)
-        torch.library.opcheck(torch.ops.cimq.digital_matmul.default, arguments, test_utils=utils)
         exact = rows.double() @ weight.double().transpose(-1, -2)
-        assert torch.equal(torch.ops.cimq.digital_matmul(*arguments).double(), exact)
+        arguments = (rows.to(device), weight.to(device), 4, 4, True)
+        torch.library.opcheck(torch.ops.cimq.digital_matmul.default, arguments, test_utils=utils)
+        assert torch.equal(torch.ops.cimq.digital_matmul(*arguments).cpu().double(), exact)
     with pytest.raises(
         ValueError, match=r"digital_matmul: x must be \[..., rows, inputs\] .* got \[2, 3\] and \[2, 4\]"
     ):
-        torch.ops.cimq.digital_matmul(torch.ones(2, 3), torch.ones(2, 4), 4, 4, False)
+        torch.ops.cimq.digital_matmul(torch.ones(2, 3, device=device), torch.ones(2, 4, device=device), 4, 4, False)
+    many = torch.ones(1, 100, 3, 3, device=device)
     with pytest.raises(
         ValueError, match="digital_conv2d: sums of 900 products of 8 and 8 bits are not exact in float32"
     ):
-        torch.ops.cimq.digital_conv2d(
-            torch.ones(1, 100, 3, 3), torch.ones(1, 100, 3, 3), 8, 8, False, [1, 1], [0] * 4, [1, 1], 1
-        )
+        torch.ops.cimq.digital_conv2d(many, many, 8, 8, False, [1, 1], [0] * 4, [1, 1], 1)
+
+
+@pytest.mark.parametrize("device", each_device())
+def test_digital_products_beyond_float32_are_int32(device: str) -> None:
+    rows, weight = torch.randint(0, 256, (3, 900)), torch.randint(-127, 128, (4, 900))
+    y = torch.ops.cimq.digital_matmul(rows.to(device), weight.float().to(device), 8, 8, False)
+    assert y.dtype == torch.int32
+    assert torch.equal(y.cpu(), (rows @ weight.t()).int())
+
+
+@pytest.mark.parametrize("device", each_device("emulated", "cuda"))
+@pytest.mark.parametrize("bad", [16.0, -1.0, 0.5, float("nan"), float("inf")])
+def test_what_is_no_integer_of_its_range_shows_on_a_device(bad: float, device: str) -> None:
+    x, w = torch.ones(2, 1000, device=device), torch.ones(3, 1000, device=device)
+    x[1, 5] = bad
+    with captured(device):  # a result of floats waits for nothing
+        y = torch.ops.cimq.digital_matmul(x, w, 4, 4, False)
+    assert bool(y[1].isnan().all())
+    with pytest.raises(ValueError, match=r"digital_matmul: x must hold integers in 0\.\.255 and w in -127\.\.127"):
+        torch.ops.cimq.digital_matmul(torch.where(x == bad, 256.0, x), w, 8, 8, False)
+
+
+@pytest.mark.parametrize("device", each_device())
+def test_depthwise_digital_convolutions(device: str) -> None:
+    x, w = torch.randint(0, 16, (2, 6, 7, 5)).float(), torch.randint(-7, 8, (12, 1, 3, 3)).float()
+    arguments = (x.to(device), w.to(device), 4, 4, False, [1, 2], [1, 1, 1, 1], [1, 1], 6)
+    with runs_kernels(device, "convolve_few_outputs"):
+        y = torch.ops.cimq.digital_conv2d(*arguments)
+    assert torch.equal(y.cpu().double(), F.conv2d(x.double(), w.double(), None, (1, 2), 1, 1, 6))
 
 
 RANDOM_SHAPES = r"""

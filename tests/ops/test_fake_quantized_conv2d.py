@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import each_device, runs_kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -94,11 +95,23 @@ def product(leaves: list[Tensor], values: dict[str, Any], case: dict[str, Any], 
 @settings(max_examples=150)
 @given(cases())
 def test_equals_its_two_parts(case: dict[str, Any]) -> None:
-    values = operands(case)
+    check_two_parts(case, "cpu")
+
+
+@pytest.mark.parametrize("device", each_device("emulated", "cuda"))
+@settings(max_examples=25)
+@given(case=cases())
+def test_equals_its_two_parts_on_a_device(device: str, case: dict[str, Any]) -> None:
+    check_two_parts(case, device)
+
+
+def check_two_parts(case: dict[str, Any], device: str) -> None:
+    values = {key: None if value is None else value.to(device) for key, value in operands(case).items()}
     ours = leaves(values, torch.float32)
     x, scale, weight = ours[:3]
     bias = ours[3] if case["bias"] else None
-    y = product(ours, values, case)
+    with runs_kernels(device, "fake_quantize_forward"):
+        y = product(ours, values, case)
     wanted = plain(*ours[:3], bias, case, 0.1)
     assert y.shape == wanted.shape
     assert y.dtype == torch.float32
@@ -121,7 +134,7 @@ def test_equals_its_two_parts(case: dict[str, Any]) -> None:
     size = (sums * unit).abs() + (0 if bias is None else bias.double().abs().reshape(-1, 1, 1))
     assert bool(((y.double() - true).abs() <= size * 4 * 2**-23 + 1e-30).all())
 
-    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(case["seed"]))
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(case["seed"])).to(device)
     y.backward(grad)
     gradients = [leaf.grad for leaf in ours]
     for leaf in ours:
@@ -327,21 +340,40 @@ def test_images_larger_than_what_is_kept(channels_last: bool) -> None:
         torch.testing.assert_close(ours.grad, plain_x.grad)
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["x", "weight"])
-def test_what_is_not_finite_shows(bad: float, where: str) -> None:
-    x, scale, ones = torch.rand(2, 3, 5, 5), torch.tensor(0.1), torch.ones(4)
-    weight = torch.randint(-3, 4, (4, 3, 3, 3)).float()
+def test_what_is_not_finite_shows(bad: float, where: str, device: str) -> None:
+    x, scale, ones = torch.rand(2, 3, 5, 5, device=device), torch.tensor(0.1, device=device), torch.ones(4).to(device)
+    weight = torch.randint(-3, 4, (4, 3, 3, 3)).float().to(device)
     {"x": x, "weight": weight}[where][0, 1, 2, 2] = bad
     y = fake_quantized_conv2d(x, scale, 0, 15, weight, ones, grad_scale=1.0)
     wanted = F.conv2d(fake_quantize(x, scale, 0, 15), weight)
-    torch.testing.assert_close(y, wanted, equal_nan=True)
+    if device == "cpu" or bool(wanted.isfinite().all()):
+        torch.testing.assert_close(y, wanted, equal_nan=True)
+    else:  # on a device all of the call are NaN
+        assert bool(y.isnan().all())
 
 
-def test_empty_batches() -> None:
-    x = torch.rand(0, 3, 5, 5, requires_grad=True)
-    scale, ones = torch.tensor(0.1, requires_grad=True), torch.ones(4)
-    weight = torch.ones(4, 3, 3, 3, requires_grad=True)
+@pytest.mark.parametrize("device", each_device())
+def test_bf16_results_are_those_of_float32_rounded(device: str) -> None:
+    x, scale, ones = (
+        torch.rand(2, 3, 5, 5).bfloat16().to(device),
+        torch.tensor(0.1).to(device),
+        torch.ones(4).to(device),
+    )
+    weight = torch.randint(-3, 4, (4, 3, 3, 3)).float().to(device)
+    y = fake_quantized_conv2d(x, scale, 0, 15, weight, ones, grad_scale=1.0)
+    assert y.dtype == torch.bfloat16
+    exact = F.conv2d(fake_quantize(x.float(), scale, 0, 15), weight)
+    torch.testing.assert_close(y, exact.bfloat16(), rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", each_device())
+def test_empty_batches(device: str) -> None:
+    x = torch.rand(0, 3, 5, 5, device=device, requires_grad=True)
+    scale, ones = torch.tensor(0.1, device=device, requires_grad=True), torch.ones(4, device=device)
+    weight = torch.ones(4, 3, 3, 3, device=device, requires_grad=True)
     y = fake_quantized_conv2d(x, scale, 0, 15, weight, ones, grad_scale=1.0)
     assert y.shape == (0, 4, 3, 3)
     y.sum().backward()

@@ -8,24 +8,21 @@
 #include "kernels/cuda/integer_product.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/vector_access.h"
+#include "kernels/formula/integers.h"
 
 namespace cimq::kernels::cuda {
 namespace {
 
 constexpr unsigned kThreads = 256;
-constexpr float kTolerance = 1.0F / 1024.0F;
 /// Groups with fewer outputs would leave most of a block's lines empty.
 constexpr std::int64_t kFewOutputs = 8;
 constexpr float kNoInteger = std::numeric_limits<float>::quiet_NaN();
 
-/// The integer that a value stands for, 0 where it is a fault.
+/// The integer that a value stands for, 0 where it is out of range.
 __device__ __forceinline__ std::int32_t integer_of(float value, float lo, float hi, bool& fault) {
-  const bool near = value >= lo - 0.5F && value <= hi + 0.5F;  // false for NaN
-  const float integer = round_small_half_even(near ? value : 0.0F);
-  const float error = (near ? value : 0.0F) - integer;
-  const bool fine = near && integer >= lo && integer <= hi && error <= kTolerance && error >= -kTolerance;
-  fault = fault || !fine;
-  return fine ? static_cast<std::int32_t>(integer) : 0;
+  const NearestInteger nearest = nearest_integer(value, lo, hi);
+  fault = fault || nearest.bad != 0;
+  return integer_or_zero(nearest, lo, hi);
 }
 
 /// A thread makes one piece. Neighbours have neighbouring pixels, which lie side by side in images whose channels come

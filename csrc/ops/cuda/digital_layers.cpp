@@ -7,7 +7,7 @@
 
 #include "ops/cuda/integer_call.h"
 #include "ops/support/conv_args.h"
-#include "ops/support/digital_product.h"
+#include "ops/support/exact_sums.h"
 
 namespace cimq::ops {
 namespace {

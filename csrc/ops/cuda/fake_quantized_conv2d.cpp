@@ -30,10 +30,9 @@ at::Tensor levels_of(const at::Tensor& x, const at::Tensor& scale, std::int64_t 
   return fake_quantize(x.to(at::kFloat), scale, qmin, qmax, std::nullopt, std::nullopt, false).div(scale.reshape({}));
 }
 
-/// Those of a weight on its grid.
+/// Those of a weight on its grid. Not clipped: an infinite weight must show.
 at::Tensor weight_levels(const at::Tensor& w, const at::Tensor& w_scale) {
-  return fake_quantize(w, w_scale, -kMaxConvWeight, kMaxConvWeight, 0, std::nullopt, false)
-      .div(w_scale.reshape({-1, 1, 1, 1}));
+  return w.div(w_scale.reshape({-1, 1, 1, 1})).round_();
 }
 
 at::Tensor forward_cuda(const at::Tensor& x, const at::Tensor& scale, std::int64_t qmin, std::int64_t qmax,

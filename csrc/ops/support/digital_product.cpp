@@ -19,12 +19,6 @@
 namespace cimq::ops {
 namespace {
 
-constexpr std::int64_t kFloatExact = std::int64_t{1} << 24;  // float32 holds every integer up to here
-
-std::int64_t largest_term(const IntegerRange& x_range, const IntegerRange& w_range) {
-  return std::max(-x_range.lo, x_range.hi) * std::max(-w_range.lo, w_range.hi);
-}
-
 void add_ranges(ProductGeometry& geometry, const IntegerRange& x_range, const IntegerRange& w_range) {
   geometry.add("x within", {x_range.lo, x_range.hi}).add("w within", {w_range.lo, w_range.hi});
 }
@@ -74,10 +68,6 @@ std::optional<at::Tensor> proven_matmul(const char* op, const at::Tensor& x_any,
 }
 
 }  // namespace
-
-bool float_sums_are_exact(std::int64_t inputs, const IntegerRange& x_range, const IntegerRange& w_range) {
-  return inputs <= kFloatExact / largest_term(x_range, w_range);
-}
 
 bool prefers_int8(const at::Tensor& x, const at::Tensor& w, std::int64_t outputs, std::int64_t results) {
   constexpr std::int64_t kPanel = 64;

@@ -9,12 +9,10 @@
 #include <optional>
 
 #include "ops/support/conv_args.h"
+#include "ops/support/exact_sums.h"
 #include "ops/support/operands.h"
 
 namespace cimq::ops {
-
-/// Whether float32 sums of `inputs` products are exact in any order of addition: all of them stay within 2^24.
-bool float_sums_are_exact(std::int64_t inputs, const IntegerRange& x_range, const IntegerRange& w_range);
 
 /// Whether a lossless layer is better multiplied in int8 by the crossbar kernels than in float32 by torch: operands are
 /// integers already, the machine has an instruction for them, and outputs fill a panel; or the float32 copies of x and
