@@ -35,6 +35,7 @@ def test_every_operator_has_an_answer_for_cuda() -> None:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA"), name
 
 
+@pytest.mark.skipif(HAS_KERNELS, reason="this build has CUDA kernels")
 def test_an_operator_without_a_kernel_says_what_to_do() -> None:
     with pytest.raises(NotImplementedError, match=r"cimq::softmax has no CUDA kernel in this build .* to the CPU"):
         call_as_cuda("softmax", torch.ones(2, 3), -1)
@@ -42,7 +43,7 @@ def test_an_operator_without_a_kernel_says_what_to_do() -> None:
 
 def test_kernels_for_cuda_refuse_tensors_of_the_cpu() -> None:
     x = torch.ones(2, 3)
-    image = torch.ones(1, 2, 3, 3)
+    images = torch.ones(1, 2, 4, 4)
     scale = torch.tensor(0.5)
     machine = cimq.Hardware.preset("paper").to_json()
     calls: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -50,8 +51,24 @@ def test_kernels_for_cuda_refuse_tensors_of_the_cpu() -> None:
         "fake_quantize_backward": ("x", (x, x, scale, -7, 7)),
         "quantize": ("x", (x, scale, -7, 7)),
         "crossbar_mvm": ("x_q", (x, x, machine, 8, 8)),
-        "crossbar_conv2d": ("x_q", (image, image, machine, 8, 8)),
+        "crossbar_conv2d": ("x_q", (images, images, machine, 8, 8)),
         "programmed_levels": ("w_q", (x, machine, 8)),
+        "activation": ("x", (x, "gelu")),
+        "avg_pool2d": ("x", (images, [2, 2], [2, 2], [0, 0])),
+        "adaptive_avg_pool2d": ("x", (images, [1, 1])),
+        "mean": ("x", (x, [1])),
+        "resize2d": ("x", (images, [3, 3], [1.0, 1.0], "nearest")),
+        "softmax": ("x", (x, -1)),
+        "layer_norm": ("x", (x, [3])),
+        "group_norm": ("x", (images, 1)),
+        "linear_f32": ("x", (x, x)),
+        "conv2d_f32": ("x", (images, images)),
+        "digital_matmul": ("x", (x, x, 4, 4, False)),
+        "digital_conv2d": ("x", (images, images, 4, 4, False, [1, 1], [0] * 4, [1, 1], 1)),
+        "fake_quantized_conv2d": (
+            "x",
+            (images, scale, 0, 7, images, scale.expand(1), None, [1, 1], [0] * 4, [1, 1], 1, 1.0),
+        ),
     }
     for name, (operand, arguments) in calls.items():
         if HAS_KERNELS:

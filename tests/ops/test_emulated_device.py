@@ -15,7 +15,7 @@ from devices import captured, launched, needs, runs_kernels
 from torch import nn
 
 import cimq
-from cimq.ops import fake_quantize, quantize, softmax
+from cimq.ops import fake_quantize, quantize
 
 pytestmark = needs("emulated")
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -44,8 +44,12 @@ def test_kernels_that_run_are_counted() -> None:
 
 
 def test_an_operator_without_a_kernel_does_not_go_to_the_cpu() -> None:
-    with pytest.raises(NotImplementedError, match=r"cimq::softmax has no CUDA kernel in this build .* to the CPU"):
-        softmax(torch.randn(2, 3, device="emulated"), -1)
+    library = torch.library.Library("cimq", "FRAGMENT")
+    library.define("of_the_cpu(Tensor x) -> Tensor")
+    library.impl("of_the_cpu", lambda x: x + 1, "CPU")
+    assert torch.ops.cimq.of_the_cpu(torch.ones(1)) == 2
+    with pytest.raises(NotImplementedError, match=r"cimq::of_the_cpu has no kernel for the emulated device"):
+        torch.ops.cimq.of_the_cpu(torch.ones(1, device="emulated"))
 
 
 def test_every_operator_has_an_answer() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from devices import each_device, opchecks, runs_kernels
 from torch import Tensor
 
 from cimq.ops import activation, avg_pool2d, conv2d_f32, linear_f32
-
-OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
 
 def pooled_by_loops(
@@ -33,15 +32,17 @@ def pooled_by_loops(
     return torch.from_numpy(y)
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("pads", [True, False])
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"), [((2, 2), (2, 2), (0, 0)), ((3, 2), (1, 2), (1, 1)), ((7, 7), (7, 7), (0, 0))]
 )
 def test_avg_pool2d_sums_in_the_given_order(
-    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], pads: bool
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], pads: bool, device: str
 ) -> None:
     x = torch.randn(3, 4, 7, 7)
-    y = avg_pool2d(x, kernel, stride, padding, pads)
+    with runs_kernels(device, "average_windows"):
+        y = avg_pool2d(x.to(device), kernel, stride, padding, pads).cpu()
     assert torch.equal(y, pooled_by_loops(x, kernel, stride, padding, pads))
     torch.testing.assert_close(
         y, torch.nn.functional.avg_pool2d(x, kernel, stride, padding, count_include_pad=pads), rtol=1e-5, atol=1e-6
@@ -64,11 +65,16 @@ ACTIVATIONS = {
 }
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-def test_activations_are_those_of_pytorch_within_rounding(kind: str) -> None:
-    x = torch.cat([torch.linspace(-20, 20, 4001), torch.tensor([-1e30, 1e30, 0.0, -0.0])]).requires_grad_()
+def test_activations_are_those_of_pytorch_within_rounding(kind: str, device: str) -> None:
+    values = torch.cat([torch.linspace(-20, 20, 4001), torch.tensor([-1e30, 1e30, 0.0, -0.0])])
+    x = values.to(device).requires_grad_()
     wanted_x = x.detach().clone().requires_grad_()
-    y, wanted = activation(x, kind), ACTIVATIONS[kind](wanted_x)
+    with runs_kernels(device, "activation_values"):
+        y = activation(x, kind)
+    assert torch.equal(y.cpu(), activation(values, kind))
+    wanted = ACTIVATIONS[kind](wanted_x)
     torch.testing.assert_close(y, wanted, rtol=1e-6, atol=1e-7)
     y.sum().backward()
     wanted.sum().backward()
@@ -89,7 +95,7 @@ def test_activation_refusals() -> None:
     with pytest.raises(TypeError, match="activation: x must be float32"):
         activation(torch.zeros(2, dtype=torch.float64), "silu")
     torch.library.opcheck(
-        torch.ops.cimq.activation, (torch.randn(2, 3, requires_grad=True), "silu"), test_utils=OPCHECKS
+        torch.ops.cimq.activation, (torch.randn(2, 3, requires_grad=True), "silu"), test_utils=opchecks("cpu")
     )
 
 
@@ -102,27 +108,36 @@ def linear_by_loops(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     return torch.from_numpy(total.astype(np.float32))
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_linear_f32(with_bias: bool) -> None:
-    x = torch.randn(5, 300, requires_grad=True)
-    w = torch.randn(7, 300, requires_grad=True)
-    bias = torch.randn(7, requires_grad=True) if with_bias else None
-    y = linear_f32(x, w, bias)
-    assert torch.equal(y, linear_by_loops(x.detach(), w.detach(), None if bias is None else bias.detach()))
+def test_linear_f32(with_bias: bool, device: str) -> None:
+    x = torch.randn(5, 300, device=device, requires_grad=True)
+    w = torch.randn(7, 300, device=device, requires_grad=True)
+    bias = torch.randn(7, device=device, requires_grad=True) if with_bias else None
+    with runs_kernels(device, "sum_products"):
+        y = linear_f32(x, w, bias)
+    operands = [None if t is None else t.detach().cpu() for t in (x, w, bias)]
+    assert torch.equal(y.cpu(), linear_by_loops(*operands))
     wanted = [t for t in (x, w, bias) if t is not None]
     grad = torch.randn_like(y)
     expected = torch.autograd.grad(torch.nn.functional.linear(x, w, bias), wanted, grad)
     for ours, theirs in zip(torch.autograd.grad(y, wanted, grad), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert linear_f32(torch.zeros(2, 0, 300), w, bias).shape == (2, 0, 7)
+    assert linear_f32(torch.zeros(2, 0, 300, device=device), w, bias).shape == (2, 0, 7)
 
 
+@pytest.mark.parametrize("device", each_device())
+@pytest.mark.parametrize("outputs", [6, 20])
 @pytest.mark.parametrize("padding", [0, (1, 0, 2, 1)])
-def test_conv2d_f32(padding: int | tuple[int, int, int, int]) -> None:
-    x = torch.randn(2, 4, 9, 8, requires_grad=True)
-    w = torch.randn(6, 2, 3, 3, requires_grad=True)
-    bias = torch.randn(6, requires_grad=True)
-    y = conv2d_f32(x, w, bias, stride=(2, 1), padding=padding, dilation=(1, 2), groups=2)
+def test_conv2d_f32(padding: int | tuple[int, int, int, int], outputs: int, device: str) -> None:
+    x = torch.randn(2, 4, 9, 8, device=device, requires_grad=True)
+    w = torch.randn(outputs, 2, 3, 3, device=device, requires_grad=True)
+    bias = torch.randn(outputs, device=device, requires_grad=True)
+    call = {"stride": (2, 1), "padding": padding, "dilation": (1, 2), "groups": 2}
+    with runs_kernels(device, "sum_few_products" if outputs == 6 else "sum_products"):
+        y = conv2d_f32(x, w, bias, **call)  # type: ignore[arg-type]
+    on_cpu = [t.detach().cpu() for t in (x, w, bias)]
+    assert torch.equal(y.cpu(), conv2d_f32(*on_cpu, **call))  # type: ignore[arg-type]
     four = (0, 0, 0, 0) if padding == 0 else padding
     padded = torch.nn.functional.pad(x, four)
     expected = torch.nn.functional.conv2d(padded, w, bias, stride=(2, 1), dilation=(1, 2), groups=2)
@@ -133,8 +148,9 @@ def test_conv2d_f32(padding: int | tuple[int, int, int, int]) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_1x1_convolution_is_the_linear_layer() -> None:
-    x, w, bias = torch.randn(2, 30, 3, 3), torch.randn(5, 30), torch.randn(5)
+@pytest.mark.parametrize("device", each_device())
+def test_a_1x1_convolution_is_the_linear_layer(device: str) -> None:
+    x, w, bias = (torch.randn(*shape, device=device) for shape in ((2, 30, 3, 3), (5, 30), (5,)))
     y = conv2d_f32(x, w[:, :, None, None], bias)
     assert torch.equal(y.permute(0, 2, 3, 1), linear_f32(x.permute(0, 2, 3, 1), w, bias))
 
@@ -154,16 +170,19 @@ def test_threads_do_not_change_a_bit() -> None:
         assert torch.equal(one, other)
 
 
-def test_opcheck() -> None:
-    x = torch.randn(2, 4, 6, 6, requires_grad=True)
-    w = torch.randn(6, 2, 3, 3, requires_grad=True)
-    bias = torch.randn(6, requires_grad=True)
+@pytest.mark.parametrize("device", each_device())
+def test_opcheck(device: str) -> None:
+    x, w, bias, rows, matrix = (
+        torch.randn(*shape, device=device, requires_grad=True)
+        for shape in ((2, 4, 6, 6), (6, 2, 3, 3), (6,), (3, 2, 5), (4, 5))
+    )
     ops = torch.ops.cimq
-    torch.library.opcheck(ops.avg_pool2d.default, (x, [3, 2], [1, 2], [1, 0], False), test_utils=OPCHECKS)
+    torch.library.opcheck(ops.avg_pool2d.default, (x, [3, 2], [1, 2], [1, 0], False), test_utils=opchecks(device))
     conv = (x, w, bias, [2, 1], [1, 0, 1, 2], [1, 1], 2)
-    torch.library.opcheck(ops.conv2d_f32.default, conv, test_utils=OPCHECKS, rtol=1e-4, atol=1e-4)
-    linear = (torch.randn(3, 2, 5, requires_grad=True), torch.randn(4, 5, requires_grad=True), None)
-    torch.library.opcheck(ops.linear_f32.default, linear, test_utils=OPCHECKS, rtol=1e-4, atol=1e-4)
+    torch.library.opcheck(ops.conv2d_f32.default, conv, test_utils=opchecks(device), rtol=1e-4, atol=1e-4)
+    torch.library.opcheck(
+        ops.linear_f32.default, (rows, matrix, None), test_utils=opchecks(device), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_compiles_without_graph_break() -> None:
@@ -193,7 +212,8 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize(("call", "error", "text"), BAD)
-def test_bad_arguments_are_named(call: object, error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=text):
+def test_bad_arguments_are_named(call: object, error: type[Exception], text: str, device: str) -> None:
+    with torch.device(device), pytest.raises(error, match=text):
         call()

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import each_device, opchecks, runs_kernels
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from cimq.ops import adaptive_avg_pool2d, avg_pool2d, mean, resize2d
-
-OPCHECKS = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -77,12 +76,16 @@ def test_adaptive_pooling_keeps_what_is_none() -> None:
 # ---- means ----
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("dims", [0, -1, (1, 3), (0, 1, 2, 3), (2, 1), (-2,)])
 @pytest.mark.parametrize("keepdim", [True, False])
-def test_means_are_rounded_once(dims: Any, keepdim: bool) -> None:
+def test_means_are_rounded_once(dims: Any, keepdim: bool, device: str) -> None:
     x = noise(3, 4, 5, 6) * 1000
     wanted = x.double().mean(dims, keepdim).float()
-    torch.testing.assert_close(mean(x, dims, keepdim), wanted, rtol=1e-7, atol=0)
+    with runs_kernels(device):
+        y = mean(x.to(device), dims, keepdim).cpu()
+    torch.testing.assert_close(y, wanted, rtol=1e-7, atol=0)
+    assert torch.equal(y, mean(x, dims, keepdim))
     assert torch.equal(mean(x.transpose(0, 3), dims, keepdim), mean(x.transpose(0, 3).contiguous(), dims, keepdim))
     if dims == -1:
         total = np.zeros((3, 4, 5))
@@ -91,10 +94,11 @@ def test_means_are_rounded_once(dims: Any, keepdim: bool) -> None:
         assert torch.equal(mean(x, -1), torch.from_numpy((total / 6).astype(np.float32)))
 
 
-def test_means_of_nothing() -> None:
-    assert mean(torch.zeros(0, 3), 1).shape == (0,)
+@pytest.mark.parametrize("device", each_device())
+def test_means_of_nothing(device: str) -> None:
+    assert mean(torch.zeros(0, 3, device=device), 1).shape == (0,)
     with pytest.raises(ValueError, match="must have an element"):
-        mean(torch.zeros(0, 3), 0)
+        mean(torch.zeros(0, 3, device=device), 0)
 
 
 # ---- resizing ----
@@ -156,12 +160,14 @@ CALLS: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("name", CALLS)
-def test_operators_are_complete(name: str) -> None:
-    x = noise(2, 3, 6, 7).requires_grad_()
-    torch.library.opcheck(getattr(torch.ops.cimq, name).default, (x, *CALLS[name]), test_utils=OPCHECKS)
+def test_operators_are_complete(name: str, device: str) -> None:
+    x = noise(2, 3, 6, 7).to(device).requires_grad_()
+    torch.library.opcheck(getattr(torch.ops.cimq, name).default, (x, *CALLS[name]), test_utils=opchecks(device))
 
 
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
@@ -184,10 +190,14 @@ def test_operators_are_complete(name: str) -> None:
         (lambda x: mean(x, -1, True), lambda x: x.mean(-1, True)),
     ],
 )
-def test_gradients_are_pytorchs(ours: Any, theirs: Any) -> None:
-    x, other = noise(2, 3, 6, 7).requires_grad_(), noise(2, 3, 6, 7).requires_grad_()
-    y, wanted = ours(x), theirs(other)
-    grad = noise(*y.shape, seed=1)
+def test_values_and_gradients_are_pytorchs(ours: Any, theirs: Any, device: str) -> None:
+    x, other = (noise(2, 3, 6, 7).to(device).requires_grad_() for _ in range(2))
+    with runs_kernels(device):
+        y = ours(x)
+    wanted = theirs(other)
+    torch.testing.assert_close(y, wanted, rtol=1e-5, atol=1e-5)
+    assert torch.equal(y.cpu(), ours(x.detach().cpu()))
+    grad = noise(*y.shape, seed=1).to(device)
     y.backward(grad)
     wanted.backward(grad)
     torch.testing.assert_close(x.grad, other.grad, rtol=1e-5, atol=1e-6)

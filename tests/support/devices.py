@@ -170,3 +170,9 @@ def captured(device: str) -> Iterator[None]:
         yield
     finally:
         torch.ops.cimq_emulated.set_capturing(False)
+
+
+def opchecks(device: str) -> tuple[str, ...]:
+    """What `torch.library.opcheck` is to check: how autograd is registered it can tell of torch's own devices alone."""
+    checks = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+    return checks if device.startswith(EMULATED) else ("test_autograd_registration", *checks)
