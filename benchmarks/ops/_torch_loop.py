@@ -33,8 +33,8 @@ class TorchLoop:
         self.scales = [torch.tensor(base**s * lsb, dtype=torch.float32) for s in range(slices)]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x [batch, inputs] int32 -> [batch, outputs] float32."""
-        y = torch.zeros(x.shape[0], self.planes[0].shape[1])
+        """x [batch, inputs] int32, on the device of the weights -> [batch, outputs] float32."""
+        y = torch.zeros(x.shape[0], self.planes[0].shape[1], device=x.device)
         for plane, scale in zip(self.planes, self.scales, strict=True):
             codes = torch.zeros_like(y)
             for start in range(0, x.shape[1], self.rows):
