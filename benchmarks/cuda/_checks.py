@@ -24,7 +24,7 @@ def measure_command(device: str, *more: str) -> list[str]:
     return [sys.executable, str(MEASURE), "--device", device, *more]
 
 
-class Tests:
+class Suites:
     """The stage `test`.
 
     Args:

@@ -32,7 +32,7 @@ import _table
 from _amx import Amx, found_amx_claims
 from _budget import Budget, seconds_of
 from _build import Build, Chip, package_environment
-from _checks import Determinism, Sanitizer, Tests, measure_command
+from _checks import Determinism, Sanitizer, Suites, measure_command
 from _claims import AMX_CLAIMS
 from _record import ROOT, Record, sources_digest
 from _stages import Stage, run_stages
@@ -155,7 +155,7 @@ class Run:
         if name == "build":
             return Stage(name, weight, build.parts)
         if name == "test":
-            return Stage(name, weight, Tests(self.folder, build.build_folder).parts)
+            return Stage(name, weight, Suites(self.folder, build.build_folder).parts)
         return Stage(name, weight, Sanitizer(self.folder).parts)
 
     def write(self) -> None:
