@@ -89,6 +89,7 @@ class Build:
     def parts(self) -> Iterator[Part]:
         yield Part("extension", self._build, least=60)
         yield Part("load", self._load)
+        yield Part("C++ tests", self._build_tests, least=60)
 
     def _build(self, limit: float) -> Outcome:
         missing = missing_for_build()
@@ -96,10 +97,23 @@ class Build:
             return self._without(missing)
         if missing:
             return Outcome(FAILED, "cannot build, missing are " + "; ".join(missing))
-        commands = [self._configure(), ["cmake", "--build", str(self.build_folder), "--parallel", str(usable_cores())]]
+        commands = [self._configure(), self._make("cimq_package")]
         # Kernels are compiled again in any case: what nvcc says of their registers it says only then.
         shutil.rmtree(self.build_folder / "csrc/CMakeFiles/cimq_kernels_cuda.dir/kernels", ignore_errors=True)
         return compiled(commands, limit, self.folder / "build.log", [self.chip.architecture], self._objects())
+
+    def _build_tests(self, limit: float) -> Outcome:
+        """After the extension: the times must not wait for it."""
+        if not (self.build_folder / "CMakeCache.txt").exists() or catch2_include() is None:
+            return Outcome(ABSENT, "they need Catch2 ($CATCH2_INCLUDE) and an extension that was built here")
+        ran = run_command(self._make("all"), limit, self.folder / "build-tests.log", cwd=ROOT)
+        if ran.status is None:
+            return Outcome(OUT_OF_TIME, f"ended after {limit:.0f} s; --resume goes on")
+        return Outcome(DONE) if ran.status == 0 else Outcome(FAILED, f"status {ran.status}:\n{ran.tail}")
+
+    def _make(self, target: str) -> list[str]:
+        jobs = str(usable_cores())
+        return ["cmake", "--build", str(self.build_folder), "--target", target, "--parallel", jobs]
 
     def _objects(self) -> Path:
         return self.build_folder / "csrc/CMakeFiles/cimq_kernels_cuda.dir"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -76,11 +77,21 @@ def _measured(record: Record, listed: dict[str, Any]) -> list[str]:
     lines.append("")
     without = listed.get("without_case", [])
     lines += [f"Operators without a case: {', '.join(without) or 'none'}.", ""]
+    lines += _clocks(record)
     refused = sorted(
         {case["operator"] for case in listed.get("cases", []) if _part(record, case).get("values", {}).get("no_kernel")}
     )
     lines += [f"Operators without a kernel for this device: {', '.join(refused) or 'none'}.", ""]
     return lines
+
+
+def _clocks(record: Record) -> list[str]:
+    """What the driver read right after each case; its own words where it read nothing."""
+    read = [part["values"]["clocks"] for part in record.parts(_times.STAGE).values() if part["values"].get("clocks")]
+    speeds = [int(match[1]) for text in read if (match := re.match(r"(\d+) MHz", text))]
+    if speeds:
+        return [f"Clock of the multiprocessors, read after each case: {min(speeds)} to {max(speeds)} MHz.", ""]
+    return [f"Clocks: {read[0]}.", ""] if read else []
 
 
 def _part(record: Record, case: dict[str, Any]) -> dict[str, Any]:

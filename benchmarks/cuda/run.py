@@ -42,7 +42,7 @@ from _worker import Worker, WorkerError
 
 ON_A_GPU = ("build", "test", "determinism", "time", "sanitize", "amx")
 WITHOUT = ("static", "amx")
-WEIGHTS = {"build": 9, "test": 5, "determinism": 2, "time": 7, "sanitize": 5, "amx": 1, "static": 12}
+WEIGHTS = {"build": 9, "test": 5, "determinism": 3, "time": 7, "sanitize": 5, "amx": 1, "static": 12}
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:

@@ -85,6 +85,27 @@ def test_without_a_compiler_the_extension_of_the_tree_is_used(tmp_path: Path, mo
     assert demanded.run(100).status == FAILED
 
 
+def test_cpp_tests_need_a_build_and_catch2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = build_in(tmp_path, monkeypatch, "auto", [])
+    part = list(build.parts())[-1]
+    monkeypatch.setenv("CATCH2_INCLUDE", str(tmp_path))
+    assert part.run(100).status == ABSENT  # neither
+    build.build_folder.mkdir()
+    (build.build_folder / "CMakeCache.txt").touch()
+    assert part.run(100).status == ABSENT  # no Catch2
+    (tmp_path / "catch2").mkdir()
+    (tmp_path / "catch2" / "catch.hpp").touch()
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "cmake").write_text('#!/bin/sh\necho "$@"\nexit ${STATUS:-0}\n')
+    (tools / "cmake").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    assert part.run(100).status == DONE
+    assert f"--build {build.build_folder} --target all" in (tmp_path / "build-tests.log").read_text()
+    monkeypatch.setenv("STATUS", "2")
+    assert part.run(100).status == FAILED
+
+
 def test_never_does_not_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = next(build_in(tmp_path, monkeypatch, "never", []).parts()).run(100)
     assert (outcome.status, outcome.note.split(";")[0]) == (ABSENT, "asked for")

@@ -69,6 +69,23 @@ def test_a_row_per_case_with_floor_time_and_ratio(tmp_path: Path) -> None:
     assert "chip NVIDIA H200, torch 2.11.0." in text
 
 
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (["1980 MHz, 3201 MHz", "1830 MHz, 3201 MHz"], "read after each case: 1830 to 1980 MHz."),
+        (["not known: no nvidia-smi"], "Clocks: not known: no nvidia-smi."),
+        ([], "Operators without a kernel"),
+    ],
+)
+def test_clocks_are_noted(tmp_path: Path, read: list[str], said: str) -> None:
+    record = measured(tmp_path)
+    for number, clocks in enumerate(read):
+        record.put("time", f"case {number}", Outcome(DONE, values={"median": 1.0, "clocks": clocks}), 1.0)
+    text = page(record, "t", LISTED, {}, {}, {})
+    assert said in text
+    assert ("lock" in text) is bool(read)
+
+
 def test_without_peaks_there_is_no_floor_and_no_ratio(tmp_path: Path) -> None:
     record = record_of(tmp_path)
     record.put("time", "timed", Outcome(DONE, values={"median": 25e-6}), 1.0)
