@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from _budget import Budget
 from _record import FAILED, OUT_OF_TIME, Outcome, Record
+
+NO_PARTS = "what there is to do"  # the part of a stage that could not say
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class Stage:
 
 
 def run_stages(stages: Sequence[Stage], record: Record, budget: Budget, say: Callable[[str], None]) -> None:
-    """Runs what the record does not have as done. A part that raises is a part that failed, not the end of the run."""
+    """Runs what the record does not have as done. A part that raises is a part that failed, not the end of the run, and
+    so is a stage that cannot tell its parts."""
     for index, stage in enumerate(stages):
         end = budget.end_of_share(stage.weight, sum(later.weight for later in stages[index + 1 :]))
         try:
-            for part in stage.parts():
+            for part in _parts(stage):
                 if record.is_done(stage.name, part.name):
                     say(f"{stage.name}: {part.name}: done before")
                     continue
@@ -58,8 +61,16 @@ def run_stages(stages: Sequence[Stage], record: Record, budget: Budget, say: Cal
             stage.end()
 
 
+def _parts(stage: Stage) -> Iterator[Part]:
+    try:
+        yield from stage.parts()
+    except Exception as error:
+        note = f"{type(error).__name__}: {error}"
+        yield Part(NO_PARTS, lambda limit: Outcome(FAILED, note), least=0.0)
+
+
 def _run(part: Part, left: float) -> Outcome:
-    if left < part.least:
+    if left < part.least and part.name != NO_PARTS:
         return Outcome(OUT_OF_TIME, f"{max(0.0, left):.0f} s were left, it needs {part.least:.0f}")
     try:
         return part.run(left)

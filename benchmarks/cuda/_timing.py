@@ -118,10 +118,21 @@ def product_operands(rows: int, inner: int, columns: int, dtype: torch.dtype, de
 
 
 def best_product(timer: Timer, rows: int, inner: int, columns: int, dtype: torch.dtype, device: torch.device) -> Timing:
-    """A plain product of the library (int8 into int32), with the better order of its second matrix."""
+    """A plain product of the library (int8 into int32), with the better order of its second matrix.
+
+    Libraries may not have one of them; an error of both is raised.
+    """
     a, *orders = product_operands(rows, inner, columns, dtype, device)
     multiply = torch._int_mm if dtype is torch.int8 else torch.mm
-    return min((timer(lambda b=b: multiply(a, b)) for b in orders), key=lambda found: found.median)  # type: ignore[misc]
+    found, errors = [], []
+    for b in orders:
+        try:
+            found.append(timer(lambda b=b: multiply(a, b)))  # type: ignore[misc]
+        except RuntimeError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return min(found, key=lambda timing: timing.median)
 
 
 def measured_peaks(timer: Timer, device: torch.device, *, small: bool = False) -> Peaks:
@@ -147,18 +158,23 @@ def peaks_dict(peaks: Peaks) -> dict[str, float]:
     return asdict(peaks)
 
 
+def read_driver(query: str) -> str:
+    """What the driver says of the first device, or why that is not known. Nothing is set."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "not known: no nvidia-smi"
+    command = [tool, f"--query-gpu={query}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return "not known: nvidia-smi did not answer"
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if done.returncode == 0 and lines else "not known: nvidia-smi failed"
+
+
 CLOCKS = "clocks.sm,clocks.mem,clocks.max.sm,temperature.gpu,power.draw"
 
 
 def clocks() -> str:
-    """Clocks, temperature and power as the driver reads them now; nothing is set."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return "not known: no nvidia-smi"
-    try:
-        done = subprocess.run(
-            [tool, f"--query-gpu={CLOCKS}", "--format=csv,noheader"], capture_output=True, text=True, timeout=20
-        )
-    except subprocess.TimeoutExpired:
-        return "not known: nvidia-smi did not answer"
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else "not known"
+    """Clocks, temperature and power as they are now."""
+    return read_driver(CLOCKS)

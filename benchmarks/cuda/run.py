@@ -37,7 +37,7 @@ from _claims import AMX_CLAIMS
 from _record import ROOT, Record, sources_digest
 from _stages import Stage, run_stages
 from _times import Times, found_claims
-from _timing import clocks
+from _timing import clocks, read_driver
 from _worker import Worker, WorkerError
 
 ON_A_GPU = ("build", "test", "determinism", "time", "sanitize", "amx")
@@ -86,6 +86,7 @@ def environment_of(chip: Chip | None) -> dict[str, Any]:
     found: dict[str, Any] = {"sources": sources_digest()}
     if chip is not None:
         found |= {"chip": chip.name, "architecture": chip.architecture, "CUDA": torch.version.cuda}
+        found["driver"] = read_driver("driver_version")
     return found | {
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -131,6 +132,11 @@ class Run:
     def names(self) -> list[str]:
         return [case["case"] for case in self.list_cases(300)["cases"]]
 
+    def tell(self, text: str) -> None:
+        """After every part: a run that is killed leaves its page."""
+        print(f"run.py: {text}", flush=True)
+        self.write()
+
     def stages(self) -> list[Stage]:
         chosen = self.chosen
         names = chosen.stages.split(",") if chosen.stages else list(ON_A_GPU if self.chip else WITHOUT)
@@ -158,12 +164,14 @@ class Run:
             return Stage(name, weight, Suites(self.folder, build.build_folder).parts)
         return Stage(name, weight, Sanitizer(self.folder).parts)
 
-    def write(self) -> None:
-        try:
-            listed = self.list_cases(300)
-        except WorkerError as error:
-            print(f"run.py: no list of cases: {error}", file=sys.stderr)
-            listed = {}
+    def write(self, *, last: bool = False) -> None:
+        """The page of what was found so far; at the end with all cases, also where no stage asked for them."""
+        if last:
+            try:
+                self.list_cases(300)
+            except WorkerError as error:
+                print(f"run.py: no list of cases: {error}", file=sys.stderr)
+        listed = self.listed
         claims = dict(_table.claims_of(self.record))
         found: dict[str, float] = {}
         why: dict[str, str] = {}
@@ -185,9 +193,9 @@ def main(given: list[str] | None = None) -> None:
     if run.chip:
         print(f"run.py: {run.chip.name}, clocks before: {clocks()}")
     try:
-        run_stages(stages, run.record, Budget(chosen.budget), lambda text: print(f"run.py: {text}", flush=True))
+        run_stages(stages, run.record, Budget(chosen.budget), run.tell)
     finally:
-        run.write()
+        run.write(last=True)
     print(f"run.py: wrote {run.out} and {run.record.path}")
     if run.record.faults:
         raise SystemExit("run.py: failed: " + "; ".join(run.record.faults))

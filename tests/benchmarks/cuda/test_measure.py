@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import _measure
@@ -18,6 +19,7 @@ from _timing import (
     Timing,
     best_product,
     calls_for,
+    clocks,
     measured_peaks,
     product_operands,
     summary,
@@ -136,6 +138,32 @@ def test_the_plain_product_is_one_of_integers() -> None:
     assert int(a.min()) < -100
     assert torch.equal(torch._int_mm(a, b), (a.long() @ b.long()).int())
     assert best_product(Timer(3.0, 2.0), 32, 64, 48, torch.int8, CPU).median == 2.0
+
+
+def test_an_order_that_the_library_does_not_have_is_left_out() -> None:
+    answers: list[Timing | RuntimeError] = [RuntimeError("not supported"), Timing(2.0, 2.0, 1)]
+
+    def timer(function: Callable[[], object]) -> Timing:
+        answer = answers.pop(0)
+        if isinstance(answer, RuntimeError):
+            raise answer
+        return answer
+
+    assert best_product(timer, 32, 32, 32, torch.int8, CPU).median == 2.0
+    answers += [RuntimeError("not supported"), RuntimeError("neither")]
+    with pytest.raises(RuntimeError, match="not supported"):
+        best_product(timer, 32, 32, 32, torch.int8, CPU)
+
+
+def test_what_the_driver_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert clocks() == "not known: no nvidia-smi"
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\necho "1980 MHz, $*"\necho second device\n')
+    tool.chmod(0o755)
+    assert clocks().startswith("1980 MHz, --query-gpu=clocks.sm,clocks.mem")
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert clocks() == "not known: nvidia-smi failed"
 
 
 def test_numbers_of_calls_and_their_summary() -> None:

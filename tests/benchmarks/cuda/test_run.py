@@ -14,7 +14,7 @@ import torch
 from _budget import Budget
 from _build import Chip
 from _checks import Determinism, Sanitizer, Suites, judged, measure_command
-from _record import ABSENT, DONE, FAILED, OUT_OF_TIME
+from _record import ABSENT, DONE, FAILED, OUT_OF_TIME, Outcome
 from _times import CLAIMED, COMPILED, EAGER, PEAKS, Times
 from _worker import Worker
 
@@ -79,6 +79,15 @@ def test_arguments_that_make_no_sense(
     with pytest.raises(SystemExit):
         script.arguments(given)
     assert message in capsys.readouterr().err
+
+
+def test_a_page_is_there_after_every_part(script: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / "found.md"
+    run = script.Run(script.arguments(["--out", str(out)]), Chip("NVIDIA H200", 9, 0))
+    run.record.put("build", "extension", Outcome(FAILED, "no nvcc"), 1.0)
+    run.tell("build: extension: failed")
+    assert "| build: extension | failed | 1 s | no nvcc |" in out.read_text()
+    assert out.read_text().count("not measured") == 5
 
 
 def test_stages_of_a_gpu_need_one(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

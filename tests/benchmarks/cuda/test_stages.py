@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,19 @@ def test_a_part_that_raises_has_failed_and_the_next_one_runs(tmp_path: Path) -> 
     assert record.parts("only")["a"]["note"].startswith("ValueError: no such thing")
     assert record.faults == ["only: a"]
     assert ended == [1]
+
+
+def test_a_stage_that_cannot_tell_its_parts_is_not_the_end(tmp_path: Path) -> None:
+    clock, limits, record = Clock(), [], record_at(tmp_path)
+
+    def parts() -> Iterator[Part]:
+        yield Part("a", takes(clock, 1, limits))
+        raise OSError("no list of cases")
+
+    stages = [Stage("first", 1, parts), Stage("second", 1, lambda: [Part("b", takes(clock, 1, limits))])]
+    run_stages(stages, record, Budget(None, clock), lambda text: None)
+    assert statuses(record) == {"first a": DONE, "first what there is to do": FAILED, "second b": DONE}
+    assert record.parts("first")["what there is to do"]["note"] == "OSError: no list of cases"
 
 
 def test_every_part_is_on_disk_before_the_next_one_begins(tmp_path: Path) -> None:
