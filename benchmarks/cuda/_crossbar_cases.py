@@ -11,7 +11,7 @@ from torch import Tensor
 from cimq import Hardware
 from cimq.mapping import act_range, weight_range
 
-PRODUCT = ("crossbar_product",)
+PRODUCT = ("crossbar_product", "pack_cells", "sum_weights", "narrow_values")
 LOSSY = {"bits": 8}
 NOISE = {"programming": {"model": "gaussian", "sigma_levels": 0.1}}
 
@@ -145,7 +145,8 @@ _IMAGES = {
 
 
 def _product(name: str, operator: str, layer: Layer) -> Case:
-    return Case(f"{operator}: {name}", operator, PRODUCT, lambda small: _forward(layer, small))
+    kernels = (*PRODUCT, "sample_programmed_cells") if layer.hardware.varies else PRODUCT
+    return Case(f"{operator}: {name}", operator, kernels, lambda small: _forward(layer, small))
 
 
 _CLIPPED = replace(CLAIMED, hardware=machine(adc=_LEARNED))
@@ -156,33 +157,33 @@ CASES = [
     Case(
         "crossbar_mvm_backward: clip, learned steps",
         "crossbar_mvm_backward",
-        (),
+        ("conversion_shares",),
         lambda small: _backward(_CLIPPED, small),
         _gradient_slack,  # type: ignore[arg-type]
     ),
     Case(
         "crossbar_conv2d_backward: clip, learned steps",
         "crossbar_conv2d_backward",
-        (),
+        ("conversion_shares",),
         lambda small: _backward(_CLIPPED_CONV, small),
         _gradient_slack,  # type: ignore[arg-type]
     ),
     Case(
         "crossbar_mvm_conversions",
         "crossbar_mvm_conversions",
-        (),
+        ("conversion_counts", "sum_errors"),
         lambda small: _conversions(CLAIMED, small),
     ),
     Case(
         "crossbar_conv2d_conversions",
         "crossbar_conv2d_conversions",
-        (),
+        ("conversion_counts", "sum_errors"),
         lambda small: _conversions(_CONV, small),
     ),
     Case(
         "programmed_levels: Gaussian noise",
         "programmed_levels",
-        ("sample_programmed_cells", "pack_cells", "sum_weights"),
+        ("sample_programmed_cells", "level_cells", "narrow_values"),
         _programmed_levels,
     ),
 ]

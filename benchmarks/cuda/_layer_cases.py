@@ -15,6 +15,7 @@ from torch import Tensor
 
 POLYNOMIAL = 26  # of degree 13
 IMAGES, SMALL_IMAGES = (64, 64, 56, 56), (2, 4, 7, 9)
+SAME = ([1, 1], [1, 1, 1, 1], [1, 1])  # stride, padding and dilation of windows of 3x3 that keep the size
 TOKENS, SMALL_TOKENS = (64, 197, 768), (2, 5, 12)  # of ViT-B, batch 64
 
 
@@ -120,11 +121,21 @@ def _digital_conv(small: bool) -> Operands:
     batch, channels, size = (2, 5, 6) if small else (64, 128, 28)
     x = _integers([batch, channels, size, size], 0, 15, 0)
     w = _integers([channels, channels, 3, 3], -7, 7, 1)
-    geometry = ([1, 1], [1, 1, 1, 1], [1, 1], 1)
     covered = _covered(size, window=3, stride=1, padding=1) ** 2
-    operations = 2 * batch * channels * channels * covered
-    return Operands((x, w, 4, 4, False, *geometry), f"{batch}x{channels}x{channels} 3x3 on {size}x{size}",
-                    {"int8": operations})  # fmt: skip
+    operations = {"int8": 2 * batch * channels * channels * covered}
+    return Operands((x, w, 4, 4, False, *SAME, 1), f"{batch}x{channels}x{channels} 3x3 on {size}x{size}", operations)
+
+
+def _depthwise(small: bool, *, integers: bool) -> Operands:
+    """A filter of its own for every channel."""
+    batch, channels, size = (2, 5, 6) if small else (64, 128, 28)
+    operations = 2 * batch * channels * _covered(size, window=3, stride=1, padding=1) ** 2
+    shape = f"{batch}x{channels} 3x3 on {size}x{size}"
+    if integers:
+        x, w = _integers([batch, channels, size, size], 0, 15, 0), _integers([channels, 1, 3, 3], -7, 7, 1)
+        return Operands((x, w, 4, 4, False, *SAME, channels), shape, {"int8": operations})
+    x, w = _random([batch, channels, size, size]), _random([channels, 1, 3, 3], 1)
+    return Operands((x, w, None, *SAME, channels), shape, {"float64": operations})
 
 
 def _softmax(small: bool) -> Operands:
@@ -132,23 +143,44 @@ def _softmax(small: bool) -> Operands:
     return _of_values(shape, (-1,), {"float64": POLYNOMIAL})
 
 
-def _mean(small: bool) -> Operands:
-    return _of_values(_tokens(small), ([1],), {"float64": 1})
+def _softmax_of_channels(small: bool) -> Operands:
+    return _of_values(_images(small), (1,), {"float64": POLYNOMIAL})
 
 
+def _mean(small: bool, *, dim: int) -> Operands:
+    return _of_values(_tokens(small), ([dim],), {"float64": 1})
+
+
+def _nearest(small: bool) -> Operands:
+    shape = _images(small)
+    size = [2 * side for side in shape[2:]]
+    return Operands((_random(shape), size, [0.5, 0.5], "nearest"), _text(shape) + " to twice")
+
+
+INTEGERS = ("narrow_channels", "integer_products")
 CASES = [
-    Case("digital_matmul: 4 bits", "digital_matmul", (), _digital_matmul),
-    Case("digital_conv2d: 4 bits, ResNet-18 layer 2", "digital_conv2d", (), _digital_conv),
-    Case("linear_f32", "linear_f32", (), _linear),
-    Case("conv2d_f32: ResNet-18 conv1", "conv2d_f32", (), _conv),
-    Case("activation: silu", "activation", (), lambda small: _activation("silu", small)),
-    Case("activation: gelu", "activation", (), lambda small: _activation("gelu", small)),
-    Case("activation: hardswish", "activation", (), lambda small: _activation("hardswish", small)),
-    Case("softmax: attention of ViT-B", "softmax", (), _softmax),
-    Case("layer_norm: ViT-B", "layer_norm", (), _layer_norm),
-    Case("group_norm", "group_norm", (), _group_norm),
-    Case("avg_pool2d: 3x3, stride 2", "avg_pool2d", (), _pooled),
-    Case("adaptive_avg_pool2d: 1x1", "adaptive_avg_pool2d", (), _adaptive),
-    Case("mean: over tokens", "mean", (), _mean),
-    Case("resize2d: bilinear", "resize2d", (), _resize),
+    Case("digital_matmul: 4 bits", "digital_matmul", INTEGERS, _digital_matmul),
+    Case("digital_conv2d: 4 bits, ResNet-18 layer 2", "digital_conv2d", INTEGERS, _digital_conv),
+    Case(
+        "digital_conv2d: depthwise",
+        "digital_conv2d",
+        ("convolve_few_outputs",),
+        lambda small: _depthwise(small, integers=True),
+    ),
+    Case("linear_f32", "linear_f32", ("sum_products",), _linear),
+    Case("conv2d_f32: ResNet-18 conv1", "conv2d_f32", ("sum_products",), _conv),
+    Case("conv2d_f32: depthwise", "conv2d_f32", ("sum_few_products",), lambda small: _depthwise(small, integers=False)),
+    Case("activation: silu", "activation", ("activation_values",), lambda small: _activation("silu", small)),
+    Case("activation: gelu", "activation", ("activation_values",), lambda small: _activation("gelu", small)),
+    Case("activation: hardswish", "activation", ("activation_values",), lambda small: _activation("hardswish", small)),
+    Case("softmax: attention of ViT-B", "softmax", ("softmax_rows",), _softmax),
+    Case("softmax: over channels", "softmax", ("softmax_columns",), _softmax_of_channels),
+    Case("layer_norm: ViT-B", "layer_norm", ("normalise_rows",), _layer_norm),
+    Case("group_norm", "group_norm", ("normalise_rows",), _group_norm),
+    Case("avg_pool2d: 3x3, stride 2", "avg_pool2d", ("average_windows",), _pooled),
+    Case("adaptive_avg_pool2d: 1x1", "adaptive_avg_pool2d", ("average_adaptive_windows",), _adaptive),
+    Case("mean: over tokens", "mean", ("average_columns",), lambda small: _mean(small, dim=1)),
+    Case("mean: over features", "mean", ("average_rows",), lambda small: _mean(small, dim=2)),
+    Case("resize2d: bilinear", "resize2d", ("resize_bilinear",), _resize),
+    Case("resize2d: nearest", "resize2d", ("resize_nearest",), _nearest),
 ]

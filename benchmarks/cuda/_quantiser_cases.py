@@ -117,6 +117,12 @@ CASES = [
         _scale_slack,
     ),
     Case("quantize: activations", "quantize", ("quantize_values",), _forward),
-    Case("fake_quantized_conv2d: 4 bits", "fake_quantized_conv2d", (), _conv_forward, _sums_slack),
+    Case(
+        "fake_quantized_conv2d: 4 bits",
+        "fake_quantized_conv2d",
+        ("narrow_channels", "integer_products"),
+        _conv_forward,
+        _sums_slack,
+    ),
     Case("fake_quantized_conv2d_backward: 4 bits", "fake_quantized_conv2d_backward", (), _conv_backward, _sums_slack),
 ]

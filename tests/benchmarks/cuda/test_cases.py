@@ -108,10 +108,12 @@ def counted(name: str) -> dict[str, int]:
         case "digital_matmul":
             return {"int8": 2 * results[0].numel() * x.shape[1]}
         case "digital_conv2d":
-            return {"int8": 2 * x.shape[0] * x.shape[1] * results[0].shape[1] * taps(x.shape[2:], 3, 1, 1)}
+            outputs, each = arguments[1].shape[:2]
+            return {"int8": 2 * x.shape[0] * outputs * each * taps(x.shape[2:], 3, 1, 1)}
         case "conv2d_f32":
-            kernel = arguments[1].shape[2]
-            return {"float64": 2 * x.shape[0] * 3 * arguments[1].shape[0] * taps(x.shape[2:], kernel, 2, kernel // 2)}
+            outputs, each, kernel, _ = arguments[1].shape
+            windows = taps(x.shape[2:], kernel, arguments[3][0], kernel // 2)
+            return {"float64": 2 * x.shape[0] * outputs * each * windows}
         case "fake_quantized_conv2d":
             return {"int8": 2 * results[0].numel() * arguments[4][0].numel()}
         case "fake_quantized_conv2d_backward":
@@ -121,7 +123,7 @@ def counted(name: str) -> dict[str, int]:
         case "adaptive_avg_pool2d":
             return {"float32": x.numel() + results[0].numel()}
         case "resize2d":
-            return {"float32": 9 * results[0].numel()}
+            return {"float32": 9 * results[0].numel()} if arguments[3] == "bilinear" else {}
         case "programmed_levels":
             return {}
     each = {
