@@ -125,6 +125,17 @@ def test_what_nvcc_says_of_the_kernels_is_kept_and_judged() -> None:
     assert (unknown.status, "how is other launched?" in unknown.note) == (FAILED, True)
 
 
+@pytest.mark.parametrize("script", ["exit 1", "echo nothing of a kernel"])
+def test_a_disassembler_that_fails_leaves_the_rest(tmp_path: Path, script: str) -> None:
+    (tmp_path / "cuobjdump").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "cuobjdump").chmod(0o755)
+    (tmp_path / "kernel.o").touch()
+    outcome = kernels_outcome(log_of(["sm_90"]), ["sm_90"], tmp_path, tmp_path)
+    assert outcome.status == DONE
+    assert "instructions were not counted: cuobjdump" in outcome.note
+    assert outcome.values["kernels"][0]["registers"] == 32
+
+
 @pytest.mark.parametrize(
     ("ran", "status"),
     [
