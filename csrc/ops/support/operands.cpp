@@ -36,7 +36,39 @@ bool integer_of(T value, const IntegerRange& range, std::int64_t& integer) {
   }
 }
 
-/// Narrows [begin, end) without branches; returns whether all values were fine. Without `target` it only checks.
+/// narrow_some() of floating values.
+template <typename T>
+[[gnu::always_inline]] inline bool narrow_floats(const T* source, std::int64_t begin, std::int64_t end,
+                                                 const IntegerRange& range, std::uint8_t* target) {
+  const auto lo = static_cast<float>(range.lo);
+  const auto hi = static_cast<float>(range.hi);
+  int bad = 0;
+  for (std::int64_t i = begin; i < end; ++i) {
+    const kernels::NearestInteger value = kernels::nearest_integer(static_cast<float>(source[i]), lo, hi);
+    bad |= value.bad;
+    target[i] = static_cast<std::uint8_t>(kernels::integer_or_zero(value, lo, hi));
+  }
+  return bad == 0;
+}
+
+#if defined(__x86_64__)
+CIMQ_TARGET_REGION("avx2")
+bool narrow_avx2(const float* source, std::int64_t begin, std::int64_t end, const IntegerRange& range,
+                 std::uint8_t* target) {
+  return narrow_floats(source, begin, end, range, target);
+}
+CIMQ_TARGET_REGION_END
+
+CIMQ_TARGET_REGION("avx512f,avx512bw,avx512vl")
+bool narrow_avx512(const float* source, std::int64_t begin, std::int64_t end, const IntegerRange& range,
+                   std::uint8_t* target) {
+  return narrow_floats(source, begin, end, range, target);
+}
+CIMQ_TARGET_REGION_END
+#endif
+
+/// Narrows [begin, end) without branches, what training passes in the widest vectors that may be used; returns whether
+/// all values were fine. Without `target` it only checks.
 template <typename T>
 bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const IntegerRange& range,
                  std::uint8_t* target) {
@@ -54,15 +86,13 @@ bool narrow_some(const T* source, std::int64_t begin, std::int64_t end, const In
     }
     return bad == 0;
   } else {
-    const auto lo = static_cast<float>(range.lo);
-    const auto hi = static_cast<float>(range.hi);
-    int bad = 0;
-    for (std::int64_t i = begin; i < end; ++i) {
-      const kernels::NearestInteger value = kernels::nearest_integer(static_cast<float>(source[i]), lo, hi);
-      bad |= value.bad;
-      target[i] = static_cast<std::uint8_t>(kernels::integer_or_zero(value, lo, hi));
+#if defined(__x86_64__)
+    if constexpr (std::is_same_v<T, float>) {
+      if (kernels::cpu::in_use().avx512) return narrow_avx512(source, begin, end, range, target);
+      if (kernels::cpu::in_use().avx2) return narrow_avx2(source, begin, end, range, target);
     }
-    return bad == 0;
+#endif
+    return narrow_floats(source, begin, end, range, target);
   }
 }
 
