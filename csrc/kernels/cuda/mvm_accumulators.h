@@ -1,5 +1,5 @@
-// Accumulators of the crossbar product and the converters that empty them: currents of one digit of a tile, which the
-// tensor cores add up, and the sums of a slice's codes.
+// What the tensor cores add up, the currents of one digit of a tile, and the converters of the crossbar product that
+// empty them into the sums of a slice's codes.
 #pragma once
 
 #include <cmath>
@@ -13,14 +13,55 @@
 
 namespace cimq::kernels::cuda {
 
-template <bool kWords, Converter kConverter>
-struct MvmAccumulators {
+template <bool kWords>
+struct MvmCurrents {
   static constexpr int kOutputTiles = kWords ? kLineTiles / 2 : kLineTiles;
-  /// Without a converter fractional currents add up beyond 32 bits.
-  using Sum = std::conditional_t<kWords && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
 
   const MvmArguments& arguments;
   std::int32_t currents[kRowTiles][kLineTiles][4];  ///< fragments as in mma.h; words: high bytes, then low bytes
+
+  /// The current of one output in its unit, modulo 2^32.
+  __device__ __forceinline__ std::int32_t current(int m, int n, int j) const {
+    const auto high = static_cast<std::uint32_t>(currents[m][n][j]);
+    if constexpr (!kWords) return static_cast<std::int32_t>(high);
+    return static_cast<std::int32_t>((high << 8) + static_cast<std::uint32_t>(currents[m][n + kOutputTiles][j]));
+  }
+
+  /// Calls visit(n, parity, lo, inv_lsb, column) for the columns of the thread: elements j = parity and parity + 2 of
+  /// tile n. `column`: among the ranges per column, where there are any.
+  template <typename Visit>
+  __device__ __forceinline__ void for_each_range(int slice, const Visit& visit) const {
+    const std::int32_t lo = arguments.slice[slice].lo;
+    const float inv_lsb = arguments.slice[slice].inv_lsb;
+    if (arguments.column_lo == nullptr) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+        visit(n, 0, lo, inv_lsb, std::int64_t{0});
+        visit(n, 1, lo, inv_lsb, std::int64_t{0});
+      }
+      return;
+    }
+    const int first_o = first_output<kWords>(arguments, this_thread());
+#pragma unroll
+    for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+      for (int parity = 0; parity < 2; ++parity) {
+        const std::int64_t column =
+            column_index(arguments, slice, min(first_o + output_offset(n, parity), arguments.outputs - 1));
+        visit(n, parity, __ldg(arguments.column_lo + column), __ldg(arguments.column_inv_lsb + column), column);
+      }
+    }
+  }
+};
+
+template <bool kWords, Converter kConverter>
+struct MvmAccumulators : MvmCurrents<kWords> {
+  using MvmCurrents<kWords>::arguments;
+  using MvmCurrents<kWords>::currents;
+  using MvmCurrents<kWords>::kOutputTiles;
+  /// Without a converter fractional currents add up beyond 32 bits.
+  using Sum = std::conditional_t<kWords && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
+
   Sum sums[kRowTiles][kOutputTiles][4];
 
   /// What the currents of a tile start from.
@@ -58,13 +99,6 @@ struct MvmAccumulators {
     }
   }
 
-  /// The current of one output in its unit, modulo 2^32.
-  __device__ __forceinline__ std::int32_t current(int m, int n, int j) const {
-    const auto high = static_cast<std::uint32_t>(currents[m][n][j]);
-    if constexpr (!kWords) return static_cast<std::int32_t>(high);
-    return static_cast<std::int32_t>((high << 8) + static_cast<std::uint32_t>(currents[m][n + kOutputTiles][j]));
-  }
-
   __device__ __forceinline__ void add_currents(std::int32_t weight) {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
@@ -73,7 +107,7 @@ struct MvmAccumulators {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           if constexpr (kWords) {
-            sums[m][n][j] += weight * Sum{current(m, n, j)};
+            sums[m][n][j] += weight * Sum{this->current(m, n, j)};
           } else {
             add(sums[m][n][j], weight, currents[m][n][j]);
           }
@@ -103,38 +137,16 @@ struct MvmAccumulators {
   }
 
   __device__ __forceinline__ void add_codes(int slice, std::int32_t weight) {
-    const std::int32_t lo = arguments.slice[slice].lo;
-    const float inv_lsb = arguments.slice[slice].inv_lsb;
-    if (arguments.column_lo == nullptr) {
+    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t /*column*/) {
 #pragma unroll
-      for (int n = 0; n < kOutputTiles; ++n) {
-        add_codes_of_column(n, 0, lo, inv_lsb, weight);
-        add_codes_of_column(n, 1, lo, inv_lsb, weight);
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int j = parity; j < 4; j += 2) {
+          add(sums[m][n][j], weight,
+              adc_code(this->current(m, n, j) - lo, inv_lsb, arguments.code_min, arguments.code_max));
+        }
       }
-      return;
-    }
-    const int first_o = first_output<kWords>(arguments, this_thread());
-#pragma unroll
-    for (int n = 0; n < kOutputTiles; ++n) {
-#pragma unroll
-      for (int parity = 0; parity < 2; ++parity) {
-        const std::int64_t column =
-            column_index(arguments, slice, min(first_o + output_offset(n, parity), arguments.outputs - 1));
-        add_codes_of_column(n, parity, __ldg(arguments.column_lo + column), __ldg(arguments.column_inv_lsb + column),
-                            weight);
-      }
-    }
-  }
-
-  __device__ __forceinline__ void add_codes_of_column(int n, int parity, std::int32_t lo, float inv_lsb,
-                                                      std::int32_t weight) {
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-      for (int j = parity; j < 4; j += 2) {
-        add(sums[m][n][j], weight, adc_code(current(m, n, j) - lo, inv_lsb, arguments.code_min, arguments.code_max));
-      }
-    }
+    });
   }
 
   /// Modulo 2^32: signed sums that leave it on the way come back.

@@ -112,6 +112,11 @@ struct MatrixArguments {
   bool aligned;  ///< every 16-byte piece of a tile's row lies at a multiple of 16 bytes
 };
 
+/// Rows that lie in memory, other ones for every group: x [groups, rows, inputs].
+struct GroupedRows {
+  MatrixArguments first;  ///< those of group 0
+};
+
 /// One input of a convolution: channel within its group, and where it lies from the origin of a window (padding taken
 /// off).
 struct alignas(16) Tap {

@@ -14,42 +14,42 @@
 
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/mma.h"
-#include "kernels/cuda/mvm_accumulators.h"
 #include "kernels/cuda/mvm_arguments.h"
 #include "kernels/cuda/mvm_operands.h"
 #include "kernels/cuda/mvm_places.h"
-#include "kernels/cuda/mvm_results.h"
 #include "kernels/cuda/shared_memory.h"
 
 namespace cimq::kernels::cuda {
 
-/// The work between two barriers.
-struct Stage {
-  int slice = 0;
-  int column = 0;
-  int tile = 0;
-  int digit = 0;  ///< of a tile with several chunks; else all digits are worked on at once
-  int chunk = 0;
-};
-
-template <bool kWords, Converter kConverter, typename Operands>
+/// Epilogue: what becomes of the currents.
+///   kWords, kOutputTiles, currents, start_of(slice, digit)   of MvmAccumulators
+///   kDigitsInPlace                  digits stay where they are in their bytes
+///   kAddsActivations                row sums of the activations are made where the layer has a weight shift
+///   begin()                         before the first stage, all threads
+///   convert(slice, column, digit)   a digit's currents are whole
+///   end_tile(stage), end_slice(operands, row sums, slice)    all threads
+template <typename Epilogue, typename Operands>
 class MvmBlock {
  public:
   static constexpr int kSteps = kChunkBytes / kStepBytes;  ///< matrix instructions per chunk
-  static constexpr int kOutputTiles = MvmAccumulators<kWords, kConverter>::kOutputTiles;
+  static constexpr bool kWords = Epilogue::kWords;
+  static constexpr int kOutputTiles = Epilogue::kOutputTiles;
 
-  __device__ __forceinline__ MvmBlock(const MvmArguments& arguments, const Operands& operands)
+  /// `results`: what the epilogue wants beside the arguments.
+  template <typename... Results>
+  __device__ __forceinline__ MvmBlock(const MvmArguments& arguments, const Operands& operands,
+                                      const Results&... results)
       : args_(arguments),
         operands_(operands),
         activations_(shared_memory<std::uint8_t>(0, kBlockRows * kChunkBytes)),
         row_sums_(shared_memory<std::int32_t>((kBlockRows + kBlockLines) * kChunkBytes, kRowSums)),
         cells_(shared_memory<std::uint8_t>(kBlockRows * kChunkBytes, kBlockLines * kChunkBytes)),
-        accumulators_{arguments, {}, {}} {}
+        epilogue_(arguments, results...) {}
 
   __device__ __forceinline__ void run() {
     Stage stage;
     begin_copies(stage);
-    accumulators_.start_sums();
+    epilogue_.begin();
     for (bool more = true; more;) {
       wait_for_copies<0>();
       __syncthreads();
@@ -166,7 +166,8 @@ class MvmBlock {
   __device__ __forceinline__ void compute(const Stage& stage, int steps) {
     const bool first = stage.chunk == 0;
     const bool last = stage.chunk == args_.tile_chunks - 1;
-    if (args_.weight_shift != 0 && stage.slice == 0 && stage.column == 0 && stage.digit == 0) {
+    if (Epilogue::kAddsActivations && args_.weight_shift != 0 && stage.slice == 0 && stage.column == 0 &&
+        stage.digit == 0) {
       add_activations(steps, stage.tile == 0 && stage.chunk == 0);
     }
     if (args_.flip != 0) flip_activations();
@@ -175,7 +176,7 @@ class MvmBlock {
     for (int i = digits_begin; i < digits_end; ++i) {
       const DigitArguments& digit = args_.digit[i];
       if (first) {
-        multiply_step<true>(digit, 0, accumulators_.start_of(stage.slice, digit));
+        multiply_step<true>(digit, 0, epilogue_.start_of(stage.slice, digit));
       } else {
         multiply_step<false>(digit, 0, 0);
       }
@@ -184,16 +185,13 @@ class MvmBlock {
       } else {
         multiply<false>(digit, steps);
       }
-      if (last) accumulators_.convert(stage.slice, stage.column, digit);
+      if (last) epilogue_.convert(stage.slice, stage.column, digit);
     }
     const bool tile_ends = last && digits_end == args_.digits;
-    if (!tile_ends || stage.tile + 1 < args_.tiles || stage.column + 1 < args_.columns) return;
-    if (args_.exact) {
-      add_results<std::int32_t>(args_, operands_, accumulators_, row_sums_, stage.slice);
-    } else {
-      add_results<float>(args_, operands_, accumulators_, row_sums_, stage.slice);
-    }
-    accumulators_.start_sums();
+    if (!tile_ends) return;
+    epilogue_.end_tile(stage);
+    if (stage.tile + 1 < args_.tiles || stage.column + 1 < args_.columns) return;
+    epilogue_.end_slice(operands_, row_sums_, stage.slice);
   }
 
   /// What is applied of signed activations that are shifted: x + 2^(a-1), of which the digits' masks take the low bits.
@@ -209,7 +207,7 @@ class MvmBlock {
   }
 
   __device__ __forceinline__ static std::uint32_t digits_of(std::uint32_t four, const DigitArguments& digit) {
-    const std::uint32_t bits = kConverter == Converter::kGeneral ? four >> digit.shift : four;
+    const std::uint32_t bits = Epilogue::kDigitsInPlace ? four : four >> digit.shift;
     return bits & digit.mask;
   }
 
@@ -234,7 +232,7 @@ class MvmBlock {
       for (int j = 0; j < 4; ++j) digits[j] = digits_of(a_[m][k][j], digit);
 #pragma unroll
       for (int n = 0; n < kLineTiles; ++n) {
-        std::int32_t (&currents)[4] = accumulators_.currents[m][n];
+        std::int32_t (&currents)[4] = epilogue_.currents[m][n];
         if constexpr (kStarts) {
           multiply_tile(currents, digits, n, k, four);
         } else {
@@ -286,7 +284,7 @@ class MvmBlock {
   SharedArray<std::uint8_t> cells_;        // [kBlockLines][kChunkBytes]
   std::uint32_t a_[kRowTiles][kSteps][4];
   std::uint32_t b_[kLineTiles][kSteps][2];
-  MvmAccumulators<kWords, kConverter> accumulators_;
+  Epilogue epilogue_;
 };
 
 }  // namespace cimq::kernels::cuda

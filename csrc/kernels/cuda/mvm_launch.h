@@ -8,6 +8,7 @@
 #include "kernels/cuda/crossbar_mvm.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/mvm_block.h"
+#include "kernels/cuda/mvm_results.h"
 
 namespace cimq::kernels::cuda {
 
@@ -15,7 +16,7 @@ namespace cimq::kernels::cuda {
 template <bool kWords, Converter kConverter, typename Operands>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     crossbar_product(const MvmArguments arguments, const Operands operands) {
-  MvmBlock<kWords, kConverter, Operands>(arguments, operands).run();
+  MvmBlock<ProductEpilogue<kWords, kConverter>, Operands>(arguments, operands).run();
 }
 
 template <typename Operands>

@@ -177,6 +177,7 @@ void MvmLayer::set_constants(const std::vector<MvmProblem>& groups) {
     const MvmPlan& plan = own ? *own : plan_;
     for (std::int64_t o = 0; o < plan.outputs; ++o) lo_constants.push_back(plan.lo_constant(o));
     for (const std::int32_t lo : plan.column_ranges.lo) ranges.lo.push_back(lo * plan.unit());
+    add(ranges.lsb, plan.column_ranges.lsb);
     add(ranges.inv_lsb, plan.column_ranges.inv_lsb);
     add(ranges.scale, plan.column_ranges.scale);
   }
@@ -184,6 +185,7 @@ void MvmLayer::set_constants(const std::vector<MvmProblem>& groups) {
   column_lo_ = append(ranges.lo);
   column_inv_lsb_ = append(ranges.inv_lsb);
   column_scale_ = append(ranges.scale);
+  column_lsb_ = append(ranges.lsb);
 }
 
 void MvmLayer::fill_matrix(const MvmProblem& problem, int chip, std::byte* plane) const {
@@ -244,6 +246,10 @@ MvmArguments MvmLayer::arguments(const DeviceImage& image, std::int64_t rows, vo
     a.column_scale = reinterpret_cast<const float*>(image.constants + column_scale_);
   }
   return a;
+}
+
+const double* MvmLayer::column_lsb(const DeviceImage& image) const {
+  return plan_.by_column() ? reinterpret_cast<const double*>(image.constants + column_lsb_) : nullptr;
 }
 
 PackArguments MvmLayer::packing(const std::int8_t* w, const std::int16_t* conductances) const {

@@ -3,6 +3,7 @@
 //   copy_row       begins to bring 16 activations of one row, `input` on, to shared memory; zeros from `end` on
 //   first_result   index in y of output 0 of a row of the block's chip and group
 //   result_step    from one output to the next
+// Rows of groups, of which every group has a matrix, are for kernels that have results of other kinds.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +40,13 @@ __device__ __forceinline__ std::int64_t first_result(const MatrixArguments& /*ma
 }
 
 __device__ __forceinline__ std::int64_t result_step(const MatrixArguments& /*matrix*/) { return 1; }
+
+__device__ __forceinline__ void copy_row(const GroupedRows& rows, const MvmArguments& arguments, std::int64_t row,
+                                         int input, int end, SharedArray<std::uint8_t> to, int place) {
+  // With 16 inputs at a time the rows of all groups are aligned like the first.
+  copy_row(rows.first, arguments, std::int64_t{static_cast<int>(blockIdx.z)} * arguments.rows + row, input, end, to,
+           place);
+}
 
 __device__ __forceinline__ void copy_row(const PatchArguments& patches, const MvmArguments& /*arguments*/,
                                          std::int64_t row, int input, int end, SharedArray<std::uint8_t> to,

@@ -1,5 +1,5 @@
-// Where a thread of the crossbar product works. Computed where it is used, as registers are what the kernel is short
-// of.
+// Where a thread of the crossbar product works, and when. Computed where it is used, as registers are what the kernel
+// is short of.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,15 @@ namespace cimq::kernels::cuda {
 
 constexpr int kRowTiles = kBlockRows / 2 / 16;  ///< of 16 rows, per warp
 constexpr int kLineTiles = kWarpLines / 8;      ///< of 8 lines, per warp
+
+/// The work between two barriers.
+struct Stage {
+  int slice = 0;
+  int column = 0;
+  int tile = 0;
+  int digit = 0;  ///< of a tile with several chunks; else all digits are worked on at once
+  int chunk = 0;
+};
 
 __device__ __forceinline__ int this_thread() { return fresh(static_cast<int>(threadIdx.x)); }
 __device__ __forceinline__ int this_chip() { return static_cast<int>(blockIdx.y); }

@@ -1,4 +1,5 @@
-// What a slice of the crossbar product adds to the results, in the order that docs/numbers.md fixes.
+// What a slice of the crossbar product adds to the results, in the order that docs/numbers.md fixes, and the end of the
+// product's kernel.
 #pragma once
 
 #include <cstdint>
@@ -121,5 +122,29 @@ __device__ __forceinline__ void add_results(const MvmArguments& arguments, const
     }
   }
 }
+
+/// What MvmBlock makes of currents: results of the product.
+template <bool kWordsOf, Converter kConverter>
+struct ProductEpilogue : MvmAccumulators<kWordsOf, kConverter> {
+  static constexpr bool kWords = kWordsOf;
+  static constexpr bool kDigitsInPlace = kConverter != Converter::kGeneral;
+  static constexpr bool kAddsActivations = true;
+
+  __device__ __forceinline__ explicit ProductEpilogue(const MvmArguments& of_product)
+      : MvmAccumulators<kWordsOf, kConverter>{{of_product, {}}, {}} {}
+
+  __device__ __forceinline__ void begin() { this->start_sums(); }
+  __device__ __forceinline__ void end_tile(const Stage& /*stage*/) {}
+
+  template <typename Operands>
+  __device__ __forceinline__ void end_slice(const Operands& operands, SharedArray<std::int32_t> row_sums, int slice) {
+    if (this->arguments.exact) {
+      add_results<std::int32_t>(this->arguments, operands, *this, row_sums, slice);
+    } else {
+      add_results<float>(this->arguments, operands, *this, row_sums, slice);
+    }
+    this->start_sums();
+  }
+};
 
 }  // namespace cimq::kernels::cuda

@@ -41,4 +41,12 @@ CIMQ_HOST_DEVICE inline AdcConversion adc_convert(std::int32_t current, float in
   return {code, near, rounded<code_min, rounded> code_max};
 }
 
+/// What a code is off, squared, in level units. lo and current in units of the current, of which one is `level` levels:
+/// a power of two.
+CIMQ_HOST_DEVICE inline double adc_squared_error(std::int32_t lo, double lsb, std::int32_t current, std::int32_t code,
+                                                 double level) {
+  const double error = lo * level + lsb * code - current * level;
+  return error * error;
+}
+
 }  // namespace cimq::kernels

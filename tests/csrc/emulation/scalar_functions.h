@@ -68,6 +68,12 @@ T atomicAdd(T* address, std::type_identity_t<T> value) {
   return old;
 }
 template <typename T>
+T atomicMin(T* address, std::type_identity_t<T> value) {
+  const T old = *address;
+  *address = value < old ? value : old;
+  return old;
+}
+template <typename T>
 T atomicMax(T* address, std::type_identity_t<T> value) {
   const T old = *address;
   *address = old < value ? value : old;

@@ -135,8 +135,7 @@ class LineConverter {
 
   /// What a code is off, squared, in level units.
   double squared_error(std::size_t o, std::int32_t current, std::int32_t code) const {
-    const double error = lo[o] * level_ + lsb_[o] * code - current * level_;
-    return error * error;
+    return adc_squared_error(lo[o], lsb_[o], current, code, level_);
   }
 
   std::array<std::int32_t, kPanelWidth> lo{};

@@ -1,0 +1,131 @@
+// The end of the crossbar product's kernel (mvm_block.h) that leaves what gradients need of every conversion.
+//
+// Registers are short: of a tile a thread keeps the sums of the step's gradient, and of the weights of digits that
+// pass, which are at most 255, one byte per result. Sums over tiles wait in memory.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/mvm_accumulators.h"
+#include "kernels/cuda/mvm_arguments.h"
+#include "kernels/cuda/mvm_places.h"
+#include "kernels/cuda/shared_memory.h"
+#include "kernels/formula/adc.h"
+
+namespace cimq::kernels::cuda {
+
+/// ConversionShares of kernels/conversions.h; the pointers may be null.
+struct ShareArguments {
+  float* pass;
+  float* step;
+  std::int32_t digits;  ///< sum of the magnitudes of the digits' weights
+};
+
+/// Largest sum of the magnitudes of digits' weights: activations have 8 bits.
+constexpr int kMostShares = 256;
+constexpr int kShareTable = kSharedBytes;  ///< where in shared memory the shares lie, by the weights that pass
+constexpr int kShareBytes = kSharedBytes + kMostShares * 4;
+
+template <bool kWordsOf>
+class ShareEpilogue : public MvmCurrents<kWordsOf> {
+ public:
+  using MvmCurrents<kWordsOf>::arguments;
+  using MvmCurrents<kWordsOf>::kOutputTiles;
+  static constexpr bool kWords = kWordsOf;
+  static constexpr bool kDigitsInPlace = false;
+  static constexpr bool kAddsActivations = false;
+
+  __device__ __forceinline__ ShareEpilogue(const MvmArguments& of_product, const ShareArguments& shares)
+      : MvmCurrents<kWordsOf>{of_product, {}},
+        shares_(shares),
+        table_(shared_memory<float>(kShareTable, kMostShares)) {}
+
+  __device__ __forceinline__ std::int32_t start_of(int /*slice*/, const DigitArguments& /*digit*/) const { return 0; }
+
+  __device__ __forceinline__ void begin() {
+    for (int j = this_thread(); j <= shares_.digits; j += kBlockThreads) {
+      table_[j] = static_cast<float>(j) / static_cast<float>(shares_.digits);
+    }
+    start_tile();
+  }
+
+  /// The sign of the second column of a pair comes in at the tile's end.
+  __device__ __forceinline__ void convert(int slice, int /*column*/, const DigitArguments& digit) {
+    const auto weight = static_cast<float>(digit.weight);
+    const auto magnitude = static_cast<std::uint32_t>(abs(digit.weight));
+    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t /*column*/) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int j = parity; j < 4; j += 2) {
+          const AdcConversion found =
+              adc_convert(this->current(m, n, j) - lo, inv_lsb, arguments.lowest, arguments.highest);
+          const bool clipped = found.below || found.above;
+          passed_[m][n] += (clipped ? 0U : magnitude) << (8 * j);
+          step_[m][n][j] += weight * (found.code - (clipped ? 0.0F : found.scaled));
+        }
+      }
+    });
+  }
+
+  __device__ __forceinline__ void end_tile(const Stage& stage) {
+    const int id = this_thread();
+    const int first_o = first_output<kWords>(arguments, id);
+    const std::int64_t first_row_of_lane = first_row(arguments) + warp_row(id) + id % 32 / 4;
+    const std::int64_t matrix = std::int64_t{this_chip()} * arguments.groups + this_group();
+    const std::int64_t plane = (matrix * arguments.tiles + stage.tile) * arguments.columns + stage.column;
+    const std::int64_t pass_rows = (plane * arguments.slices + stage.slice) * arguments.rows;
+    const std::int64_t step_rows = (matrix * arguments.slices + stage.slice) * arguments.rows;
+    const bool first = stage.tile == 0 && stage.column == 0;
+    const float sign = stage.column == 0 ? 1.0F : -1.0F;
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const std::int64_t row = first_row_of_lane + m * 16 + j / 2 * 8;
+        if (row >= arguments.rows) continue;
+        const std::int64_t pass = (pass_rows + row) * arguments.outputs;
+        const std::int64_t step = (step_rows + row) * arguments.outputs;
+#pragma unroll
+        for (int n = 0; n < kOutputTiles; ++n) {
+          const int o = first_o + output_offset(n, j);
+          if (o >= arguments.outputs) continue;
+          if (shares_.pass != nullptr) {
+            shares_.pass[pass + o] = table_[static_cast<int>(passed_[m][n] >> (8 * j) & 0xffU)];
+          }
+          if (shares_.step != nullptr) {
+            float& sum = shares_.step[step + o];
+            sum = (first ? 0.0F : sum) + sign * step_[m][n][j];
+          }
+        }
+      }
+    }
+    start_tile();
+  }
+
+  template <typename Operands>
+  __device__ __forceinline__ void end_slice(const Operands& /*operands*/, SharedArray<std::int32_t> /*row_sums*/,
+                                            int /*slice*/) {}
+
+ private:
+  __device__ __forceinline__ void start_tile() {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kOutputTiles; ++n) {
+        passed_[m][n] = 0;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) step_[m][n][j] = 0.0F;
+      }
+    }
+  }
+
+  const ShareArguments& shares_;
+  SharedArray<float> table_;
+  std::uint32_t passed_[kRowTiles][kOutputTiles];  // byte j: of element j
+  float step_[kRowTiles][kOutputTiles][4];
+};
+
+}  // namespace cimq::kernels::cuda
