@@ -74,6 +74,9 @@ LAUNCHES = {
     "level_cells": Launch(256),
     "narrow_values": Launch(256),
     "crossbar_product": Launch(128, 33280),
+    "conversion_shares": Launch(128, 38400),
+    "conversion_counts": Launch(128, 33312 + 4 * 4096),
+    "sum_errors": Launch(256, 64),
     "pack_cells": Launch(256),
     "sum_weights": Launch(256),
 }

@@ -1,29 +1,22 @@
-// Operators that have no CUDA kernel say so, and what to do, when they meet tensors of a CUDA device. Without this
-// torch would list the dispatch keys that it knows.
+// In a build without CUDA kernels, operators say so, and what to do, when they meet tensors of a CUDA device. Without
+// this torch would list the dispatch keys that it knows.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
-
-#if defined(CIMQ_WITH_CUDA)
-#include "ops/cuda/torch_device.h"
-#else
-#define CIMQ_DEVICE_KEY CUDA
-#endif
 
 namespace cimq::ops {
 namespace {
 
 constexpr const char* kWithoutKernel[] = {
-    "crossbar_conv2d_backward",
-    "crossbar_conv2d_conversions",
-    "crossbar_mvm_backward",
-    "crossbar_mvm_conversions",
-#if !defined(CIMQ_WITH_CUDA)
     "activation",
     "adaptive_avg_pool2d",
     "avg_pool2d",
     "conv2d_f32",
     "crossbar_conv2d",
+    "crossbar_conv2d_backward",
+    "crossbar_conv2d_conversions",
     "crossbar_mvm",
+    "crossbar_mvm_backward",
+    "crossbar_mvm_conversions",
     "digital_conv2d",
     "digital_matmul",
     "fake_quantize",
@@ -38,7 +31,6 @@ constexpr const char* kWithoutKernel[] = {
     "quantize",
     "resize2d",
     "softmax",
-#endif
 };
 
 void refuse(const c10::OperatorHandle& op, torch::jit::Stack* /*stack*/) {
@@ -50,7 +42,7 @@ void refuse(const c10::OperatorHandle& op, torch::jit::Stack* /*stack*/) {
 }  // namespace
 }  // namespace cimq::ops
 
-TORCH_LIBRARY_IMPL(cimq, CIMQ_DEVICE_KEY, m) {
+TORCH_LIBRARY_IMPL(cimq, CUDA, m) {
   for (const char* name : cimq::ops::kWithoutKernel) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&cimq::ops::refuse>());
   }

@@ -23,9 +23,8 @@ struct CountArguments {
   long long* currents;
   double* errors;  ///< [slices][blocks]
   std::int32_t levels;
-  double level;  ///< levels of one unit of current
-  double lsb[kMaxSlices];
-  const double* column_lsb;  ///< [groups][slices][outputs], null where a slice has one range
+  double level;       ///< levels of one unit of current
+  const double* lsb;  ///< [groups][slices][outputs], or [slices] where a slice has one range
 };
 
 constexpr int kSharedCodes = 4096;  ///< converters of more codes count in global memory
@@ -33,6 +32,8 @@ constexpr int kSharedCodes = 4096;  ///< converters of more codes count in globa
 constexpr int kTilesPerFlush = 1024;
 constexpr int kErrorSums = kSharedBytes;  ///< where in shared memory warps leave their sums
 constexpr int kCodeCounters = kErrorSums + kBlockThreads / 32 * 8;
+constexpr std::int32_t kNoLowest = std::numeric_limits<std::int32_t>::max();  ///< of threads without results
+constexpr std::int32_t kNoHighest = std::numeric_limits<std::int32_t>::min();
 /// Bytes of a block.
 constexpr int count_bytes(int levels) { return kCodeCounters + (levels <= kSharedCodes ? levels : 0) * 4; }
 
@@ -62,20 +63,21 @@ class CountEpilogue : public MvmCurrents<kWordsOf> {
     const int id = this_thread();
     const int first_o = first_output<kWords>(arguments, id);
     const std::int64_t first_row_of_lane = first_row(arguments) + warp_row(id) + id % 32 / 4;
-    const double slice_lsb = counts_.lsb[slice];
-    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t column) {
-      if (first_o + output_offset(n, parity) >= arguments.outputs) return;
-      const double lsb = counts_.column_lsb == nullptr ? slice_lsb : __ldg(counts_.column_lsb + column);
+    const bool by_column = arguments.column_lo != nullptr;
+    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t column)
+                                    __attribute__((always_inline)) {
+                                      if (first_o + output_offset(n, parity) >= arguments.outputs) return;
+                                      const double lsb = __ldg(counts_.lsb + (by_column ? column : slice));
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
+                                      for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-        for (int j = parity; j < 4; j += 2) {
-          if (first_row_of_lane + m * 16 + j / 2 * 8 < arguments.rows) {
-            count(slice, this->current(m, n, j), lo, inv_lsb, lsb);
-          }
-        }
-      }
-    });
+                                        for (int j = parity; j < 4; j += 2) {
+                                          if (first_row_of_lane + m * 16 + j / 2 * 8 < arguments.rows) {
+                                            count(slice, this->current(m, n, j), lo, inv_lsb, lsb);
+                                          }
+                                        }
+                                      }
+                                    });
   }
 
   __device__ __forceinline__ void end_tile(const Stage& stage) {
@@ -103,8 +105,8 @@ class CountEpilogue : public MvmCurrents<kWordsOf> {
 
   __device__ __forceinline__ void start_counters() {
     below_ = above_ = 0;
-    lowest_ = std::numeric_limits<std::int32_t>::max();
-    highest_ = std::numeric_limits<std::int32_t>::min();
+    lowest_ = kNoLowest;
+    highest_ = kNoHighest;
   }
 
   __device__ __forceinline__ void count(int slice, std::int32_t current, std::int32_t lo, float inv_lsb, double lsb) {

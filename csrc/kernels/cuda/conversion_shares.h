@@ -26,7 +26,9 @@ struct ShareArguments {
 /// Largest sum of the magnitudes of digits' weights: activations have 8 bits.
 constexpr int kMostShares = 256;
 constexpr int kShareTable = kSharedBytes;  ///< where in shared memory the shares lie, by the weights that pass
-constexpr int kShareBytes = kSharedBytes + kMostShares * 4;
+constexpr int kPassedBytes = kShareTable + kMostShares * 4;  ///< where a thread has its sums, [tiles][threads]
+constexpr int kPassedWords = kRowTiles * kLineTiles * kBlockThreads;
+constexpr int kShareBytes = kPassedBytes + kPassedWords * 4;
 
 template <bool kWordsOf>
 class ShareEpilogue : public MvmCurrents<kWordsOf> {
@@ -38,15 +40,13 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
   static constexpr bool kAddsActivations = false;
 
   __device__ __forceinline__ ShareEpilogue(const MvmArguments& of_product, const ShareArguments& shares)
-      : MvmCurrents<kWordsOf>{of_product, {}},
-        shares_(shares),
-        table_(shared_memory<float>(kShareTable, kMostShares)) {}
+      : MvmCurrents<kWordsOf>{of_product, {}}, shares_(shares) {}
 
   __device__ __forceinline__ std::int32_t start_of(int /*slice*/, const DigitArguments& /*digit*/) const { return 0; }
 
   __device__ __forceinline__ void begin() {
     for (int j = this_thread(); j <= shares_.digits; j += kBlockThreads) {
-      table_[j] = static_cast<float>(j) / static_cast<float>(shares_.digits);
+      table()[j] = static_cast<float>(j) / static_cast<float>(shares_.digits);
     }
     start_tile();
   }
@@ -55,17 +55,20 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
   __device__ __forceinline__ void convert(int slice, int /*column*/, const DigitArguments& digit) {
     const auto weight = static_cast<float>(digit.weight);
     const auto magnitude = static_cast<std::uint32_t>(abs(digit.weight));
-    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t /*column*/) {
+    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
+                                    std::int64_t /*column*/) __attribute__((always_inline)) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
+        std::uint32_t weights = 0;
 #pragma unroll
         for (int j = parity; j < 4; j += 2) {
           const AdcConversion found =
               adc_convert(this->current(m, n, j) - lo, inv_lsb, arguments.lowest, arguments.highest);
           const bool clipped = found.below || found.above;
-          passed_[m][n] += (clipped ? 0U : magnitude) << (8 * j);
+          weights += (clipped ? 0U : magnitude) << (8 * j);
           step_[m][n][j] += weight * (found.code - (clipped ? 0.0F : found.scaled));
         }
+        passed()[passed_place(m, n)] += weights;
       }
     });
   }
@@ -93,7 +96,7 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
           const int o = first_o + output_offset(n, j);
           if (o >= arguments.outputs) continue;
           if (shares_.pass != nullptr) {
-            shares_.pass[pass + o] = table_[static_cast<int>(passed_[m][n] >> (8 * j) & 0xffU)];
+            shares_.pass[pass + o] = table()[static_cast<int>(passed().load(passed_place(m, n)) >> (8 * j) & 0xffU)];
           }
           if (shares_.step != nullptr) {
             float& sum = shares_.step[step + o];
@@ -110,12 +113,24 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
                                             int /*slice*/) {}
 
  private:
+  // Not members, which would take registers.
+  __device__ __forceinline__ static SharedArray<float> table() {
+    return shared_memory<float>(kShareTable, kMostShares);
+  }
+  /// Byte j is of element j.
+  __device__ __forceinline__ static SharedArray<std::uint32_t> passed() {
+    return shared_memory<std::uint32_t>(kPassedBytes, kPassedWords);
+  }
+  __device__ __forceinline__ static int passed_place(int m, int n) {
+    return (m * kLineTiles + n) * kBlockThreads + this_thread();
+  }
+
   __device__ __forceinline__ void start_tile() {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < kOutputTiles; ++n) {
-        passed_[m][n] = 0;
+        passed()[passed_place(m, n)] = 0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) step_[m][n][j] = 0.0F;
       }
@@ -123,8 +138,6 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
   }
 
   const ShareArguments& shares_;
-  SharedArray<float> table_;
-  std::uint32_t passed_[kRowTiles][kOutputTiles];  // byte j: of element j
   float step_[kRowTiles][kOutputTiles][4];
 };
 

@@ -53,6 +53,13 @@ MvmArguments conversion_arguments(const MvmLayer& layer, const DeviceImage& imag
   return a;
 }
 
+GroupedRows rows_of_groups(const MvmLayer& layer, const std::uint8_t* x, const MvmArguments& arguments) {
+  check(arguments.rows <= std::numeric_limits<std::int32_t>::max() / layer.groups(),
+        "crossbar conversions: a CUDA device takes at most 2147483647 rows of all groups at once, got ", arguments.rows,
+        " of ", layer.groups(), " groups; split the batch");
+  return {layer.matrix(x)};
+}
+
 std::int64_t blocks_of_matrix(const MvmArguments& arguments) {
   return ceil_div<std::int64_t>(arguments.rows, kBlockRows) * (arguments.lines / kBlockLines);
 }
@@ -87,8 +94,8 @@ void shares_of_conversions(const MvmLayer& layer, const DeviceImage& image, cons
   for (const std::int32_t weight : layer.plan().digit_weights) shares.digits += std::abs(weight);
   const Work work = work_of("conversion_shares", layer, arguments, image.chips);
   launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes), stream,
-         layer.words() ? conversion_shares<true> : conversion_shares<false>, arguments, GroupedRows{layer.matrix(x)},
-         shares);
+         layer.words() ? conversion_shares<true> : conversion_shares<false>, arguments,
+         rows_of_groups(layer, x, arguments), shares);
 }
 
 std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::int64_t rows) {
@@ -110,12 +117,11 @@ void count_conversions(const MvmLayer& layer, const DeviceImage& image, const st
   counts.errors = out.scratch;
   counts.levels = plan.levels;
   counts.level = 1.0 / plan.unit();
-  counts.column_lsb = layer.column_lsb(image);
-  for (int s = 0; s < plan.n_w; ++s) counts.lsb[s] = plan.slices[static_cast<std::size_t>(s)].lsb;
+  counts.lsb = layer.lsb(image);
   Work work = work_of("conversion_counts", layer, arguments, image.chips);
   const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(plan.levels));
   launch(work, grid, stream, layer.words() ? conversion_counts<true> : conversion_counts<false>, arguments,
-         GroupedRows{layer.matrix(x)}, counts);
+         rows_of_groups(layer, x, arguments), counts);
   work.kernel = "sum_errors";
   const std::int64_t blocks = blocks_of_matrix(arguments) * image.chips * layer.groups();
   launch(work,

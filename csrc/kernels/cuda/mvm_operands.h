@@ -43,9 +43,9 @@ __device__ __forceinline__ std::int64_t result_step(const MatrixArguments& /*mat
 
 __device__ __forceinline__ void copy_row(const GroupedRows& rows, const MvmArguments& arguments, std::int64_t row,
                                          int input, int end, SharedArray<std::uint8_t> to, int place) {
-  // With 16 inputs at a time the rows of all groups are aligned like the first.
-  copy_row(rows.first, arguments, std::int64_t{static_cast<int>(blockIdx.z)} * arguments.rows + row, input, end, to,
-           place);
+  // With 16 inputs at a time the rows of all groups are aligned like the first. The host has seen that 32 bits do.
+  const int of_all = static_cast<int>(blockIdx.z) * static_cast<int>(arguments.rows) + static_cast<int>(row);
+  copy_row(rows.first, arguments, of_all, input, end, to, place);
 }
 
 __device__ __forceinline__ void copy_row(const PatchArguments& patches, const MvmArguments& /*arguments*/,

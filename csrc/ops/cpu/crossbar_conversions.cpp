@@ -79,18 +79,9 @@ class Counter {
   std::vector<kernels::SliceConversions> total_;
 };
 
-/// The arguments of a call without a backend: conversions are those of every slice.
-CrossbarArgs parse_conversions(const char* op, CrossbarCall& call, const at::Tensor& w_q) {
-  call.backend = "sliced";
-  CrossbarArgs args = parse_call(op, call, outputs_of(w_q));
-  TORCH_CHECK_VALUE(args.hardware->adc.bits.has_value(), op,
-                    ": needs a converter, but adc.bits of the hardware is null (ideal: the code is the current)");
-  return args;
-}
-
 Conversions mvm_conversions(const at::Tensor& x_q, const at::Tensor& w_q, CrossbarCall call) {
   constexpr const char* kName = kMvmConversions.name;
-  const CrossbarArgs args = parse_conversions(kName, call, w_q);
+  const CrossbarArgs args = parse_conversions(kName, call, outputs_of(w_q));
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   check_mvm_operands(kName, x_q, w_q);
@@ -109,7 +100,7 @@ Conversions mvm_conversions(const at::Tensor& x_q, const at::Tensor& w_q, Crossb
 
 Conversions conv2d_conversions(const at::Tensor& x_q, const at::Tensor& w_q, CrossbarCall call) {
   constexpr const char* kName = kConv2dConversions.name;
-  const CrossbarArgs args = parse_conversions(kName, call, w_q);
+  const CrossbarArgs args = parse_conversions(kName, call, outputs_of(w_q));
   check_cpu(kName, "x_q", x_q);
   check_cpu(kName, "w_q", w_q);
   const kernels::Conv2dGeometry g = parse_geometry(kName, x_q, w_q, conv_request(call));
@@ -121,12 +112,14 @@ Conversions conv2d_conversions(const at::Tensor& x_q, const at::Tensor& w_q, Cro
     kernels::Conv2dProblem problem{*args.hardware, w.const_data_ptr<std::int8_t>(), g, args.options};
     for (std::int64_t chip = 0; chip < args.different_chips(); ++chip) {
       problem.options.chip = static_cast<std::uint32_t>(chip);
-      for (std::int64_t group = 0; group < g.groups; ++group) {
-        const kernels::cpu::CrossbarMvm mvm(problem.group(group));
-        const std::int64_t chunk = patches.images_at_once();
-        const std::int64_t positions = g.out_h(x.size(2)) * g.out_w(x.size(3));
-        for (std::int64_t first = 0; first < x.size(0); first += chunk) {
-          counter.add(mvm, patches.gather(x.slice(0, first, std::min(first + chunk, x.size(0))), group),
+      std::vector<kernels::cpu::CrossbarMvm> groups;
+      for (std::int64_t group = 0; group < g.groups; ++group) groups.emplace_back(problem.group(group));
+      const std::int64_t chunk = patches.images_at_once();
+      const std::int64_t positions = g.out_h(x.size(2)) * g.out_w(x.size(3));
+      for (std::int64_t first = 0; first < x.size(0); first += chunk) {
+        const at::Tensor rows = patches.gather(x.slice(0, first, std::min(first + chunk, x.size(0))));
+        for (std::size_t group = 0; group < groups.size(); ++group) {
+          counter.add(groups[group], rows.select(0, static_cast<std::int64_t>(group)),
                       args.first_access + static_cast<std::uint64_t>(first * positions));
         }
       }

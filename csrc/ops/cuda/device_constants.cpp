@@ -42,6 +42,11 @@ const std::byte* DeviceConstants::read(const std::shared_ptr<const DeviceConstan
   return static_cast<const std::byte*>(bytes.const_data_ptr());
 }
 
+at::Tensor DeviceConstants::tensor(const std::shared_ptr<const DeviceConstants>& constants) {
+  read(constants);
+  return constants->bytes_;
+}
+
 std::shared_ptr<const DeviceConstants> constants_on(const char* op, const at::Device& device, const std::byte* bytes,
                                                     std::size_t count) {
   static auto& cache = listed_cache<ProgramCache<DeviceConstants>>("device_constants", kCacheLimits);

@@ -21,6 +21,9 @@ class DeviceConstants {
   /// A graph that is being captured may read them as long as the process lives.
   static const std::byte* read(const std::shared_ptr<const DeviceConstants>& constants);
 
+  /// They as a tensor of bytes, as read() gives them.
+  static at::Tensor tensor(const std::shared_ptr<const DeviceConstants>& constants);
+
   std::int64_t packed_bytes() const { return bytes_.numel(); }
 
  private:

@@ -91,6 +91,14 @@ CrossbarArgs parse_call(const char* op, const CrossbarCall& call, std::int64_t o
   return args;
 }
 
+CrossbarArgs parse_conversions(const char* op, CrossbarCall& call, std::int64_t outputs) {
+  call.backend = "sliced";
+  CrossbarArgs args = parse_call(op, call, outputs);
+  TORCH_CHECK_VALUE(args.hardware->adc.bits.has_value(), op,
+                    ": needs a converter, but adc.bits of the hardware is null (ideal: the code is the current)");
+  return args;
+}
+
 void check_mvm_operands(const char* op, const at::Tensor& x, const at::Tensor& w) {
   TORCH_CHECK_VALUE(w.dim() == 2, op, ": w_q must be [outputs, inputs], got shape ", w.sizes());
   TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) == w.size(1), op, ": x_q must be [..., ", w.size(1), "] for w_q ",

@@ -31,6 +31,10 @@ struct CrossbarArgs {
 /// Throws ValueError or TypeError.
 CrossbarArgs parse_call(const char* op, const CrossbarCall& call, std::int64_t outputs);
 
+/// The same for conversions, which are those of every slice and not of what collapses: sets the call's backend so.
+/// Refuses hardware without a converter.
+CrossbarArgs parse_conversions(const char* op, CrossbarCall& call, std::int64_t outputs);
+
 /// The geometry of a convolution; refers to `call`.
 inline ConvRequest conv_request(const CrossbarCall& call) {
   return {call.stride, call.padding, call.dilation, call.groups};

@@ -12,12 +12,12 @@ class PatchGeometry {
   PatchGeometry(const kernels::Conv2dGeometry& geometry, std::int64_t h, std::int64_t w);
 
   const kernels::Conv2dGeometry& geometry() const { return g_; }
-  /// Images whose patches of one group together stay small.
+  /// Images whose patches together stay small.
   std::int64_t images_at_once() const;
-  /// Bytes [n, C, H, W] -> contiguous bytes [n * out_h * out_w, inputs] of one group.
-  at::Tensor gather(const at::Tensor& x, std::int64_t group) const;
-  /// The transpose: rows [n * out_h * out_w, inputs] are added where gather took them from.
-  void scatter_add(const at::Tensor& rows, std::int64_t group, const at::Tensor& dx) const;
+  /// Bytes [n, C, H, W] -> contiguous bytes [groups, n * out_h * out_w, inputs], on the device of x.
+  at::Tensor gather(const at::Tensor& x) const;
+  /// The transpose: rows [groups, n * out_h * out_w, inputs] are added where gather took them from.
+  void scatter_add(const at::Tensor& rows, const at::Tensor& dx) const;
 
  private:
   kernels::Conv2dGeometry g_;
