@@ -60,7 +60,6 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   void synchronizeStream(const c10::Stream& /*stream*/) const override { wait_for_device("synchronizing a stream"); }
   void synchronizeEvent(void* /*event*/) const override { wait_for_device("synchronizing an event"); }
   void synchronizeDevice(const c10::DeviceIndex /*device*/) const override { wait_for_device("synchronize()"); }
-  bool isStreamCapturing(const c10::Stream& /*stream*/) const override { return is_capturing(); }
 };
 
 class Hooks : public at::PrivateUse1HooksInterface {
