@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cimq.torch_tools.devices import rng_state, seed_device, set_rng_state
 from cimq.torch_tools.generators import kept_generators, seed_generators
 
 ForwardFn = Callable[[nn.Module, Any], Any]
@@ -45,18 +47,19 @@ def split_batch(batch: Any) -> tuple[Any, Any]:
 
 def device_of(model: nn.Module) -> torch.device:
     """Device of the first parameter or buffer."""
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
         return tensor.device
     return torch.device("cpu")
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """Moves tensors inside tuples, lists and mappings."""
+    """Moves tensors inside tuples, lists and mappings; without waiting for a device where the memory is pinned."""
     if isinstance(value, nn.utils.rnn.PackedSequence):  # a named tuple, of which not all moves
         packed: Any = value
         return packed.to(device)
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        # On the way to the CPU torch would return before the values are there.
+        return value.to(device, non_blocking=device.type != "cpu")
     if isinstance(value, Mapping):
         return {key: to_device(inner, device) for key, inner in value.items()}
     if isinstance(value, (tuple, list)):
@@ -142,23 +145,25 @@ def kept_random_state(model: nn.Module, seed: int | None = None, loaders: Iterab
     """Leaves the random state of Python, NumPy and torch as it was, and that of generators of the loaders' own.
 
     Args:
-        model: Whose device is meant.
+        model: Whose device is meant, beside the CPU; those of other devices are neither seeded nor changed.
         seed: All of them are seeded with it inside; None leaves them at what they are.
         loaders: What is gone through inside: a generator of a loader, its samplers or its data set counts as state.
     """
     device = device_of(model)
-    devices = [device] if device.type == "cuda" else []
     loaders = list(loaders)
     python_state, numpy_state, restore = random.getstate(), np.random.get_state(), kept_generators(loaders)
+    torch_state, device_state = torch.get_rng_state(), rng_state(device)
     try:
-        with torch.random.fork_rng(devices=devices):
-            if seed is not None:
-                random.seed(seed)
-                np.random.seed(seed % 2**32)
-                torch.manual_seed(seed)
-                seed_generators(loaders, seed)
-            yield
+        if seed is not None:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            torch.default_generator.manual_seed(seed)
+            seed_device(device, seed)
+            seed_generators(loaders, seed)
+        yield
     finally:
+        torch.set_rng_state(torch_state)
+        set_rng_state(device, device_state)
         random.setstate(python_state)
         np.random.set_state(numpy_state)
         restore()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._prims_common import suggest_memory_format
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
+from torch.utils.weak import WeakTensorKeyDictionary
 
 __all__ = [
     "ASSERTION",
@@ -29,13 +30,16 @@ __all__ = [
     "AnyMaxPool",
     "AtenOverload",
     "StateDictModule",
+    "WeakTensorKeyDictionary",
     "buffers_of",
     "children_of",
     "compiler_is_loaded",
     "convolves_by_itself",
     "drop_workers",
+    "extension_device",
     "forward_hooks",
     "forward_pre_hooks",
+    "has_dispatched_kernel",
     "has_own_convolution",
     "in_backward",
     "is_traced_constant",
@@ -65,6 +69,8 @@ AnyConstantPad = nn.modules.padding._ConstantPadNd
 # What graphs of torch.export call. Instead: a public name of this class, which torch.export's documentation shows
 # under this one.
 AtenOverload = torch._ops.OpOverload
+# `WeakTensorKeyDictionary`, imported above: a mapping by the identity of tensors that keeps none of them. Its module is
+# not documented. Instead: weakref.WeakKeyDictionary, if tensors ever compare by identity.
 
 # ---- functions and names of functions ----
 
@@ -92,6 +98,16 @@ def without_modes() -> contextlib.AbstractContextManager[Any]:
     """Inside, no TorchFunctionMode sees what is called. Instead: a public context of torch.overrides."""
     context: contextlib.AbstractContextManager[Any] = torch._C.DisableTorchFunction()
     return context
+
+
+def has_dispatched_kernel(operator: str, key: str) -> bool:
+    """Whether an operator ("library::name") has a kernel under a dispatch key. Instead: a query of torch.library."""
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator, key))
+
+
+def extension_device() -> str:
+    """Name of the device type that another package has brought, "privateuseone" before. Instead: a public getter."""
+    return str(torch._C._get_privateuse1_backend_name())
 
 
 def compiler_is_loaded() -> bool:

@@ -20,6 +20,7 @@ class TorchSettings(NamedTuple):
         matmul_precision: Of float32 products; None where it was set backend by backend, which has no one name.
         cudnn_deterministic: Whether cuDNN must be deterministic.
         cudnn_benchmark: Whether cuDNN tries algorithms.
+        cudnn_tf32: Whether its convolutions of float32 round their operands to 10 bits.
     """
 
     default_dtype: torch.dtype
@@ -29,6 +30,7 @@ class TorchSettings(NamedTuple):
     matmul_precision: str | None
     cudnn_deterministic: bool
     cudnn_benchmark: bool
+    cudnn_tf32: bool | None
 
     @classmethod
     def here(cls) -> TorchSettings:
@@ -38,6 +40,10 @@ class TorchSettings(NamedTuple):
         with contextlib.suppress(RuntimeError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             precision = torch.get_float32_matmul_precision()
+        tf32 = None
+        with contextlib.suppress(RuntimeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tf32 = torch.backends.cudnn.allow_tf32
         least = torch.full((1,), torch.finfo(torch.float64).tiny, dtype=torch.float64)
         return cls(
             torch.get_default_dtype(),
@@ -47,6 +53,7 @@ class TorchSettings(NamedTuple):
             precision,
             torch.backends.cudnn.deterministic,
             torch.backends.cudnn.benchmark,
+            tf32,
         )
 
     def apply(self) -> None:
@@ -60,3 +67,7 @@ class TorchSettings(NamedTuple):
                 torch.set_float32_matmul_precision(self.matmul_precision)
         torch.backends.cudnn.deterministic = self.cudnn_deterministic
         torch.backends.cudnn.benchmark = self.cudnn_benchmark
+        if self.cudnn_tf32 is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.backends.cudnn.allow_tf32 = self.cudnn_tf32

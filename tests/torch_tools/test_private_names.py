@@ -140,6 +140,25 @@ def test_how_often_a_tensor_was_written_to() -> None:
     assert private.writes_to(None) == 0  # type: ignore[arg-type]
 
 
+def test_mapping_by_tensors_keeps_none_of_them() -> None:
+    x, same = torch.zeros(2), torch.zeros(2)
+    known: Any = private.WeakTensorKeyDictionary()
+    known[x] = 1
+    assert known.get(x) == 1
+    assert known.get(same) is None
+    del x
+    assert len(known) == 0
+
+
+def test_kernels_of_an_operator() -> None:
+    assert private.has_dispatched_kernel("cimq::fake_quantize", "CPU")
+    assert not private.has_dispatched_kernel("cimq::fake_quantize", "XPU")
+
+
+def test_name_of_a_device_that_another_package_brings() -> None:
+    assert private.extension_device() == torch.device("privateuseone").type
+
+
 def test_workers_that_persist_are_dropped() -> None:
     loader = DataLoader(TensorDataset(torch.arange(4)), num_workers=1, persistent_workers=True)
     first = iter(loader)

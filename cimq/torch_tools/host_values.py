@@ -1,0 +1,45 @@
+"""Values of small tensors in host memory, without waiting for the device at every use."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cimq.torch_tools.private_names import WeakTensorKeyDictionary, writes_to
+
+
+class _Copy(NamedTuple):
+    written: int  # how often the tensor had been written to
+    value: Tensor
+
+
+_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """The values of a tensor on the CPU: of one that lies there the tensor itself, else a copy; not to be changed.
+
+    A copy waits for the device, and is kept until the tensor is written to (in place, by whomever: torch counts) or is
+    another one. What torch does not count are writes through `tensor.data` and by other libraries into its memory. Of
+    tensors made in `torch.inference_mode` it counts none, and they are copied every time.
+
+    Args:
+        tensor: Small, and mostly the same: ranges of converters, a counter.
+    """
+    if tensor.device.type == "cpu":
+        return tensor.detach()
+    if torch.compiler.is_compiling() or tensor.is_inference():
+        return tensor.detach().cpu()
+    known: _Copy | None = _copies.get(tensor)  # type: ignore[no-untyped-call]
+    if known is None or known.written != writes_to(tensor):
+        known = _Copy(writes_to(tensor), tensor.detach().cpu())
+        _copies[tensor] = known
+    return known.value
+
+
+def note_on_host(tensor: Tensor, value: Tensor) -> None:
+    """Notes what a tensor holds now, for whoever has just written that to it and knows it without asking the device."""
+    if tensor.device.type != "cpu" and not tensor.is_inference():
+        _copies[tensor] = _Copy(writes_to(tensor), value)
