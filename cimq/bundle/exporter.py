@@ -26,7 +26,8 @@ from cimq.errors import CimqWarning
 from cimq.hardware import Cell, Hardware, Wires
 from cimq.quantization import convert, layer_outputs, quant_layers
 from cimq.quantization.conversion.converted import CrossbarLayer
-from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
+from cimq.quantization.graph.refusals import check_device, refuse_meta_values
+from cimq.torch_tools.devices import devices_of
 from cimq.torch_tools.parallel import unwrapped
 
 # The bounds are for bundles of others; this one comes from a model that has just run here.
@@ -47,7 +48,8 @@ def export(
     all. Before that it is loaded and executed, and every layer must equal the model, value by value.
 
     Args:
-        model: A prepared model (it is converted) or what `cimq.convert` returned; on the CPU.
+        model: A prepared model (it is converted) or what `cimq.convert` returned; on the CPU, or
+            another device, whose copy on the CPU is then written.
         path: Folder to make, by convention NAME.cimq; with the suffix .zip, one file.
         sample_input: float32 [B, ...], B >= 1: traces the model and is stored with its results for `Bundle.check`.
             A few samples are enough.
@@ -130,8 +132,8 @@ def _converted(model: Any, x: Tensor) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"export: model must be a torch.nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
-    refuse_meta(model, "export")
-    if any(value.device.type != "cpu" for value in [*model.parameters(), *model.buffers()]):
+    if set(devices_of(model)) - {torch.device("cpu")}:
+        check_device(model, "export")
         model = copy.deepcopy(model).cpu()
     network: nn.Module = model
     if any(isinstance(module, CrossbarLayer) for module in network.modules()):

@@ -163,12 +163,13 @@ class _Measured:
 
     def __init__(self) -> None:
         self.called = False
-        self.signal = 0.0
-        self.errors: dict[str, float | None] = dict.fromkeys((*_CAUSES, "all"), 0.0)
-        self.clipped = 0
+        # On the device of the model, which is asked for them at the end.
+        self.signal: Tensor | float = 0.0
+        self.errors: dict[str, Tensor | float | None] = dict.fromkeys((*_CAUSES, "all"), 0.0)
+        self.clipped: Tensor | int = 0
         self.inputs = 0
-        self.input_error = 0.0
-        self.clip_error = 0.0
+        self.input_error: Tensor | float = 0.0
+        self.clip_error: Tensor | float = 0.0
         self.codes = torch.zeros(0, dtype=torch.int64)
 
     def add(self, layer: MeasuredLayer, x: Tensor, call: dict[str, Any], y: Tensor) -> None:
@@ -181,12 +182,12 @@ class _Measured:
         self._error("adc", found.converted - found.digital)
         self._error("cell", found.real - found.converted)
         self._error("all", found.real - found.exact)
-        self.clipped += int(taken.clipped.sum())
+        self.clipped += taken.clipped.sum()
         self.inputs += x.numel()
         difference = taken.x_hat - x.float()
         self.input_error += _power(difference)
         self.clip_error += _power(difference * taken.clipped)
-        counts = torch.bincount(taken.codes.flatten().cpu(), minlength=2**layer.act_bits)
+        counts = torch.bincount(taken.codes.flatten(), minlength=2**layer.act_bits)
         self.codes = counts if not len(self.codes) else self.codes + counts
 
     def _error(self, cause: str, difference: Tensor | None) -> None:
@@ -197,7 +198,7 @@ class _Measured:
         def ratio(cause: str) -> float:
             error = self.errors[cause]
             assert error is not None  # only that of the weights may be
-            return _decibels(self.signal, error)
+            return _decibels(float(self.signal), float(error))
 
         known = {cause: ratio(cause) for cause in _CAUSES if self.errors[cause] is not None}
         return DoctorRow(
@@ -209,8 +210,8 @@ class _Measured:
             adc_sqnr_db=known["adc"],
             cell_sqnr_db=known["cell"],
             sqnr_db=ratio("all"),
-            clipped_inputs=self.clipped / max(1, self.inputs),
-            clip_error=self.clip_error / self.input_error if self.input_error else 0.0,
+            clipped_inputs=int(self.clipped) / max(1, self.inputs),
+            clip_error=float(self.clip_error) / float(self.input_error) if self.input_error else 0.0,
             used_input_codes=float((self.codes > 0).double().mean()),
             output_sqnr_db=output_dbs[0],
             output_without_adc_db=output_dbs[1],
@@ -223,15 +224,15 @@ def _scores(output: Any) -> Tensor:
     return logits_of(output, "doctor compares one tensor: pass forward_fn(model, batch) that gives it").float()
 
 
-def _power(values: Tensor) -> float:
-    return float(values.double().square().sum())
+def _power(values: Tensor) -> Tensor:
+    return values.double().square().sum()
 
 
 def _sqnr(expected: list[Tensor], got: list[Tensor]) -> float:
     signal = error = 0.0
     for y, wanted in zip(got, expected, strict=False):  # `got` may be of the first batches only
-        signal += _power(wanted)
-        error += _power(y - wanted)
+        signal += float(_power(wanted))
+        error += float(_power(y - wanted))
     return _decibels(signal, error)
 
 

@@ -18,7 +18,7 @@ from cimq.ops.geometry import four_paddings, pair
 
 @dataclasses.dataclass
 class ConversionCounts:
-    """Sums over any number of products of one layer; per weight slice where `[n_w]` stands.
+    """Sums over any number of products of one layer, on the CPU; per weight slice where `[n_w]` stands.
 
     Attributes:
         code_histogram: int64 `[n_w, L]`, how often each code was given, the smallest code first.
@@ -195,15 +195,19 @@ def _counts(call: CrossbarCall, machine: Hardware, y: Tensor) -> ConversionCount
     histogram, clipped, currents, error = conversions(call)
     wanted = _digital_value(call, machine).double()
     difference = y.double() - wanted
+    largest = difference.abs().max() if y.numel() else difference.sum()
+    squared_error, squared_signal, largest_error = torch.stack(
+        [difference.square().sum(), wanted.square().sum(), largest]
+    ).tolist()  # at once: it waits for the device
     return ConversionCounts(
-        code_histogram=histogram,
-        clipped=clipped,
-        currents=currents.double() / (CONDUCTANCE_UNIT if machine.fractional else 1),
-        conversion_error=error,
+        code_histogram=histogram.cpu(),
+        clipped=clipped.cpu(),
+        currents=currents.cpu().double() / (CONDUCTANCE_UNIT if machine.fractional else 1),
+        conversion_error=error.cpu(),
         results=y.numel(),
-        squared_error=float(difference.square().sum()),
-        squared_signal=float(wanted.square().sum()) * (y.numel() / max(1, wanted.numel())),
-        largest_error=float(difference.abs().max()) if y.numel() else 0.0,
+        squared_error=squared_error,
+        squared_signal=squared_signal * (y.numel() / max(1, wanted.numel())),
+        largest_error=largest_error,
     )
 
 

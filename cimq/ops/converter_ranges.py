@@ -63,7 +63,8 @@ def calibrate_adc(
         groups: Of a convolution.
 
     Returns:
-        `adc_lo` int32 `[n_w]` and `adc_lsb` float32 `[n_w]`, in level steps; `[n_w, m]` with granularity "column".
+        `adc_lo` int32 `[n_w]` and `adc_lsb` float32 `[n_w]`, in level steps; `[n_w, m]` with granularity "column". On
+        the CPU, where the operators read ranges without waiting, whatever the device of the operands.
 
     Raises:
         ValueError: For a machine without such a converter, an unknown method, an empty sample, or bad operands.
@@ -237,7 +238,7 @@ def _patches(
 
 def _integers(name: str, tensor: Tensor, bounds: tuple[int, int]) -> npt.NDArray[np.int64]:
     """The integers that a tensor holds to 1/1024, as the operators take them."""
-    values = tensor.detach().double()
+    values = tensor.detach().cpu().double()
     nearest = values.round()
     fine = ((values - nearest).abs() <= 2**-10) & (nearest >= bounds[0]) & (nearest <= bounds[1])
     if not bool(fine.all()):

@@ -16,7 +16,7 @@ torch.fx reads of a model, and its one form), `conversion` (the integer model); 
 a prepared model and switched in it), `calibration` (scales from data), `batch_statistics` and `preparation` (the
 replacement). What converters do with data is in `cimq.diagnosis`, and handed on here.
 
-A prepared model in evaluation gives what `convert` gives, bit for bit (float32 on the CPU, called through its root, not
+A prepared model in evaluation gives what `convert` gives, bit for bit (float32, called through its root, not
 compiled). In evaluation it needs no gradient; run it under `torch.no_grad()`, or it computes a second, differentiable
 product for each layer.
 """

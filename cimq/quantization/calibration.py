@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.errors import CimqWarning, some_names
-from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values
+from cimq.quantization.graph.refusals import check_device, refuse_meta_values
 from cimq.quantization.inspection import observing, products_per_sample
 from cimq.quantization.layers.fp32_products import Fp32Products
 from cimq.quantization.layers.matmul import QuantMatmul
@@ -39,10 +40,11 @@ class _Samples:
 
     def add(self, x: Tensor, generator: torch.Generator) -> None:
         values = x.detach().float().flatten()
-        low, high = (float(v) for v in torch.aminmax(values))
+        low, high = _ends(values)
         self.low, self.high = min(self.low, low), max(self.high, high)
         if values.numel() > self.per_batch:
-            index = torch.randint(values.numel(), (self.per_batch,), generator=generator)
+            # Drawn on the CPU: the same sample on every device.
+            index = torch.randint(values.numel(), (self.per_batch,), generator=generator, device="cpu")
             values = values[index.to(values.device)]
         self.parts.append(values)
 
@@ -99,12 +101,12 @@ def calibrate(
     refuse_distributed(model, "calibrate")
     model = unwrapped(model)
     quant_layers(model)  # refuses a model that is not prepared
-    refuse_meta(model, "calibrate")
+    check_device(model, "calibrate")
     layers = all_quant_layers(model)
     samples: dict[int, _Samples] = {}
     operands: dict[int, _Samples] = {}  # what attention writes to crossbars
     products: dict[int, int] = {}  # of the first batch: what the latency model counts
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
 
     def observe(layer: QuantLayer, x: Tensor, call: dict[str, Any], product: Callable[[], Tensor]) -> Tensor:
         operand = call.get("operand")
@@ -167,6 +169,12 @@ def calibrate(
             CimqWarning,
             stacklevel=2,
         )
+
+
+def _ends(values: Tensor) -> tuple[float, float]:
+    """Smallest and largest value, with one question to the device; NaN if there is one."""
+    low, high = torch.stack(torch.aminmax(values)).tolist()
+    return low, high
 
 
 @torch.no_grad()
@@ -234,6 +242,6 @@ def _observed_call(function: str, layer: QuantLayer, x: Tensor, call: dict[str, 
     if x.numel() == 0:
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} is empty, {[*x.shape]}")
     refuse_meta_values(x, function, f"the input of layer {layer.layer_name!r}")
-    if not bool(torch.isfinite(x).all()):
+    if not all(map(math.isfinite, _ends(x))):
         raise ValueError(f"{function}: the input of layer {layer.layer_name!r} holds NaN or infinite values")
     return {**call, "operand": call["operand"][:1].clone()} if isinstance(layer, QuantMatmul) else call

@@ -19,7 +19,7 @@ from cimq.quantization.calibration import calibrate
 from cimq.quantization.conversion.converted import CrossbarLayer
 from cimq.quantization.exact import exact_mode
 from cimq.quantization.graph import image_order
-from cimq.quantization.graph.refusals import exported_products, refuse_meta, refuse_no_module
+from cimq.quantization.graph.refusals import check_device, exported_products, refuse_no_module
 from cimq.quantization.graph.tracing import followers, trace
 from cimq.quantization.inspection import warn_of_shared_ranges
 from cimq.quantization.layers.attention import quantise_attention, why_not
@@ -99,9 +99,10 @@ def prepare(
 
     Raises:
         TypeError: If `model` is no nn.Module.
-        ValueError: If the model is TorchScript or on the meta device, nothing can be quantised, a pattern of `exclude`
-            matches nothing, the model is prepared already or in DistributedDataParallel, or the policy does not fit;
-            names what is wrong.
+        ValueError: If the model is TorchScript, on the meta device, on several devices or on one without kernels of
+            cimq (it has them for the CPU and CUDA), nothing can be quantised, a pattern of `exclude` matches nothing,
+            the model is prepared already or in DistributedDataParallel, or the policy does not fit; names what is
+            wrong.
 
     Example:
         >>> import torch, cimq
@@ -112,7 +113,7 @@ def prepare(
     """
     refuse_no_module(model, "prepare")
     refuse_distributed(model, "prepare")
-    refuse_meta(model, "prepare")
+    check_device(model, "prepare")
     if any(isinstance(module, QuantLayer) for module in model.modules()):
         raise ValueError("prepare: the model is prepared already; use cimq.set_policy to change its bits")
     if any(isinstance(module, CrossbarLayer) for module in model.modules()):

@@ -25,6 +25,7 @@ from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLin
 from cimq.quantization.quantisers.adc_ranges import needs_ranges
 from cimq.quantization.quantisers.kinds import input_quantiser
 from cimq.quantization.quantisers.quantiser import Quantiser
+from cimq.torch_tools.host_values import on_host
 
 Tap = Callable[["CrossbarLayer", Tensor], None]
 # Called instead of the quantised product: (layer, input, other arguments, function of the fp32 output) -> output.
@@ -110,8 +111,9 @@ class CrossbarLayer(nn.Module):
 
     def _take_facts(self, layer: QuantLayer) -> None:
         options = layer._mvm_options()
-        self.register_buffer("adc_lo", options["adc_lo"])
-        self.register_buffer("adc_lsb", options["adc_lsb"])
+        for name in ("adc_lo", "adc_lsb"):
+            ranges: Tensor | None = options[name]
+            self.register_buffer(name, None if ranges is None else ranges.to(self.x_scale.device))
         self.weight_bits = layer.weight_bits
         self.act_bits = layer.act_bits
         self.act_signed = bool(layer.act_signed)
@@ -180,8 +182,9 @@ class CrossbarLayer(nn.Module):
         raise NotImplementedError
 
     def _options(self) -> dict[str, Any]:
-        ranged = needs_ranges(self.hardware)
-        lo, lsb = (self.adc_lo, self.adc_lsb) if ranged else (None, None)
+        lo, lsb = (self.adc_lo, self.adc_lsb) if needs_ranges(self.hardware) else (None, None)
+        if lo is not None and lsb is not None:
+            lo, lsb = on_host(lo), on_host(lsb)  # where calls read them without waiting for the device
         return crossbar_options(self, self.hardware, self.chip_seed, lo, lsb)
 
     def _note(self, Y: Tensor) -> None:

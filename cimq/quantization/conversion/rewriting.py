@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -32,7 +33,7 @@ from cimq.quantization.exact.hooks import hooked
 from cimq.quantization.graph.arithmetic_forms import freeze_parameters
 from cimq.quantization.graph.in_place import follow_in_place, keeps_type
 from cimq.quantization.graph.normal_form import normalise
-from cimq.quantization.graph.refusals import refuse_meta, refuse_meta_values, refuse_parts_outside
+from cimq.quantization.graph.refusals import check_device, refuse_meta_values, refuse_parts_outside
 from cimq.quantization.graph.tracing import LeafTracer, followers, trace, traceable_subclasses
 from cimq.quantization.layers.attention import AttentionCore, QuantMultiheadAttention
 from cimq.quantization.layers.matmul import QuantMatmul
@@ -43,7 +44,7 @@ from cimq.torch_tools.batches import tensors_of
 from cimq.torch_tools.call_arguments import container_inputs, fixed_arguments, remaining_inputs
 from cimq.torch_tools.forward import run_sample
 from cimq.torch_tools.modes import in_evaluation
-from cimq.torch_tools.node_values import is_check_of_sizes
+from cimq.torch_tools.node_values import is_check_of_sizes, is_number
 from cimq.torch_tools.norms import is_plain_norm
 from cimq.torch_tools.parallel import innermost
 from cimq.torch_tools.private_names import AnyBatchNorm
@@ -71,7 +72,8 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         sample_input: An input, a tuple of inputs or a dict. If given, the result is checked against `model` on it.
 
     Returns:
-        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32 on the CPU).
+        A model for inference whose outputs equal those of `model` in evaluation, bit for bit (float32). It lies
+        on the device of `model`.
 
     Raises:
         ValueError: If the model is not prepared or not calibrated; if it has forward hooks and there is no
@@ -88,7 +90,7 @@ def convert(model: nn.Module, sample_input: Any = None) -> nn.Module:
         True
     """
     model = innermost(model)
-    refuse_meta(model, "convert")
+    check_device(model, "convert")
     refuse_meta_values(sample_input, "convert", "sample_input")
     if any(isinstance(module, CrossbarLayer) for module in model.modules()):
         raise ValueError(f"convert: {type(model).__name__} is converted already; convert takes what prepare returned")
@@ -208,9 +210,15 @@ def _rewrite(
                 exact_mode.attach(module, ())
     graph.lint()
     result = ConvertedModel(root, graph, type(root).__name__)
-    if left:  # calls among them that PyTorch does not define to the bit
+    # Calls among them that PyTorch does not define to the bit; quotients of numbers it does on the CPU alone.
+    if left or any(map(_is_quotient, graph.nodes)):
         exact_mode.attach(result, ())
     return result, left
+
+
+def _is_quotient(node: fx.Node) -> bool:
+    """Whether it is x / number, and x no number itself."""
+    return node.target is operator.truediv and not isinstance(node.args[1], fx.Node) and not is_number(node)
 
 
 def _erase_unused(graph: fx.Graph, staying: Container[fx.Node]) -> None:

@@ -22,7 +22,7 @@ from cimq.quantization.exact import windows
 from cimq.quantization.exact.functions import FUNCTIONS
 from cimq.quantization.exact.functions import is_plain as _plain
 from cimq.quantization.exact.hooks import warn_of_hooks
-from cimq.quantization.exact.operations import affine, conv2d_args, conv2d_f32, linear_f32, norm_affine
+from cimq.quantization.exact.operations import affine, conv2d_args, conv2d_f32, divided, linear_f32, norm_affine
 from cimq.torch_tools.private_names import AnyBatchNorm, remove_hooks
 
 
@@ -113,7 +113,7 @@ class ExactEval(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        handler = _HANDLERS.get(func)
+        handler = _HANDLERS.get(func) or _QUOTIENTS.get(func)
         if handler is not None:
             self.with_gradient = torch.is_grad_enabled()
             with torch.no_grad():
@@ -202,6 +202,25 @@ def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None 
         return NotImplemented
     return linear_f32(input, weight, bias)
 
+
+def _quotient(inplace: bool) -> Callable[..., Any]:
+    def handler(mode: ExactEval, input: Any, other: Any = None, *, rounding_mode: Any = None) -> Any:
+        number = isinstance(other, (int, float)) and rounding_mode is None
+        if not number or not _plain(input) or input.device.type == "cpu":
+            return NotImplemented
+        y = divided(input, other)
+        # With a gradient, PyTorch's own function overwrites the input afterwards.
+        return input.copy_(y) if inplace and not mode.with_gradient else y
+
+    return handler
+
+
+# Of numbers, on other devices than the CPU: there PyTorch's bits are those of the definition.
+_QUOTIENTS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys((torch.div, torch.divide, torch.true_divide), _quotient(False)),
+    **dict.fromkeys((Tensor.div, Tensor.divide, Tensor.true_divide, Tensor.__truediv__), _quotient(False)),
+    **dict.fromkeys((Tensor.div_, Tensor.divide_, Tensor.true_divide_, Tensor.__itruediv__), _quotient(True)),
+}
 
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     F.batch_norm: _batch_norm,

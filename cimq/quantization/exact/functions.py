@@ -14,14 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cimq import ops
+from cimq.ops.devices import has_kernels
 from cimq.torch_tools.private_names import IGNORED_ARGUMENTS
 
 Handler = Callable[..., Any]
 
 
 def is_plain(x: Any) -> bool:
-    """The defined operations exist for float32 on the CPU; elsewhere PyTorch's are used."""
-    return isinstance(x, Tensor) and x.dtype == torch.float32 and x.device.type == "cpu"
+    """The defined operations exist for float32 on devices with kernels of cimq; elsewhere PyTorch's are used."""
+    return isinstance(x, Tensor) and x.dtype == torch.float32 and has_kernels(x.device)
 
 
 # ---- as parts of a converted model: the defined operations where they exist, elsewhere PyTorch's ----

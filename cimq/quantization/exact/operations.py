@@ -1,4 +1,6 @@
-"""What the defined operations are: those of `cimq.ops` where they exist (float32 on the CPU), else PyTorch's."""
+"""What the defined operations are: those of `cimq.ops` where they exist (float32, on devices with kernels), else
+PyTorch's.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +51,22 @@ def conv2d_f32(
     dilation: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    """`ops.conv2d_f32` where it is defined (float32, CPU), else PyTorch's convolution."""
+    """`ops.conv2d_f32` where it is defined (float32), else PyTorch's convolution."""
     if _plain(x):
         return ops.conv2d_f32(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
     return F.conv2d(F.pad(x, padding), weight, bias, stride, 0, dilation, groups)
 
 
 def linear_f32(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`ops.linear_f32` where it is defined (float32, CPU), else PyTorch's linear layer."""
+    """`ops.linear_f32` where it is defined (float32), else PyTorch's linear layer."""
     return ops.linear_f32(x, weight, bias) if _plain(x) else F.linear(x, weight, bias)
+
+
+def divided(x: Tensor, number: float) -> Tensor:
+    """x / number in one rounding. On a GPU torch multiplies by the reciprocal of a number, which rounds twice."""
+    if x.device.type == "cpu" or not _plain(x):
+        return x / number
+    return x / torch.full((), number, dtype=x.dtype, device=x.device)
 
 
 def conv2d_args(

@@ -1,5 +1,5 @@
-"""Pooling, means and resized images with one definition: `cimq.ops` where it is defined (float32 on the CPU), else
-PyTorch's own.
+"""Pooling, means and resized images with one definition: `cimq.ops` where it is defined (float32, on devices with
+kernels), else PyTorch's own.
 
 Converted models call these functions; `ExactEval` answers PyTorch's with them (`HANDLERS`).
 """

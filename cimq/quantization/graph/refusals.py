@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from cimq.ops.devices import has_kernels
 from cimq.quantization.exact import exact_mode
 from cimq.quantization.layers.quant_layer import QuantLayer
+from cimq.torch_tools.devices import devices_of
 from cimq.torch_tools.private_names import AnyConstantPad, AnyDropout, AtenOverload, tree_leaves
 
 # Plain rearrangement and comparison: the same bits whoever computes them.
@@ -24,18 +26,46 @@ _DEFINED_MODULES = (
 )  # fmt: skip
 
 
-def refuse_meta(model: nn.Module, caller: str) -> None:
-    """Refuses a model whose parameters have no values.
+def check_device(model: nn.Module, caller: str) -> None:
+    """Refuses a model without values, one that lies on several devices, or on one for which there are no kernels.
 
     Raises:
-        ValueError: Names the first parameter or buffer on the meta device.
+        ValueError: Names the device, and the first parameter or buffer on it.
     """
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        if value is not None and value.device.type == "meta":
+    devices = devices_of(model)
+    for device, name in devices.items():
+        if device.type == "meta":
             raise ValueError(
                 f"{caller}: {name} is on the meta device and has no values; give the model memory "
                 "(model.to_empty(device='cpu')) and load its weights first"
             )
+    if len(devices) > 1:
+        (one, first), (other, second) = list(devices.items())[:2]
+        raise ValueError(
+            f"{caller}: the model must lie on one device, got {first} on {one} and {second} on {other}; move all of "
+            f"it, e.g. model.to({str(one)!r})"
+        )
+    for device, name in devices.items():
+        if device.type == "cuda" and not has_kernels(device):
+            raise ValueError(
+                f"{caller}: {name} is on {device}, and this build of cimq has no CUDA kernels (`cimq info` shows what "
+                "was built): call model.cpu(), or build cimq where nvcc and a CUDA build of torch are installed"
+            )
+        if not has_kernels(device):
+            raise ValueError(
+                f"{caller}: {name} is on {device}, for which cimq has no kernels: it has them for the CPU and for "
+                "CUDA; call model.cpu()"
+            )
+
+
+def check_device_of_quantised(model: nn.Module, caller: str) -> None:
+    """`check_device` of a model with quantised layers; any other model may lie wherever PyTorch computes.
+
+    Raises:
+        ValueError: As there.
+    """
+    if any(isinstance(module, QuantLayer) or hasattr(module, "weight_q") for module in model.modules()):
+        check_device(model, caller)
 
 
 def refuse_meta_values(values: Any, caller: str, what: str) -> None:

@@ -22,6 +22,7 @@ from cimq.quantization.quantisers.adc_ranges import (
     needs_ranges,
     range_shape,
 )
+from cimq.torch_tools.host_values import on_host
 from cimq.torch_tools.private_names import StateDictModule
 
 
@@ -154,7 +155,7 @@ class OnMachine(StateDictModule):
         if not needs_ranges(self.hardware) or self._adc_sample is None or self.act_signed is None:
             return
         entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
-        if float(entry[1].flatten()[0]) > 0:
+        if float(on_host(self.adc_ranges)[self.weight_bits - 1, self.act_bits - 1, 1].flatten()[0]) > 0:
             return
         bits = (self.weight_bits, self.act_bits, bool(self.act_signed))
         x_q, w_q, call = self._range_operands(self._adc_sample)

@@ -78,7 +78,7 @@ def check_own_forward(module: nn.Conv2d | nn.Conv1d | nn.Linear) -> str | None:
     for values, size in ((0.0, 1), (1.0, 1), (-2.0, 2)):
         spy = _Spy(product_of(trial))
         x = _plain_input(trial, size)
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(size)).to(x.device)
+        noise = torch.randn(x.shape, generator=torch.Generator("cpu").manual_seed(size), device="cpu").to(x.device)
         try:
             with torch.no_grad(), kept_random_state(trial), spy:
                 torch.manual_seed(len(found))  # a weight that is drawn differs

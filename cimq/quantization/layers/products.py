@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cimq import ops
 from cimq.hardware import Hardware
 from cimq.mapping import act_range, weight_range
+from cimq.ops.devices import has_kernels
 from cimq.quantization.exact.operations import affine_of
 from cimq.quantization.layers.accesses import count_accesses, first_access
 
@@ -83,7 +84,7 @@ def can_multiply_integers(
     left, right, top, bottom = padding
     operands = (weight,) if bias is None else (weight, bias)
     return (
-        x.device.type == "cpu"
+        x.device.type == "cpu"  # on others it would not be quicker than their own convolution of floats
         and ops.has_integer_convolutions()
         and x.dim() == 4
         and x.numel() > 0
@@ -159,7 +160,7 @@ def conv2d_product(
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()  # which would have to know the order of the images
         and _can_use_float32(x, hardware)
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and (x.device.type != "cpu" or torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
         and _largest_sum(weight, **bits) < _EXACT_FLOAT32
     ):
         y: Tensor = torch.ops.cimq.digital_conv2d(x, weight, **bits, **geometry)
@@ -210,10 +211,8 @@ def matmul_product(
         largest = _largest_sum(w.flatten(0, 2), **bits)
         if largest >= 2**31:
             raise ValueError(f"sums of up to {largest} do not fit 32 bits")
-        if x.device.type == "cpu":
-            y: Tensor = torch.ops.cimq.digital_matmul(x, w, **bits)
-            return y
-        return (x.double() @ w.double().transpose(-1, -2)).to(torch.int32)
+        y: Tensor = torch.ops.cimq.digital_matmul(x, w, **bits)
+        return y
     repeats, rows, inputs = x.shape[1:]
     outputs = w.shape[2]
     if x.shape[0] == 0:
@@ -256,4 +255,4 @@ def _crossbar(
 
 
 def _can_use_float32(x: Tensor, hardware: Hardware) -> bool:
-    return x.device.type == "cpu" and hardware.lossless
+    return hardware.lossless and has_kernels(x.device)

@@ -24,6 +24,8 @@ from cimq.quantization.quantisers.adc_ranges import (
 )
 from cimq.quantization.quantisers.lsq import Lsq
 from cimq.quantization.quantisers.quantiser import Quantiser, integers_of_grid
+from cimq.torch_tools.devices import without_autocast
+from cimq.torch_tools.host_values import note_on_host, on_host
 from cimq.torch_tools.private_names import in_backward, without_modes
 
 # Called instead of the quantised product: (layer, input, geometry, function of the fp32 product) -> output.
@@ -109,7 +111,7 @@ class QuantLayer(LayerScales):
         if self.training:
             return self._training_product(x, weight, bias, call, None)
         norm = folded_norm(self)
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(x.device):
             y = self._integer_product(x, weight, bias, call, norm)
         if not torch.is_grad_enabled():
             return y
@@ -134,7 +136,7 @@ class QuantLayer(LayerScales):
         else:
             x_hat = inputs.fake(x)
             x_scale, w_scale = inputs.scale.detach(), weights.scale.detach()
-            with torch.autocast(x.device.type, enabled=False):
+            with without_autocast(x.device):
                 x_int = integers_of_grid(x_hat.float(), x_scale)
                 w_int = integers_of_grid(w_hat.float(), weights.scale_for(weight).detach())
                 multiplier = self._worth(x_scale * w_scale, call)
@@ -172,7 +174,8 @@ class QuantLayer(LayerScales):
         """The layer's output from integers; x counted from the zero point."""
         correction = None
         if zero is not None:
-            call = {**call, "zero": int(zero)}
+            if any(call.get("padding", ())):  # what the padding applies; the host asks the device for nothing else
+                call = {**call, "zero": int(zero)}
             correction = self._per_output(zero_correction(weight, zero, self._first_input))
         Y = self._integers(x, weight, call, options)
         shift = None if bias is None else self._per_output(bias)
@@ -191,39 +194,56 @@ class QuantLayer(LayerScales):
         """The machine of the computation that runs now."""
         return self.training_hardware if self.training and self.training_hardware is not None else self.hardware
 
-    def _mvm_options(self) -> dict[str, Any]:
+    def _mvm_options(self, learned: Tensor | None = None) -> dict[str, Any]:
+        """What the product gets beside operands and geometry.
+
+        Args:
+            learned: Steps of the converters in place of the layer's own, for training.
+        """
         lo, lsb, seed = None, None, self.chip_seed
         machine = self._machine()
         if needs_ranges(machine):
-            entry = self.adc_ranges[self.weight_bits - 1, self.act_bits - 1]
-            slices = machine.weight_slices(self.weight_bits)
-            lo, lsb = entry[0, :slices].to(torch.int32), entry[1, :slices].clone()
-            if bool((lsb > 0).all()):
-                if self.adc_lsb is not None:
-                    learned = self.adc_lsb[self.weight_bits - 1, self.act_bits - 1, :slices]
-                    lsb = learned.detach().clamp_min(SMALLEST_STEP)
-            else:
-                raise ValueError(
-                    f"layer {self.layer_name!r} has no converter range for W{self.weight_bits}A{self.act_bits}; "
-                    "call cimq.calibrate(model, loader) first"
-                )
+            lo, lsb = self._ranges(machine, learned)
         if self.training and machine.varies:
-            # A fresh chip in every step, never one of those that evaluation counts from 0.
-            # A backward pass computes a checkpointed forward again, which must meet the same chip.
-            if not in_backward():
-                self.noise_step += 1
-            seed = _TRAINING_CHIPS + int(self.noise_step) - 1
+            seed = _TRAINING_CHIPS + self._training_step() - 1
         return crossbar_options(self, machine, seed, lo, lsb)
+
+    def _ranges(self, machine: Hardware, learned: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Lowest currents and steps, on the CPU, where calls read them without waiting; steps in training as given."""
+        entry = on_host(self.adc_ranges)[self.weight_bits - 1, self.act_bits - 1]
+        slices = machine.weight_slices(self.weight_bits)
+        lo, lsb = entry[0, :slices].to(torch.int32), entry[1, :slices].clone()
+        if not bool((lsb > 0).all()):
+            raise ValueError(
+                f"layer {self.layer_name!r} has no converter range for W{self.weight_bits}A{self.act_bits}; "
+                "call cimq.calibrate(model, loader) first"
+            )
+        if learned is not None:
+            return lo, learned
+        if self.adc_lsb is not None:
+            steps = on_host(self.adc_lsb)[self.weight_bits - 1, self.act_bits - 1, :slices]
+            lsb = steps.clamp_min(SMALLEST_STEP)
+        return lo, lsb
+
+    def _training_step(self) -> int:
+        """The number of the step that runs: a fresh chip in each, never one of those that evaluation counts from 0."""
+        before = on_host(self.noise_step)
+        if in_backward():  # a checkpointed forward is computed again, and must meet the same chip
+            return int(before)
+        step = int(before) + 1
+        self.noise_step += 1
+        note_on_host(self.noise_step, torch.tensor(step, device="cpu"))
+        return step
 
     def _training_options(self, x: Tensor, weight: Tensor, call: dict[str, Any], unit: Tensor) -> dict[str, Any]:
         """`_mvm_options` for the differentiable product; `unit` is what the integer 1 is worth in every output."""
-        options = self._mvm_options() | {"adc_grad": check_adc_grad(self.adc_grad)}
         machine = self._machine()
+        learned: Tensor | None = None
         if self.adc_lsb is not None and learns_steps(machine):
             bits = (self.weight_bits, self.act_bits)
             step = self.adc_lsb[bits[0] - 1, bits[1] - 1, : machine.weight_slices(bits[0])]
-            options["adc_lsb"] = trained_step(step, machine, *bits, x, weight, call, unit)
-        return options
+            learned = trained_step(step, machine, *bits, x, weight, call, unit)
+        return self._mvm_options(learned) | {"adc_grad": check_adc_grad(self.adc_grad)}
 
     def _per_output(self, values: Tensor) -> Tensor:
         """Values of outputs, or one for all, in a shape that broadcasts against the product."""

@@ -41,14 +41,14 @@ def weight_moments(hardware: Hardware, bits: int) -> tuple[Tensor, Tensor] | Non
 @functools.lru_cache(maxsize=64)
 def _measured(hardware: Hardware, bits: int) -> tuple[Tensor, Tensor]:
     low, high = weight_range(bits)
-    integers = torch.arange(low, high + 1)
+    integers = torch.arange(low, high + 1, device="cpu")  # once per machine, whatever the device of the weights
     held = integers if bits > 1 else integers[integers != 0]
     machine = dataclasses.replace(hardware, adc=Adc(bits=None))
-    rows = torch.eye(len(held), dtype=torch.int8)
+    rows = torch.eye(len(held), dtype=torch.int8, device="cpu")
     w_q = held.to(torch.int8).expand(_CELLS, -1).contiguous()
     y = ops.crossbar_mvm(rows, w_q, hardware=machine, weight_bits=bits, act_bits=1, act_signed=False).double()
     mean, square = y.mean(dim=1), (y * y).mean(dim=1)
     if bits == 1:  # no cell holds 0; the entry keeps the integers in a row
-        zero = torch.zeros(1, dtype=torch.float64)
+        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
         mean, square = (torch.cat([m[:1], zero, m[1:]]) for m in (mean, square))
     return mean, square

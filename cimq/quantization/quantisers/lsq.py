@@ -70,7 +70,7 @@ class Lsq(Quantiser):
         """
         if method == "mse":
             return cls(mse_scales(values, low, high, moments=moments), low, high)
-        least, most = (float(end) for end in torch.aminmax(values))
+        least, most = torch.stack(torch.aminmax(values)).tolist()
         largest = max(most / high if high else 0.0, least / low if low else 0.0)
         return cls(torch.tensor(largest if largest > 0 else 1.0, device=values.device), low, high)
 

@@ -89,7 +89,8 @@ class LsqOffset(Quantiser):
             >>> q.scale, q.zero
             (tensor(1.), tensor(-1, dtype=torch.int32))
         """
-        low, high, levels = min(float(values.min()), 0.0), max(float(values.max()), 0.0), 2**bits - 1
+        least, most = torch.stack(torch.aminmax(values)).tolist()
+        low, high, levels = min(least, 0.0), max(most, 0.0), 2**bits - 1
         if low == 0 and method == "mse":
             scale, zero = float(mse_scales(values, 0, levels)[0]), 0
         else:
@@ -132,13 +133,14 @@ _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 def _best_range(values: Tensor, low: float, high: float, levels: int, method: str) -> tuple[float, int]:
     if high - low <= 0:
         return 1.0, 0
-    best, best_error = (0.0, 0), float("inf")
+    tried: list[tuple[float, int]] = []
+    errors: list[Tensor] = []
     for lower in _SHARES if method == "mse" else (1.0,):
         for upper in _SHARES if method == "mse" else (1.0,):
             scale = max((upper * high - lower * low) / levels, 1e-8)
             zero = min(0, max(-levels, round(lower * low / scale)))
             q = torch.round(values / scale).clamp_(zero, zero + levels)
-            error = float((q.mul_(scale) - values).square_().sum())
-            if error < best_error:
-                best, best_error = (scale, zero), error
-    return best
+            tried.append((scale, zero))
+            errors.append((q.mul_(scale) - values).square_().sum())
+    found: list[float] = torch.stack(errors).tolist()  # at once: it waits for the device
+    return tried[found.index(min(found))]
