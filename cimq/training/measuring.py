@@ -84,7 +84,8 @@ def measure(
     model = unwrapped(model)  # a distributed one would wait for the other processes
     tell_apart(model, stacklevel=3)
     forward = forward_fn or default_forward
-    total, count, used = 0.0, 0, 0
+    found: list[tuple[float | Tensor, int]] = []  # read at the end, so as not to wait for the device at every batch
+    count, used = 0, 0
     with (
         in_evaluation(model),
         torch.no_grad(),
@@ -95,23 +96,29 @@ def measure(
         for index, batch in enumerate(bar):
             if batches is not None and index >= batches:
                 break
-            target = to_device(split_batch(batch)[1], device_of(model))
+            target = split_batch(batch)[1]
             output = forward(model, batch)
             used += 1
             if metric_fn is None:
-                found = class_targets(output, target, "metric")
-                total += found.correct
-                count += found.counted
+                targets = class_targets(output, target, "metric")
+                found.append((targets.correct, 1))
+                count += targets.counted
             else:
                 size = batch_size(batch)
-                total += _one_number(metric_fn(output, target)) * size
+                found.append((_one_number(metric_fn(output, to_device(target, device_of(model)))), size))
                 count += size
+        total = 0.0
+        for value, size in found:
+            total += float(value) * size
     if metric_fn is None and used > 0 and count == 0:
         raise ValueError("evaluate: no target is counted, all are -100 (left out); there is nothing to measure")
     return total, count
 
 
-def _one_number(value: Any) -> float:
-    if isinstance(value, Tensor) and value.numel() != 1:
+def _one_number(value: Any) -> float | Tensor:
+    """A copy of a tensor, which the metric may change in the next batch; of the others the number."""
+    if not isinstance(value, Tensor):
+        return float(value)
+    if value.numel() != 1:
         raise TypeError(f"metric_fn must give one number, the mean of a batch, got a tensor {[*value.shape]}")
-    return float(value)
+    return value.detach().clone()

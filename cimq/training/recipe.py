@@ -323,10 +323,11 @@ def _train_epoch(
             _set_rates(optimizer, 0.5 * (1 + math.cos(math.pi * done)))
             draw(number, step)
             loss, size = step_loss(model, batch, recipe, done, first=number == 1 and step == 0)
-            if not bool(torch.isfinite(loss)):
+            value = loss.item()  # the one wait for the device in a step of training
+            if not math.isfinite(value):
                 cause = first_non_finite(unwrapped(model), batch, recipe.forward_fn)
                 raise ValueError(
-                    f"finetune: the loss is {loss.item()} in epoch {number}, step {step + 1}; {cause}. A lower lr "
+                    f"finetune: the loss is {value} in epoch {number}, step {step + 1}; {cause}. A lower lr "
                     f"(now {recipe.lr}) or max_grad_norm may help"
                 )
             optimizer.zero_grad(set_to_none=True)
@@ -338,7 +339,7 @@ def _train_epoch(
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             scaler.step(optimizer)
             scaler.update()
-            total += loss.item() * size
+            total += value * size
             count += size
             samples += batch_size(batch)
             bar.set_postfix(loss=f"{total / max(1, count):.4f}", refresh=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,9 +13,11 @@ import torch
 from torch import nn
 
 from cimq.atomic_files import atomic_file
+from cimq.errors import CimqWarning
 from cimq.policy_rows import LayerBits, checked_row, short_row
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import device_of
+from cimq.torch_tools.devices import rng_state, set_rng_state
 
 
 def save_state(
@@ -40,7 +43,7 @@ def save_state(
         "options": options,
         "random": {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(device_of(model)) if device_of(model).type == "cuda" else None,
+            "device": (device_of(model).type, rng_state(device_of(model))),
             "python": random.getstate(),
             "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
         },
@@ -79,7 +82,7 @@ def load_state(
     Raises:
         ValueError: If the file is another one, or of a model with other layers, other bits or another kind of machine.
     """
-    content = _read(path, device_of(model))
+    content = _read(path)
     bits = _bits(model)
     changed = [name for name, was in content["bits"].items() if bits.get(name, was) != was]
     if changed:
@@ -98,8 +101,17 @@ def load_state(
         scaler.load_state_dict(content["scaler"])
     states = content["random"]
     torch.set_rng_state(states["torch"].cpu())
-    if states["cuda"] is not None:
-        torch.cuda.set_rng_state(states["cuda"].cpu(), device_of(model))
+    kind, device_state = states["device"]
+    if kind == device_of(model).type:
+        set_rng_state(device_of(model), device_state)
+    else:
+        warnings.warn(
+            f"finetune: checkpoint {path} was made on {kind}, and the model is on {device_of(model).type}: training "
+            "goes on, and not to what an uninterrupted run gives (floats are added in another order, and the device "
+            "has random numbers of its own)",
+            CimqWarning,
+            stacklevel=3,
+        )
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = states["numpy"]
@@ -113,12 +125,13 @@ def load_weights(path: Path, model: nn.Module) -> None:
     Raises:
         ValueError: If the file is another one, or of a model with other layers or another kind of machine.
     """
-    _load_model(path, _read(path, device_of(model)), model)
+    _load_model(path, _read(path), model)
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    """On the CPU, from where model and optimiser take it to their device: the device holds no second copy."""
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         missing = {"model", "bits", "optimizer", "scaler", "history", "options", "random"} - set(content)
     except Exception as error:  # of many types: whatever a file that is none makes the unpickler do
         raise ValueError(f"finetune: {path} cannot be read as a checkpoint ({type(error).__name__})") from error

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cimq.torch_tools.batches import ForwardFn, batch_size, device_of, split_batch, to_device
+from cimq.torch_tools.devices import autocast
 from cimq.training.features import FeaturePairs
 from cimq.training.losses import distillation_loss
 from cimq.training.mixing import mix
@@ -51,16 +52,16 @@ def step_loss(model: nn.Module, batch: Any, recipe: Recipe, done: float, *, firs
     size = batch_size(batch)
     mixed = mix(batch) if recipe.mixing > 0 and float(torch.rand(())) < recipe.mixing else None
     batch = batch if mixed is None else mixed.batch
-    target = to_device(split_batch(batch)[1], device)
+    target = _target(split_batch(batch)[1], recipe, device)
     features = recipe.features if recipe.feature_epochs == 0 or done * recipe.epochs < recipe.feature_epochs else None
     with (
-        torch.autocast(device.type, recipe.amp, enabled=recipe.amp is not None),
+        autocast(device, recipe.amp),
         _as_it_was(model) if first else contextlib.nullcontext(),
     ):
         output = recipe.forward_fn(model, batch)
         loss, counted = _task_loss(output, target, recipe)
         if mixed is not None:
-            other, _ = _task_loss(output, to_device(mixed.other_target, device), recipe)
+            other, _ = _task_loss(output, _target(mixed.other_target, recipe, device), recipe)
             loss = mixed.share * loss + (1 - mixed.share) * other
         if recipe.teacher is not None and (recipe.distill_weight > 0 or features is not None):
             with torch.no_grad():
@@ -77,6 +78,11 @@ def step_loss(model: nn.Module, batch: Any, recipe: Recipe, done: float, *, firs
         loss = loss + recipe.dampening * 0.5 * (1 - math.cos(math.pi * done)) * dampening_loss(model)
     # The default loss is a mean over elements, of which some may be left out; with a teacher all samples count.
     return loss, size if counted is None or recipe.teacher is not None or mixed is not None else counted
+
+
+def _target(target: Any, recipe: Recipe, device: torch.device) -> Any:
+    """Where the loss wants it: the default one checks targets where they lie, so as not to wait for the device."""
+    return target if recipe.loss_fn is None else to_device(target, device)
 
 
 def _task_loss(output: Any, target: Any, recipe: Recipe) -> tuple[Tensor, int | None]:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cimq.quantization.layers.accesses import counted_accesses
-from cimq.torch_tools.batches import ForwardFn, device_of, kept_random_state, split_batch, to_device
+from cimq.torch_tools.batches import ForwardFn, kept_random_state, split_batch, to_device
 from cimq.torch_tools.forward import default_forward, logits_of
 from cimq.torch_tools.modes import in_evaluation
 from cimq.torch_tools.parallel import unwrapped
@@ -45,18 +45,26 @@ class ClassTargets:
 
     Attributes:
         scores: [N, classes, ...].
-        classes: int64 [N, ...]; -100 where an element is left out.
+        classes: int64 [N, ...] beside the scores; -100 where an element is left out.
+        counted: Elements that are not left out.
         probabilities: [N, classes, ...] where the targets are such.
     """
 
     scores: Tensor
     classes: Tensor
+    counted: int
     probabilities: Tensor | None = None
 
-    @property
-    def counted(self) -> int:
-        """Elements that are not left out."""
-        return int((self.classes != IGNORED).sum())
+    @classmethod
+    def of(cls, scores: Tensor, classes: Tensor, probabilities: Tensor | None = None) -> ClassTargets:
+        """Targets that were checked where they lay, mostly on the CPU, and go to the device of the scores now."""
+        counted = int((classes != IGNORED).sum())
+        return cls(
+            scores,
+            to_device(classes, scores.device),
+            counted,
+            None if probabilities is None else to_device(probabilities, scores.device),
+        )
 
     @property
     def right(self) -> Tensor:
@@ -65,9 +73,9 @@ class ClassTargets:
         return (found == self.classes) & ~largest.isnan()
 
     @property
-    def correct(self) -> int:
-        """How many elements are right."""
-        return int(self.right.sum())
+    def correct(self) -> Tensor:
+        """How many elements are right, int64 []; on the device of the scores, which is not waited for."""
+        return self.right.sum()
 
     def cross_entropy(self, label_smoothing: float = 0.0) -> Tensor:
         """Mean over the elements that are not left out; 0 if all are."""
@@ -93,7 +101,7 @@ def class_targets(output: Any, target: Any, use: Use) -> ClassTargets:
 
     Example:
         >>> import torch
-        >>> class_targets(torch.eye(3), torch.tensor([[0], [1], [0]]), "metric").correct
+        >>> int(class_targets(torch.eye(3), torch.tensor([[0], [1], [0]]), "metric").correct)
         2
     """
     what, remedy = _USES[use], _REMEDIES[use]
@@ -101,7 +109,6 @@ def class_targets(output: Any, target: Any, use: Use) -> ClassTargets:
     if not isinstance(target, Tensor):
         got = "none" if target is None else type(target).__name__
         raise TypeError(f"{what} needs a tensor of classes as target, got {got}; {remedy}")
-    target = target.to(scores.device)
     got = f"outputs {[*scores.shape]} and targets {str(target.dtype).removeprefix('torch.')} {[*target.shape]}"
     if scores.dim() < 2 or scores.shape[1] < 2:
         raise ValueError(
@@ -131,7 +138,7 @@ def class_targets(output: Any, target: Any, use: Use) -> ClassTargets:
             f"is left out), got {int(classes[wrong][0])}; the target is the last item of a batch, or its labels; "
             f"{remedy} for targets of another kind, forward_fn(model, batch) for other outputs"
         )
-    return ClassTargets(scores, classes)
+    return ClassTargets.of(scores, classes)
 
 
 def _distributions(scores: Tensor, target: Tensor, takes: str, got: str) -> ClassTargets:
@@ -143,13 +150,13 @@ def _distributions(scores: Tensor, target: Tensor, takes: str, got: str) -> Clas
                 f"{takes} integer targets of the outputs' shape as one-hot, a single 1 for every element; {got} for "
                 "several classes at once"
             )
-        return ClassTargets(scores, target.long().argmax(dim=1))
+        return ClassTargets.of(scores, target.long().argmax(dim=1))
     if not bool((values >= 0).all() & ((values.sum(dim=1) - 1).abs() <= _SUM_ERROR).all()):
         raise ValueError(
             f"{takes} floating-point targets of the outputs' shape as probabilities of the classes, not negative and "
             f"with the sum 1; {got} for values, or for several classes at once"
         )
-    return ClassTargets(scores, target.argmax(dim=1), target)
+    return ClassTargets.of(scores, target.argmax(dim=1), target)
 
 
 def is_class_scores(output: Any, target: Any) -> bool:
@@ -191,6 +198,6 @@ def check_first_batch(
         if batch is None:
             raise ValueError(empty)
         output = (forward_fn or default_forward)(model, batch)
-        target = to_device(split_batch(batch)[1], device_of(model))
+        target = split_batch(batch)[1]
         for use in uses:
             class_targets(output, target, use)
