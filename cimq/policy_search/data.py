@@ -197,7 +197,7 @@ def _split_indices(
     sizes = [min(cap, max(1, int(count * share))) for share, cap in zip(shares, caps, strict=True)]
     if count < sum(sizes) + rest:
         raise ValueError(f"search: {name} must hold at least {len(sizes) + rest} to be split, got {count}")
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(count, generator=torch.Generator("cpu").manual_seed(seed), device="cpu").tolist()
     parts, start = [], 0
     for size in sizes:
         # In the order drawn: the first part of them, on which sensitivities are measured, is a sample of all, though
@@ -233,7 +233,7 @@ def _subset_loader(
         timeout=loader.timeout,
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator("cpu").manual_seed(seed),
     )
 
 

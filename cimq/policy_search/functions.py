@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cimq.policy_search.paired_drop import Scores
@@ -70,28 +71,29 @@ class UserFunctions:
             batches: To measure on.
             see: Is called with every batch and its output.
         """
-        values: list[float] = []
-        weights: list[float] = []
+        values: list[Tensor] = []  # read at the end, so as not to wait for the device at every batch
+        weights: list[Tensor] = []
 
         def seen(batch: Any, output: Any) -> None:
             if self.metric is None:
                 found = class_targets(output, split_batch(batch)[1], "metric")
                 counted = found.classes != IGNORED
-                values.extend(_per_sample(found.right))
-                weights.extend(_per_sample(counted))
+                values.append(_per_sample(found.right))
+                weights.append(_per_sample(counted))
             else:
-                weights.append(float(batch_size(batch)))
+                weights.append(torch.tensor([float(batch_size(batch))], dtype=torch.float64, device="cpu"))
             if see is not None:
                 see(batch, output)
 
         def kept(output: Any, target: Any) -> Any:
             mean = self.metric(output, target)
-            values.append(float(mean) * weights[-1])
+            number = mean.detach() if isinstance(mean, Tensor) else torch.tensor(float(mean), dtype=torch.float64)
+            values.append(number.reshape(1).double() * weights[-1].item())
             return mean
 
         counting = self if self.metric is None else dataclasses.replace(self, metric=kept)
         accuracy = counting.accuracy(model, batches, seen)
-        return accuracy, Scores(tuple(values), tuple(weights), "sample" if self.metric is None else "batch")
+        return accuracy, Scores(_listed(values), _listed(weights), "sample" if self.metric is None else "batch")
 
 
 def _name_of(function: Any) -> str:
@@ -99,7 +101,10 @@ def _name_of(function: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _per_sample(flags: Tensor) -> list[float]:
-    """How many of a sample's elements are set."""
-    sums: list[float] = flags.reshape(len(flags), -1).sum(1).double().tolist()
-    return sums
+def _per_sample(flags: Tensor) -> Tensor:
+    """How many of a sample's elements are set, float64 [N]."""
+    return flags.reshape(len(flags), -1).sum(1).double()
+
+
+def _listed(parts: list[Tensor]) -> tuple[float, ...]:
+    return tuple(value for part in parts for value in part.tolist())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from cimq.policy import Policy
@@ -19,7 +20,8 @@ from cimq.policy_search.evaluators.without_training import WithoutTraining
 from cimq.policy_search.functions import UserFunctions
 from cimq.policy_search.settings import SearchSettings
 from cimq.policy_search.space import SearchSpace
-from cimq.torch_tools.batches import batch_size, kept_random_state
+from cimq.torch_tools.batches import batch_size, device_of, kept_random_state
+from cimq.torch_tools.devices import synchronize
 from cimq.torch_tools.threads import computing_threads
 from cimq.training import finetune
 from cimq.training.progress import length_of
@@ -54,7 +56,7 @@ def measure_costs(
         side_by_side: Candidates that are measured at a time.
     """
     batches, loading = _taken(prepared, splits.train, settings.seed)
-    steps = len(batches)
+    steps, device = len(batches), device_of(prepared)
 
     def train(count: int) -> None:
         finetune(
@@ -66,9 +68,9 @@ def measure_costs(
     step = training_step = 0.0
     if settings.finetune_epochs > 0 or settings.shared_epochs != 0:
         network = copy.deepcopy(prepared)
-        step = _seconds(lambda: train(1), lambda: train(steps), steps)
+        step = _seconds(lambda: train(1), lambda: train(steps), steps, device)
         with computing_threads(threads):
-            training_step = _seconds(lambda: train(1), lambda: train(steps), steps)
+            training_step = _seconds(lambda: train(1), lambda: train(steps), steps, device)
     some = _first(splits.search)
     candidate = CandidateModel(
         copy.deepcopy(prepared), some, HeldBatches(_first(statistics)), functions.forward, settings.seed
@@ -77,10 +79,14 @@ def measure_costs(
     policy = space.canonical(
         space.uniform(*(widths[len(widths) // 2] for widths in (space.weight_widths, space.act_widths)))
     )
+
+    def measure() -> None:
+        list(evaluator.measure([policy]))
+
     normalised = 1 if candidate.normalises else 0
     passed = sum(map(batch_size, some)) + normalised * sum(map(batch_size, candidate.statistics))
     with computing_threads(threads):
-        forward = _seconds(lambda: list(evaluator.measure([policy])), lambda: list(evaluator.measure([policy])), 1)
+        forward = _seconds(measure, measure, 1, device)
     epoch = length_of(splits.train)
     return Costs(
         step=step + loading,
@@ -122,13 +128,16 @@ def _first(batches: Iterable[Any]) -> list[Any]:
     return []
 
 
-def _seconds(warm: Callable[[], Any], measured: Callable[[], Any], count: int) -> float:
-    """Seconds of one of the `count` steps of a function, after a first one."""
+def _seconds(warm: Callable[[], Any], measured: Callable[[], Any], count: int, device: torch.device) -> float:
+    """Seconds of one of the `count` steps of a function, after a first one; until the device is done with them."""
+    synchronize(device)
     start = time.perf_counter()
     warm()
+    synchronize(device)
     first = time.perf_counter() - start
     if first > _SLOW:
         return first
     start = time.perf_counter()
     measured()
+    synchronize(device)
     return (time.perf_counter() - start) / count

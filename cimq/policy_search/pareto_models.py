@@ -102,13 +102,13 @@ def _model(
     def read() -> nn.Module:
         if path is None or not path.is_file():
             raise FileNotFoundError(f"search: {path} is gone, in which the search left a network of the front")
-        return loaded(entry.policy, torch.load(path, weights_only=True))
+        return loaded(entry.policy, torch.load(path, map_location="cpu", weights_only=True))
 
     if out is not None:
         path = Path(out) / FOLDER / f"{number}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
-            torch.save(entry.artefact().state_dict(), file)
+            torch.save({name: value.cpu() for name, value in entry.artefact().state_dict().items()}, file)
         space.policy(entry.policy).save(path.with_suffix(".json"))
     return ParetoModel(
         space.policy(entry.policy),

@@ -43,7 +43,7 @@ from cimq.policy_search.trials import Trials
 from cimq.policy_search.workbench import TRAINING, Workbench
 from cimq.policy_search.workers import Pool
 from cimq.policy_search.workers.opening import open_pool, places
-from cimq.torch_tools.batches import kept_random_state
+from cimq.torch_tools.batches import device_of, kept_random_state
 from cimq.torch_tools.threads import computing_threads
 
 
@@ -85,7 +85,9 @@ def run_search(model: nn.Module, splits: Splits, settings: SearchSettings, funct
         settings = settings.of_size(size)
         bench.shorten_epochs(settings.train_batches)
         threads = (plan.threads, plan.shared_threads)
-        fields = settings.journal_fields(bench.shapes, splits.samples, splits.digests, _fingerprint(model), threads)
+        fields = settings.journal_fields(
+            bench.shapes, splits.samples, splits.digests, _fingerprint(model), threads, device_of(model).type
+        )
         fields |= {"functions": functions.names(), "training_data": splits.training_size()}
         if settings.out is not None:
             if size.shared_epochs > 0:

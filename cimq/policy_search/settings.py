@@ -151,6 +151,7 @@ class SearchSettings:
         held_out: Sequence[str],
         model: str,
         threads: Sequence[int],
+        device: str,
     ) -> dict[str, Any]:
         """What must be the same for a search to be resumed.
 
@@ -160,6 +161,7 @@ class SearchSettings:
             held_out: Digests of what is in them.
             model: Fingerprint of the model.
             threads: Of a candidate, and of the shared weights.
+            device: The kind of device that the model lies on: floats are added in another order on each.
         """
         return {
             "model": model,
@@ -193,6 +195,7 @@ class SearchSettings:
             "calibration_batches": self.calibration_batches,
             "bn_batches": self.bn_batches,
             "threads": list(threads),
+            "device": device,
             "version": __version__,
         }
 

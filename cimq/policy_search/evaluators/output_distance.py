@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,39 +27,44 @@ class OutputDistance:
 
     def __init__(self, wanted: Iterable[Any]) -> None:
         self._wanted = iter(wanted)
-        self._values: list[float] = []
-        self._weights: list[float] = []
+        # Of a batch: distances (float64 [N], or [1] for all of it) and how many samples each counts for. They are read
+        # at the end, so as not to wait for the device at every batch.
+        self._seen: list[tuple[Tensor, float]] = []
 
     def see(self, batch: Any, output: Any) -> None:
         """Takes in the output of the next batch."""
         target, size = split_batch(batch)[1], batch_size(batch)
-        samples, others = 0.0, 0.0
+        samples: Tensor | float = 0.0
+        others: Tensor | None = None
         each: Tensor | None = None
         for found, wanted in zip(_floats(output), _floats(next(self._wanted)), strict=True):
             if is_class_scores(wanted, target):
                 logs = F.log_softmax(found, 1), F.log_softmax(wanted, 1)
                 divergences = F.kl_div(*logs, reduction="none", log_target=True).sum(1)
                 each = divergences if each is None else each + divergences
-                samples += float(divergences.sum())
+                samples = samples + divergences.sum()
             else:
-                others += size * float((found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30))
-        if each is not None and len(each) == size and others == 0.0:
-            self._values += each.tolist()
-            self._weights += [1.0] * size
+                distance = size * ((found - wanted).square().sum() / wanted.square().sum().clamp_min(1e-30))
+                others = distance if others is None else others + distance
+        if each is not None and len(each) == size and others is None:
+            self._seen.append((each, 1.0))
         else:
-            self._values.append(samples + others)
-            self._weights.append(float(size))
+            both = torch.as_tensor(samples if others is None else samples + others, dtype=torch.float64)
+            self._seen.append((both.reshape(1), float(size)))
 
     @property
     def mean(self) -> float:
         """Of what was taken in so far, not below 0 (where rounding leads); of outputs that are no numbers NaN."""
-        mean = math.fsum(self._values) / max(1.0, math.fsum(self._weights))
+        values, weights = self.units
+        mean = math.fsum(values) / max(1.0, math.fsum(weights))
         return 0.0 if mean < 0 else mean  # `max(0.0, NaN)` is 0: no damage at all
 
     @property
     def units(self) -> Units:
         """Sample by sample for class scores, else batch by batch."""
-        return Units(tuple(self._values), tuple(self._weights))
+        self._seen = [(values.cpu(), weight) for values, weight in self._seen]
+        values = tuple(value for part, _ in self._seen for value in part.tolist())
+        return Units(values, tuple(weight for part, weight in self._seen for _ in range(len(part))))
 
 
 def _floats(output: Any) -> list[Tensor]:

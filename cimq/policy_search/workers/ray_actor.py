@@ -21,6 +21,11 @@ def versions() -> dict[str, str]:
     return {"cimq": __version__, "torch": torch.__version__, "python": python}
 
 
+def own_gpu(storage: Any, location: str) -> Any:
+    """Tensors of any GPU go to the one that Ray shows to a worker, which is number 0 there."""
+    return storage.cuda(0) if location.startswith("cuda") else storage
+
+
 class RayWorker:
     """An actor with its own copy of the tools.
 
@@ -43,6 +48,6 @@ class RayWorker:
     def answer(self, call: tuple[Any, ...]) -> bytes:
         """The packed answer of a call."""
         if self._tools is None:
-            self._tools = unpacked(bytes(self._content))
+            self._tools = unpacked(bytes(self._content), own_gpu)
             self._content = None
         return sendable(answered(Call(*call), self._tools))

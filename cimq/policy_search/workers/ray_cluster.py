@@ -88,6 +88,11 @@ class RayActors(Scheduler):
             RuntimeError: If it does not.
         """
         ray = self._ray
+        if self._options["num_gpus"] and ray.cluster_resources().get("GPU", 0) < 1:
+            raise RuntimeError(
+                f"search: the model is on a GPU, of which the {self._name} have none; start Ray with some, or search "
+                "with model.cpu()"
+            )
         try:
             found = ray.get(ray.remote(num_cpus=self._threads)(versions).remote(), timeout=_START)
         except ray.exceptions.RayError as error:
@@ -171,10 +176,12 @@ class RayActors(Scheduler):
 
     def _tell(self) -> None:
         self._told = True
-        free = self._ray.available_resources().get("CPU", 0)
+        free = self._ray.available_resources()
+        needs = "a GPU and " if self._options["num_gpus"] else ""
+        gpus = f" and {free.get('GPU', 0):.0f} GPUs" if needs else ""
         warnings.warn(
-            f"search: no Ray worker could be started for {_PATIENCE:.0f} s, waiting: each needs {self._threads} CPUs, "
-            f"{free:.0f} are free",
+            f"search: no Ray worker could be started for {_PATIENCE:.0f} s, waiting: each needs {needs}{self._threads} "
+            f"CPUs, {free.get('CPU', 0):.0f} CPUs{gpus} are free",
             CimqWarning,
             stacklevel=2,
         )

@@ -56,9 +56,14 @@ def packed(value: Any) -> bytes:
     return buffer.getvalue()
 
 
-def unpacked(content: bytes) -> Any:
-    """What `packed` was given. For bytes from workers alone: what it makes runs code of whoever wrote them."""
-    return torch.load(io.BytesIO(content), weights_only=False)
+def unpacked(content: bytes, map_location: Any = None) -> Any:
+    """What `packed` was given. For bytes from workers alone: what it makes runs code of whoever wrote them.
+
+    Args:
+        content: The bytes.
+        map_location: Where tensors go, as in `torch.load`; None: where they were.
+    """
+    return torch.load(io.BytesIO(content), map_location, weights_only=False)
 
 
 def _short(value: Any) -> str:
