@@ -27,6 +27,7 @@ def command(
     reference: Annotated[
         str | None, typer.Option("--reference", help="package.module:factory of the fp32 model of a converted one.")
     ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Where the models are put, such as cuda.")] = None,
     batches: Annotated[int, typer.Option("--batches", min=1, help="Batches to use at most.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows, converters and findings as JSON.")] = False,
 ) -> None:
@@ -36,13 +37,16 @@ def command(
     calibrated with the data. Modules are looked for in the present folder and on the Python path.
     """
     import cimq
+    from cimq.cli.placing import placed
     from cimq.cli.search_config import named_function
     from cimq.quantization import QuantLayer
     from cimq.quantization.conversion.converted import CrossbarLayer
 
-    network: Any = named_function(model, "--model", Path.cwd())()
+    network: Any = placed(named_function(model, "--model", Path.cwd())(), device, "--device")
     batches_of_data: Any = list(named_function(data, "--data", Path.cwd())())
-    fp32: Any = None if reference is None else named_function(reference, "--reference", Path.cwd())()
+    fp32: Any = None
+    if reference is not None:
+        fp32 = placed(named_function(reference, "--reference", Path.cwd())(), device, "--device")
     quantised = any(isinstance(module, (QuantLayer, CrossbarLayer)) for module in network.modules())
     if quantised and (policy is not None or hardware is not None):
         raise ValueError("doctor: --policy and --hardware are for a model that is not prepared; this one is")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cimq import _C
+from cimq.cli.placing import placed
 from cimq.hardware import Hardware, resolve
 from cimq.structured_files import read_structured
 
@@ -29,6 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "objective": (str,),
     "pipeline": (str,),
     "duplication": (str, type(None)),
+    "device": (str, type(None)),
     "shared_epochs": (int, type(None)),
     "shared_weights": (str, type(None)),
     "workers": (int, str, type(None)),
@@ -62,7 +64,8 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
     Args:
         path: File with `model`, `data` and optionally `val_data` ("package.module:factory", called without arguments:
             an nn.Module, an iterable of batches), `loss`, `metric` and `forward` ("package.module:function"),
-            `hardware` (preset, file, or fields of cimq.Hardware), `out`, and others of `cimq.search` by name.
+            `hardware` (preset, file, or fields of cimq.Hardware), `device` (where the model is put: "cuda"), `out`, and
+            others of `cimq.search` by name.
             Modules are looked up in the file's folder first; relative paths start there too.
 
     Returns:
@@ -92,6 +95,7 @@ def read_search_config(path: str | Path) -> dict[str, Any]:
             if key in content:
                 function = named_function(content[key], key, folder)
                 arguments[names.get(key, key)] = function() if key in _FACTORIES else function
+        arguments["model"] = placed(arguments["model"], arguments.pop("device", None), "device")
         return arguments
     except ValueError as error:
         raise ValueError(f"search configuration {path}: {error}") from None
