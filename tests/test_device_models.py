@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 import torch
+from devices import each_device, runs_kernels
 from torch import Tensor, nn
 
 import cimq
 from cimq.errors import CimqWarning
+from cimq.policy_search.journal import SETTINGS_NAME
 from cimq.quantization import adc_diagnostics, layer_outputs, set_chip, set_hardware
 from cimq.torch_tools.batches import kept_random_state, to_device
 
@@ -31,15 +33,18 @@ SCALE_BOUND = 1e-6
 TRAINED_BOUND = 1e-3
 
 
-@pytest.fixture(autouse=True)
-def _kernels_ran(device: torch.device) -> Iterator[None]:
-    """On an emulated device: cimq's kernels ran there."""
-    if device.type != "emulated":
-        yield
+@pytest.fixture(params=each_device())
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """The last one of its kind, as what names none goes to the first. On an emulated one kernels of cimq must run."""
+    kind = str(request.param)
+    if kind == "cpu":
+        yield torch.device("cpu")
         return
-    before = torch.ops.cimq_emulated.launches()
-    yield
-    assert torch.ops.cimq_emulated.launches() > before
+    last = torch.get_device_module(kind).device_count() - 1
+    with runs_kernels(kind):
+        yield torch.device(kind, last)
+    if kind == "emulated":
+        assert set(torch.ops.cimq_emulated.launch_devices()) == {last}
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +255,7 @@ def test_a_search_runs_on_the_device_and_is_resumed(device: torch.device, tmp_pa
     again = cimq.search(model, batches(4), out=out, resume=True, **options)
     assert again.policy == result.policy
     assert (out / "evaluations.jsonl").read_text() == journal
-    assert json.loads((out / "settings.json").read_text())["device"] == device.type
+    assert json.loads((out / SETTINGS_NAME).read_text())["device"] == device.type
 
 
 def test_the_random_state_of_the_device_is_kept(device: torch.device) -> None:

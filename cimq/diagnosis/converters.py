@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cimq.hardware import Hardware
 from cimq.ops.conversion_counts import ConversionCounts, count_product
 from cimq.quantization.conversion.converted import CrossbarLayer
+from cimq.quantization.graph.refusals import check_device_of_quantised
 from cimq.quantization.inspection import converted_layers
 from cimq.quantization.layers.numbering import quant_layers
 from cimq.quantization.layers.quant_layer import QuantLayer
@@ -92,6 +93,7 @@ def adc_diagnostics(
         >>> [(row.layer, row.slice, row.conversions, row.clip_high) for row in adc_diagnostics(q, [(x, None)])]
         [('model', 0, 128, 0.0)]
     """
+    check_device_of_quantised(model, "adc_diagnostics")
     layers: Sequence[tuple[str, QuantLayer | CrossbarLayer]] = converted_layers(model) or quant_layers(model)
     ideal = [name for name, layer in layers if layer.hardware.adc.bits is None]
     if ideal:

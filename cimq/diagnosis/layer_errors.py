@@ -20,6 +20,7 @@ from cimq.diagnosis.scales_of_converted import quantised_like
 from cimq.diagnosis.summary import Diagnosis
 from cimq.hardware import Hardware
 from cimq.quantization import quant_layers
+from cimq.quantization.graph.refusals import check_device_of_quantised
 from cimq.quantization.inspection import converted_layers, observing, observing_converted
 from cimq.torch_tools.batches import ForwardFn, kept_random_state
 from cimq.torch_tools.forward import default_forward, logits_of
@@ -70,6 +71,7 @@ def doctor(
     """
     if batches < 1:
         raise ValueError(f"doctor: batches must be at least 1, got {batches}")
+    check_device_of_quantised(model, "doctor")
     network = _Network.of(model, reference, forward_fn or default_forward)
     with kept_random_state(network.run, loaders=[loader]):
         data = list(itertools.islice(loader, batches))

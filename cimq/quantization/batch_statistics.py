@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from cimq.quantization.exact import exact_mode
+from cimq.quantization.graph.refusals import check_device_of_quantised
 from cimq.quantization.layers.numbering import tell_apart
 from cimq.quantization.layers.quant_layer import QuantLayer
 from cimq.torch_tools.batches import ForwardFn, kept_random_state
@@ -42,6 +43,7 @@ def reestimate_bn(
         ValueError: If the loader is empty.
     """
     shared, model = model, unwrapped(model)
+    check_device_of_quantised(model, "reestimate_bn")
     tell_apart(model, stacklevel=2)
     norms = [
         module for module in model.modules() if isinstance(module, AnyBatchNorm) and module.running_mean is not None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cimq.quantization.graph.refusals import check_device_of_quantised
 from cimq.quantization.layers.accesses import counted_accesses
 from cimq.quantization.layers.numbering import tell_apart
 from cimq.torch_tools.batches import ForwardFn, batch_size, device_of, kept_random_state, split_batch, to_device
@@ -82,6 +83,7 @@ def measure(
 ) -> tuple[float, int]:
     """What `evaluate` divides: the sum of a metric over samples (top-1: over elements), and their number."""
     model = unwrapped(model)  # a distributed one would wait for the other processes
+    check_device_of_quantised(model, "evaluate")
     tell_apart(model, stacklevel=3)
     forward = forward_fn or default_forward
     found: list[tuple[float | Tensor, int]] = []  # read at the end, so as not to wait for the device at every batch

@@ -15,6 +15,7 @@ from torch import nn
 
 from cimq.errors import CimqWarning
 from cimq.quantization.batch_statistics import reestimate_bn
+from cimq.quantization.graph.refusals import check_device_of_quantised
 from cimq.quantization.inspection import param_groups
 from cimq.quantization.layers.numbering import tell_apart
 from cimq.quantization.layers.quant_layer import QuantLayer
@@ -173,6 +174,7 @@ def finetune(
         [1, 2]
     """
     check_models(model, teacher)
+    check_device_of_quantised(model, "finetune")
     numbers = check_numbers(
         epochs=epochs,
         lr=lr,
