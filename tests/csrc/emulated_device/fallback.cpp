@@ -6,6 +6,7 @@
 #include <ATen/native/transformers/attention.h>
 #include <ATen/native/transformers/sdp_utils_cpp.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/native_batch_norm.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -113,6 +114,26 @@ std::tuple<at::Tensor, at::Tensor> native_dropout(const at::Tensor& x, double p,
   return {x.mul(mask).mul_(p < 1 ? 1 / (1 - p) : 0.0), mask};
 }
 
+/// Its schema does not say that the running statistics are written to.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> native_batch_norm(const at::Tensor& x,
+                                                                 const std::optional<at::Tensor>& weight,
+                                                                 const std::optional<at::Tensor>& bias,
+                                                                 const std::optional<at::Tensor>& running_mean,
+                                                                 const std::optional<at::Tensor>& running_var,
+                                                                 bool training, double momentum, double eps) {
+  const StandsForKernel scope;
+  const auto on_host = [](const std::optional<at::Tensor>& tensor) {
+    return tensor.has_value() && tensor->defined() ? std::optional<at::Tensor>(tensor->cpu()) : std::nullopt;
+  };
+  const std::optional<at::Tensor> mean = on_host(running_mean);
+  const std::optional<at::Tensor> var = on_host(running_var);
+  const auto [y, batch_mean, batch_factor] =
+      at::native_batch_norm(x.cpu(), on_host(weight), on_host(bias), mean, var, training, momentum, eps);
+  if (training && mean.has_value()) running_mean->copy_(*mean);
+  if (training && var.has_value()) running_var->copy_(*var);
+  return {y.to(x.device()), batch_mean.to(x.device()), batch_factor.to(x.device())};
+}
+
 /// Attention is taken apart, as on the CPU without a fused kernel.
 std::int64_t attention_kernel(const at::Tensor& /*query*/, const at::Tensor& /*key*/, const at::Tensor& /*value*/,
                               const std::optional<at::Tensor>& /*mask*/, double /*dropout*/, bool /*causal*/,
@@ -139,5 +160,6 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   for (const char* name : {"convolution", "convolution_backward", "native_layer_norm", "native_group_norm"}) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&cimq::emulated_device::fall_back>());
   }
+  m.impl("native_batch_norm", TORCH_FN(cimq::emulated_device::native_batch_norm));
   m.impl("native_dropout", TORCH_FN(cimq::emulated_device::native_dropout));
 }
