@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 import cimq
 
 
-def train(model: nn.Module, loader: DataLoader, epochs: int, lr: float) -> None:
+def train(model: nn.Module, loader: DataLoader, epochs: int, lr: float, device: str) -> None:
     """An ordinary loop: the scales are parameters like the weights."""
     # Scales get a tenth of the rate and no weight decay.
     optimizer = torch.optim.SGD(cimq.param_groups(model, lr, weight_decay=1e-4), momentum=0.9)
@@ -29,7 +29,7 @@ def train(model: nn.Module, loader: DataLoader, epochs: int, lr: float) -> None:
     for _ in range(epochs):
         for x, y in loader:
             optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
+            F.cross_entropy(model(x.to(device)), y.to(device)).backward()
             optimizer.step()
             schedule.step()
     # Low-bit weights jump between values, which leaves the moving averages of batch normalisation off.
@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", action="store_true", help="train with cimq.finetune, the fp32 network as teacher")
     parser.add_argument("--out", type=Path, default=Path("runs/own-loop"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cuda trains on the GPU")
     options = parser.parse_args(arguments)
 
     torch.manual_seed(options.seed)
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     test_loader = DataLoader(sets["test"], batch_size=512)
     model = SmallNet()
     train_fp32(model, loader, options.fp32_epochs)
+    model.to(options.device)  # all of cimq follows; the loaders stay as they are
 
     prepared = cimq.prepare(model, hardware=options.hardware)  # a copy, 8 bits everywhere
     names = [name for name, _ in cimq.quantization.quant_layers(prepared)]
@@ -65,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         cimq.finetune(prepared, loader, epochs=options.epochs, lr=options.lr, teacher=model, seed=options.seed)
         prepared.eval()
     else:
-        train(prepared, loader, options.epochs, options.lr)
+        train(prepared, loader, options.epochs, options.lr, options.device)
     accuracies["trained"] = cimq.evaluate(prepared, test_loader)
 
     images, labels = sets["test"].tensors

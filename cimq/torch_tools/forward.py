@@ -53,7 +53,8 @@ def _takes(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 def run_sample(model: nn.Module, sample_input: Any) -> Any:
-    """Calls a model with one input, a tuple of inputs, or a dict of keyword arguments."""
+    """Calls a model with one input, a tuple of inputs, or a dict of keyword arguments, on the model's device."""
+    sample_input = to_device(sample_input, device_of(model))
     if isinstance(sample_input, Mapping):
         return model(**sample_input)
     return model(*sample_input) if isinstance(sample_input, (tuple, list)) else model(sample_input)
