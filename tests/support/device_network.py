@@ -39,7 +39,7 @@ class Network(nn.Module):
 
 def network(seed: int = 0) -> Network:
     """Trained a little, so that it has something to lose."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Network()
         optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -61,7 +61,7 @@ def batches(count: int = 4, size: int = 4) -> list[tuple[Tensor, Tensor]]:
 
 def sequential() -> nn.Module:
     """Two convolutions and a linear layer: for searches, which run a model often."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(
             nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(),
