@@ -101,7 +101,8 @@ def load_state(
         scaler.load_state_dict(content["scaler"])
     states = content["random"]
     torch.set_rng_state(states["torch"].cpu())
-    kind, device_state = states["device"]
+    before = ("cpu", None) if states.get("cuda") is None else ("cuda", states["cuda"])  # of earlier versions
+    kind, device_state = states.get("device", before)
     if kind == device_of(model).type:
         set_rng_state(device_of(model), device_state)
     else:

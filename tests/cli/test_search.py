@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_commands import cimq_command, refused, write
+from devices import each_device
 
 import cimq
 from cimq.cli.search_config import _TYPES, read_search_config
@@ -85,6 +86,9 @@ def test_search_config_becomes_arguments(tmp_path: Path, factories: str) -> None
         ({"model": 3}, 'model must have the form "package.module:function", got 3'),
         ({"model": "no_such_module_here:f"}, "model: there is no module 'no_such_module_here'"),
         ({"data": "json:nothing"}, "data: module 'json' has no function 'nothing'"),
+        ({"device": "nowhere"}, "device must be a device that is there, such as cpu, cuda or cuda:1, got 'nowhere' ("),
+        ({"device": "fpga:0"}, "device must be a device that is there, such as cpu, cuda or cuda:1, got 'fpga:0' ("),
+        ({"device": 0}, "device must be of type str or null, got 0"),
         ({"hardware": 3}, "hardware must be a preset, a file or an object with fields, got 3"),
         ({"hardware": {"rows": 0}}, "hardware: rows must be an integer from 1 to 65536, got 0"),
     ],
@@ -110,6 +114,13 @@ def test_search_then_report(tmp_path: Path, factories: str) -> None:
     done = cimq_command("report", tmp_path / "runs/x")
     assert (done.exit_code, done.stdout) == (0, f"wrote {tmp_path / 'runs/x/report.html'}\n")
     assert "found policy" in (tmp_path / "runs/x/report.html").read_text()
+
+
+@pytest.mark.parametrize("device", each_device())
+def test_a_search_config_puts_the_model_on_a_device(tmp_path: Path, factories: str, device: str) -> None:
+    arguments = read_search_config(write(tmp_path, config(factories, device=device), "c.yaml"))
+    assert "device" not in arguments
+    assert next(arguments["model"].parameters()).device.type == device
 
 
 def test_search_config_must_be_a_mapping(tmp_path: Path) -> None:
