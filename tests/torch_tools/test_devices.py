@@ -42,9 +42,7 @@ def test_devices_without_kernels_are_refused_by_name(kind: str) -> None:
 def test_cuda_is_refused_where_the_build_has_none() -> None:
     if cimq.build_info()["cuda"].startswith("on"):
         pytest.skip("this build has CUDA kernels")
-    with pytest.raises(
-        ValueError, match=r"0\.weight is on cuda:0, and this build of cimq has no CUDA kernels"
-    ):
+    with pytest.raises(ValueError, match=r"0\.weight is on cuda:0, and this build of cimq has no CUDA kernels"):
         cimq.prepare(somewhere("cuda"), inplace=True)
 
 

@@ -47,8 +47,8 @@ struct Launch {
 std::vector<Launch> launches();
 void forget_launches();
 
-/// The next launch, or that of `kernel` where it is not empty, fails for this reason, as launches of CUDA do, e.g. where
-/// memory lacks.
+/// The next launch, or that of `kernel` where it is not empty, fails for this reason, as launches of CUDA do, e.g.
+/// where memory lacks.
 void fail_next_launch(const std::string& reason, const std::string& kernel = "");
 
 /// While a graph is captured nothing may wait for the device.
