@@ -237,6 +237,9 @@ void linear_f32(const float* x, const float* w, const float* bias, std::int64_t 
 void conv2d_f32(const float* x, const float* w, const float* bias, const Conv2dGeometry& g, std::int64_t batch,
                 std::int64_t h, std::int64_t width, float* y, Stream stream) {
   check_conv2d_f32(g, batch, h, width);
+  constexpr std::int64_t kMostPixels = std::int64_t{1} << 30;  // of an axis, so that places in the padding fit 32 bits
+  check(h + g.pad_top + g.pad_bottom < kMostPixels && width + g.pad_left + g.pad_right < kMostPixels,
+        "conv2d_f32: a CUDA device takes padded images of fewer than 2^30 rows and columns, got ", h, " x ", width);
   if (batch == 0) return;
   const std::int64_t out_w = g.out_w(width);
   const std::int64_t positions = g.out_h(h) * out_w;

@@ -234,6 +234,9 @@ void check_integer_product(const char* op, const IntegerShape& shape, const Inte
             g.inputs_per_output() <= kMost / kPieceBytes,
         op, ": a CUDA device takes fewer rows and inputs, got ", rows, " and ", g.inputs_per_output(),
         "; split the batch");
+  constexpr std::int64_t kMostPixels = std::int64_t{1} << 30;  // of an axis, so that places in the padding fit 32 bits
+  check(shape.h + g.pad_top + g.pad_bottom < kMostPixels && shape.w + g.pad_left + g.pad_right < kMostPixels, op,
+        ": a CUDA device takes padded images of fewer than 2^30 rows and columns, got ", shape.h, " x ", shape.w);
   const std::int64_t largest_x = std::max(-ranges.x.lo, ranges.x.hi);
   const std::int64_t largest_w = std::max(-ranges.w.lo, ranges.w.hi);
   const bool bytes =

@@ -87,6 +87,8 @@ TEST_CASE("cuda dense layers: impossible sizes are refused", "[cuda][dense][erro
   CHECK_THROWS_WITH(cuda::linear_f32(&x, &x, nullptr, std::int64_t{1} << 31, 1, 1, &y, {}),
                     Catch::Contains("split the batch"));
   CHECK_THROWS_WITH(cuda::conv2d_f32(&x, &x, nullptr, {}, -1, 1, 1, &y, {}), Catch::Contains("at least 0, got -1"));
+  CHECK_THROWS_WITH(cuda::conv2d_f32(&x, &x, nullptr, {}, 1, 1, std::int64_t{1} << 30, &y, {}),
+                    Catch::Contains("fewer than 2^30 rows and columns"));
 }
 
 }  // namespace

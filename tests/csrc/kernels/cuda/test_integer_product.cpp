@@ -196,6 +196,10 @@ TEST_CASE("cuda integer products: what cannot be exact is refused", "[cuda][inte
   refused(cuda::matrices_shape(1, -1, 4, 1), bytes, "batch and matrices must be at least 0");
   refused(cuda::matrices_shape(1, std::int64_t{1} << 32, 4, 1), bytes, "split the batch");
   refused(cuda::matrices_shape(1, 1, 0, 1), bytes, "in_channels");
+  IntegerShape tall = cuda::matrices_shape(1, 1, 4, 1);
+  tall.h = std::int64_t{1} << 30;
+  tall.geometry.stride_h = 1 << 24;
+  refused(tall, bytes, "fewer than 2^30 rows");
 }
 
 }  // namespace
