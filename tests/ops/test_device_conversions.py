@@ -48,7 +48,7 @@ def gradients(
     leaves = [x.to(device, dtype).requires_grad_(), w.to(device, dtype).requires_grad_()]
     given_options = case.options() | options
     if case.adc_lsb is not None:
-        given_options["adc_lsb"] = case.adc_lsb.to(device).requires_grad_()
+        given_options["adc_lsb"] = case.adc_lsb.detach().clone().to(device).requires_grad_()
         leaves.append(given_options["adc_lsb"])
     y = product(leaves[0], leaves[1], case.hardware, **given_options)
     y.backward(slopes(y.shape, y.dtype).to(device))

@@ -37,7 +37,8 @@ constexpr std::int32_t kNoHighest = std::numeric_limits<std::int32_t>::min();
 /// Bytes of a block.
 constexpr int count_bytes(int levels) { return kCodeCounters + (levels <= kSharedCodes ? levels : 0) * 4; }
 
-template <bool kWordsOf>
+/// kByColumn: every column has a range of its own.
+template <bool kWordsOf, bool kByColumn>
 class CountEpilogue : public MvmCurrents<kWordsOf> {
  public:
   using MvmCurrents<kWordsOf>::arguments;
@@ -63,21 +64,20 @@ class CountEpilogue : public MvmCurrents<kWordsOf> {
     const int id = this_thread();
     const int first_o = first_output<kWords>(arguments, id);
     const std::int64_t first_row_of_lane = first_row(arguments) + warp_row(id) + id % 32 / 4;
-    const bool by_column = arguments.column_lo != nullptr;
-    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t column)
-                                    __attribute__((always_inline)) {
-                                      if (first_o + output_offset(n, parity) >= arguments.outputs) return;
-                                      const double lsb = __ldg(counts_.lsb + (by_column ? column : slice));
+    this->template for_each_range<kByColumn>(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
+                                                        std::int64_t column) __attribute__((always_inline)) {
+      if (first_o + output_offset(n, parity) >= arguments.outputs) return;
+      const double lsb = __ldg(counts_.lsb + (kByColumn ? column : slice));
 #pragma unroll
-                                      for (int m = 0; m < kRowTiles; ++m) {
+      for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-                                        for (int j = parity; j < 4; j += 2) {
-                                          if (first_row_of_lane + m * 16 + j / 2 * 8 < arguments.rows) {
-                                            count(slice, this->current(m, n, j), lo, inv_lsb, lsb);
-                                          }
-                                        }
-                                      }
-                                    });
+        for (int j = parity; j < 4; j += 2) {
+          if (first_row_of_lane + m * 16 + j / 2 * 8 < arguments.rows) {
+            count(slice, this->current(m, n, j), lo, inv_lsb, lsb);
+          }
+        }
+      }
+    });
   }
 
   __device__ __forceinline__ void end_tile(const Stage& stage) {

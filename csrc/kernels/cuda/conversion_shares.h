@@ -30,7 +30,8 @@ constexpr int kPassedBytes = kShareTable + kMostShares * 4;  ///< where a thread
 constexpr int kPassedWords = kRowTiles * kLineTiles * kBlockThreads;
 constexpr int kShareBytes = kPassedBytes + kPassedWords * 4;
 
-template <bool kWordsOf>
+/// kByColumn: every column has a range of its own.
+template <bool kWordsOf, bool kByColumn>
 class ShareEpilogue : public MvmCurrents<kWordsOf> {
  public:
   using MvmCurrents<kWordsOf>::arguments;
@@ -54,9 +55,8 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
   /// The sign of the second column of a pair comes in at the tile's end.
   __device__ __forceinline__ void convert(int slice, int /*column*/, const DigitArguments& digit) {
     const auto weight = static_cast<float>(digit.weight);
-    const auto magnitude = static_cast<std::uint32_t>(abs(digit.weight));
-    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
-                                    std::int64_t /*column*/) __attribute__((always_inline)) {
+    this->template for_each_range<kByColumn>(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
+                                                        std::int64_t /*column*/) __attribute__((always_inline)) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
         std::uint32_t weights = 0;
@@ -65,7 +65,7 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
           const AdcConversion found =
               adc_convert(this->current(m, n, j) - lo, inv_lsb, arguments.lowest, arguments.highest);
           const bool clipped = found.below || found.above;
-          weights += (clipped ? 0U : magnitude) << (8 * j);
+          weights += (clipped ? 0U : static_cast<std::uint32_t>(fabsf(weight))) << (8 * j);
           step_[m][n][j] += weight * (found.code - (clipped ? 0.0F : found.scaled));
         }
         passed()[passed_place(m, n)] += weights;

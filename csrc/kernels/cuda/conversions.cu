@@ -16,16 +16,26 @@ namespace {
 
 constexpr int kSumThreads = 256;
 
-template <bool kWords>
+template <bool kWords, bool kByColumn>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     conversion_shares(const MvmArguments arguments, const GroupedRows rows, const ShareArguments shares) {
-  MvmBlock<ShareEpilogue<kWords>, GroupedRows>(arguments, rows, shares).run();
+  MvmBlock<ShareEpilogue<kWords, kByColumn>, GroupedRows>(arguments, rows, shares).run();
 }
 
-template <bool kWords>
+template <bool kWords, bool kByColumn>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     conversion_counts(const MvmArguments arguments, const GroupedRows rows, const CountArguments counts) {
-  MvmBlock<CountEpilogue<kWords>, GroupedRows>(arguments, rows, counts).run();
+  MvmBlock<CountEpilogue<kWords, kByColumn>, GroupedRows>(arguments, rows, counts).run();
+}
+
+auto shares_kernel(const MvmLayer& layer) {
+  if (layer.plan().by_column()) return layer.words() ? conversion_shares<true, true> : conversion_shares<false, true>;
+  return layer.words() ? conversion_shares<true, false> : conversion_shares<false, false>;
+}
+
+auto counts_kernel(const MvmLayer& layer) {
+  if (layer.plan().by_column()) return layer.words() ? conversion_counts<true, true> : conversion_counts<false, true>;
+  return layer.words() ? conversion_counts<true, false> : conversion_counts<false, false>;
 }
 
 /// A block adds up what all blocks found of a slice.
@@ -93,9 +103,8 @@ void shares_of_conversions(const MvmLayer& layer, const DeviceImage& image, cons
   ShareArguments shares = {out.pass, out.step, 0};
   for (const std::int32_t weight : layer.plan().digit_weights) shares.digits += std::abs(weight);
   const Work work = work_of("conversion_shares", layer, arguments, image.chips);
-  launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes), stream,
-         layer.words() ? conversion_shares<true> : conversion_shares<false>, arguments,
-         rows_of_groups(layer, x, arguments), shares);
+  launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes), stream, shares_kernel(layer),
+         arguments, rows_of_groups(layer, x, arguments), shares);
 }
 
 std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::int64_t rows) {
@@ -120,8 +129,7 @@ void count_conversions(const MvmLayer& layer, const DeviceImage& image, const st
   counts.lsb = layer.lsb(image);
   Work work = work_of("conversion_counts", layer, arguments, image.chips);
   const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(plan.levels));
-  launch(work, grid, stream, layer.words() ? conversion_counts<true> : conversion_counts<false>, arguments,
-         rows_of_groups(layer, x, arguments), counts);
+  launch(work, grid, stream, counts_kernel(layer), arguments, rows_of_groups(layer, x, arguments), counts);
   work.kernel = "sum_errors";
   const std::int64_t blocks = blocks_of_matrix(arguments) * image.chips * layer.groups();
   launch(work,

@@ -29,26 +29,24 @@ struct MvmCurrents {
 
   /// Calls visit(n, parity, lo, inv_lsb, column) for the columns of the thread: elements j = parity and parity + 2 of
   /// tile n. `column`: among the ranges per column, where there are any.
-  template <typename Visit>
+  template <bool kByColumn, typename Visit>
   __device__ __forceinline__ void for_each_range(int slice, const Visit& visit) const {
-    const std::int32_t lo = arguments.slice[slice].lo;
-    const float inv_lsb = arguments.slice[slice].inv_lsb;
-    if (arguments.column_lo == nullptr) {
-#pragma unroll
-      for (int n = 0; n < kOutputTiles; ++n) {
-        visit(n, 0, lo, inv_lsb, std::int64_t{0});
-        visit(n, 1, lo, inv_lsb, std::int64_t{0});
-      }
-      return;
-    }
     const int first_o = first_output<kWords>(arguments, this_thread());
 #pragma unroll
     for (int n = 0; n < kOutputTiles; ++n) {
 #pragma unroll
       for (int parity = 0; parity < 2; ++parity) {
-        const std::int64_t column =
-            column_index(arguments, slice, min(first_o + output_offset(n, parity), arguments.outputs - 1));
-        visit(n, parity, __ldg(arguments.column_lo + column), __ldg(arguments.column_inv_lsb + column), column);
+        std::int32_t lo = arguments.slice[slice].lo;
+        float inv_lsb = arguments.slice[slice].inv_lsb;
+        std::int64_t column = 0;
+        if constexpr (kByColumn) {
+          // Fresh: ranges are read where they are used.
+          const int o = fresh(first_o) + output_offset(n, parity);
+          column = column_index(arguments, slice, min(o, arguments.outputs - 1));
+          lo = __ldg(arguments.column_lo + column);
+          inv_lsb = __ldg(arguments.column_inv_lsb + column);
+        }
+        visit(n, parity, lo, inv_lsb, column);
       }
     }
   }
@@ -137,16 +135,39 @@ struct MvmAccumulators : MvmCurrents<kWords> {
   }
 
   __device__ __forceinline__ void add_codes(int slice, std::int32_t weight) {
-    this->for_each_range(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb, std::int64_t /*column*/) {
+    const std::int32_t lo = arguments.slice[slice].lo;
+    const float inv_lsb = arguments.slice[slice].inv_lsb;
+    if (arguments.column_lo == nullptr) {
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-        for (int j = parity; j < 4; j += 2) {
-          add(sums[m][n][j], weight,
-              adc_code(this->current(m, n, j) - lo, inv_lsb, arguments.code_min, arguments.code_max));
-        }
+      for (int n = 0; n < kOutputTiles; ++n) {
+        add_codes_of_column(n, 0, lo, inv_lsb, weight);
+        add_codes_of_column(n, 1, lo, inv_lsb, weight);
       }
-    });
+      return;
+    }
+    const int first_o = first_output<kWords>(arguments, this_thread());
+#pragma unroll
+    for (int n = 0; n < kOutputTiles; ++n) {
+#pragma unroll
+      for (int parity = 0; parity < 2; ++parity) {
+        const std::int64_t column =
+            column_index(arguments, slice, min(first_o + output_offset(n, parity), arguments.outputs - 1));
+        add_codes_of_column(n, parity, __ldg(arguments.column_lo + column), __ldg(arguments.column_inv_lsb + column),
+                            weight);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add_codes_of_column(int n, int parity, std::int32_t lo, float inv_lsb,
+                                                      std::int32_t weight) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int j = parity; j < 4; j += 2) {
+        add(sums[m][n][j], weight,
+            adc_code(this->current(m, n, j) - lo, inv_lsb, arguments.code_min, arguments.code_max));
+      }
+    }
   }
 
   /// Modulo 2^32: signed sums that leave it on the way come back.

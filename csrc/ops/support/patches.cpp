@@ -29,7 +29,8 @@ at::Tensor PatchGeometry::gather(const at::Tensor& x) const {
   return columns.to(x.scalar_type())
       .view({x.size(0), g_.groups, g_.inputs_per_output(), columns.size(2)})
       .permute({1, 0, 3, 2})
-      .reshape({g_.groups, x.size(0) * columns.size(2), g_.inputs_per_output()});
+      .contiguous()  // what reshape alone would not promise
+      .view({g_.groups, x.size(0) * columns.size(2), g_.inputs_per_output()});
 }
 
 void PatchGeometry::scatter_add(const at::Tensor& rows, const at::Tensor& dx) const {
