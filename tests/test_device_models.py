@@ -92,7 +92,7 @@ def test_evaluation_and_conversion_have_the_bits_of_the_cpu(device: torch.device
     integers = layer_outputs(converted, x.to(device))
     for name, wanted in layer_outputs(cimq.convert(calibrated), x).items():
         assert torch.equal(integers[name].cpu(), wanted), name
-    assert cimq.evaluate(converted, batches()) == cimq.evaluate(calibrated, batches())
+    assert cimq.evaluate(converted, batches(2)) == cimq.evaluate(calibrated, batches(2))
 
 
 def test_a_converted_model_moves_from_device_to_device(device: torch.device, calibrated: nn.Module) -> None:

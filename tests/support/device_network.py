@@ -51,7 +51,7 @@ def network(seed: int = 0) -> Network:
         return model.eval()
 
 
-def batches(count: int = 4, size: int = 4) -> list[tuple[Tensor, Tensor]]:
+def batches(count: int = 4, size: int = 3) -> list[tuple[Tensor, Tensor]]:
     """Images of three classes, on the CPU as loaders give them."""
     generator = torch.Generator().manual_seed(1)
     y = [torch.arange(size) % 3 for _ in range(count)]
