@@ -152,9 +152,6 @@ TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
   m.fallback(torch::CppFunction::makeFromBoxedFunction<&cimq::emulated_device::fall_back>());
 }
 
-// As of CUDA: operators that autocast does not know are called as they are.
-TORCH_LIBRARY_IMPL(_, AutocastPrivateUse1, m) { m.fallback(torch::CppFunction::makeFallthrough()); }
-
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   // These have a kernel for any device, which finds no back end or other sums than the CPU's.
   for (const char* name : {"convolution", "convolution_backward", "native_layer_norm", "native_group_norm"}) {
