@@ -9,6 +9,7 @@ import torch
 from _cases import Case, Operands
 from _claims import BANDWIDTH_CASE
 from torch import Tensor
+from torch.nn.grad import conv2d_input
 
 # Of one value: a division, a rounding, two comparisons, a product; and of its gradients, as far as those need more.
 FORWARD, BACKWARD = 5, 8
@@ -47,13 +48,17 @@ def _backward(small: bool, *, channels: bool = False) -> Operands:
     return Operands((_values(tuple(x.shape), 2), *given), _text(x.shape, x.dtype), {"float32": BACKWARD * x.numel()})
 
 
+def _scale_terms(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    """What the gradient of each value is multiplied by in that of its step."""
+    position = x.double() / step
+    return torch.where(position < low, low, torch.where(position > high, high, position.round() - position))
+
+
 def _scale_slack(arguments: Sequence[Any], results: Sequence[Tensor]) -> list[Tensor | None]:
     """The sum behind a scale's gradient: 2^-17 of the sum of the magnitudes (docs/cuda.md); the others are exact."""
     grad, x, scale, low, high, *axis = arguments
     step = scale.double() if not axis else scale.double().reshape([-1 if d == axis[0] else 1 for d in range(x.dim())])
-    position = x.double() / step
-    terms = torch.where(position < low, low, torch.where(position > high, high, position.round() - position))
-    magnitudes = (grad.double() * terms).abs()
+    magnitudes = (grad.double() * _scale_terms(x, step, low, high)).abs()
     per_scale = magnitudes.sum() if not axis else magnitudes.flatten(1).sum(1)
     factor = (x.numel() / scale.numel() * high) ** -0.5
     return [None, (2.0**-17 * factor * per_scale).reshape(results[1].shape)]
@@ -86,6 +91,17 @@ def _conv_backward(small: bool) -> Operands:
 def _sums_slack(arguments: Sequence[Any], results: Sequence[Tensor]) -> list[Tensor | None]:
     """Sums of floats in an order that a device chooses: 1e-5 of the largest value."""
     return [1e-5 * result.abs().max().double() if result.numel() else None for result in results]
+
+
+def _conv_slack(arguments: Sequence[Any], results: Sequence[Tensor]) -> list[Tensor | None]:
+    """As _sums_slack; the step's gradient is a sum of terms that cancel, 2^-17 of their magnitudes besides."""
+    grad, x, scale, low, high, w, _, stride, sides, dilation, groups, factor = arguments[:12]
+    padding = (sides[2], sides[0])
+    upstream = conv2d_input(x.shape, w.double(), grad.double(), stride, padding, dilation, groups)
+    magnitudes = (upstream * _scale_terms(x, scale.double(), low, high)).abs().sum()
+    slack = _sums_slack(arguments, results)
+    slack[1] = (2.0**-17 * factor * magnitudes).reshape(results[1].shape)
+    return slack
 
 
 CASES = [
@@ -124,5 +140,5 @@ CASES = [
         _conv_forward,
         _sums_slack,
     ),
-    Case("fake_quantized_conv2d_backward: 4 bits", "fake_quantized_conv2d_backward", (), _conv_backward, _sums_slack),
+    Case("fake_quantized_conv2d_backward: 4 bits", "fake_quantized_conv2d_backward", (), _conv_backward, _conv_slack),
 ]
