@@ -50,7 +50,7 @@ def network() -> nn.Sequential:
 
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = network()
         optimizer = torch.optim.Adam(net.parameters(), 0.01)

@@ -41,7 +41,7 @@ def digits() -> tuple[nn.Module, DataLoader, DataLoader, float]:  # type: ignore
     train = DataLoader(TensorDataset(x[:-400], y[:-400]), batch_size=64, shuffle=True)
     test = DataLoader(TensorDataset(x[-400:], y[-400:]), batch_size=400)
     model = nets.randomise(digits_cnn())
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
         for epoch in range(8):

@@ -66,7 +66,7 @@ _LOADERS: dict[str, Callable[[], DataLoader[Any]]] = {
 
 
 def prepared(hardware: Any = "paper") -> nn.Module:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3))
         return cimq.prepare(net, cimq.Policy.uniform(4, 4), hardware, example_inputs=X)

@@ -48,7 +48,7 @@ def gradients(
     model: nn.Module, x: Tensor, seed: int = 0, dtype: torch.dtype | None = None, factor: float = 1.0
 ) -> tuple[float, dict[str, Tensor]]:
     """Loss and gradients (times a factor) of a step whose dropout is seeded, with autocast to a type."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             loss = F.cross_entropy(model(x), LABELS)
