@@ -76,7 +76,9 @@ def test_two_gloo_processes_train_as_one_with_the_double_batch(tmp_path: Path) -
     assert saved[0].keys() == saved[1].keys()  # without the wrapper
 
 
-def test_data_parallel_models_are_taken_as_the_model_inside() -> None:
+def test_data_parallel_models_are_taken_as_the_model_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a machine without devices: with one, the module would have to lie there.
+    monkeypatch.setattr(sys.modules[torch.nn.DataParallel.__module__], "_get_available_device_type", lambda: None)
     torch.manual_seed(0)
     x, y = torch.rand(16, 8), torch.arange(16) % 4
     model = torch.nn.DataParallel(cimq.prepare(torch.nn.Sequential(torch.nn.Linear(8, 4)), cimq.Policy.uniform(4, 4)))

@@ -23,8 +23,9 @@ struct CountArguments {
   long long* currents;
   double* errors;  ///< [slices][blocks]
   std::int32_t levels;
-  double level;       ///< levels of one unit of current
-  const double* lsb;  ///< [groups][slices][outputs], or [slices] where a slice has one range
+  double level;              ///< levels of one unit of current
+  const double* column_lsb;  ///< [groups][slices][outputs]; null where a slice has one range
+  double lsb[kMaxSlices];    ///< of the slices then
 };
 
 constexpr int kSharedCodes = 4096;  ///< converters of more codes count in global memory
@@ -67,7 +68,7 @@ class CountEpilogue : public MvmCurrents<kWordsOf> {
     this->template for_each_range<kByColumn>(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
                                                         std::int64_t column) __attribute__((always_inline)) {
       if (first_o + output_offset(n, parity) >= arguments.outputs) return;
-      const double lsb = __ldg(counts_.lsb + (kByColumn ? column : slice));
+      const double lsb = kByColumn ? __ldg(counts_.column_lsb + column) : counts_.lsb[slice];
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll

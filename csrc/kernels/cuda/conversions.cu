@@ -126,7 +126,10 @@ void count_conversions(const MvmLayer& layer, const DeviceImage& image, const st
   counts.errors = out.scratch;
   counts.levels = plan.levels;
   counts.level = 1.0 / plan.unit();
-  counts.lsb = layer.lsb(image);
+  counts.column_lsb = layer.column_lsb(image);
+  if (!plan.by_column()) {
+    for (int s = 0; s < plan.n_w; ++s) counts.lsb[s] = plan.slices[static_cast<std::size_t>(s)].lsb;
+  }
   Work work = work_of("conversion_counts", layer, arguments, image.chips);
   const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(plan.levels));
   launch(work, grid, stream, counts_kernel(layer), arguments, rows_of_groups(layer, x, arguments), counts);

@@ -60,8 +60,9 @@ class MvmLayer {
   MvmArguments arguments(const DeviceImage& image, std::int64_t rows, void* y) const;
   MatrixArguments matrix(const std::uint8_t* x) const;
 
-  /// Steps of the converters among the constants: [groups][n_w][outputs], or [n_w] where a slice has one.
-  const double* lsb(const DeviceImage& image) const;
+  /// Steps of the converters among the constants, [groups][n_w][outputs]; null where a slice has one range: those may
+  /// change at every call, and are arguments.
+  const double* column_lsb(const DeviceImage& image) const;
 
   /// How levels follow from weights, for program_matrices.
   PackArguments packing(const std::int8_t* w, const std::int16_t* conductances) const;
@@ -96,7 +97,7 @@ class MvmLayer {
   std::size_t column_lo_ = 0;
   std::size_t column_inv_lsb_ = 0;
   std::size_t column_scale_ = 0;
-  std::size_t lsb_ = 0;
+  std::size_t column_lsb_ = 0;
 };
 
 /// Programs chip `chip` of `programmed` on the device, on `stream`: the cells of all groups and, for chip 0, the sums

@@ -185,10 +185,7 @@ void MvmLayer::set_constants(const std::vector<MvmProblem>& groups) {
   column_lo_ = append(ranges.lo);
   column_inv_lsb_ = append(ranges.inv_lsb);
   column_scale_ = append(ranges.scale);
-  if (!plan_.by_column()) {
-    for (const SlicePlan& slice : plan_.slices) ranges.lsb.push_back(slice.lsb);
-  }
-  lsb_ = append(ranges.lsb);
+  column_lsb_ = append(ranges.lsb);
 }
 
 void MvmLayer::fill_matrix(const MvmProblem& problem, int chip, std::byte* plane) const {
@@ -251,8 +248,8 @@ MvmArguments MvmLayer::arguments(const DeviceImage& image, std::int64_t rows, vo
   return a;
 }
 
-const double* MvmLayer::lsb(const DeviceImage& image) const {
-  return reinterpret_cast<const double*>(image.constants + lsb_);
+const double* MvmLayer::column_lsb(const DeviceImage& image) const {
+  return plan_.by_column() ? reinterpret_cast<const double*>(image.constants + column_lsb_) : nullptr;
 }
 
 PackArguments MvmLayer::packing(const std::int8_t* w, const std::int16_t* conductances) const {
