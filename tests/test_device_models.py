@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from devices import captured, each_device, runs_kernels
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import cimq
 from cimq.errors import CimqWarning
 from cimq.policy_search.journal import SETTINGS_NAME
 from cimq.quantization import adc_diagnostics, layer_outputs, set_chip, set_hardware
+from cimq.quantization.exact.exact_mode import defined_operations
 from cimq.torch_tools.batches import kept_random_state, to_device
 
 from device_network import LOSSY, NOISY, batches, network, on, sequential  # isort: skip
@@ -34,8 +37,12 @@ TRAINED_BOUND = 1e-3
 
 @pytest.fixture(params=each_device())
 def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
-    """The last one of its kind, as what names none goes to the first. On an emulated one kernels of cimq must run."""
+    """The last one of its kind, as what names none goes to the first. On an emulated one kernels of cimq must run.
+
+    Convolutions of calibration and training are float32 there, not TF32, of which the bounds below know nothing.
+    """
     kind = str(request.param)
+    request.getfixturevalue("monkeypatch").setattr(torch.backends.cudnn, "allow_tf32", False)
     if kind == "cpu":
         yield torch.device("cpu")
         return
@@ -199,6 +206,51 @@ def test_learned_converters_train(device: torch.device, calibrated: nn.Module) -
         q.conv1.adc_lsb.mul_(1.5)
         cpu.conv1.adc_lsb.mul_(1.5)
         assert torch.equal(q(x.to(device)).cpu(), cpu(x))
+
+
+def test_steps_of_a_fused_optimiser_are_those_that_are_used(device: torch.device, calibrated: nn.Module) -> None:
+    """Of its writes torch keeps no count."""
+    cpu = copy.deepcopy(calibrated)
+    set_hardware(cpu, LOSSY.replace(adc={"bits": 5, "range": "learned"}))
+    cimq.quantization.calibrate_converters(cpu, batches(1))
+    q = prepared_on(device, cpu)
+    x = batches(1)[0][0]
+    with torch.no_grad():
+        before = q(x.to(device)).cpu()
+    steps = q.conv1.adc_lsb
+    steps.grad = torch.full_like(steps, -1.0)
+    counted = steps._version
+    torch.optim.SGD([steps], lr=4.0, fused=True).step()
+    assert steps._version == counted  # else this is a test of nothing
+    cpu.load_state_dict(q.state_dict())
+    with torch.no_grad():
+        expected = cpu(x)
+        assert not torch.equal(expected, before)
+        assert torch.equal(q(x.to(device)).cpu(), expected)
+
+
+@pytest.mark.parametrize("divisor", [0.7, np.float32(0.7), torch.tensor(0.7), torch.tensor(7)])
+def test_evaluation_divides_by_every_kind_of_number(device: torch.device, divisor: Any) -> None:
+    """On a GPU torch multiplies by the reciprocal, also of a tensor on the CPU: it must not see one."""
+    seen: list[tuple[Any, ...]] = []
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.overloadpacket in (torch.ops.aten.div, torch.ops.aten.div_):
+                seen.append(args)
+            return func(*args, **(kwargs or {}))
+
+    x = torch.linspace(-3, 3, 1001)
+    on_device = x.to(device)
+    with torch.no_grad(), defined_operations(), Seen():
+        quotients = [on_device / divisor, torch.div(on_device, divisor), on_device.clone().div_(divisor)]
+    assert len(seen) == len(quotients)
+    for y in quotients:
+        assert y.device == device
+        assert torch.equal(y.cpu(), x / divisor)
+    for _, other in seen:
+        assert device.type == "cpu" or other.device == device
+    cimq.ops.fake_quantize(on_device, torch.ones((), device=device), 0, 1)  # a kernel, as of the other tests
 
 
 def test_ranges_that_somebody_changes_are_those_that_are_used(device: torch.device, calibrated: nn.Module) -> None:

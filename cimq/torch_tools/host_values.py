@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cimq.torch_tools.private_names import WeakTensorKeyDictionary, writes_to
 
@@ -22,15 +22,17 @@ def on_host(tensor: Tensor) -> Tensor:
     """The values of a tensor on the CPU: of one that lies there the tensor itself, else a copy; not to be changed.
 
     A copy waits for the device, and is kept until the tensor is written to (in place, by whomever: torch counts) or is
-    another one. What torch does not count are writes through `tensor.data` and by other libraries into its memory. Of
-    tensors made in `torch.inference_mode` it counts none, and they are copied every time.
+    another one. What torch does not count are writes through `tensor.data`, by torch.distributed's collectives on the
+    tensor itself, by replays of a captured graph, and by other libraries into its memory: call
+    `torch.autograd.graph.increment_version(tensor)` after them. Of tensors made in `torch.inference_mode` it counts
+    none, and of parameters not the steps of fused optimisers (`fused=True`); these are copied every time.
 
     Args:
-        tensor: Small, and mostly the same: ranges of converters, a counter.
+        tensor: Small, and mostly the same: ranges of converters, a counter. A parameter is copied at every use.
     """
     if tensor.device.type == "cpu":
         return tensor.detach()
-    if torch.compiler.is_compiling() or tensor.is_inference():
+    if torch.compiler.is_compiling() or tensor.is_inference() or isinstance(tensor, nn.Parameter):
         return tensor.detach().cpu()
     known: _Copy | None = _copies.get(tensor)  # type: ignore[no-untyped-call]
     if known is None or known.written != writes_to(tensor):

@@ -9,6 +9,7 @@ calls with the defined operations. Training is not touched.
 from __future__ import annotations
 
 import contextlib
+import numbers
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -205,17 +206,25 @@ def _linear(mode: ExactEval, input: Tensor, weight: Tensor, bias: Tensor | None 
 
 def _quotient(inplace: bool) -> Callable[..., Any]:
     def handler(mode: ExactEval, input: Any, other: Any = None, *, rounding_mode: Any = None) -> Any:
-        number = isinstance(other, (int, float)) and rounding_mode is None
-        if not number or not _plain(input) or input.device.type == "cpu":
+        if rounding_mode is not None or not _plain(input) or input.device.type == "cpu":
             return NotImplemented
-        y = divided(input, other)
+        if not isinstance(other, numbers.Real) and not _is_number_on_the_cpu(input, other):
+            return NotImplemented
+        y = divided(input, float(other))
         # With a gradient, PyTorch's own function overwrites the input afterwards.
         return input.copy_(y) if inplace and not mode.with_gradient else y
 
     return handler
 
 
-# Of numbers, on other devices than the CPU: there PyTorch's bits are those of the definition.
+def _is_number_on_the_cpu(input: Tensor, other: Any) -> bool:
+    """A tensor that PyTorch takes as a number beside one on a device, and divides by in the same way."""
+    if not isinstance(other, Tensor) or other.dim() > 0 or other.device.type != "cpu":
+        return False
+    return torch.result_type(input, other) == input.dtype
+
+
+# By numbers, on other devices than the CPU: there PyTorch's bits are those of the definition.
 _QUOTIENTS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.div, torch.divide, torch.true_divide), _quotient(False)),
     **dict.fromkeys((Tensor.div, Tensor.divide, Tensor.true_divide, Tensor.__truediv__), _quotient(False)),

@@ -53,8 +53,9 @@ CrossbarCall with_ranges_on_host(const char* op, const CrossbarCall& call) {
               ": adc_lo and adc_lsb must be on the CPU while a graph is captured, as the plan of a product is made "
               "there, got them on ",
               (lo ? *call.adc_lo : *call.adc_lsb).device().str());
-  // The second copy waits for both.
-  if (lo) found.adc_lo = call.adc_lo->to(at::kCPU, /*non_blocking=*/lsb);
+  // The second copy waits for both, where they are of one device: it waits for no other.
+  const bool together = lo && lsb && call.adc_lo->device() == call.adc_lsb->device();
+  if (lo) found.adc_lo = call.adc_lo->to(at::kCPU, /*non_blocking=*/together);
   if (lsb) found.adc_lsb = call.adc_lsb->to(at::kCPU);
   return found;
 }
