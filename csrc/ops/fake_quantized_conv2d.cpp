@@ -71,9 +71,9 @@ ConvResult check_conv_result(const at::Tensor& x, const at::Tensor& w, const std
   const at::MemoryFormat format = memory_format.value_or(last ? kLast : at::MemoryFormat::Contiguous);
   TORCH_CHECK_VALUE(format == kLast || format == at::MemoryFormat::Contiguous, kForward,
                     ": memory_format must be torch.contiguous_format or torch.channels_last, got ", format);
-  if (given(bias)) {
-    TORCH_CHECK_VALUE(bias->scalar_type() == at::kFloat && bias->dim() == 1 && bias->size(0) == w.size(0), kForward,
-                      ": bias must be float32 [", w.size(0), "], got ", describe(*bias));
+  if (const at::Tensor added = bias.value_or(at::Tensor()); added.defined()) {
+    TORCH_CHECK_VALUE(added.scalar_type() == at::kFloat && added.dim() == 1 && added.size(0) == w.size(0), kForward,
+                      ": bias must be float32 [", w.size(0), "], got ", describe(added));
   }
   return {type, format};
 }

@@ -113,6 +113,7 @@ Conversions conv2d_conversions(const at::Tensor& x_q, const at::Tensor& w_q, Cro
     for (std::int64_t chip = 0; chip < args.different_chips(); ++chip) {
       problem.options.chip = static_cast<std::uint32_t>(chip);
       std::vector<kernels::cpu::CrossbarMvm> groups;
+      groups.reserve(static_cast<std::size_t>(g.groups));
       for (std::int64_t group = 0; group < g.groups; ++group) groups.emplace_back(problem.group(group));
       const std::int64_t chunk = patches.images_at_once();
       const std::int64_t positions = g.out_h(x.size(2)) * g.out_w(x.size(3));
