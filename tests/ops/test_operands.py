@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,11 +46,12 @@ def test_a_wrong_value_is_found_wherever_it_stands(value: float) -> None:
 
 
 @pytest.mark.parametrize("isa", _C.isa_available())
-def test_every_instruction_set(isa: str) -> None:
+def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
     """This file once more, as another process with another instruction set."""
     if "CIMQ_OPERANDS_AGAIN" in os.environ:
         pytest.skip("this is the other process")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
     environment = os.environ | {"CIMQ_CPU_ISA": isa, "CIMQ_OPERANDS_AGAIN": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    # Not from here: the checkout's package may be another torch's.
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
