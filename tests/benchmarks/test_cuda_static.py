@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "ops" / "cuda_static.py"
 
@@ -29,13 +29,7 @@ INTEGERS = NAMESPACE + "15quantize_valuesIfaLb1EEEvPKf"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cuda_static", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cuda_static"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT, "cuda_static")
 
 
 def entry(name: str, chip: str, *, registers: int = 32, spilled: int = 0, shared: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from scripts import load_script
 from torch.utils.data import DataLoader
 
 import cimq
@@ -21,12 +21,7 @@ TINY = ["--evaluations", "8", "--epochs", "3", "--finetune-epochs", "1", "--widt
 @pytest.fixture(scope="module")
 def digits() -> ModuleType:
     pytest.importorskip("sklearn")
-    spec = importlib.util.spec_from_file_location("digits_example", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT, "digits_example")
 
 
 def test_sets_are_disjoint_seeded_and_complete(digits: ModuleType) -> None:

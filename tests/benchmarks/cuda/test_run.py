@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -17,19 +16,14 @@ from _checks import Determinism, Sanitizer, Suites, judged, measure_command
 from _record import ABSENT, DONE, FAILED, OUT_OF_TIME, Outcome
 from _times import CLAIMED, COMPILED, EAGER, PEAKS, Times
 from _worker import Worker
+from scripts import load_script
 
 SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "cuda" / "run.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cuda_run", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cuda_run"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT, "cuda_run")
 
 
 def test_determinism_of_all_cases_and_a_page(
