@@ -39,17 +39,16 @@ constexpr std::int32_t kNoHighest = std::numeric_limits<std::int32_t>::min();
 constexpr int count_bytes(int levels) { return kCodeCounters + (levels <= kSharedCodes ? levels : 0) * 4; }
 
 /// kByColumn: every column has a range of its own.
-template <bool kWordsOf, bool kByColumn>
-class CountEpilogue : public MvmCurrents<kWordsOf> {
+template <Cells kCells, bool kByColumn>
+class CountEpilogue : public MvmCurrents<kCells> {
  public:
-  using MvmCurrents<kWordsOf>::arguments;
-  using MvmCurrents<kWordsOf>::kOutputTiles;
-  static constexpr bool kWords = kWordsOf;
+  using MvmCurrents<kCells>::arguments;
+  using MvmCurrents<kCells>::kOutputTiles;
   static constexpr bool kDigitsInPlace = false;
   static constexpr bool kAddsActivations = false;
 
   __device__ __forceinline__ CountEpilogue(const MvmArguments& of_product, const CountArguments& counts)
-      : MvmCurrents<kWordsOf>{of_product, {}},
+      : MvmCurrents<kCells>{of_product, {}, {}},
         counts_(counts),
         codes_(shared_memory<unsigned>(kCodeCounters, counts.levels <= kSharedCodes ? counts.levels : 0)) {}
 
@@ -57,13 +56,16 @@ class CountEpilogue : public MvmCurrents<kWordsOf> {
 
   /// The barrier before the first stage comes after this.
   __device__ __forceinline__ void begin() {
+    this->begin_reads();
     for (int code = this_thread(); code < codes_.size(); code += kBlockThreads) codes_[code] = 0;
     start_slice();
   }
 
-  __device__ __forceinline__ void convert(int slice, int /*column*/, const DigitArguments& /*digit*/) {
+  __device__ __forceinline__ void convert(const Stage& stage, int digit) {
+    this->read(stage, digit);
+    const int slice = stage.slice;
     const int id = this_thread();
-    const int first_o = first_output<kWords>(arguments, id);
+    const int first_o = first_output<kCells>(arguments, id);
     const std::int64_t first_row_of_lane = first_row(arguments) + warp_row(id) + id % 32 / 4;
     this->template for_each_range<kByColumn>(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
                                                         std::int64_t column) __attribute__((always_inline)) {

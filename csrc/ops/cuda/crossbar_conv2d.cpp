@@ -44,7 +44,7 @@ at::Tensor crossbar_conv2d_cuda(const at::Tensor& x_q, const at::Tensor& w_q, co
   run_chips(kName, device, args, *layer, w, y,
             [&](const kernels::cuda::DeviceImage& image, void* results, kernels::cuda::Stream stream) {
               kernels::cuda::crossbar_conv2d(layer->layer, image, static_cast<const std::uint8_t*>(x.const_data_ptr()),
-                                             x.size(0), x.size(2), x.size(3), results, stream);
+                                             x.size(0), x.size(2), x.size(3), results, accesses_of(args), stream);
             });
   y = y.to(result_type(x_q, w_q, layer->plan().gives_integers()));
   return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);

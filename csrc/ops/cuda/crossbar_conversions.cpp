@@ -27,7 +27,7 @@ class DeviceCounter {
   }
 
   /// x [groups, rows, inputs], contiguous bytes.
-  void add(const kernels::cuda::DeviceImage& image, const at::Tensor& x) {
+  void add(const kernels::cuda::DeviceImage& image, const at::Tensor& x, const kernels::cuda::Accesses& accesses) {
     const std::int64_t rows = x.size(1);
     if (rows == 0) return;
     if (!started_) {
@@ -43,7 +43,7 @@ class DeviceCounter {
           {codes_.mutable_data_ptr<std::int64_t>(), clipped_.mutable_data_ptr<std::int64_t>(),
            currents_.mutable_data_ptr<std::int64_t>(), errors_.mutable_data_ptr<double>(),
            scratch.mutable_data_ptr<double>()},
-          stream);
+          accesses, stream);
     });
   }
 
@@ -91,7 +91,8 @@ void mvm_conversions(const TakenCall& taken, torch::jit::Stack& results) {
   const at::Tensor w = operands.add_weights(w_q, call);
   operands.check();
   DeviceCounter counter(device, layer->matrices(), x.device());
-  for_chips(kName, device, args, *layer, w, [&](const kernels::cuda::DeviceImage& image) { counter.add(image, x); });
+  for_chips(kName, device, args, *layer, w,
+            [&](const kernels::cuda::DeviceImage& image) { counter.add(image, x, accesses_of(args)); });
   counter.push(results);
 }
 
@@ -113,10 +114,13 @@ void conv2d_conversions(const TakenCall& taken, torch::jit::Stack& results) {
   operands.check();
   const PatchGeometry patches(g, x.size(2), x.size(3));
   const std::int64_t chunk = patches.images_at_once();
+  const std::int64_t positions = g.out_h(x.size(2)) * g.out_w(x.size(3));
   DeviceCounter counter(device, layer->matrices(), x.device());
   for_chips(kName, device, args, *layer, w, [&](const kernels::cuda::DeviceImage& image) {
     for (std::int64_t first = 0; first < x.size(0); first += chunk) {
-      counter.add(image, patches.gather(x.slice(0, first, std::min(first + chunk, x.size(0)))));
+      kernels::cuda::Accesses accesses = accesses_of(args);
+      accesses.first += static_cast<std::uint64_t>(first * positions);
+      counter.add(image, patches.gather(x.slice(0, first, std::min(first + chunk, x.size(0)))), accesses);
     }
   });
   counter.push(results);

@@ -44,7 +44,7 @@ at::Tensor crossbar_mvm_cuda(const at::Tensor& x_q, const at::Tensor& w_q, const
   run_chips(kName, device, args, *layer, w, y,
             [&](const kernels::cuda::DeviceImage& image, void* results, kernels::cuda::Stream stream) {
               kernels::cuda::crossbar_mvm(layer->layer, image, static_cast<const std::uint8_t*>(x.const_data_ptr()),
-                                          x.size(0), results, stream);
+                                          x.size(0), results, accesses_of(args), stream);
             });
   y = y.to(result_type(x_q, w_q, layer->plan().gives_integers()));
   const std::vector<std::int64_t> shape = mvm_shape(args, x_q, w_q);
