@@ -25,15 +25,14 @@ FEW = settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_mu
 LOSSY = Hardware.preset("paper-2b").replace(rows=16, adc={"bits": 3, "range": "full_scale"})
 LEARNED = LOSSY.replace(adc={"bits": 3, "range": "learned"})
 NOISY = LOSSY.replace(cell={"programming": {"model": "gaussian", "sigma_levels": 0.3}})
+WIRED = LOSSY.replace(cell={"g_min_microsiemens": 1.0, "g_max_microsiemens": 60.0}, wires={"word_line_ohm": 5.0})
 BITS: dict[str, Any] = {"weight_bits": 4, "act_bits": 4}
 RANGES = {"adc_lo": torch.tensor([0, 0]), "adc_lsb": torch.tensor([1.5, 2.0])}
 
 
 def without_refused(case: Case) -> Case:
     """Without what has no CUDA kernel."""
-    case.hardware = case.hardware.replace(
-        cell={"read": {"model": "none"}}, wires={"word_line_ohm": 0.0, "bit_line_ohm": 0.0}
-    )
+    case.hardware = case.hardware.replace(wires={"word_line_ohm": 0.0, "bit_line_ohm": 0.0})
     return case
 
 
@@ -217,7 +216,7 @@ def test_counts_come_from_the_kernels(device: str) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"hardware": LOSSY.replace(cell={"read": {"model": "constant", "sigma_levels": 0.1}})}, 0, "read noise"),
+        ({"hardware": WIRED}, 0, "wires with resistance"),
         ({"hardware": Hardware.preset("paper")}, 1, "needs a converter, but adc.bits of the hardware is null"),
         ({"x_q": torch.full((2, 40), 16)}, 1, r"x_q must hold integers in 0\.\.15, got 16"),
         ({"w_q": torch.ones(3, 41)}, 1, r"x_q must be \[\.\.\., 41\]"),
@@ -231,10 +230,9 @@ def test_counts_are_refused_by_name(device: str, change: dict[str, Any], error: 
 
 
 def test_gradients_that_only_the_cpu_has_are_refused_by_name(device: str) -> None:
-    hardware = LOSSY.replace(cell={"read": {"model": "constant", "sigma_levels": 0.1}})
     x, w = (operand.float().to(device) for operand in operands())
     dy = torch.ones(70, 9, device=device)
-    with pytest.raises(NotImplementedError, match=r"crossbar_mvm_backward: cell\.read constant \(read noise\)"):
+    with pytest.raises(NotImplementedError, match="crossbar_mvm_backward: wires with resistance"):
         torch.ops.cimq.crossbar_mvm_backward(
-            dy, x, w, hardware.to_json(), 4, 4, adc_grad="clip", wanted=[True, True, False]
+            dy, x, w, WIRED.to_json(), 4, 4, adc_grad="clip", wanted=[True, True, False]
         )
