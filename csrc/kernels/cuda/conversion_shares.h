@@ -45,7 +45,7 @@ class ShareEpilogue : public MvmCurrents<kCells> {
   __device__ __forceinline__ std::int32_t start_of(int /*slice*/, const DigitArguments& /*digit*/) const { return 0; }
 
   __device__ __forceinline__ void begin() {
-    this->begin_reads();
+    this->begin_reads(kShareBytes);
     for (int j = this_thread(); j <= shares_.digits; j += kBlockThreads) {
       table()[j] = static_cast<float>(j) / static_cast<float>(shares_.digits);
     }
@@ -54,7 +54,7 @@ class ShareEpilogue : public MvmCurrents<kCells> {
 
   /// The sign of the second column of a pair comes in at the tile's end.
   __device__ __forceinline__ void convert(const Stage& stage, int digit) {
-    this->read(stage, digit);
+    this->read(stage, digit, kShareBytes);
     const auto weight = static_cast<float>(arguments.digit[digit].weight);
     this->template for_each_range<kByColumn>(stage.slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
                                                               std::int64_t /*column*/) __attribute__((always_inline)) {

@@ -128,8 +128,8 @@ void shares_of_conversions(const MvmLayer& layer, const DeviceImage& image, cons
   ShareArguments shares = {out.pass, out.step, 0};
   for (const std::int32_t weight : layer.plan().digit_weights) shares.digits += std::abs(weight);
   const Work work = work_of("conversion_shares", layer, arguments, image.chips);
-  launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes), stream, shares_kernel_of(layer),
-         arguments, rows_of_groups(layer, x, arguments), shares);
+  launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes + read_key_bytes(layer.cells())), stream,
+         shares_kernel_of(layer), arguments, rows_of_groups(layer, x, arguments), shares);
 }
 
 std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::int64_t rows) {
@@ -156,7 +156,7 @@ void count_conversions(const MvmLayer& layer, const DeviceImage& image, const st
     for (int s = 0; s < plan.n_w; ++s) counts.lsb[s] = plan.slices[static_cast<std::size_t>(s)].lsb;
   }
   Work work = work_of("conversion_counts", layer, arguments, image.chips);
-  const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(plan.levels));
+  const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(layer.cells(), plan.levels));
   launch(work, grid, stream, counts_kernel_of(layer), arguments, rows_of_groups(layer, x, arguments), counts);
   work.kernel = "sum_errors";
   const std::int64_t blocks = blocks_of_matrix(arguments) * image.chips * layer.groups();

@@ -32,13 +32,13 @@ struct MvmCurrents {
   std::int32_t currents[kRowTiles][kLineTiles][4];
   WideVariances<kCells> wide;
 
-  /// Before the first stage, all threads.
-  __device__ __forceinline__ void begin_reads() const {
-    if constexpr (kCells == Cells::kReads) draw_read_keys(arguments);
+  /// Before the first stage, all threads. `keys_at`: where in shared memory the epilogue has read_key_bytes left.
+  __device__ __forceinline__ void begin_reads(int keys_at) const {
+    if constexpr (kCells == Cells::kReads) draw_read_keys(arguments, read_keys(keys_at));
   }
 
   /// A digit's currents are whole: adds what reading adds.
-  __device__ __forceinline__ void read(const Stage& stage, int digit) {
+  __device__ __forceinline__ void read(const Stage& stage, int digit, int keys_at) {
     if constexpr (kCells == Cells::kReads) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
@@ -51,7 +51,7 @@ struct MvmCurrents {
         return sum;
       };
       add_read_noise(
-          arguments, stage, digit,
+          arguments, read_keys(keys_at), stage, digit,
           [&](int m, int j) __attribute__((always_inline)) -> std::int32_t& { return currents[m][0][j]; }, variance);
     }
   }
@@ -121,7 +121,7 @@ struct MvmAccumulators : MvmCurrents<kCells> {
 
   /// Adds what the converters make of the currents; the second column of a pair counts negative.
   __device__ __forceinline__ void convert(const Stage& stage, int i) {
-    this->read(stage, i);
+    this->read(stage, i, kSharedBytes);
     const DigitArguments& digit = arguments.digit[i];
     const int slice = stage.slice;
     const std::int32_t weight = stage.column == 0 ? digit.weight : -digit.weight;

@@ -15,9 +15,9 @@ constexpr int kChunkBytes = 256;  ///< inputs that are in registers at once
 constexpr int kStepBytes = 32;    ///< inputs of one matrix instruction
 constexpr int kBlockThreads = 128;
 constexpr int kRowSums = kBlockThreads / 32 * (kBlockRows / 2);
-constexpr int kReadKeys = (kBlockRows + kBlockLines) * kChunkBytes + kRowSums * 4;  ///< where those of read noise lie
+constexpr int kSharedBytes = (kBlockRows + kBlockLines) * kChunkBytes + kRowSums * 4;
 constexpr int kReadKeyWords = 3;
-constexpr int kSharedBytes = kReadKeys + kReadKeyWords * kBlockRows * 4;
+constexpr int kReadKeyBytes = kReadKeyWords * kBlockRows * 4;
 
 /// Bits of 1.5 * 2^23: with a small integer added they are those of the sum of both.
 constexpr std::uint32_t kShiftedBits = 0x4B400000U;
@@ -31,6 +31,8 @@ enum class Cells {
 };
 constexpr int lines_of(Cells cells) { return cells == Cells::kBytes ? 1 : cells == Cells::kWords ? 2 : 4; }
 constexpr int outputs_of_warp(Cells cells) { return kWarpLines / lines_of(cells); }
+/// Shared memory that a kernel takes for them beside its own.
+constexpr int read_key_bytes(Cells cells) { return cells == Cells::kReads ? kReadKeyBytes : 0; }
 
 /// How currents become codes.
 enum class Converter {

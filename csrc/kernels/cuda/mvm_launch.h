@@ -52,7 +52,7 @@ void launch_product(Work work, const MvmLayer& layer, int chips, const MvmArgume
         ": a CUDA device takes at most 2147483647 blocks of 64 x 64 results, got ", blocks, "; split the batch");
   const Grid grid = {
       dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(chips), static_cast<unsigned>(layer.groups())),
-      dim3(kBlockThreads), kSharedBytes};
+      dim3(kBlockThreads), static_cast<std::size_t>(kSharedBytes + read_key_bytes(layer.cells()))};
   launch(work, grid, stream, product_of<Operands>(layer), arguments, operands);
 }
 

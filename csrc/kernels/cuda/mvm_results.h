@@ -133,7 +133,7 @@ struct ProductEpilogue : MvmAccumulators<kCells, kConverter> {
       : MvmAccumulators<kCells, kConverter>{{of_product, {}, {}}, {}} {}
 
   __device__ __forceinline__ void begin() {
-    this->begin_reads();
+    this->begin_reads(kSharedBytes);
     this->start_sums();
   }
   __device__ __forceinline__ void end_tile(const Stage& /*stage*/) {}
