@@ -31,9 +31,7 @@ RANGES = {"adc_lo": torch.tensor([0, 0]), "adc_lsb": torch.tensor([1.5, 2.0])}
 
 def without_refused(case: Case) -> Case:
     """Without what has no CUDA kernel."""
-    case.hardware = case.hardware.replace(
-        cell={"read": {"model": "none"}}, wires={"word_line_ohm": 0.0, "bit_line_ohm": 0.0}
-    )
+    case.hardware = case.hardware.replace(cell={"read": {"model": "none"}})
     return case
 
 

@@ -9,7 +9,6 @@
 #include "common/cell_model.h"
 #include "common/float16.h"
 #include "kernels/narrow.h"
-#include "kernels/noise/ir_drop.h"
 #include "ops/support/checks.h"
 #include "ops/support/operands.h"
 
@@ -34,9 +33,6 @@ void refuse_host_only(const char* op, const CrossbarArgs& args) {
   TORCH_CHECK_NOT_IMPLEMENTED(read_sigma(hardware) <= 0.0, op, ": cell.read ", hardware.cell.read.model,
                               " (read noise) has no CUDA kernel: set cell.read.model none, or move the tensors to the "
                               "CPU");
-  TORCH_CHECK_NOT_IMPLEMENTED(!kernels::IrDrop::of(hardware).any(), op,
-                              ": wires with resistance have no CUDA kernel: set wires.word_line_ohm and "
-                              "wires.bit_line_ohm to 0, or move the tensors to the CPU");
   TORCH_CHECK_NOT_IMPLEMENTED(!args.by_reference, op,
                               ": backend reference_cpp is plain loops on the CPU: move the tensors there");
 }
