@@ -15,6 +15,8 @@ PRODUCT = ("crossbar_product", "pack_cells", "sum_weights", "narrow_values")
 LOSSY = {"bits": 8}
 NOISE = {"programming": {"model": "gaussian", "sigma_levels": 0.1}}
 READS = {"read": {"model": "constant", "sigma_levels": 0.1}}
+WINDOW = {"g_min_microsiemens": 1.0, "g_max_microsiemens": 100.0}
+WIRES = {"word_line_ohm": 1.0, "bit_line_ohm": 1.0, "mean_activity": 0.5}
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,10 @@ def _error_slack(arguments: object, results: object) -> list[Tensor | None]:
     return [None, None, None, 1e-11 * results[3]]
 
 
-def _programmed_levels(small: bool) -> Operands:
+def _programmed_levels(small: bool, **fields: object) -> Operands:
     layer = CLAIMED if not small else small_of(CLAIMED)
     _, w = layer.operands()
-    hardware = layer.hardware.replace(cell=NOISE)
+    hardware = layer.hardware.replace(**fields)
     return Operands((w, hardware.to_json(), layer.weight_bits), f"{layer.inputs}x{layer.outputs}")
 
 
@@ -194,6 +196,12 @@ CASES = [
         "programmed_levels: Gaussian noise",
         "programmed_levels",
         ("sample_programmed_cells", "level_cells", "narrow_values"),
-        _programmed_levels,
+        lambda small: _programmed_levels(small, cell=NOISE),
+    ),
+    Case(
+        "programmed_levels: Gaussian noise, wires",
+        "programmed_levels",
+        ("sample_programmed_cells", "sum_word_lines", "attenuate_bit_lines", "narrow_values"),
+        lambda small: _programmed_levels(small, cell=NOISE | WINDOW, wires=WIRES),
     ),
 ]

@@ -73,6 +73,8 @@ LAUNCHES = {
     "sum_few_products": Launch(256),
     "sample_programmed_cells": Launch(256),
     "level_cells": Launch(256),
+    "sum_word_lines": Launch(256, 4096),
+    "attenuate_bit_lines": Launch(256),
     "narrow_values": Launch(256),
     "crossbar_product": Launch(128, 33280),
     "conversion_shares": Launch(128, 38400),

@@ -43,10 +43,6 @@ def to(device: str, value: Any) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def is_refused(hardware: Hardware) -> bool:
-    return bool(hardware.wires.word_line_ohm or hardware.wires.bit_line_ohm)
-
-
 def check_same(device: str, product: Callable[..., Tensor], x: Tensor, w: Tensor, case: Case, **options: Any) -> None:
     """Equal results, or the same refusal."""
 
@@ -59,16 +55,7 @@ def check_same(device: str, product: Callable[..., Tensor], x: Tensor, w: Tensor
     except ValueError as error:
         refusal = str(error)
         event("refused everywhere")
-        with pytest.raises((ValueError, NotImplementedError)) as raised:
-            run(device)
-        if isinstance(raised.value, NotImplementedError):
-            assert is_refused(case.hardware)
-        else:
-            raised.match(re.escape(refusal))
-        return
-    if is_refused(case.hardware):
-        event("refused on devices")
-        with pytest.raises(NotImplementedError, match="wires with resistance"):
+        with pytest.raises(ValueError, match=re.escape(refusal)):
             run(device)
         return
     event("compared")
@@ -185,14 +172,6 @@ def test_wrong_operands_are_named_as_on_the_cpu(
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (
-            {
-                "hardware": LOSSY.replace(
-                    cell={"g_min_microsiemens": 1.0, "g_max_microsiemens": 60.0}, wires={"word_line_ohm": 5.0}
-                )
-            },
-            "wires with resistance have no CUDA kernel",
-        ),
         ({"backend": "reference_cpp"}, "backend reference_cpp is plain loops on the CPU"),
         ({"backend": "reference"}, "backend reference computes on the CPU, got x_q on"),
     ],

@@ -1,4 +1,3 @@
-#include "common/error.h"
 #include "common/mapping.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/launch.h"
@@ -96,17 +95,17 @@ void certain_cells(const MvmPlan& plan, std::int32_t base, const std::int8_t* w,
   launch(work, grid, stream, level_cells, w, count, plan.mapping, plan.cell_bits, plan.weight_bits, base, cells);
 }
 
-void programmed_cells(const Hardware& hardware, const CellTablesView& tables, const MvmPlan& plan,
-                      const MvmOptions& options, const std::int8_t* w, std::int16_t* cells, Stream stream) {
-  check(!IrDrop::of(hardware).any(), "programmed_cells: CUDA devices have no kernel for the resistance of wires");
-  const std::int64_t count = plan.outputs * plan.inputs;
+void programmed_cells(const Hardware& hardware, const CellTablesView& tables, const MvmPlan& plan, std::int64_t groups,
+                      const MvmOptions& options, const std::int8_t* w, std::int16_t* cells, WorkMemory memory,
+                      Stream stream) {
+  const std::int64_t count = groups * plan.outputs * plan.inputs;
   if (count == 0) return;
   const std::uint64_t first_cell = cell_index(options.first_output, 0, plan.inputs, 0);
   const std::uint64_t last_cell = first_cell + 2 * static_cast<std::uint64_t>(count) - 1;
   const auto blocks = static_cast<std::int64_t>(last_cell / kCellsOfBlock - first_cell / kCellsOfBlock + 1);
   const Work work = {"programmed_cells",
                      "sample_programmed_cells",
-                     {{{"outputs", plan.outputs}, {"inputs", plan.inputs}, {"slices", plan.n_w}}}};
+                     {{{"outputs", groups * plan.outputs}, {"inputs", plan.inputs}, {"slices", plan.n_w}}}};
   for (int slice = 0; slice < plan.n_w; ++slice) {
     const SliceOfCells here = {w,
                                count,
@@ -119,6 +118,7 @@ void programmed_cells(const Hardware& hardware, const CellTablesView& tables, co
                                cells + slice * plan.polarities() * count};
     launch(work, grid_of(blocks, kThreads), stream, sample_programmed_cells, here, tables, weight_levels(plan, slice));
   }
+  apply_ir_drop(IrDrop::of(hardware), plan, hardware, groups, cells, memory, stream);
 }
 
 }  // namespace cimq::kernels::cuda

@@ -9,12 +9,14 @@
 // parts of B are integers; the rest is double, one rounding per operation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "common/hardware.h"
 #include "common/host_device.h"
 #include "common/rounding.h"
+#include "kernels/cuda/stream.h"
 #include "kernels/plan/mvm_plan.h"
 
 namespace cimq::kernels {
@@ -38,5 +40,25 @@ CIMQ_HOST_DEVICE inline std::int32_t attenuated(const IrDrop& drop, std::int32_t
 
 /// Replaces g by g' in `cells`, [n_w][polarities][outputs][inputs] in 1/256 level.
 void apply_ir_drop(const IrDrop& drop, const MvmPlan& plan, const Hardware& hardware, std::vector<std::int16_t>& cells);
+
+namespace cuda {
+
+/// Memory on the device for what lies between two kernels.
+struct WorkMemory {
+  void* data = nullptr;  ///< aligned to 8 bytes
+  std::size_t bytes = 0;
+};
+
+/// Bytes that apply_ir_drop works in: at most `most`, but what the arrays below one another need together. 0 without
+/// wires. With less than all arrays need, those side by side come one after the other.
+std::size_t ir_drop_bytes(const IrDrop& drop, const MvmPlan& plan, const Hardware& hardware, std::int64_t groups,
+                          std::size_t most = std::size_t{64} << 20);
+
+/// The same as above on the current device, for `groups` matrices of one plan, which share no array: `cells`,
+/// [n_w][polarities][groups * outputs][inputs], lie on the device.
+void apply_ir_drop(const IrDrop& drop, const MvmPlan& plan, const Hardware& hardware, std::int64_t groups,
+                   std::int16_t* cells, WorkMemory memory, Stream stream);
+
+}  // namespace cuda
 
 }  // namespace cimq::kernels

@@ -8,7 +8,6 @@
 
 #include "common/float16.h"
 #include "kernels/narrow.h"
-#include "kernels/noise/ir_drop.h"
 #include "ops/support/checks.h"
 #include "ops/support/operands.h"
 
@@ -29,10 +28,6 @@ bool holds_nothing_else(at::ScalarType type, const IntegerRange& range) {
 }  // namespace
 
 void refuse_host_only(const char* op, const CrossbarArgs& args) {
-  const Hardware& hardware = *args.hardware;
-  TORCH_CHECK_NOT_IMPLEMENTED(!kernels::IrDrop::of(hardware).any(), op,
-                              ": wires with resistance have no CUDA kernel: set wires.word_line_ohm and "
-                              "wires.bit_line_ohm to 0, or move the tensors to the CPU");
   TORCH_CHECK_NOT_IMPLEMENTED(!args.by_reference, op,
                               ": backend reference_cpp is plain loops on the CPU: move the tensors there");
 }

@@ -12,7 +12,7 @@
 
 namespace cimq::ops {
 
-/// Refuses calls that only the CPU computes: wire resistance, the plain loops of the reference.
+/// Refuses calls that only the CPU computes: the plain loops of the reference.
 void refuse_host_only(const char* op, const CrossbarArgs& args);
 
 /// The call with adc_lo and adc_lsb on the CPU, where its plan is made. Waits for the device where they lie there;

@@ -1,6 +1,7 @@
 #include "ops/cuda/device_layer.h"
 
 #include "kernels/programmed_cells.h"
+#include "ops/cuda/work_memory.h"
 
 namespace cimq::ops {
 namespace {
@@ -42,18 +43,19 @@ kernels::cuda::DeviceImage DeviceProgrammer::program(int first, int count) {
 /// What the cells of a chip conduct; null where they are levels.
 const std::int16_t* DeviceProgrammer::conductances_of(int chip) {
   if (!layer_.plan().fractional) return nullptr;
-  // Cells are numbered through all groups: to them those are one matrix.
-  kernels::MvmPlan plan = layer_.plan();
-  plan.outputs *= layer_.groups();
+  const kernels::MvmPlan& plan = layer_.plan();
   if (!conductances_.defined()) {
-    conductances_ = at::empty({plan.n_w, plan.polarities(), plan.outputs, plan.inputs}, w_.options().dtype(at::kShort));
+    conductances_ = at::empty({plan.n_w, plan.polarities(), layer_.groups() * plan.outputs, plan.inputs},
+                              w_.options().dtype(at::kShort));
+    work_memory_ = programming_memory(*args_.hardware, plan, layer_.groups(), w_);
   }
   kernels::MvmOptions options = args_.options;
   options.chip = static_cast<std::uint32_t>(chip);
   auto* cells = conductances_.mutable_data_ptr<std::int16_t>();
   call_.run([&](kernels::cuda::Stream stream) {
-    kernels::cuda::programmed_cells(*args_.hardware, tables_->read(), plan, options,
-                                    static_cast<const std::int8_t*>(w_.const_data_ptr()), cells, stream);
+    kernels::cuda::programmed_cells(*args_.hardware, tables_->read(), plan, layer_.groups(), options,
+                                    static_cast<const std::int8_t*>(w_.const_data_ptr()), cells,
+                                    work_memory(work_memory_), stream);
   });
   return cells;
 }

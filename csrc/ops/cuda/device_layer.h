@@ -92,6 +92,7 @@ class DeviceProgrammer {
   const at::Tensor& w_;
   at::Tensor programmed_;
   at::Tensor conductances_;
+  at::Tensor work_memory_;
 };
 
 /// Starts the products of y.size(0) chips, from chip 0 on. product(image, first result, stream) starts those of the

@@ -4,6 +4,7 @@
 #include "kernels/programmed_cells.h"
 #include "ops/cuda/crossbar_operands.h"
 #include "ops/cuda/device_constants.h"
+#include "ops/cuda/work_memory.h"
 #include "ops/support/checks.h"
 #include "ops/support/programmed_levels_args.h"
 
@@ -27,9 +28,10 @@ at::Tensor programmed_levels_cuda(const at::Tensor& w_q, const CrossbarCall& cal
     if (plan.fractional) {
       const DeviceCellTables tables(kName, request.machine, w.device());
       const at::Tensor cells = at::empty(shape, w.options().dtype(at::kShort));
+      const at::Tensor memory = programming_memory(request.machine, plan, 1, w);
       device.run([&](kernels::cuda::Stream stream) {
-        kernels::cuda::programmed_cells(request.machine, tables.read(), plan, request.args.options, weights,
-                                        cells.mutable_data_ptr<std::int16_t>(), stream);
+        kernels::cuda::programmed_cells(request.machine, tables.read(), plan, 1, request.args.options, weights,
+                                        cells.mutable_data_ptr<std::int16_t>(), work_memory(memory), stream);
       });
       return cells.to(at::kInt);
     }

@@ -4,9 +4,9 @@
 #include <optional>
 #include <vector>
 
-#include "kernels/cpu/program/programmed_cells.h"
 #include "kernels/cuda/aligned_bytes.h"
 #include "kernels/cuda/crossbar_mvm.h"
+#include "kernels/programmed_cells.h"
 #include "kernels/random_case.h"
 
 namespace cimq::kernels::testing {
@@ -31,7 +31,6 @@ TEST_CASE("matrices programmed on the emulated device have the bytes of the host
       c.hardware.adc.bits = 6;
     }
     const int group_count = random.chance(0.3) ? 2 : 1;
-    if (group_count > 1) c.hardware.wires = {};  // groups do not share arrays
     c.outputs = random.integer(1, 90);
     c.inputs = random.integer(1, 120);
     add_column_ranges(random, c, c.outputs * group_count);
@@ -60,18 +59,19 @@ TEST_CASE("matrices programmed on the emulated device have the bytes of the host
     const std::vector<std::byte> noise(layer.programmed_bytes(chips), std::byte{0x5A});
     AlignedBytes programmed(noise.data(), noise.size());
     std::memset(programmed.data(), 0, layer.cells_begin());
-    // All groups are one matrix to the cells.
-    MvmPlan of_all = layer.plan();
-    of_all.outputs *= group_count;
+    const MvmPlan& plan = layer.plan();
     for (int chip = 0; chip < chips; ++chip) {
       MvmOptions options = c.options;
       options.chip += static_cast<std::uint32_t>(chip);
       std::vector<std::int16_t> cells;
-      if (of_all.fractional) {
-        const cpu::ProgrammedCells sampled(c.hardware, of_all, options, w.data());
-        cells.assign(sampled.values().begin(), sampled.values().end());
+      if (plan.fractional) {
+        cells.resize(static_cast<std::size_t>(plan.n_w * plan.polarities()) * w.size());
+        const std::size_t bytes = cuda::ir_drop_bytes(IrDrop::of(c.hardware), plan, c.hardware, group_count);
+        std::vector<std::int64_t> memory(bytes / sizeof(std::int64_t));
+        cuda::programmed_cells(c.hardware, CellTables::of(c.hardware)->view(), plan, group_count, options, w.data(),
+                               cells.data(), {memory.data(), bytes}, {});
       }
-      cuda::program_matrices(layer, chip, w.data(), of_all.fractional ? cells.data() : nullptr, programmed.data(), {});
+      cuda::program_matrices(layer, chip, w.data(), plan.fractional ? cells.data() : nullptr, programmed.data(), {});
     }
     ++computed;
     fractional += layer.plan().fractional ? 1 : 0;
