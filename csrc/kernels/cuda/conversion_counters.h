@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "common/host_device.h"
 #include "kernels/cuda/block_sum.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/mvm_accumulators.h"
@@ -34,7 +35,9 @@ constexpr int kTilesPerFlush = 1024;
 constexpr int kErrorSums = kSharedBytes;  ///< where in shared memory warps leave their sums
 constexpr int kErrorSumBytes = kBlockThreads / 32 * 8;
 /// Where the counters of codes lie, behind the keys of read noise.
-constexpr int code_counters(Cells cells) { return kErrorSums + kErrorSumBytes + read_key_bytes(cells); }
+CIMQ_HOST_DEVICE constexpr int code_counters(Cells cells) {
+  return kErrorSums + kErrorSumBytes + read_key_bytes(cells);
+}
 constexpr std::int32_t kNoLowest = std::numeric_limits<std::int32_t>::max();  ///< of threads without results
 constexpr std::int32_t kNoHighest = std::numeric_limits<std::int32_t>::min();
 /// Bytes of a block.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "common/host_device.h"
 #include "common/mapping.h"
 
 namespace cimq::kernels::cuda {
@@ -29,10 +30,12 @@ enum class Cells {
   kWords,  ///< 16 bits, the high bytes of all outputs before the low bytes
   kReads,  ///< words, and behind them the variances of what reading adds, in the same way
 };
-constexpr int lines_of(Cells cells) { return cells == Cells::kBytes ? 1 : cells == Cells::kWords ? 2 : 4; }
-constexpr int outputs_of_warp(Cells cells) { return kWarpLines / lines_of(cells); }
+CIMQ_HOST_DEVICE constexpr int lines_of(Cells cells) {
+  return cells == Cells::kBytes ? 1 : cells == Cells::kWords ? 2 : 4;
+}
+CIMQ_HOST_DEVICE constexpr int outputs_of_warp(Cells cells) { return kWarpLines / lines_of(cells); }
 /// Shared memory that a kernel takes for them beside its own.
-constexpr int read_key_bytes(Cells cells) { return cells == Cells::kReads ? kReadKeyBytes : 0; }
+CIMQ_HOST_DEVICE constexpr int read_key_bytes(Cells cells) { return cells == Cells::kReads ? kReadKeyBytes : 0; }
 
 /// How currents become codes.
 enum class Converter {
