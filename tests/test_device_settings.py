@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from devices import each_device
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cimq
@@ -15,6 +17,7 @@ import cimq
 from device_network import LOSSY, NOISY, batches, on, sequential  # isort: skip
 
 ATEN = torch.ops.aten
+LEARNED = LOSSY.replace(adc={"bits": 5, "range": "learned"})
 
 
 @pytest.fixture(params=each_device())
@@ -66,3 +69,35 @@ def test_what_stands_for_cuda_refuses(device: torch.device, deterministic: None)
         return
     with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
         values.cumsum(0)
+
+
+@pytest.fixture
+def swapping() -> Iterator[None]:
+    """Tensors of modules are swapped where they are moved or read."""
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    yield
+    torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+@pytest.mark.parametrize("hardware", [LOSSY, NOISY, LEARNED], ids=["lossy", "noisy", "learned"])
+@pytest.mark.parametrize("converted", [False, True])
+def test_models_whose_tensors_are_swapped_are_moved_and_read(
+    device: torch.device, hardware: cimq.Hardware, converted: bool, swapping: None
+) -> None:
+    def calibrated(count: int) -> nn.Module:
+        q = cimq.prepare(sequential(), cimq.Policy.uniform(4, 4), hardware)
+        cimq.calibrate(q, batches(count))
+        return cimq.convert(q) if converted else q.eval()
+
+    x = batches()[0][0]
+    model, other = calibrated(1), calibrated(4)
+    with torch.no_grad():
+        before, after = model(x), other(x)
+        assert not torch.equal(before, after)
+        model.to(device)
+        assert torch.equal(model(x.to(device)).cpu(), before)  # ranges have copies on the host now
+        model.load_state_dict(copy.deepcopy(other.state_dict()))
+        assert torch.equal(model(x.to(device)).cpu(), after)
+        assert torch.equal(model.to("cpu")(x), after)
+        assert torch.equal(model.to(device)(x.to(device)).cpu(), after)
