@@ -166,10 +166,12 @@ def _interrupting() -> Any:
     return metric
 
 
-def test_training_on_cells_that_vary_and_chips(device: torch.device, calibrated: nn.Module) -> None:
-    """The same chips: accuracies of several are those of the CPU, and a step of training meets the same cells."""
+@pytest.mark.parametrize("read", ["none", "constant", "proportional"])
+def test_training_on_cells_that_vary_and_chips(device: torch.device, calibrated: nn.Module, read: str) -> None:
+    """Accuracies of several chips are those of the CPU, and a step of training meets the same cells and accesses."""
     cpu = copy.deepcopy(calibrated)
-    set_hardware(cpu, NOISY)
+    noise = {"none": {}, "constant": {"sigma_levels": 0.1}, "proportional": {"sigma_ratio": 0.05}}[read]
+    set_hardware(cpu, NOISY.replace(cell={"read": {"model": read, **noise}}))
     cimq.quantization.calibrate_converters(cpu, batches(1))
     q = prepared_on(device, cpu)
     expected = cimq.evaluate_chips(cpu, batches(2), chips=2)

@@ -14,6 +14,7 @@ from cimq.mapping import act_range, weight_range
 PRODUCT = ("crossbar_product", "pack_cells", "sum_weights", "narrow_values")
 LOSSY = {"bits": 8}
 NOISE = {"programming": {"model": "gaussian", "sigma_levels": 0.1}}
+READS = {"read": {"model": "constant", "sigma_levels": 0.1}}
 WINDOW = {"g_min_microsiemens": 1.0, "g_max_microsiemens": 100.0}
 WIRES = {"word_line_ohm": 1.0, "bit_line_ohm": 1.0, "mean_activity": 0.5}
 
@@ -142,6 +143,7 @@ _MATRICES = {
     "lossy 8-bit ADC": CLAIMED,
     "ideal ADC": replace(CLAIMED, hardware=machine()),
     "lossy, noisy cells": replace(CLAIMED, hardware=machine(adc=LOSSY, cell=NOISE)),
+    "lossy, read noise": replace(CLAIMED, hardware=machine(adc=LOSSY, cell=READS)),
     "lossy, 128 rows, 2-bit cells": replace(CLAIMED, hardware=machine(adc=LOSSY, rows=128, cell_bits=2)),
     "lossy, offset mapping": replace(CLAIMED, hardware=machine(adc=LOSSY, mapping="offset")),
     "lossy, one batch": replace(CLAIMED, batch=256, inputs=512),

@@ -38,6 +38,7 @@ REGISTERS = 65536  # of a multiprocessor, the same on all of them
 REGISTER_UNIT = 256  # a warp gets registers in units of so many
 SHARED_OF_SYSTEM = 1024  # per block
 SHARED_UNIT = 128
+READ_KEYS = 3 * 64 * 4  # bytes of shared memory of the instances for cells with read noise
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Launch:
     main: bool = True
 
 
-# By the name of the function; all instances of a template are launched alike.
+# By the name of the function. All instances of a template are launched alike, but for the keys of read noise.
 LAUNCHES = {
     "fake_quantize_forward": Launch(256),
     "fake_quantize_backward_pass": Launch(256, 64),
@@ -164,7 +165,7 @@ def rows_of(log: str) -> list[Row]:
         launch = LAUNCHES.get(kernel.split("<", 1)[0])
         if launch is None:
             raise SystemExit(f"cuda_static: how is {kernel} launched? Enter it in LAUNCHES of {__file__}")
-        shared_bytes = static_shared + launch.shared_bytes
+        shared_bytes = static_shared + launch.shared_bytes + (READ_KEYS if "<Cells 2" in kernel else 0)
         share = occupancy(architecture, registers, shared_bytes, launch.threads)
         rows.append(Row(kernel, architecture, registers, shared_bytes, stack, spilled, share))
     return rows

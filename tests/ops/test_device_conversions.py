@@ -29,12 +29,6 @@ BITS: dict[str, Any] = {"weight_bits": 4, "act_bits": 4}
 RANGES = {"adc_lo": torch.tensor([0, 0]), "adc_lsb": torch.tensor([1.5, 2.0])}
 
 
-def without_refused(case: Case) -> Case:
-    """Without what has no CUDA kernel."""
-    case.hardware = case.hardware.replace(cell={"read": {"model": "none"}})
-    return case
-
-
 def slopes(shape: torch.Size, dtype: torch.dtype) -> Tensor:
     return (torch.rand(shape, generator=torch.Generator().manual_seed(5)) - 0.4).to(dtype)
 
@@ -83,7 +77,7 @@ def check_gradients(product: Any, device: str, x: Tensor, w: Tensor, case: Case,
 def test_gradients_of_matrix_products_are_those_of_the_cpu(
     device: str, case: Case, batch: int, inputs: int, outputs: int, chips: int | None, clip: bool
 ) -> None:
-    case = without_refused(case).with_columns(outputs)
+    case = case.with_columns(outputs)
     x, w = case.activations(batch, inputs), case.weights(outputs, inputs)
     check_gradients(crossbar_mvm, device, x, w, case, chips=chips, adc_grad="clip" if clip else "identity")
 
@@ -94,7 +88,7 @@ def test_gradients_of_convolutions_are_those_of_the_cpu(
     device: str, case: Case, geometry: dict[str, Any], chips: int | None, clip: bool
 ) -> None:
     shape = geometry.pop("x")
-    case = without_refused(case).with_columns(geometry["outputs"])
+    case = case.with_columns(geometry["outputs"])
     x = case.activations(*shape)
     w = case.weights(geometry.pop("outputs"), shape[1] // geometry["groups"], *geometry.pop("kernel"))
     options = geometry | {"chips": chips, "adc_grad": "clip" if clip else "identity"}
@@ -191,7 +185,7 @@ def check_counts(device: str, x: Tensor, w: Tensor, case: Case, **options: Any) 
 def test_counts_of_matrix_products_are_those_of_the_cpu(
     device: str, case: Case, batch: int, inputs: int, outputs: int, chips: int | None
 ) -> None:
-    case = without_refused(case).with_columns(outputs)
+    case = case.with_columns(outputs)
     check_counts(device, case.activations(batch, inputs), case.weights(outputs, inputs), case, chips=chips)
 
 
@@ -201,7 +195,7 @@ def test_counts_of_convolutions_are_those_of_the_cpu(
     device: str, case: Case, geometry: dict[str, Any], chips: int | None
 ) -> None:
     shape = geometry.pop("x")
-    case = without_refused(case).with_columns(geometry["outputs"])
+    case = case.with_columns(geometry["outputs"])
     w = case.weights(geometry.pop("outputs"), shape[1] // geometry["groups"], *geometry.pop("kernel"))
     check_counts(device, case.activations(*shape), w, case, chips=chips, **geometry)
 
@@ -213,26 +207,15 @@ def test_counts_come_from_the_kernels(device: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "text"),
+    ("change", "text"),
     [
-        ({"hardware": LOSSY.replace(cell={"read": {"model": "constant", "sigma_levels": 0.1}})}, 0, "read noise"),
-        ({"hardware": Hardware.preset("paper")}, 1, "needs a converter, but adc.bits of the hardware is null"),
-        ({"x_q": torch.full((2, 40), 16)}, 1, r"x_q must hold integers in 0\.\.15, got 16"),
-        ({"w_q": torch.ones(3, 41)}, 1, r"x_q must be \[\.\.\., 41\]"),
+        ({"hardware": Hardware.preset("paper")}, "needs a converter, but adc.bits of the hardware is null"),
+        ({"x_q": torch.full((2, 40), 16)}, r"x_q must hold integers in 0\.\.15, got 16"),
+        ({"w_q": torch.ones(3, 41)}, r"x_q must be \[\.\.\., 41\]"),
     ],
 )
-def test_counts_are_refused_by_name(device: str, change: dict[str, Any], error: int, text: str) -> None:
+def test_counts_are_refused_by_name(device: str, change: dict[str, Any], text: str) -> None:
     arguments = {"x_q": torch.ones(2, 40), "w_q": torch.ones(3, 40), "hardware": LOSSY} | BITS | change
     moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in arguments.items()}
-    with pytest.raises(ValueError if error else NotImplementedError, match=text):
+    with pytest.raises(ValueError, match=text):
         crossbar_diagnostics(**moved)
-
-
-def test_gradients_that_only_the_cpu_has_are_refused_by_name(device: str) -> None:
-    hardware = LOSSY.replace(cell={"read": {"model": "constant", "sigma_levels": 0.1}})
-    x, w = (operand.float().to(device) for operand in operands())
-    dy = torch.ones(70, 9, device=device)
-    with pytest.raises(NotImplementedError, match=r"crossbar_mvm_backward: cell\.read constant \(read noise\)"):
-        torch.ops.cimq.crossbar_mvm_backward(
-            dy, x, w, hardware.to_json(), 4, 4, adc_grad="clip", wanted=[True, True, False]
-        )

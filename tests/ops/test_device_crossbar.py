@@ -43,10 +43,6 @@ def to(device: str, value: Any) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def is_refused(hardware: Hardware) -> bool:
-    return hardware.cell.read.model != "none"
-
-
 def check_same(device: str, product: Callable[..., Tensor], x: Tensor, w: Tensor, case: Case, **options: Any) -> None:
     """Equal results, or the same refusal."""
 
@@ -59,16 +55,7 @@ def check_same(device: str, product: Callable[..., Tensor], x: Tensor, w: Tensor
     except ValueError as error:
         refusal = str(error)
         event("refused everywhere")
-        with pytest.raises((ValueError, NotImplementedError)) as raised:
-            run(device)
-        if isinstance(raised.value, NotImplementedError):
-            assert is_refused(case.hardware)
-        else:
-            raised.match(re.escape(refusal))
-        return
-    if is_refused(case.hardware):
-        event("refused on devices")
-        with pytest.raises(NotImplementedError, match="read noise"):
+        with pytest.raises(ValueError, match=re.escape(refusal)):
             run(device)
         return
     event("compared")
@@ -92,6 +79,7 @@ def test_matrix_products_have_the_bits_of_the_cpu(device: str, data: st.DataObje
         "chips": data.draw(st.sampled_from([None, 1, 2])),
         "backend": data.draw(st.sampled_from(["auto", "sliced"])),
         "layer": data.draw(st.integers(0, 3)),
+        "first_access": data.draw(st.sampled_from([0, 5, 1 << 40])),
     }
     check_same(device, crossbar_mvm, x, w, case, **options)
 
@@ -110,8 +98,8 @@ def test_convolutions_have_the_bits_of_the_cpu(
     x, w = x.to(memory_format=order), w.to(memory_format=order)
     if data.draw(st.booleans()):  # every second column of a wider image
         x = torch.stack([x, torch.zeros_like(x)], -1).flatten(-2)[..., ::2]
-    chips = data.draw(st.sampled_from([None, 2]))
-    check_same(device, crossbar_conv2d, x, w, case, chips=chips, **geometry)
+    chips, first = data.draw(st.sampled_from([None, 2])), data.draw(st.sampled_from([0, 9]))
+    check_same(device, crossbar_conv2d, x, w, case, chips=chips, first_access=first, **geometry)
 
 
 def levels_of(x: Tensor, w: Tensor, hardware: Hardware, **options: Any) -> Tensor:
@@ -125,7 +113,6 @@ def levels_of(x: Tensor, w: Tensor, hardware: Hardware, **options: Any) -> Tenso
 def test_cells_are_those_of_the_cpu(device: str, data: st.DataObject, case: Case) -> None:
     w = case.weights(data.draw(st.integers(1, 4)), data.draw(st.integers(1, 20)))
     w = w.to(data.draw(st.sampled_from(fitting(w, [torch.int8, torch.int64, torch.float32]))))
-    case.hardware = case.hardware.replace(cell={"read": {"model": "none"}})
     chip, first_output = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 9))
     check_same(device, levels_of, torch.empty(0), w, case, chip=chip, first_output=first_output)
 
@@ -185,7 +172,6 @@ def test_wrong_operands_are_named_as_on_the_cpu(
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"hardware": LOSSY.replace(cell={"read": {"model": "constant", "sigma_levels": 0.1}})}, "read noise"),
         ({"backend": "reference_cpp"}, "backend reference_cpp is plain loops on the CPU"),
         ({"backend": "reference"}, "backend reference computes on the CPU, got x_q on"),
     ],

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from cimq import _C, Hardware
-from cimq.ops import crossbar_conv2d, crossbar_mvm
+from cimq.ops import crossbar_conv2d, crossbar_diagnostics, crossbar_mvm
 
 sys.path.insert(0, str(Path(__file__).parent))
 from crossbar_cases import activations, weights
+from devices import each_device, runs_kernels
 
 BITS = {"weight_bits": 6, "act_bits": 4}
 EVERYTHING = Hardware.preset("rram-wan2022").replace(
@@ -67,6 +68,37 @@ def test_threads_do_not_change_a_bit() -> None:
         torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("device", each_device("emulated", "cuda"))
+@pytest.mark.parametrize(
+    "read", [{"model": "constant", "sigma_levels": 0.3}, {"model": "proportional", "sigma_ratio": 0.1}]
+)
+@pytest.mark.parametrize("placement", ["per_column", "differential"])
+@pytest.mark.parametrize("dac_bits", [1, 3, 6])
+def test_devices_draw_the_noise_of_the_cpu(device: str, read: dict[str, object], placement: str, dac_bits: int) -> None:
+    hardware = EVERYTHING.replace(
+        dac_bits=dac_bits,
+        adc={"placement": placement},
+        cell={"read": read},
+        wires={"word_line_ohm": 0.0, "bit_line_ohm": 0.0},
+    )
+    options = {"weight_bits": 6, "act_bits": 7, "seed": 3, "layer": 2}
+    x, w = activations((9, 100), 7, False), weights((20, 100), 6)
+    images, kernels = activations((3, 4, 5, 5), 7, False), weights((6, 2, 3, 3), 6)
+    convolution = {**options, "groups": 2, "padding": 1, "first_access": 75}
+    expected = crossbar_mvm(x, w, hardware, **options, chips=2, first_access=7)
+    counted = crossbar_diagnostics(x, w, hardware, **options, first_access=7)
+    with runs_kernels(device, "pack_cells", "crossbar_product"):
+        y = crossbar_mvm(x.to(device), w.to(device), hardware, **options, chips=2, first_access=7)
+    assert torch.equal(y.cpu(), expected)
+    assert not torch.equal(expected[0], expected[1])
+    found = crossbar_conv2d(images.to(device), kernels.to(device), hardware, **convolution)
+    assert torch.equal(found.cpu(), crossbar_conv2d(images, kernels, hardware, **convolution))
+    counts = crossbar_diagnostics(x.to(device), w.to(device), hardware, **options, first_access=7)
+    assert torch.equal(counts.code_histogram, counted.code_histogram)
+    still = hardware.replace(cell={"read": {"model": "none"}})
+    assert not torch.equal(counted.code_histogram, crossbar_diagnostics(x, w, still, **options).code_histogram)
 
 
 SCRIPT = """

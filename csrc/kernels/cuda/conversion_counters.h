@@ -32,38 +32,44 @@ constexpr int kSharedCodes = 4096;  ///< converters of more codes count in globa
 /// Tiles after which counters of 32 bits are emptied: a block has 4096 results of at most 8 digits.
 constexpr int kTilesPerFlush = 1024;
 constexpr int kErrorSums = kSharedBytes;  ///< where in shared memory warps leave their sums
-constexpr int kCodeCounters = kErrorSums + kBlockThreads / 32 * 8;
+constexpr int kErrorSumBytes = kBlockThreads / 32 * 8;
+/// Where the counters of codes lie, behind the keys of read noise.
+constexpr int code_counters(Cells cells) { return kErrorSums + kErrorSumBytes + read_key_bytes(cells); }
 constexpr std::int32_t kNoLowest = std::numeric_limits<std::int32_t>::max();  ///< of threads without results
 constexpr std::int32_t kNoHighest = std::numeric_limits<std::int32_t>::min();
 /// Bytes of a block.
-constexpr int count_bytes(int levels) { return kCodeCounters + (levels <= kSharedCodes ? levels : 0) * 4; }
+constexpr int count_bytes(Cells cells, int levels) {
+  return code_counters(cells) + (levels <= kSharedCodes ? levels : 0) * 4;
+}
 
 /// kByColumn: every column has a range of its own.
-template <bool kWordsOf, bool kByColumn>
-class CountEpilogue : public MvmCurrents<kWordsOf> {
+template <Cells kCells, bool kByColumn>
+class CountEpilogue : public MvmCurrents<kCells> {
  public:
-  using MvmCurrents<kWordsOf>::arguments;
-  using MvmCurrents<kWordsOf>::kOutputTiles;
-  static constexpr bool kWords = kWordsOf;
+  using MvmCurrents<kCells>::arguments;
+  using MvmCurrents<kCells>::kOutputTiles;
   static constexpr bool kDigitsInPlace = false;
   static constexpr bool kAddsActivations = false;
 
   __device__ __forceinline__ CountEpilogue(const MvmArguments& of_product, const CountArguments& counts)
-      : MvmCurrents<kWordsOf>{of_product, {}},
+      : MvmCurrents<kCells>{of_product, {}, {}},
         counts_(counts),
-        codes_(shared_memory<unsigned>(kCodeCounters, counts.levels <= kSharedCodes ? counts.levels : 0)) {}
+        codes_(shared_memory<unsigned>(code_counters(kCells), counts.levels <= kSharedCodes ? counts.levels : 0)) {}
 
   __device__ __forceinline__ std::int32_t start_of(int /*slice*/, const DigitArguments& /*digit*/) const { return 0; }
 
   /// The barrier before the first stage comes after this.
   __device__ __forceinline__ void begin() {
+    this->begin_reads(kErrorSums + kErrorSumBytes);
     for (int code = this_thread(); code < codes_.size(); code += kBlockThreads) codes_[code] = 0;
     start_slice();
   }
 
-  __device__ __forceinline__ void convert(int slice, int /*column*/, const DigitArguments& /*digit*/) {
+  __device__ __forceinline__ void convert(const Stage& stage, int digit) {
+    this->read(stage, digit, kErrorSums + kErrorSumBytes);
+    const int slice = stage.slice;
     const int id = this_thread();
-    const int first_o = first_output<kWords>(arguments, id);
+    const int first_o = first_output<kCells>(arguments, id);
     const std::int64_t first_row_of_lane = first_row(arguments) + warp_row(id) + id % 32 / 4;
     this->template for_each_range<kByColumn>(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
                                                         std::int64_t column) __attribute__((always_inline)) {

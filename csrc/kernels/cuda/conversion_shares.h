@@ -31,21 +31,21 @@ constexpr int kPassedWords = kRowTiles * kLineTiles * kBlockThreads;
 constexpr int kShareBytes = kPassedBytes + kPassedWords * 4;
 
 /// kByColumn: every column has a range of its own.
-template <bool kWordsOf, bool kByColumn>
-class ShareEpilogue : public MvmCurrents<kWordsOf> {
+template <Cells kCells, bool kByColumn>
+class ShareEpilogue : public MvmCurrents<kCells> {
  public:
-  using MvmCurrents<kWordsOf>::arguments;
-  using MvmCurrents<kWordsOf>::kOutputTiles;
-  static constexpr bool kWords = kWordsOf;
+  using MvmCurrents<kCells>::arguments;
+  using MvmCurrents<kCells>::kOutputTiles;
   static constexpr bool kDigitsInPlace = false;
   static constexpr bool kAddsActivations = false;
 
   __device__ __forceinline__ ShareEpilogue(const MvmArguments& of_product, const ShareArguments& shares)
-      : MvmCurrents<kWordsOf>{of_product, {}}, shares_(shares) {}
+      : MvmCurrents<kCells>{of_product, {}, {}}, shares_(shares) {}
 
   __device__ __forceinline__ std::int32_t start_of(int /*slice*/, const DigitArguments& /*digit*/) const { return 0; }
 
   __device__ __forceinline__ void begin() {
+    this->begin_reads(kShareBytes);
     for (int j = this_thread(); j <= shares_.digits; j += kBlockThreads) {
       table()[j] = static_cast<float>(j) / static_cast<float>(shares_.digits);
     }
@@ -53,10 +53,11 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
   }
 
   /// The sign of the second column of a pair comes in at the tile's end.
-  __device__ __forceinline__ void convert(int slice, int /*column*/, const DigitArguments& digit) {
-    const auto weight = static_cast<float>(digit.weight);
-    this->template for_each_range<kByColumn>(slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
-                                                        std::int64_t /*column*/) __attribute__((always_inline)) {
+  __device__ __forceinline__ void convert(const Stage& stage, int digit) {
+    this->read(stage, digit, kShareBytes);
+    const auto weight = static_cast<float>(arguments.digit[digit].weight);
+    this->template for_each_range<kByColumn>(stage.slice, [&](int n, int parity, std::int32_t lo, float inv_lsb,
+                                                              std::int64_t /*column*/) __attribute__((always_inline)) {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
         std::uint32_t weights = 0;
@@ -75,7 +76,7 @@ class ShareEpilogue : public MvmCurrents<kWordsOf> {
 
   __device__ __forceinline__ void end_tile(const Stage& stage) {
     const int id = this_thread();
-    const int first_o = first_output<kWords>(arguments, id);
+    const int first_o = first_output<kCells>(arguments, id);
     const std::int64_t first_row_of_lane = first_row(arguments) + warp_row(id) + id % 32 / 4;
     const std::int64_t matrix = std::int64_t{this_chip()} * arguments.groups + this_group();
     const std::int64_t plane = (matrix * arguments.tiles + stage.tile) * arguments.columns + stage.column;

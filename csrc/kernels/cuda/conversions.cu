@@ -16,26 +16,50 @@ namespace {
 
 constexpr int kSumThreads = 256;
 
-template <bool kWords, bool kByColumn>
+template <Cells kCells, bool kByColumn>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     conversion_shares(const MvmArguments arguments, const GroupedRows rows, const ShareArguments shares) {
-  MvmBlock<ShareEpilogue<kWords, kByColumn>, GroupedRows>(arguments, rows, shares).run();
+  MvmBlock<ShareEpilogue<kCells, kByColumn>, GroupedRows>(arguments, rows, shares).run();
 }
 
-template <bool kWords, bool kByColumn>
+template <Cells kCells, bool kByColumn>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     conversion_counts(const MvmArguments arguments, const GroupedRows rows, const CountArguments counts) {
-  MvmBlock<CountEpilogue<kWords, kByColumn>, GroupedRows>(arguments, rows, counts).run();
+  MvmBlock<CountEpilogue<kCells, kByColumn>, GroupedRows>(arguments, rows, counts).run();
 }
 
+template <Cells kCells>
 auto shares_kernel(const MvmLayer& layer) {
-  if (layer.plan().by_column()) return layer.words() ? conversion_shares<true, true> : conversion_shares<false, true>;
-  return layer.words() ? conversion_shares<true, false> : conversion_shares<false, false>;
+  return layer.plan().by_column() ? conversion_shares<kCells, true> : conversion_shares<kCells, false>;
 }
 
+auto shares_kernel_of(const MvmLayer& layer) {
+  switch (layer.cells()) {
+    case Cells::kBytes:
+      return shares_kernel<Cells::kBytes>(layer);
+    case Cells::kWords:
+      return shares_kernel<Cells::kWords>(layer);
+    case Cells::kReads:
+      break;
+  }
+  return shares_kernel<Cells::kReads>(layer);
+}
+
+template <Cells kCells>
 auto counts_kernel(const MvmLayer& layer) {
-  if (layer.plan().by_column()) return layer.words() ? conversion_counts<true, true> : conversion_counts<false, true>;
-  return layer.words() ? conversion_counts<true, false> : conversion_counts<false, false>;
+  return layer.plan().by_column() ? conversion_counts<kCells, true> : conversion_counts<kCells, false>;
+}
+
+auto counts_kernel_of(const MvmLayer& layer) {
+  switch (layer.cells()) {
+    case Cells::kBytes:
+      return counts_kernel<Cells::kBytes>(layer);
+    case Cells::kWords:
+      return counts_kernel<Cells::kWords>(layer);
+    case Cells::kReads:
+      break;
+  }
+  return counts_kernel<Cells::kReads>(layer);
 }
 
 /// A block adds up what all blocks found of a slice.
@@ -54,8 +78,9 @@ void check_conversions(const MvmLayer& layer, std::int64_t rows, const char* op)
 }
 
 /// The layer's arguments with digits that lie at the lowest bit, as adc_convert wants whole currents.
-MvmArguments conversion_arguments(const MvmLayer& layer, const DeviceImage& image, std::int64_t rows) {
-  MvmArguments a = layer.arguments(image, rows, nullptr);
+MvmArguments conversion_arguments(const MvmLayer& layer, const DeviceImage& image, std::int64_t rows,
+                                  const Accesses& accesses) {
+  MvmArguments a = layer.arguments(image, rows, nullptr, accesses);
   for (int i = 0; i < a.digits; ++i) {
     DigitArguments& digit = a.digit[i];
     digit = {digit.mask >> digit.place, digit.shift + digit.place, digit.weight, 1.0F, 0};
@@ -96,15 +121,15 @@ Grid grid_of_blocks(const Work& work, const MvmLayer& layer, const MvmArguments&
 }  // namespace
 
 void shares_of_conversions(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x,
-                           const ConversionShares& out, Stream stream) {
+                           const ConversionShares& out, const Accesses& accesses, Stream stream) {
   check_conversions(layer, out.rows, "shares_of_conversions");
   if (out.rows == 0 || (out.pass == nullptr && out.step == nullptr)) return;
-  const MvmArguments arguments = conversion_arguments(layer, image, out.rows);
+  const MvmArguments arguments = conversion_arguments(layer, image, out.rows, accesses);
   ShareArguments shares = {out.pass, out.step, 0};
   for (const std::int32_t weight : layer.plan().digit_weights) shares.digits += std::abs(weight);
   const Work work = work_of("conversion_shares", layer, arguments, image.chips);
-  launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes), stream, shares_kernel(layer),
-         arguments, rows_of_groups(layer, x, arguments), shares);
+  launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes + read_key_bytes(layer.cells())), stream,
+         shares_kernel_of(layer), arguments, rows_of_groups(layer, x, arguments), shares);
 }
 
 std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::int64_t rows) {
@@ -114,11 +139,11 @@ std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::in
 }
 
 void count_conversions(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t rows,
-                       const ConversionCounters& out, Stream stream) {
+                       const ConversionCounters& out, const Accesses& accesses, Stream stream) {
   check_conversions(layer, rows, "count_conversions");
   if (rows == 0) return;
   const MvmPlan& plan = layer.plan();
-  const MvmArguments arguments = conversion_arguments(layer, image, rows);
+  const MvmArguments arguments = conversion_arguments(layer, image, rows, accesses);
   CountArguments counts = {};
   counts.codes = reinterpret_cast<unsigned long long*>(out.codes);
   counts.clipped = reinterpret_cast<unsigned long long*>(out.clipped);
@@ -131,8 +156,8 @@ void count_conversions(const MvmLayer& layer, const DeviceImage& image, const st
     for (int s = 0; s < plan.n_w; ++s) counts.lsb[s] = plan.slices[static_cast<std::size_t>(s)].lsb;
   }
   Work work = work_of("conversion_counts", layer, arguments, image.chips);
-  const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(plan.levels));
-  launch(work, grid, stream, counts_kernel(layer), arguments, rows_of_groups(layer, x, arguments), counts);
+  const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(layer.cells(), plan.levels));
+  launch(work, grid, stream, counts_kernel_of(layer), arguments, rows_of_groups(layer, x, arguments), counts);
   work.kernel = "sum_errors";
   const std::int64_t blocks = blocks_of_matrix(arguments) * image.chips * layer.groups();
   launch(work,

@@ -17,7 +17,7 @@ namespace cimq::kernels::cuda {
 /// Starts shares_of_conversions on `stream`: out.pass [chips][groups][row_tiles][columns][n_w][rows][outputs], out.step
 /// [chips][groups][n_w][rows][outputs]. The same bits as the CPU's. Throws LaunchError.
 void shares_of_conversions(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x,
-                           const ConversionShares& out, Stream stream);
+                           const ConversionShares& out, const Accesses& accesses, Stream stream);
 
 /// Counters of all conversions, per weight slice; what is counted is added to what is there.
 struct ConversionCounters {
@@ -34,6 +34,6 @@ std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::in
 /// Starts to count on `stream`. The integers are those of the CPU; the squared errors are added up in float64 in an
 /// order that depends on the sizes alone. Throws LaunchError.
 void count_conversions(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t rows,
-                       const ConversionCounters& out, Stream stream);
+                       const ConversionCounters& out, const Accesses& accesses, Stream stream);
 
 }  // namespace cimq::kernels::cuda

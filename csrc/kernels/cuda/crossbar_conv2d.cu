@@ -5,11 +5,11 @@
 namespace cimq::kernels::cuda {
 
 void crossbar_conv2d(const Conv2dLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t batch,
-                     std::int64_t h, std::int64_t w, void* y, Stream stream) {
+                     std::int64_t h, std::int64_t w, void* y, const Accesses& accesses, Stream stream) {
   const PatchArguments patches = layer.patches(image.constants, x, batch, h, w);
   if (batch == 0) return;
   const MvmLayer& matrices = layer.matrices();
-  const MvmArguments arguments = matrices.arguments(image, batch * patches.positions, y);
+  const MvmArguments arguments = matrices.arguments(image, batch * patches.positions, y, accesses);
   const Work work = {"crossbar_conv2d",
                      "",
                      {{{"batch", batch},

@@ -36,6 +36,6 @@ class Conv2dLayer {
 /// within act_bits (values beyond are the caller's to refuse); y [chips, batch, out_channels, out_h, out_w], int32
 /// where plan().exact, else float. Throws LaunchError. An empty batch starts nothing.
 void crossbar_conv2d(const Conv2dLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t batch,
-                     std::int64_t h, std::int64_t w, void* y, Stream stream);
+                     std::int64_t h, std::int64_t w, void* y, const Accesses& accesses, Stream stream);
 
 }  // namespace cimq::kernels::cuda

@@ -4,10 +4,10 @@
 namespace cimq::kernels::cuda {
 
 void crossbar_mvm(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t batch, void* y,
-                  Stream stream) {
+                  const Accesses& accesses, Stream stream) {
   check(batch >= 0, "crossbar_mvm: batch must be at least 0, got ", batch);
   if (batch == 0) return;
-  const MvmArguments arguments = layer.arguments(image, batch, y);
+  const MvmArguments arguments = layer.arguments(image, batch, y, accesses);
   const Work work = {
       "crossbar_mvm",
       "",

@@ -3,7 +3,8 @@
 // the device (program_matrices), where the weights are there already. Products are started on a stream. Knows pointers,
 // sizes and streams only.
 //
-// Read noise is not computed here: MvmLayer refuses it. Everything else that makes cells differ is in the cells.
+// What makes cells differ is in the cells. Read noise, which is new at every access, is added where currents are whole;
+// variances of the cells lie beside them.
 #pragma once
 
 #include <cstddef>
@@ -24,12 +25,21 @@ struct DeviceImage {
   const std::byte* programmed;  ///< of `chips` chips
   const std::byte* constants;   ///< the layer's; layers and calls may share them
   int chips = 1;
+  std::uint32_t first_chip = 0;  ///< number of the first of them, for read noise
+};
+
+/// The accesses of a call, which read noise is drawn for; without it they are ignored.
+struct Accesses {
+  std::uint64_t seed = 0;
+  std::uint32_t layer = 0;
+  std::int64_t first_output = 0;  ///< of the first group, within the layer
+  std::uint64_t first = 0;        ///< number of row 0
 };
 
 /// The crossbars of one layer, from options.chip on. Immutable. Plain C++: nothing of CUDA.
 class MvmLayer {
  public:
-  /// Throws cimq::Error as make_mvm_plan and check_weights do, and for read noise.
+  /// Throws cimq::Error as make_mvm_plan and check_weights do.
   explicit MvmLayer(const MvmProblem& problem, int chips = 1) : MvmLayer(std::vector<MvmProblem>{problem}, chips) {}
   /// Several matrices of one layer, of the same shape: the groups of a convolution.
   /// kOnDevice: the weights are not read and may be null; checking them is the caller's. `chips` are those that are
@@ -40,8 +50,8 @@ class MvmLayer {
   const MvmPlan& plan() const { return plan_; }
   int chips() const { return chips_; }
   int groups() const { return groups_; }
-  /// Cells are 16 bits, as two bytes: fractional conductances, and levels above 127.
-  bool words() const { return words_; }
+  /// Words: fractional conductances, and levels above 127.
+  Cells cells() const { return cell_kind_; }
   Converter converter() const { return converter_; }
 
   /// Sums of weights, which all chips share, and the cells of every chip, as programmed on the host; empty with
@@ -57,7 +67,7 @@ class MvmLayer {
 
   /// Arguments of the kernel without pointers and rows.
   const MvmArguments& shape() const { return arguments_; }
-  MvmArguments arguments(const DeviceImage& image, std::int64_t rows, void* y) const;
+  MvmArguments arguments(const DeviceImage& image, std::int64_t rows, void* y, const Accesses& accesses) const;
   MatrixArguments matrix(const std::uint8_t* x) const;
 
   /// Steps of the converters among the constants, [groups][n_w][outputs]; null where a slice has one range: those may
@@ -77,7 +87,9 @@ class MvmLayer {
   void set_constants(const std::vector<MvmProblem>& groups);
   void program(const std::vector<MvmProblem>& groups);
   void fill_matrix(const MvmProblem& problem, int chip, std::byte* plane) const;
-  void fill_line(std::byte* plane, std::int64_t output, const std::int32_t* cells) const;
+  /// Cells of one output, [inputs]; `part`: 0, or 2 for variances.
+  void fill_line(std::byte* plane, std::int64_t output, int part, const std::int32_t* cells) const;
+  std::int32_t constant_variance() const;
   template <typename T>
   std::size_t append(const std::vector<T>& values) {
     return append(values.data(), values.size() * sizeof(T));
@@ -86,7 +98,7 @@ class MvmLayer {
   MvmPlan plan_;
   int groups_;
   int chips_;
-  bool words_ = false;
+  Cells cell_kind_ = Cells::kBytes;
   bool digital_ = false;
   Converter converter_ = Converter::kGeneral;
   MvmArguments arguments_ = {};  // without pointers and rows
@@ -98,6 +110,8 @@ class MvmLayer {
   std::size_t column_inv_lsb_ = 0;
   std::size_t column_scale_ = 0;
   std::size_t column_lsb_ = 0;
+  std::size_t read_nodes_ = 0;
+  int read_sample_bits_ = 0;
 };
 
 /// Programs chip `chip` of `programmed` on the device, on `stream`: the cells of all groups and, for chip 0, the sums
@@ -111,6 +125,6 @@ void program_matrices(const MvmLayer& layer, int chip, const std::int8_t* w, con
 /// caller's to refuse); y [chips, batch, outputs], int32 where plan().exact, else float. Throws LaunchError. An empty
 /// batch starts nothing.
 void crossbar_mvm(const MvmLayer& layer, const DeviceImage& image, const std::uint8_t* x, std::int64_t batch, void* y,
-                  Stream stream);
+                  const Accesses& accesses, Stream stream);
 
 }  // namespace cimq::kernels::cuda

@@ -9,29 +9,68 @@
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/mvm_arguments.h"
 #include "kernels/cuda/mvm_places.h"
+#include "kernels/cuda/mvm_reads.h"
 #include "kernels/formula/adc.h"
 
 namespace cimq::kernels::cuda {
 
-template <bool kWords>
+/// What variances need besides, where squares of digits have more than 8 bits: products of high bytes.
+template <Cells kCells>
+struct WideVariances {};
+template <>
+struct WideVariances<Cells::kReads> {
+  std::int32_t of[kRowTiles][4];
+};
+
+template <Cells kCellsOf>
 struct MvmCurrents {
-  static constexpr int kOutputTiles = kWords ? kLineTiles / 2 : kLineTiles;
+  static constexpr Cells kCells = kCellsOf;
+  static constexpr int kOutputTiles = kLineTiles / lines_of(kCells);
 
   const MvmArguments& arguments;
-  std::int32_t currents[kRowTiles][kLineTiles][4];  ///< fragments as in mma.h; words: high bytes, then low bytes
+  /// Fragments as in mma.h; high bytes, low bytes, and those of variances, as kCells has them.
+  std::int32_t currents[kRowTiles][kLineTiles][4];
+  WideVariances<kCells> wide;
+
+  /// Before the first stage, all threads. `keys_at`: where in shared memory the epilogue has read_key_bytes left.
+  __device__ __forceinline__ void begin_reads(int keys_at) const {
+    if constexpr (kCells == Cells::kReads) draw_read_keys(arguments, read_keys(keys_at));
+  }
+
+  /// A digit's currents are whole: adds what reading adds.
+  __device__ __forceinline__ void read(const Stage& stage, int digit, int keys_at) {
+    if constexpr (kCells == Cells::kReads) {
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) currents[m][0][j] = joined(currents[m][0][j], currents[m][1][j]);
+      }
+      const auto variance = [&](int m, int j) __attribute__((always_inline)) {
+        std::int64_t sum = currents[m][3][j] + (std::int64_t{currents[m][2][j]} << 8);
+        if (arguments.read.wide) sum += std::int64_t{wide.of[m][j]} << 16;
+        return sum;
+      };
+      add_read_noise(
+          arguments, read_keys(keys_at), stage, digit,
+          [&](int m, int j) __attribute__((always_inline)) -> std::int32_t& { return currents[m][0][j]; }, variance);
+    }
+  }
+
+  __device__ __forceinline__ static std::int32_t joined(std::int32_t high, std::int32_t low) {
+    return static_cast<std::int32_t>((static_cast<std::uint32_t>(high) << 8) + static_cast<std::uint32_t>(low));
+  }
 
   /// The current of one output in its unit, modulo 2^32.
   __device__ __forceinline__ std::int32_t current(int m, int n, int j) const {
-    const auto high = static_cast<std::uint32_t>(currents[m][n][j]);
-    if constexpr (!kWords) return static_cast<std::int32_t>(high);
-    return static_cast<std::int32_t>((high << 8) + static_cast<std::uint32_t>(currents[m][n + kOutputTiles][j]));
+    if constexpr (kCells != Cells::kWords) return currents[m][n][j];  // read() has joined those of kReads
+    return joined(currents[m][n][j], currents[m][n + kOutputTiles][j]);
   }
 
   /// Calls visit(n, parity, lo, inv_lsb, column) for the columns of the thread: elements j = parity and parity + 2 of
   /// tile n. `column`: among the ranges per column, where there are any.
   template <bool kByColumn, typename Visit>
   __device__ __forceinline__ void for_each_range(int slice, const Visit& visit) const {
-    const int first_o = first_output<kWords>(arguments, this_thread());
+    const int first_o = first_output<kCells>(arguments, this_thread());
 #pragma unroll
     for (int n = 0; n < kOutputTiles; ++n) {
 #pragma unroll
@@ -52,13 +91,13 @@ struct MvmCurrents {
   }
 };
 
-template <bool kWords, Converter kConverter>
-struct MvmAccumulators : MvmCurrents<kWords> {
-  using MvmCurrents<kWords>::arguments;
-  using MvmCurrents<kWords>::currents;
-  using MvmCurrents<kWords>::kOutputTiles;
+template <Cells kCells, Converter kConverter>
+struct MvmAccumulators : MvmCurrents<kCells> {
+  using MvmCurrents<kCells>::arguments;
+  using MvmCurrents<kCells>::currents;
+  using MvmCurrents<kCells>::kOutputTiles;
   /// Without a converter fractional currents add up beyond 32 bits.
-  using Sum = std::conditional_t<kWords && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
+  using Sum = std::conditional_t<kCells != Cells::kBytes && kConverter == Converter::kNone, std::int64_t, std::int32_t>;
 
   Sum sums[kRowTiles][kOutputTiles][4];
 
@@ -81,8 +120,11 @@ struct MvmAccumulators : MvmCurrents<kWords> {
   }
 
   /// Adds what the converters make of the currents; the second column of a pair counts negative.
-  __device__ __forceinline__ void convert(int slice, int column, const DigitArguments& digit) {
-    const std::int32_t weight = column == 0 ? digit.weight : -digit.weight;
+  __device__ __forceinline__ void convert(const Stage& stage, int i) {
+    this->read(stage, i, kSharedBytes);
+    const DigitArguments& digit = arguments.digit[i];
+    const int slice = stage.slice;
+    const std::int32_t weight = stage.column == 0 ? digit.weight : -digit.weight;
     if constexpr (kConverter == Converter::kNone) {
       add_currents(weight);
     } else if constexpr (kConverter == Converter::kShifted) {
@@ -104,7 +146,7 @@ struct MvmAccumulators : MvmCurrents<kWords> {
       for (int n = 0; n < kOutputTiles; ++n) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-          if constexpr (kWords) {
+          if constexpr (kCells != Cells::kBytes) {
             sums[m][n][j] += weight * Sum{this->current(m, n, j)};
           } else {
             add(sums[m][n][j], weight, currents[m][n][j]);
@@ -145,7 +187,7 @@ struct MvmAccumulators : MvmCurrents<kWords> {
       }
       return;
     }
-    const int first_o = first_output<kWords>(arguments, this_thread());
+    const int first_o = first_output<kCells>(arguments, this_thread());
 #pragma unroll
     for (int n = 0; n < kOutputTiles; ++n) {
 #pragma unroll

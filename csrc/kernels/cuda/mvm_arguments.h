@@ -16,10 +16,23 @@ constexpr int kStepBytes = 32;    ///< inputs of one matrix instruction
 constexpr int kBlockThreads = 128;
 constexpr int kRowSums = kBlockThreads / 32 * (kBlockRows / 2);
 constexpr int kSharedBytes = (kBlockRows + kBlockLines) * kChunkBytes + kRowSums * 4;
+constexpr int kReadKeyWords = 3;
+constexpr int kReadKeyBytes = kReadKeyWords * kBlockRows * 4;
 
 /// Bits of 1.5 * 2^23: with a small integer added they are those of the sum of both.
 constexpr std::uint32_t kShiftedBits = 0x4B400000U;
 constexpr float kShiftedOrigin = 12582912.0F;
+
+/// What lies in the lines of a warp's outputs.
+enum class Cells {
+  kBytes,  ///< 8 bits
+  kWords,  ///< 16 bits, the high bytes of all outputs before the low bytes
+  kReads,  ///< words, and behind them the variances of what reading adds, in the same way
+};
+constexpr int lines_of(Cells cells) { return cells == Cells::kBytes ? 1 : cells == Cells::kWords ? 2 : 4; }
+constexpr int outputs_of_warp(Cells cells) { return kWarpLines / lines_of(cells); }
+/// Shared memory that a kernel takes for them beside its own.
+constexpr int read_key_bytes(Cells cells) { return cells == Cells::kReads ? kReadKeyBytes : 0; }
 
 /// How currents become codes.
 enum class Converter {
@@ -47,6 +60,19 @@ struct SliceArguments {
 
 constexpr int kMaxDigits = 8;
 constexpr int kMaxSlices = 8;
+
+/// Read noise (kernels/noise/read_noise.h) of the accesses of one call.
+struct ReadArguments {
+  const std::int32_t* nodes;  ///< of the table of z
+  std::uint64_t seed;
+  std::uint64_t first_access;
+  std::int64_t first_output;  ///< of group 0, within the layer
+  std::uint32_t first_chip;
+  std::uint32_t layer;
+  std::int32_t sample_bits;
+  bool squares;  ///< digits have several bits: they are not their own squares
+  bool wide;     ///< and their squares more than 8
+};
 
 struct MvmArguments {
   void* y;            ///< int32 or float; where which result lies is the operands' (mvm_operands.h)
@@ -90,6 +116,8 @@ struct MvmArguments {
   std::int32_t weight_shift;
   const std::int32_t* weight_sums;  ///< [groups][outputs]
   const float* lo_constants;        ///< [groups][outputs]
+
+  ReadArguments read;  ///< Cells::kReads
 };
 
 /// How the cells of a matrix follow from its weights.
@@ -103,7 +131,9 @@ struct PackArguments {
   std::int32_t cancelled_base;  ///< taken off conductances that are no differences of a pair
   bool digital;                 ///< cells are the weights themselves
   bool pair;                    ///< the second cell of a weight is subtracted from the first
-  bool words;
+  Cells cells;
+  std::int32_t variance;  ///< Cells::kReads: of every cell; 0: its own, of `read_shift`
+  std::int32_t read_shift;
 };
 
 /// Rows of activations that lie in memory: x [rows, inputs], y [chips, rows, outputs].

@@ -17,23 +17,23 @@
 #include "kernels/cuda/mvm_arguments.h"
 #include "kernels/cuda/mvm_operands.h"
 #include "kernels/cuda/mvm_places.h"
+#include "kernels/cuda/mvm_reads.h"
 #include "kernels/cuda/shared_memory.h"
 
 namespace cimq::kernels::cuda {
 
 /// Epilogue: what becomes of the currents.
-///   kWords, kOutputTiles, currents, start_of(slice, digit)   of MvmAccumulators
+///   kCells, currents, wide, start_of(slice, digit)   of MvmAccumulators
 ///   kDigitsInPlace                  digits stay where they are in their bytes
 ///   kAddsActivations                row sums of the activations are made where the layer has a weight shift
 ///   begin()                         before the first stage, all threads
-///   convert(slice, column, digit)   a digit's currents are whole
+///   convert(stage, digit)           a digit's currents are whole
 ///   end_tile(stage), end_slice(operands, row sums, slice)    all threads
 template <typename Epilogue, typename Operands>
 class MvmBlock {
  public:
   static constexpr int kSteps = kChunkBytes / kStepBytes;  ///< matrix instructions per chunk
-  static constexpr bool kWords = Epilogue::kWords;
-  static constexpr int kOutputTiles = Epilogue::kOutputTiles;
+  static constexpr Cells kCells = Epilogue::kCells;
 
   /// `results`: what the epilogue wants beside the arguments.
   template <typename... Results>
@@ -185,7 +185,7 @@ class MvmBlock {
       } else {
         multiply<false>(digit, steps);
       }
-      if (last) epilogue_.convert(stage.slice, stage.column, digit);
+      if (last) epilogue_.convert(stage, i);
     }
     const bool tile_ends = last && digits_end == args_.digits;
     if (!tile_ends) return;
@@ -230,8 +230,10 @@ class MvmBlock {
       std::uint32_t digits[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) digits[j] = digits_of(a_[m][k][j], digit);
+      if constexpr (kCells == Cells::kReads) multiply_variances<kStarts>(m, digits, k);
+      constexpr int kCurrentTiles = kCells == Cells::kReads ? kLineTiles / 2 : kLineTiles;
 #pragma unroll
-      for (int n = 0; n < kLineTiles; ++n) {
+      for (int n = 0; n < kCurrentTiles; ++n) {
         std::int32_t (&currents)[4] = epilogue_.currents[m][n];
         if constexpr (kStarts) {
           multiply_tile(currents, digits, n, k, four);
@@ -244,10 +246,40 @@ class MvmBlock {
 
   __device__ __forceinline__ void multiply_tile(std::int32_t (&currents)[4], const std::uint32_t (&digits)[4], int n,
                                                 int k, const std::int32_t (&before)[4]) {
-    if (kWords && n >= kOutputTiles) {
-      multiply_add<false, false>(currents, digits, b_[n][k], before);  // low bytes
-    } else {
+    if constexpr (kCells == Cells::kBytes) {
       multiply_add<false, true>(currents, digits, b_[n][k], before);
+    } else if (n / (kLineTiles / lines_of(kCells)) % 2 == 0) {
+      multiply_add<false, true>(currents, digits, b_[n][k], before);
+    } else {
+      multiply_add<false, false>(currents, digits, b_[n][k], before);  // low bytes
+    }
+  }
+
+  /// Cells::kReads: squares of the digits times the variances, high bytes in tile 2 and low bytes in tile 3.
+  template <bool kStarts>
+  __device__ __forceinline__ void multiply_variances(int m, const std::uint32_t (&digits)[4], int k) {
+    const std::int32_t zeros[4] = {0, 0, 0, 0};
+    std::int32_t (&high)[4] = epilogue_.currents[m][2];
+    std::int32_t (&low)[4] = epilogue_.currents[m][3];
+    std::uint32_t squares[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) squares[j] = args_.read.squares ? squares_of<false>(digits[j]) : digits[j];
+    if constexpr (kStarts) {
+      multiply_tile(high, squares, 2, k, zeros);
+      multiply_tile(low, squares, 3, k, zeros);
+    } else {
+      multiply_tile(high, squares, 2, k, high);
+      multiply_tile(low, squares, 3, k, low);
+    }
+    if (!args_.read.wide) return;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) squares[j] = squares_of<true>(digits[j]);
+    multiply_tile(high, squares, 3, k, high);
+    std::int32_t (&wide)[4] = epilogue_.wide.of[m];
+    if constexpr (kStarts) {
+      multiply_tile(wide, squares, 2, k, zeros);
+    } else {
+      multiply_tile(wide, squares, 2, k, wide);
     }
   }
 

@@ -13,25 +13,33 @@
 namespace cimq::kernels::cuda {
 
 // Two blocks per multiprocessor: one loads while the other multiplies.
-template <bool kWords, Converter kConverter, typename Operands>
+template <Cells kCells, Converter kConverter, typename Operands>
 __global__ void __launch_bounds__(kBlockThreads, 2)
     crossbar_product(const MvmArguments arguments, const Operands operands) {
-  MvmBlock<ProductEpilogue<kWords, kConverter>, Operands>(arguments, operands).run();
+  MvmBlock<ProductEpilogue<kCells, kConverter>, Operands>(arguments, operands).run();
+}
+
+/// Converters of any range, or none.
+template <Cells kCells, typename Operands>
+auto plain_product_of(const MvmLayer& layer) {
+  return layer.converter() == Converter::kNone ? crossbar_product<kCells, Converter::kNone, Operands>
+                                               : crossbar_product<kCells, Converter::kGeneral, Operands>;
 }
 
 template <typename Operands>
 auto product_of(const MvmLayer& layer) {
-  switch (layer.converter()) {
-    case Converter::kNone:
-      return layer.words() ? crossbar_product<true, Converter::kNone, Operands>
-                           : crossbar_product<false, Converter::kNone, Operands>;
-    case Converter::kShifted:
-      return crossbar_product<false, Converter::kShifted, Operands>;
-    case Converter::kGeneral:
+  switch (layer.cells()) {
+    case Cells::kBytes:
+      if (layer.converter() == Converter::kShifted) {
+        return crossbar_product<Cells::kBytes, Converter::kShifted, Operands>;
+      }
+      return plain_product_of<Cells::kBytes, Operands>(layer);
+    case Cells::kWords:
+      return plain_product_of<Cells::kWords, Operands>(layer);
+    case Cells::kReads:
       break;
   }
-  return layer.words() ? crossbar_product<true, Converter::kGeneral, Operands>
-                       : crossbar_product<false, Converter::kGeneral, Operands>;
+  return plain_product_of<Cells::kReads, Operands>(layer);
 }
 
 /// `work`: operator and sizes for errors.
@@ -44,7 +52,7 @@ void launch_product(Work work, const MvmLayer& layer, int chips, const MvmArgume
         ": a CUDA device takes at most 2147483647 blocks of 64 x 64 results, got ", blocks, "; split the batch");
   const Grid grid = {
       dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(chips), static_cast<unsigned>(layer.groups())),
-      dim3(kBlockThreads), kSharedBytes};
+      dim3(kBlockThreads), static_cast<std::size_t>(kSharedBytes + read_key_bytes(layer.cells()))};
   launch(work, grid, stream, product_of<Operands>(layer), arguments, operands);
 }
 

@@ -11,6 +11,7 @@
 #include "common/rounding.h"
 #include "kernels/cpu/program/programmed_cells.h"
 #include "kernels/cuda/crossbar_mvm.h"
+#include "kernels/noise/read_noise.h"
 
 namespace cimq::kernels::cuda {
 namespace {
@@ -27,8 +28,6 @@ std::uint32_t in_every_byte(std::uint32_t byte) { return byte * 0x01010101U; }
 MvmLayer::MvmLayer(const std::vector<MvmProblem>& groups, int chips, Programming programming)
     : plan_(groups.front().plan()), groups_(static_cast<int>(groups.size())), chips_(chips) {
   check(chips >= 1, "crossbar_mvm: chips must be at least 1, got ", chips);
-  check(plan_.reads == ReadModel::kNone,
-        "crossbar_mvm: cell.read (read noise) is not computed on CUDA devices; use cell.read none, or the CPU");
   for (const MvmProblem& group : groups) {
     if (programming == Programming::kOnDevice) break;
     check_weights(group.w, group.outputs * group.inputs, group.options.weight_bits);
@@ -43,7 +42,9 @@ MvmLayer::MvmLayer(const std::vector<MvmProblem>& groups, int chips, Programming
 /// Which of the kernels, and the tiles it sees.
 void MvmLayer::choose() {
   digital_ = plan_.collapses;
-  words_ = plan_.fractional || (!digital_ && plan_.max_level > 127);
+  const bool reads = plan_.reads != ReadModel::kNone;
+  const bool words = plan_.fractional || (!digital_ && plan_.max_level > 127);
+  cell_kind_ = reads ? Cells::kReads : words ? Cells::kWords : Cells::kBytes;
   MvmArguments& a = arguments_;
   a.inputs = static_cast<std::int32_t>(plan_.inputs);
   a.outputs = static_cast<std::int32_t>(plan_.outputs);
@@ -52,14 +53,14 @@ void MvmLayer::choose() {
   a.act_signed = plan_.act_signed;
   a.slices = digital_ ? 1 : plan_.n_w;
   a.columns = !digital_ && plan_.separate_columns ? 2 : 1;
-  // An ideal converter adds up what the tiles give: they are as long as the kernel likes best.
-  const std::int64_t tile = digital_ || plan_.ideal ? kChunkBytes : plan_.inputs_per_tile;
+  // An ideal converter adds up what the tiles give: they are as long as the kernel likes best, unless every tile is
+  // read with noise of its own.
+  const std::int64_t tile = digital_ || (plan_.ideal && !reads) ? kChunkBytes : plan_.inputs_per_tile;
   a.tile_inputs = static_cast<std::int32_t>(std::min(tile, plan_.inputs));
   a.tiles = static_cast<std::int32_t>(ceil_div(plan_.inputs, std::int64_t{a.tile_inputs}));
   a.tile_bytes = ceil_div(a.tile_inputs, kStepBytes) * kStepBytes;
   a.tile_chunks = ceil_div(a.tile_bytes, kChunkBytes);
-  const int outputs_per_warp = words_ ? kWarpLines / 2 : kWarpLines;
-  const std::int64_t lines = ceil_div<std::int64_t>(plan_.outputs, outputs_per_warp) * kWarpLines;
+  const std::int64_t lines = ceil_div<std::int64_t>(plan_.outputs, outputs_of_warp(cell_kind_)) * kWarpLines;
   const std::int64_t padded = ceil_div<std::int64_t>(lines, kBlockLines) * kBlockLines;
   check(padded <= std::numeric_limits<std::int32_t>::max(), "crossbar_mvm: a CUDA device takes fewer outputs, got ",
         plan_.outputs);
@@ -72,9 +73,9 @@ void MvmLayer::choose() {
 void MvmLayer::set_digits() {
   MvmArguments& a = arguments_;
   const std::uint32_t all = low_mask(plan_.act_bits);
-  if (digital_ || plan_.ideal) {
+  if (digital_ || plan_.ideal) converter_ = Converter::kNone;
+  if (converter_ == Converter::kNone && plan_.reads == ReadModel::kNone) {
     // What is linear in the digits takes the activation as a whole, its sign bit apart.
-    converter_ = Converter::kNone;
     a.input_shift = digital_ ? 0 : plan_.input_shift;
     a.weight_shift = digital_ ? 0 : plan_.weight_shift;
     const bool sign_apart = plan_.act_signed && a.input_shift == 0;
@@ -109,7 +110,7 @@ void MvmLayer::set_converter() {
   a.lowest = static_cast<float>(plan_.code_min);
   a.highest = static_cast<float>(plan_.code_max);
   const int last_place = (plan_.n_x - 1) * plan_.dac_bits;
-  bool shifted = !words_ && !plan_.by_column();
+  bool shifted = cell_kind_ == Cells::kBytes && !plan_.by_column();
   for (int s = 0; s < plan_.n_w; ++s) {
     const SlicePlan& slice = plan_.slices[static_cast<std::size_t>(s)];
     const std::int64_t lo = std::int64_t{slice.lo} * plan_.unit();
@@ -186,6 +187,10 @@ void MvmLayer::set_constants(const std::vector<MvmProblem>& groups) {
   column_inv_lsb_ = append(ranges.inv_lsb);
   column_scale_ = append(ranges.scale);
   column_lsb_ = append(ranges.lsb);
+  if (plan_.reads == ReadModel::kNone) return;
+  const ColumnNoise noise(groups.front().hardware, plan_, groups.front().options);
+  read_nodes_ = append(noise.table().nodes());
+  read_sample_bits_ = noise.sample_bits();
 }
 
 void MvmLayer::fill_matrix(const MvmProblem& problem, int chip, std::byte* plane) const {
@@ -200,6 +205,11 @@ void MvmLayer::fill_matrix(const MvmProblem& problem, int chip, std::byte* plane
       const bool pair = plan_.mapping != Mapping::kOffset && arguments_.columns == 1;
       const std::int16_t* first = programmed ? programmed->plane(s, column) : nullptr;
       const std::int16_t* second = programmed && pair ? programmed->plane(s, 1) : nullptr;
+      const auto variance = [&](std::int64_t index) {
+        if (constant_variance() != 0) return constant_variance();
+        return cell_variance(first[index], plan_.read_shift) +
+               (pair ? cell_variance(second[index], plan_.read_shift) : 0);
+      };
       for (std::int64_t o = 0; o < plan_.outputs; ++o) {
         for (std::int64_t k = 0; k < plan_.inputs; ++k) {
           const std::int64_t index = o * plan_.inputs + k;
@@ -213,27 +223,37 @@ void MvmLayer::fill_matrix(const MvmProblem& problem, int chip, std::byte* plane
             cell = cell_level(plan_, w, s, column) - (pair ? cell_level(plan_, w, s, 1) : 0);
           }
         }
-        fill_line(plane, o, line.data());
+        fill_line(plane, o, 0, line.data());
+        if (cell_kind_ != Cells::kReads) continue;
+        for (std::int64_t k = 0; k < plan_.inputs; ++k) {
+          line[static_cast<std::size_t>(k)] = variance(o * plan_.inputs + k);
+        }
+        fill_line(plane, o, 2, line.data());
       }
     }
   }
 }
 
-/// Cells of one output, [inputs]. Words: the high bytes of a warp's outputs, signed, then their low bytes.
-void MvmLayer::fill_line(std::byte* plane, std::int64_t output, const std::int32_t* cells) const {
-  const int half = kWarpLines / 2;
-  const std::int64_t line = words_ ? output / half * kWarpLines + output % half : output;
+void MvmLayer::fill_line(std::byte* plane, std::int64_t output, int part, const std::int32_t* cells) const {
+  const int of_warp = outputs_of_warp(cell_kind_);
+  const bool words = cell_kind_ != Cells::kBytes;
+  const std::int64_t line = output / of_warp * kWarpLines + part * of_warp + output % of_warp;
   const auto tile_bytes = static_cast<std::int64_t>(arguments_.tile_bytes);
   for (std::int64_t k = 0; k < plan_.inputs; ++k) {
     const std::int64_t tile = k / arguments_.tile_inputs;
     std::byte* at = plane + (tile * arguments_.lines + line) * tile_bytes + k % arguments_.tile_inputs;
     const auto bits = static_cast<std::uint32_t>(cells[k]);
-    *at = static_cast<std::byte>(words_ ? bits >> 8 : bits);
-    if (words_) at[half * tile_bytes] = static_cast<std::byte>(bits);
+    *at = static_cast<std::byte>(words ? bits >> 8 : bits);
+    if (words) at[of_warp * tile_bytes] = static_cast<std::byte>(bits);
   }
 }
 
-MvmArguments MvmLayer::arguments(const DeviceImage& image, std::int64_t rows, void* y) const {
+/// Of every cell of a used row, where noise does not depend on the conductance; else 0.
+std::int32_t MvmLayer::constant_variance() const {
+  return plan_.reads == ReadModel::kConstant ? static_cast<std::int32_t>(plan_.cells_per_column) : 0;
+}
+
+MvmArguments MvmLayer::arguments(const DeviceImage& image, std::int64_t rows, void* y, const Accesses& accesses) const {
   MvmArguments a = arguments_;
   a.y = y;
   a.rows = rows;
@@ -244,6 +264,18 @@ MvmArguments MvmLayer::arguments(const DeviceImage& image, std::int64_t rows, vo
     a.column_lo = reinterpret_cast<const std::int32_t*>(image.constants + column_lo_);
     a.column_inv_lsb = reinterpret_cast<const float*>(image.constants + column_inv_lsb_);
     a.column_scale = reinterpret_cast<const float*>(image.constants + column_scale_);
+  }
+  if (cell_kind_ == Cells::kReads) {
+    const std::int32_t digit = static_cast<std::int32_t>(low_mask(std::min(plan_.dac_bits, plan_.act_bits)));
+    a.read = {reinterpret_cast<const std::int32_t*>(image.constants + read_nodes_),
+              accesses.seed,
+              accesses.first,
+              accesses.first_output,
+              image.first_chip,
+              accesses.layer,
+              read_sample_bits_,
+              digit > 1,
+              digit * digit > 255};
   }
   return a;
 }
@@ -263,7 +295,9 @@ PackArguments MvmLayer::packing(const std::int8_t* w, const std::int16_t* conduc
           plan_.cancelled_base(),
           digital_,
           pair,
-          words_};
+          cell_kind_,
+          constant_variance(),
+          plan_.read_shift};
 }
 
 MatrixArguments MvmLayer::matrix(const std::uint8_t* x) const {

@@ -38,11 +38,11 @@ __device__ __forceinline__ std::int64_t first_row(const MvmArguments& arguments)
   return std::int64_t{fresh(static_cast<int>(blockIdx.x)) / (arguments.lines / kBlockLines)} * kBlockRows;
 }
 
-/// Output of element 0 of tile 0 of a thread; element j of tile n is output_offset(n, j) on. Words have two lines each.
-template <bool kWords>
+/// Output of element 0 of tile 0 of a thread; element j of tile n is output_offset(n, j) on.
+template <Cells kCells>
 __device__ __forceinline__ int first_output(const MvmArguments& arguments, int thread) {
   const int line = first_line(arguments) + warp_line(thread);
-  return (kWords ? line / 2 : line) + thread % 4 * 2;
+  return line / lines_of(kCells) + thread % 4 * 2;
 }
 __device__ __forceinline__ int output_offset(int n, int j) { return n * 8 + j % 2; }
 

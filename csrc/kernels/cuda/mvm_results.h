@@ -60,14 +60,14 @@ __device__ __forceinline__ float added(const MvmArguments& arguments, float befo
 
 /// Adds the sums of a slice to the results, as T. Everything is read before anything is used, so that the block waits
 /// for memory once.
-template <typename T, bool kWords, Converter kConverter, typename Operands>
+template <typename T, Cells kCells, Converter kConverter, typename Operands>
 __device__ __forceinline__ void add_results(const MvmArguments& arguments, const Operands& operands,
-                                            const MvmAccumulators<kWords, kConverter>& accumulators,
+                                            const MvmAccumulators<kCells, kConverter>& accumulators,
                                             SharedArray<std::int32_t> all_row_sums, int slice) {
-  using Accumulators = MvmAccumulators<kWords, kConverter>;
+  using Accumulators = MvmAccumulators<kCells, kConverter>;
   constexpr int kOutputTiles = Accumulators::kOutputTiles;
   const int id = this_thread();
-  const int first_o = first_output<kWords>(arguments, id);
+  const int first_o = first_output<kCells>(arguments, id);
   T* const y = static_cast<T*>(arguments.y);
   T before[kRowTiles][kOutputTiles][4];
   ColumnTerms terms[kOutputTiles][2];
@@ -124,16 +124,18 @@ __device__ __forceinline__ void add_results(const MvmArguments& arguments, const
 }
 
 /// What MvmBlock makes of currents: results of the product.
-template <bool kWordsOf, Converter kConverter>
-struct ProductEpilogue : MvmAccumulators<kWordsOf, kConverter> {
-  static constexpr bool kWords = kWordsOf;
-  static constexpr bool kDigitsInPlace = kConverter != Converter::kGeneral;
+template <Cells kCells, Converter kConverter>
+struct ProductEpilogue : MvmAccumulators<kCells, kConverter> {
+  static constexpr bool kDigitsInPlace = kConverter != Converter::kGeneral && kCells != Cells::kReads;
   static constexpr bool kAddsActivations = true;
 
   __device__ __forceinline__ explicit ProductEpilogue(const MvmArguments& of_product)
-      : MvmAccumulators<kWordsOf, kConverter>{{of_product, {}}, {}} {}
+      : MvmAccumulators<kCells, kConverter>{{of_product, {}, {}}, {}} {}
 
-  __device__ __forceinline__ void begin() { this->start_sums(); }
+  __device__ __forceinline__ void begin() {
+    this->begin_reads(kSharedBytes);
+    this->start_sums();
+  }
   __device__ __forceinline__ void end_tile(const Stage& /*stage*/) {}
 
   template <typename Operands>

@@ -5,11 +5,23 @@
 #include "common/rounding.h"
 #include "kernels/cuda/crossbar_mvm.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/noise/read_noise.h"
 
 namespace cimq::kernels::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+
+/// Variance of what a converter reads of one weight.
+__device__ __forceinline__ std::int32_t variance_of(const PackArguments& pack, const MvmArguments& shape, int slice,
+                                                    int column, std::int64_t output, int input) {
+  if (pack.variance != 0) return pack.variance;
+  const std::int64_t plane = std::int64_t{shape.groups} * shape.outputs * shape.inputs;
+  const std::int16_t* cells =
+      pack.conductances + std::int64_t{slice} * pack.polarities * plane + output * shape.inputs + input;
+  const std::int32_t own = cell_variance(cells[column * plane], pack.read_shift);
+  return pack.pair ? own + cell_variance(cells[plane], pack.read_shift) : own;
+}
 
 /// The cell of one weight as a converter sees it; `output` is counted through all groups.
 __device__ __forceinline__ std::int32_t cell_of(const PackArguments& pack, const MvmArguments& shape, int slice,
@@ -36,10 +48,10 @@ __global__ void __launch_bounds__(kThreads)
   const int offset = static_cast<int>(word % words_of_line) * 4;
   const int tile = static_cast<int>(line_of_plane / shape.lines);
   const int line = static_cast<int>(line_of_plane % shape.lines);
-  constexpr int kHalf = kWarpLines / 2;
-  // Words: the high bytes of a warp's outputs, then their low bytes.
-  const int output = pack.words ? line / kWarpLines * kHalf + line % kHalf : line;
-  const int shift = pack.words && line % kWarpLines < kHalf ? 8 : 0;
+  const int of_warp = outputs_of_warp(pack.cells);
+  const int output = line / kWarpLines * of_warp + line % of_warp;
+  const int part = line % kWarpLines / of_warp;  // as Cells has them
+  const int shift = pack.cells != Cells::kBytes && part % 2 == 0 ? 8 : 0;
   const int plane = static_cast<int>(blockIdx.y);
   const std::int64_t first_output = std::int64_t{blockIdx.z} * shape.outputs;
   std::uint32_t four = 0;
@@ -47,8 +59,11 @@ __global__ void __launch_bounds__(kThreads)
     const int in_tile = offset + j;
     const std::int64_t input = std::int64_t{tile} * shape.tile_inputs + in_tile;
     if (output >= shape.outputs || in_tile >= shape.tile_inputs || input >= shape.inputs) continue;
-    const std::int32_t cell = cell_of(pack, shape, plane / shape.columns, plane % shape.columns, first_output + output,
-                                      static_cast<int>(input));
+    const int slice = plane / shape.columns;
+    const int column = plane % shape.columns;
+    const std::int64_t of_all = first_output + output;
+    const std::int32_t cell = part < 2 ? cell_of(pack, shape, slice, column, of_all, static_cast<int>(input))
+                                       : variance_of(pack, shape, slice, column, of_all, static_cast<int>(input));
     four |= (static_cast<std::uint32_t>(cell) >> shift & 0xffU) << (8 * j);
   }
   cells[std::int64_t{blockIdx.z} * (shape.matrix_bytes / 4) + plane * words + word] = four;

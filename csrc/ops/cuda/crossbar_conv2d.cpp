@@ -26,13 +26,10 @@ std::shared_ptr<const DeviceLayer<Conv2dLayer>> layer_of(const CrossbarCall& cal
 }
 
 at::Tensor crossbar_conv2d_cuda(const at::Tensor& x_q, const at::Tensor& w_q, const CrossbarCall& given) {
-  check_cuda(kName, "x_q", x_q, x_q);
-  check_cuda(kName, "w_q", w_q, x_q);
-  const DeviceCall device(x_q, kName);
-  const CrossbarCall call = with_ranges_on_host(kName, given);
+  const auto [device, call] = CrossbarOnDevice(kName, x_q, w_q, given);
   const CrossbarArgs args = parse_call(kName, call, outputs_of(w_q));
   const kernels::Conv2dGeometry geometry = parse_geometry(kName, x_q, w_q, conv_request(call));
-  refuse_host_only(kName, args);
+  refuse_reference(kName, args);
   const auto layer = layer_of(call, args, geometry, w_q);
   NarrowedOperands operands(kName, device);
   const at::Tensor x = operands.add_activations(x_q, call);
@@ -44,7 +41,7 @@ at::Tensor crossbar_conv2d_cuda(const at::Tensor& x_q, const at::Tensor& w_q, co
   run_chips(kName, device, args, *layer, w, y,
             [&](const kernels::cuda::DeviceImage& image, void* results, kernels::cuda::Stream stream) {
               kernels::cuda::crossbar_conv2d(layer->layer, image, static_cast<const std::uint8_t*>(x.const_data_ptr()),
-                                             x.size(0), x.size(2), x.size(3), results, stream);
+                                             x.size(0), x.size(2), x.size(3), results, accesses_of(args), stream);
             });
   y = y.to(result_type(x_q, w_q, layer->plan().gives_integers()));
   return args.stacked ? y.expand({args.chips, -1, -1, -1, -1}).contiguous() : y.squeeze(0);

@@ -13,14 +13,11 @@ Gradients crossbar_conv2d_backward_cuda(const TakenCall& taken) {
   const at::Tensor& grad = taken.operands[0];
   const at::Tensor& x_q = taken.operands[1];
   const at::Tensor& w_q = taken.operands[2];
-  check_cuda(kName, "x_q", x_q, x_q);
-  check_cuda(kName, "w_q", w_q, x_q);
   check_cuda(kName, "grad", grad, x_q);
-  const DeviceCall device(x_q, kName);
-  const CrossbarCall call = with_ranges_on_host(kName, taken.call);
+  const auto [device, call] = CrossbarOnDevice(kName, x_q, w_q, taken.call);
   const CrossbarArgs args = parse_call(kName, call, outputs_of(w_q));
   const kernels::Conv2dGeometry g = parse_geometry(kName, x_q, w_q, conv_request(call));
-  refuse_host_only(kName, args);
+  refuse_reference(kName, args);
   const auto type = check_backward(kName, grad, conv2d_shape(args, g, x_q), taken);
   // The forward has looked at the values: nobody waits for that again.
   NarrowedOperands operands(kName, device);

@@ -27,7 +27,7 @@ class DeviceCounter {
   }
 
   /// x [groups, rows, inputs], contiguous bytes.
-  void add(const kernels::cuda::DeviceImage& image, const at::Tensor& x) {
+  void add(const kernels::cuda::DeviceImage& image, const at::Tensor& x, const kernels::cuda::Accesses& accesses) {
     const std::int64_t rows = x.size(1);
     if (rows == 0) return;
     if (!started_) {
@@ -43,7 +43,7 @@ class DeviceCounter {
           {codes_.mutable_data_ptr<std::int64_t>(), clipped_.mutable_data_ptr<std::int64_t>(),
            currents_.mutable_data_ptr<std::int64_t>(), errors_.mutable_data_ptr<double>(),
            scratch.mutable_data_ptr<double>()},
-          stream);
+          accesses, stream);
     });
   }
 
@@ -78,20 +78,18 @@ void mvm_conversions(const TakenCall& taken, torch::jit::Stack& results) {
   constexpr const char* kName = kMvmConversions.name;
   const at::Tensor& x_q = taken.operands[0];
   const at::Tensor& w_q = taken.operands[1];
-  check_cuda(kName, "x_q", x_q, x_q);
-  check_cuda(kName, "w_q", w_q, x_q);
-  const DeviceCall device(x_q, kName);
-  CrossbarCall call = with_ranges_on_host(kName, taken.call);
+  auto [device, call] = CrossbarOnDevice(kName, x_q, w_q, taken.call);
   const CrossbarArgs args = parse_conversions(kName, call, outputs_of(w_q));
   check_mvm_operands(kName, x_q, w_q);
-  refuse_host_only(kName, args);
+  refuse_reference(kName, args);
   const auto layer = conversion_layer(kName, call, args, w_q, 1);
   NarrowedOperands operands(kName, device);
   const at::Tensor x = rows_of(operands.add_activations(x_q, call)).unsqueeze(0);
   const at::Tensor w = operands.add_weights(w_q, call);
   operands.check();
   DeviceCounter counter(device, layer->matrices(), x.device());
-  for_chips(kName, device, args, *layer, w, [&](const kernels::cuda::DeviceImage& image) { counter.add(image, x); });
+  for_chips(kName, device, args, *layer, w,
+            [&](const kernels::cuda::DeviceImage& image) { counter.add(image, x, accesses_of(args)); });
   counter.push(results);
 }
 
@@ -99,13 +97,10 @@ void conv2d_conversions(const TakenCall& taken, torch::jit::Stack& results) {
   constexpr const char* kName = kConv2dConversions.name;
   const at::Tensor& x_q = taken.operands[0];
   const at::Tensor& w_q = taken.operands[1];
-  check_cuda(kName, "x_q", x_q, x_q);
-  check_cuda(kName, "w_q", w_q, x_q);
-  const DeviceCall device(x_q, kName);
-  CrossbarCall call = with_ranges_on_host(kName, taken.call);
+  auto [device, call] = CrossbarOnDevice(kName, x_q, w_q, taken.call);
   const CrossbarArgs args = parse_conversions(kName, call, outputs_of(w_q));
   const kernels::Conv2dGeometry g = parse_geometry(kName, x_q, w_q, conv_request(call));
-  refuse_host_only(kName, args);
+  refuse_reference(kName, args);
   const auto layer = conversion_layer(kName, call, args, w_q, g.groups);
   NarrowedOperands operands(kName, device);
   const at::Tensor x = operands.add_activations(x_q, call);
@@ -113,10 +108,13 @@ void conv2d_conversions(const TakenCall& taken, torch::jit::Stack& results) {
   operands.check();
   const PatchGeometry patches(g, x.size(2), x.size(3));
   const std::int64_t chunk = patches.images_at_once();
+  const std::int64_t positions = g.out_h(x.size(2)) * g.out_w(x.size(3));
   DeviceCounter counter(device, layer->matrices(), x.device());
   for_chips(kName, device, args, *layer, w, [&](const kernels::cuda::DeviceImage& image) {
     for (std::int64_t first = 0; first < x.size(0); first += chunk) {
-      counter.add(image, patches.gather(x.slice(0, first, std::min(first + chunk, x.size(0)))));
+      kernels::cuda::Accesses accesses = accesses_of(args);
+      accesses.first += static_cast<std::uint64_t>(first * positions);
+      counter.add(image, patches.gather(x.slice(0, first, std::min(first + chunk, x.size(0)))), accesses);
     }
   });
   counter.push(results);

@@ -6,7 +6,6 @@
 
 #include <type_traits>
 
-#include "common/cell_model.h"
 #include "common/float16.h"
 #include "kernels/narrow.h"
 #include "ops/support/checks.h"
@@ -26,15 +25,10 @@ bool holds_nothing_else(at::ScalarType type, const IntegerRange& range) {
          (type == at::kChar && range.lo == -128 && range.hi == 127);
 }
 
-}  // namespace
-
-void refuse_host_only(const char* op, const CrossbarArgs& args) {
-  const Hardware& hardware = *args.hardware;
-  TORCH_CHECK_NOT_IMPLEMENTED(read_sigma(hardware) <= 0.0, op, ": cell.read ", hardware.cell.read.model,
-                              " (read noise) has no CUDA kernel: set cell.read.model none, or move the tensors to the "
-                              "CPU");
-  TORCH_CHECK_NOT_IMPLEMENTED(!args.by_reference, op,
-                              ": backend reference_cpp is plain loops on the CPU: move the tensors there");
+const at::Tensor& on_one_device(const char* op, const at::Tensor& x_q, const at::Tensor& w_q) {
+  check_cuda(op, "x_q", x_q, x_q);
+  check_cuda(op, "w_q", w_q, x_q);
+  return x_q;
 }
 
 CrossbarCall with_ranges_on_host(const char* op, const CrossbarCall& call) {
@@ -55,6 +49,17 @@ CrossbarCall with_ranges_on_host(const char* op, const CrossbarCall& call) {
   if (lsb) found.adc_lsb = call.adc_lsb->to(at::kCPU);
   return found;
 }
+
+}  // namespace
+
+void refuse_reference(const char* op, const CrossbarArgs& args) {
+  TORCH_CHECK_NOT_IMPLEMENTED(!args.by_reference, op,
+                              ": backend reference_cpp is plain loops on the CPU: move the tensors there");
+}
+
+CrossbarOnDevice::CrossbarOnDevice(const char* op, const at::Tensor& x_q, const at::Tensor& w_q,
+                                   const CrossbarCall& given)
+    : device(on_one_device(op, x_q, w_q), op), call(with_ranges_on_host(op, given)) {}
 
 at::Tensor NarrowedOperands::add(const char* name, const at::Tensor& tensor, const IntegerRange& range, bool zero) {
   check_integer_type(op_, name, tensor);

@@ -12,12 +12,19 @@
 
 namespace cimq::ops {
 
-/// Refuses calls that only the CPU computes: read noise, the plain loops of the reference.
-void refuse_host_only(const char* op, const CrossbarArgs& args);
+/// Refuses the plain loops of the reference, which only the CPU computes.
+void refuse_reference(const char* op, const CrossbarArgs& args);
 
-/// The call with adc_lo and adc_lsb on the CPU, where its plan is made. Waits for the device where they lie there;
-/// refuses that while a graph is captured.
-CrossbarCall with_ranges_on_host(const char* op, const CrossbarCall& call);
+/// A call whose operands lie on a device, while it lives that of x_q is current. Its ranges, adc_lo and adc_lsb, are on
+/// the CPU, where plans are made: waits for the device where they lie there, and refuses that while a graph is
+/// captured.
+struct CrossbarOnDevice {
+  /// Of products: x_q, w_q and further operands must be on one device.
+  CrossbarOnDevice(const char* op, const at::Tensor& x_q, const at::Tensor& w_q, const CrossbarCall& given);
+
+  DeviceCall device;
+  CrossbarCall call;
+};
 
 /// The operands of one call as bytes on the device. Whether they hold integers in range is found out on the device and
 /// asked once for all of them.

@@ -44,18 +44,21 @@ DeviceConversions::DeviceConversions(const DeviceCall& call, const CrossbarArgs&
                                      std::shared_ptr<const DeviceLayer<ConversionLayer>> layer)
     : call_(call),
       layer_(std::move(layer)),
+      accesses_(accesses_of(args)),
       programmer_(call, args, layer_->matrices(), layer_->constants, layer_->tables, w),
       image_(programmer_.program(static_cast<int>(args.options.chip), 1)) {}
 
 void DeviceConversions::shares(const at::Tensor& x, const at::Tensor& pass, const at::Tensor& step,
-                               std::uint64_t /*first_access: of read noise*/) const {
+                               std::uint64_t first_access) const {
   kernels::ConversionShares shares;
   shares.rows = x.size(1);
   if (pass.defined()) shares.pass = pass.mutable_data_ptr<float>();
   if (step.defined()) shares.step = step.mutable_data_ptr<float>();
   const auto* bytes = static_cast<const std::uint8_t*>(x.const_data_ptr());
+  kernels::cuda::Accesses accesses = accesses_;
+  accesses.first = first_access;
   call_.run([&](kernels::cuda::Stream stream) {
-    kernels::cuda::shares_of_conversions(layer_->matrices(), image_, bytes, shares, stream);
+    kernels::cuda::shares_of_conversions(layer_->matrices(), image_, bytes, shares, accesses, stream);
   });
 }
 

@@ -40,6 +40,7 @@ class DeviceConversions final : public ConversionSource {
  private:
   const DeviceCall& call_;
   std::shared_ptr<const DeviceLayer<ConversionLayer>> layer_;
+  kernels::cuda::Accesses accesses_;
   DeviceProgrammer programmer_;
   kernels::cuda::DeviceImage image_;
 };

@@ -37,7 +37,7 @@ kernels::cuda::DeviceImage DeviceProgrammer::program(int first, int count) {
       kernels::cuda::program_matrices(layer_, chip, w, conductances, programmed, stream);
     });
   }
-  return {programmed, DeviceConstants::read(constants_), count};
+  return {programmed, DeviceConstants::read(constants_), count, static_cast<std::uint32_t>(first)};
 }
 
 /// What the cells of a chip conduct; null where they are levels.

@@ -41,6 +41,11 @@ struct DeviceLayer {
   std::optional<DeviceCellTables> tables;  ///< where cells are fractional
 };
 
+/// What the read noise of a call is drawn for.
+inline kernels::cuda::Accesses accesses_of(const CrossbarArgs& args) {
+  return {args.options.seed, args.options.layer, args.options.first_output, args.first_access};
+}
+
 constexpr CacheLimits kDeviceLayerLimits{std::size_t{64} << 20, std::size_t{1} << 13};
 
 /// The layer of a call on the device of `x`. `add_shape(key)` adds what it depends on besides the call; make() is the

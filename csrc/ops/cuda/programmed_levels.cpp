@@ -17,7 +17,7 @@ at::Tensor programmed_levels_cuda(const at::Tensor& w_q, const CrossbarCall& cal
   check_cuda(kName, "w_q", w_q, w_q);
   const DeviceCall device(w_q, kName);
   const LevelsRequest request = parse_levels(kName, w_q, call);
-  refuse_host_only(kName, request.args);
+  refuse_reference(kName, request.args);
   NarrowedOperands operands(kName, device);
   const at::Tensor w = operands.add_weights(w_q, call);
   operands.check();

@@ -28,16 +28,23 @@ class AlignedBytes {
 /// A layer that was programmed on the host.
 class CopiedLayer {
  public:
-  explicit CopiedLayer(const cuda::MvmLayer& layer)
+  /// `first_chip`: number of its first chip.
+  explicit CopiedLayer(const cuda::MvmLayer& layer, std::uint32_t first_chip = 0)
       : programmed_(layer.programmed().data(), layer.programmed().size()),
         constants_(layer.constants().data(), layer.constants().size()),
-        chips_(layer.chips()) {}
-  cuda::DeviceImage image() { return {programmed_.data(), constants_.data(), chips_}; }
+        chips_(layer.chips()),
+        first_chip_(first_chip) {}
+  cuda::DeviceImage image() { return {programmed_.data(), constants_.data(), chips_, first_chip_}; }
 
  private:
   AlignedBytes programmed_;
   AlignedBytes constants_;
   int chips_;
+  std::uint32_t first_chip_;
 };
+
+inline cuda::Accesses accesses_of(const MvmOptions& options, std::uint64_t first = 0) {
+  return {options.seed, options.layer, options.first_output, first};
+}
 
 }  // namespace cimq::kernels::testing

@@ -60,7 +60,8 @@ Shares shares_on_host(const Groups& groups, const MvmPlan& plan) {
     for (int group = 0; group < groups.groups; ++group) {
       const cpu::CrossbarMvm mvm(groups.problem(group, chip));
       Shares one{std::vector<float>(pass_size(c, plan)), std::vector<float>(step_size(c, plan))};
-      cpu::shares_of_conversions(mvm, groups.rows(group), 0, c.batch, {c.batch, one.pass.data(), one.step.data()});
+      cpu::shares_of_conversions(mvm, groups.rows(group), 0, c.batch, {c.batch, one.pass.data(), one.step.data()},
+                                 c.first_access);
       all.pass.insert(all.pass.end(), one.pass.begin(), one.pass.end());
       all.step.insert(all.step.end(), one.step.begin(), one.step.end());
     }
@@ -99,7 +100,7 @@ Counted count_on_host(const Groups& groups, const MvmPlan& plan) {
   for (int chip = 0; chip < groups.chips; ++chip) {
     for (int group = 0; group < groups.groups; ++group) {
       const cpu::CrossbarMvm mvm(groups.problem(group, chip));
-      const auto slices = cpu::count_conversions(mvm, groups.rows(group), groups.c.batch);
+      const auto slices = cpu::count_conversions(mvm, groups.rows(group), groups.c.batch, groups.c.first_access);
       for (std::size_t s = 0; s < slices.size(); ++s) {
         const SliceConversions& one = slices[s];
         for (std::size_t j = 0; j < one.codes.size(); ++j) sum.codes[s * one.codes.size() + j] += one.codes[j];
@@ -114,14 +115,14 @@ Counted count_on_host(const Groups& groups, const MvmPlan& plan) {
   return sum;
 }
 
-Counted count_on_device(const MvmLayer& layer, const cuda::DeviceImage& image, const std::uint8_t* x,
-                        std::int64_t rows) {
+Counted count_on_device(const MvmLayer& layer, const cuda::DeviceImage& image, const std::uint8_t* x, std::int64_t rows,
+                        const cuda::Accesses& accesses) {
   Counted sum = nothing_counted(layer.plan());
   std::vector<double> scratch(static_cast<std::size_t>(cuda::count_conversions_scratch(layer, image.chips, rows)),
                               1e300);
   cuda::count_conversions(
       layer, image, x, rows,
-      {sum.codes.data(), sum.clipped.data(), sum.currents.data(), sum.errors.data(), scratch.data()}, {});
+      {sum.codes.data(), sum.clipped.data(), sum.currents.data(), sum.errors.data(), scratch.data()}, accesses, {});
   return sum;
 }
 
@@ -129,6 +130,7 @@ Counted count_on_device(const MvmLayer& layer, const cuda::DeviceImage& image, c
 struct Seen {
   int computed = 0;
   int words = 0;
+  int reads = 0;
   int chips = 0;
   int groups = 0;
   int mappings[3] = {};
@@ -141,25 +143,26 @@ struct Seen {
 void compare_conversions(const Groups& groups, const MvmLayer& layer, std::size_t skew, Seen& seen) {
   const Case& c = groups.c;
   const MvmPlan& plan = layer.plan();
-  CopiedLayer copied(layer);
+  CopiedLayer copied(layer, c.options.chip);
+  const cuda::Accesses accesses = accesses_of(c.options, c.first_access);
   const cuda::DeviceImage image = copied.image();
   AlignedBytes input(groups.x.data(), groups.x.size(), skew);
   const auto* x = reinterpret_cast<const std::uint8_t*>(input.data());
   const Shares expected = shares_on_host(groups, plan);
   Shares got{std::vector<float>(expected.pass.size(), -7.0F), std::vector<float>(expected.step.size(), -7.0F)};
-  cuda::shares_of_conversions(layer, image, x, {c.batch, got.pass.data(), got.step.data()}, {});
+  cuda::shares_of_conversions(layer, image, x, {c.batch, got.pass.data(), got.step.data()}, accesses, {});
   REQUIRE(bits_of(got.pass) == bits_of(expected.pass));
   REQUIRE(bits_of(got.step) == bits_of(expected.step));
   // Either of them alone.
   std::vector<float> pass(expected.pass.size());
   std::vector<float> step(expected.step.size());
-  cuda::shares_of_conversions(layer, image, x, {c.batch, pass.data(), nullptr}, {});
-  cuda::shares_of_conversions(layer, image, x, {c.batch, nullptr, step.data()}, {});
+  cuda::shares_of_conversions(layer, image, x, {c.batch, pass.data(), nullptr}, accesses, {});
+  cuda::shares_of_conversions(layer, image, x, {c.batch, nullptr, step.data()}, accesses, {});
   REQUIRE(pass == expected.pass);
   REQUIRE(step == expected.step);
 
   const Counted counted = count_on_host(groups, plan);
-  const Counted found = count_on_device(layer, image, x, c.batch);
+  const Counted found = count_on_device(layer, image, x, c.batch, accesses);
   REQUIRE(found.codes == counted.codes);
   REQUIRE(found.clipped == counted.clipped);
   REQUIRE(found.currents == counted.currents);
@@ -167,7 +170,7 @@ void compare_conversions(const Groups& groups, const MvmLayer& layer, std::size_
     // All terms are positive: orders differ by less than 2^-52 times the number of terms.
     REQUIRE(found.errors[s] == Approx(counted.errors[s]).epsilon(1e-11).margin(1e-12));
   }
-  REQUIRE(count_on_device(layer, image, x, c.batch).errors == found.errors);
+  REQUIRE(count_on_device(layer, image, x, c.batch, accesses).errors == found.errors);
   seen.clipped += *std::max_element(counted.clipped.begin(), counted.clipped.end()) > 0 ? 1 : 0;
 }
 
@@ -183,11 +186,12 @@ void run_case(Random& random, const Case& c, int groups, Seen& seen) {
     return;  // of whatever layer: test_crossbar_mvm.cpp
   }
   if (layer->plan().ideal) {
-    REQUIRE_THROWS_AS(cuda::shares_of_conversions(*layer, {}, nullptr, {}, {}), Error);
+    REQUIRE_THROWS_AS(cuda::shares_of_conversions(*layer, {}, nullptr, {}, {}, {}), Error);
     return;
   }
   ++seen.computed;
-  seen.words += layer->words() ? 1 : 0;
+  seen.words += layer->cells() == cuda::Cells::kWords ? 1 : 0;
+  seen.reads += layer->cells() == cuda::Cells::kReads ? 1 : 0;
   seen.chips += run.chips > 1 && layer->plan().varies ? 1 : 0;
   seen.groups += groups > 1 ? 1 : 0;
   ++seen.mappings[static_cast<int>(c.hardware.mapping)];
@@ -198,7 +202,6 @@ void run_case(Random& random, const Case& c, int groups, Seen& seen) {
 }
 
 Case sliced(Case c) {
-  c.hardware.cell.read = {};
   c.options.allow_collapse = false;
   return c;
 }
@@ -219,6 +222,7 @@ TEST_CASE("conversions of random layers on the emulated tensor cores are those o
   CHECK(seen.computed > 80);
   for (const int mapping : seen.mappings) CHECK(mapping > 15);
   CHECK(seen.words > 20);
+  CHECK(seen.reads > 20);
   CHECK(seen.chips > 3);
   CHECK(seen.groups > 5);
   CHECK(seen.by_column > 5);
@@ -296,8 +300,8 @@ TEST_CASE("a changed cell, tile of activations or range changes the conversions 
     CopiedLayer copied(changed);
     const cuda::DeviceImage image = copied.image();
     Shares got{std::vector<float>(shares.pass.size()), std::vector<float>(shares.step.size())};
-    cuda::shares_of_conversions(changed, image, x.data(), {run.c.batch, got.pass.data(), got.step.data()}, {});
-    const Counted counters = count_on_device(changed, image, x.data(), run.c.batch);
+    cuda::shares_of_conversions(changed, image, x.data(), {run.c.batch, got.pass.data(), got.step.data()}, {}, {});
+    const Counted counters = count_on_device(changed, image, x.data(), run.c.batch, {});
     return std::pair(got, counters);
   };
   const auto same = found(layer, run.x);
@@ -327,13 +331,13 @@ TEST_CASE("conversions are refused where there are none, and without rows nothin
   c.options.allow_collapse = true;
   const Groups run{c, 1, 1, std::vector<std::int8_t>(static_cast<std::size_t>(c.outputs * c.inputs)), {}};
   const MvmLayer folded = run.layer();
-  CHECK_THROWS_WITH(cuda::shares_of_conversions(folded, {}, nullptr, {}, {}), Catch::Contains("not folded"));
-  CHECK_THROWS_WITH(cuda::count_conversions(folded, {}, nullptr, 0, {}, {}), Catch::Contains("not folded"));
+  CHECK_THROWS_WITH(cuda::shares_of_conversions(folded, {}, nullptr, {}, {}, {}), Catch::Contains("not folded"));
+  CHECK_THROWS_WITH(cuda::count_conversions(folded, {}, nullptr, 0, {}, {}, {}), Catch::Contains("not folded"));
   const Groups empty{plain_case(), 1, 1, run.w, {}};
   const MvmLayer layer = empty.layer();
-  cuda::shares_of_conversions(layer, {}, nullptr, {}, {});
-  cuda::count_conversions(layer, {}, nullptr, 0, {}, {});
-  CHECK_THROWS_WITH(cuda::count_conversions(layer, {}, nullptr, -1, {}, {}),
+  cuda::shares_of_conversions(layer, {}, nullptr, {}, {}, {});
+  cuda::count_conversions(layer, {}, nullptr, 0, {}, {}, {});
+  CHECK_THROWS_WITH(cuda::count_conversions(layer, {}, nullptr, -1, {}, {}, {}),
                     Catch::Contains("rows must be at least 0, got -1"));
 }
 

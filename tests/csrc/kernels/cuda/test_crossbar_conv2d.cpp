@@ -18,15 +18,17 @@ void compare_emulated(const Case& c, const Conv2dLayer& layer, const std::vector
   const Conv2dGeometry& g = layer.geometry();
   const int chips = layer.matrices().chips();
   const auto size = static_cast<std::size_t>(c.batch * g.out_h(h) * g.out_w(width) * g.out_channels);
-  CopiedLayer copied(layer.matrices());
+  CopiedLayer copied(layer.matrices(), c.options.chip);
   std::vector<T> got(size * static_cast<std::size_t>(chips), T{77});
-  cuda::crossbar_conv2d(layer, copied.image(), x.data(), c.batch, h, width, got.data(), {});
+  cuda::crossbar_conv2d(layer, copied.image(), x.data(), c.batch, h, width, got.data(),
+                        accesses_of(c.options, c.first_access), {});
   std::vector<T> expected;
   for (int chip = 0; chip < chips; ++chip) {
     MvmOptions options = c.options;
     options.chip += static_cast<std::uint32_t>(chip);
     std::vector<T> of_chip(size);
-    crossbar_conv2d_reference({c.hardware, w.data(), g, options}, x.data(), c.batch, h, width, of_chip.data());
+    crossbar_conv2d_reference({c.hardware, w.data(), g, options}, x.data(), c.batch, h, width, of_chip.data(),
+                              c.first_access);
     expected.insert(expected.end(), of_chip.begin(), of_chip.end());
   }
   REQUIRE(got == expected);
@@ -38,9 +40,9 @@ TEST_CASE("random convolutions on the emulated tensor cores equal the reference 
   int grouped = 0;
   int several = 0;
   int by_column = 0;
+  int reads = 0;
   for (int j = 0; j < 60; ++j) {
     Case c = random_configuration(random);
-    c.hardware.cell.read = {};
     c.batch = random.integer(1, 2);
     Conv2dGeometry g;
     g.groups = random.chance(0.4) ? random.integer(2, 3) : 1;
@@ -66,6 +68,7 @@ TEST_CASE("random convolutions on the emulated tensor cores equal the reference 
     ++computed;
     grouped += g.groups > 1 ? 1 : 0;
     several += chips > 1 && layer->matrices().plan().varies ? 1 : 0;
+    reads += layer->matrices().cells() == cuda::Cells::kReads ? 1 : 0;
     by_column += layer->matrices().plan().by_column() ? 1 : 0;
     if (layer->matrices().plan().exact) {
       compare_emulated<std::int32_t>(c, *layer, w, x, h, width);
@@ -77,6 +80,7 @@ TEST_CASE("random convolutions on the emulated tensor cores equal the reference 
   CHECK(grouped > 8);
   CHECK(several > 1);
   CHECK(by_column > 3);
+  CHECK(reads > 8);
 }
 
 TEST_CASE("the CUDA convolution refuses images that are too small or too many", "[cuda][conv][errors]") {
@@ -87,7 +91,7 @@ TEST_CASE("the CUDA convolution refuses images that are too small or too many", 
   const Conv2dLayer layer({hw, w.data(), g, {}});
   CopiedLayer copied(layer.matrices());
   const auto start = [&](std::int64_t batch, std::int64_t h, std::int64_t width) {
-    cuda::crossbar_conv2d(layer, copied.image(), nullptr, batch, h, width, nullptr, {});
+    cuda::crossbar_conv2d(layer, copied.image(), nullptr, batch, h, width, nullptr, {}, {});
   };
   start(0, 3, 1);
   CHECK_THROWS_WITH(start(1, 2, 1), Catch::Contains("padded image"));

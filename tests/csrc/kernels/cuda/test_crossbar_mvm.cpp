@@ -18,17 +18,18 @@ template <typename T>
 void compare_emulated(const Case& c, const MvmLayer& layer, const std::vector<std::int8_t>& w,
                       const std::vector<std::uint8_t>& x, std::size_t skew) {
   const auto size = static_cast<std::size_t>(c.batch * c.outputs);
-  CopiedLayer copied(layer);
+  CopiedLayer copied(layer, c.options.chip);
   AlignedBytes input(x.data(), x.size(), skew);
   std::vector<T> got(size * static_cast<std::size_t>(layer.chips()), T{77});
   cuda::crossbar_mvm(layer, copied.image(), reinterpret_cast<const std::uint8_t*>(input.data()), c.batch, got.data(),
-                     {});
+                     accesses_of(c.options, c.first_access), {});
   std::vector<T> expected;
   for (int chip = 0; chip < layer.chips(); ++chip) {
     MvmOptions options = c.options;
     options.chip += static_cast<std::uint32_t>(chip);
     std::vector<T> of_chip(size);
-    crossbar_mvm_reference({c.hardware, w.data(), c.outputs, c.inputs, options}, x.data(), c.batch, of_chip.data());
+    crossbar_mvm_reference({c.hardware, w.data(), c.outputs, c.inputs, options}, x.data(), c.batch, of_chip.data(),
+                           c.first_access);
     expected.insert(expected.end(), of_chip.begin(), of_chip.end());
   }
   REQUIRE(got == expected);
@@ -40,6 +41,9 @@ struct Seen {
   int refused = 0;
   int converters[3] = {};
   int words = 0;
+  int reads = 0;
+  int reads_of_digits = 0;
+  int ideal_reads = 0;
   int chips = 0;
   int mappings[3] = {};
   int by_column = 0;
@@ -65,7 +69,11 @@ void run_emulated(Random& random, const Case& c, Seen& seen) {
   }
   ++seen.computed;
   ++seen.converters[static_cast<int>(layer->converter())];
-  seen.words += layer->words() ? 1 : 0;
+  const bool reads = layer->cells() == cuda::Cells::kReads;
+  seen.words += layer->cells() == cuda::Cells::kWords ? 1 : 0;
+  seen.reads += reads ? 1 : 0;
+  seen.reads_of_digits += reads && c.hardware.dac_bits > 4 && c.options.act_bits > 4 ? 1 : 0;
+  seen.ideal_reads += reads && layer->plan().ideal ? 1 : 0;
   seen.chips += chips > 1 && layer->plan().varies ? 1 : 0;
   ++seen.mappings[static_cast<int>(c.hardware.mapping)];
   seen.by_column += layer->plan().by_column() ? 1 : 0;
@@ -79,16 +87,11 @@ void run_emulated(Random& random, const Case& c, Seen& seen) {
   }
 }
 
-Case without_read_noise(Case c) {
-  c.hardware.cell.read = {};
-  return c;
-}
-
 TEST_CASE("random layers on the emulated tensor cores equal the reference bit for bit", "[cuda][mvm]") {
   Random random(21);
   Seen seen;
   for (int j = 0; j < 250; ++j) {
-    Case c = without_read_noise(random_case(random));
+    Case c = random_case(random);
     // Rows of 16 bytes, and tiles that begin at such places, are copied as they lie.
     if (random.chance(0.4)) {
       c.inputs = 16 * random.integer(1, 5);
@@ -100,7 +103,10 @@ TEST_CASE("random layers on the emulated tensor cores equal the reference bit fo
   CHECK(seen.computed > 150);
   for (const int converter : seen.converters) CHECK(converter > 20);
   for (const int mapping : seen.mappings) CHECK(mapping > 20);
-  CHECK(seen.words > 30);
+  CHECK(seen.words > 20);
+  CHECK(seen.reads > 25);
+  CHECK(seen.reads_of_digits > 1);
+  CHECK(seen.ideal_reads > 3);
   CHECK(seen.chips > 5);
   CHECK(seen.by_column > 5);
   CHECK(seen.apart > 10);
@@ -113,7 +119,7 @@ TEST_CASE("layers of several blocks, chunks and whole chunks equal the reference
   Random random(22);
   Seen seen;
   for (int j = 0; j < 8; ++j) {
-    Case c = without_read_noise(random_configuration(random));
+    Case c = random_configuration(random);
     c.options.act_bits = static_cast<int>(random.integer(1, 4));
     c.outputs = random.integer(60, 90);
     c.inputs = j < 4 ? 300 : random.integer(257, 700);
@@ -123,6 +129,61 @@ TEST_CASE("layers of several blocks, chunks and whole chunks equal the reference
     run_emulated(random, c, seen);
   }
   CHECK(seen.computed > 4);
+}
+
+TEST_CASE("read noise on the emulated device is that of the reference for every width of the digits",
+          "[cuda][mvm][reads]") {
+  // 1-bit digits, squares of a byte, squares of two bytes; both models; columns one by one and in pairs.
+  Random random(24);
+  Seen seen;
+  for (const int dac_bits : {1, 3, 4, 5, 7}) {
+    for (const bool proportional : {false, true}) {
+      for (const AdcPlacement placement : {AdcPlacement::kPerColumn, AdcPlacement::kDifferential}) {
+        Case c;
+        c.hardware = plain_hardware();
+        c.hardware.rows = static_cast<int>(random.integer(5, 40));
+        c.hardware.dac_bits = dac_bits;
+        c.hardware.adc = {random.chance(0.3) ? std::nullopt : std::optional<int>(6), AdcRange::kFullScale, placement};
+        c.hardware.cell.read = {"constant", 0.2};
+        if (proportional) c.hardware.cell.read = {"proportional", 0.0, std::nullopt, 0.1};
+        c.outputs = random.integer(1, 20);
+        c.inputs = random.integer(1, 60);
+        c.batch = random.integer(1, 70);
+        c.first_access = static_cast<std::uint64_t>(random.integer(0, std::int64_t{1} << 47));
+        c.options.first_output = random.integer(0, 1000);
+        c.options.seed = static_cast<std::uint64_t>(random.integer(0, std::int64_t{1} << 62));
+        c.options.layer = static_cast<std::uint32_t>(random.integer(0, 9));
+        c.options.chip = static_cast<std::uint32_t>(random.integer(0, 9));
+        run_emulated(random, c, seen);
+      }
+    }
+  }
+  CHECK(seen.computed == 20);
+  CHECK(seen.reads == 20);
+}
+
+TEST_CASE("read noise follows seed, chip, layer, output and access", "[cuda][mvm][reads]") {
+  Random random(25);
+  Hardware hw = plain_hardware();
+  hw.cell.read = {"constant", 0.5};
+  const auto w = random_weights(random, 8 * 20, 8);
+  const auto x = random_activations(random, 4 * 20, 8, false);
+  const MvmLayer layer({hw, w.data(), 8, 20, {}});
+  REQUIRE(!layer.plan().exact);
+  const auto product = [&](std::uint32_t chip, const cuda::Accesses& accesses) {
+    CopiedLayer copied(layer, chip);
+    std::vector<float> y(4 * 8);
+    cuda::crossbar_mvm(layer, copied.image(), x.data(), 4, y.data(), accesses, {});
+    return y;
+  };
+  const std::vector<float> y = product(0, {});
+  CHECK(product(0, {}) == y);
+  CHECK(product(1, {}) != y);
+  CHECK(product(0, {1, 0, 0, 0}) != y);
+  CHECK(product(0, {0, 1, 0, 0}) != y);
+  CHECK(product(0, {0, 0, 8, 0}) != y);
+  const std::vector<float> later = product(0, {0, 0, 0, 1});
+  CHECK(later != y);
 }
 
 TEST_CASE("the result does not depend on the order in which an emulated device runs its threads", "[cuda][mvm]") {
@@ -140,18 +201,14 @@ TEST_CASE("the result does not depend on the order in which an emulated device r
   });
 }
 
-TEST_CASE("the CUDA layer refuses read noise and impossible chips, an empty batch does nothing",
-          "[cuda][mvm][errors]") {
+TEST_CASE("the CUDA layer refuses impossible chips, an empty batch does nothing", "[cuda][mvm][errors]") {
   const std::vector<std::int8_t> w{1, -1};
-  Hardware hw = plain_hardware();
+  const Hardware hw = plain_hardware();
   CHECK_THROWS_WITH(MvmLayer({hw, w.data(), 1, 2, {}}, 0), Catch::Contains("chips must be at least 1, got 0"));
-  hw.cell.read = {"constant", 0.1};
-  CHECK_THROWS_WITH(MvmLayer({hw, w.data(), 1, 2, {}}), Catch::Contains("cell.read"));
-  hw.cell.read = {};
   const MvmLayer layer({hw, w.data(), 1, 2, {}});
   CopiedLayer copied(layer);
-  cuda::crossbar_mvm(layer, copied.image(), nullptr, 0, nullptr, {});
-  CHECK_THROWS_WITH(cuda::crossbar_mvm(layer, copied.image(), nullptr, -1, nullptr, {}),
+  cuda::crossbar_mvm(layer, copied.image(), nullptr, 0, nullptr, {}, {});
+  CHECK_THROWS_WITH(cuda::crossbar_mvm(layer, copied.image(), nullptr, -1, nullptr, {}, {}),
                     Catch::Contains("batch must be at least 0, got -1"));
 }
 
