@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -39,6 +40,15 @@ def on_host(tensor: Tensor) -> Tensor:
         known = _Copy(writes_to(tensor), tensor.detach().cpu())
         _copies[tensor] = known
     return known.value
+
+
+def forget_on_host(tensors: Iterable[Tensor]) -> None:
+    """Drops the copies of tensors that torch may swap with others, which it refuses for what is weakly referred to.
+
+    That is how a state is read under `torch.__future__.set_swap_module_params_on_conversion(True)`.
+    """
+    for tensor in tensors:
+        _copies.pop(tensor, None)  # type: ignore[no-untyped-call]
 
 
 def note_on_host(tensor: Tensor, value: Tensor) -> None:

@@ -227,6 +227,9 @@ class StateDictModule(nn.Module):
         """The keys that count as missing, of those that `state_dict` lacks."""
         return missing
 
+    def will_be_read(self) -> None:
+        """Called before its own part of a state_dict is read."""
+
     def was_read(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         """Called when its own part of a state_dict has been read."""
 
@@ -245,6 +248,7 @@ class StateDictModule(nn.Module):
         error_msgs: list[str],
     ) -> None:
         missing: list[str] = []
+        self.will_be_read()
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs)
         missing_keys.extend(self.missed(missing, state_dict, prefix))
         self.was_read(state_dict, prefix)

@@ -127,6 +127,30 @@ def test_linear_f32(with_bias: bool, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", each_device())
+@pytest.mark.parametrize(("rows", "outputs"), [(0, 7), (3, 0), (0, 0)])
+def test_linear_f32_without_rows_or_outputs_is_that_of_torch(rows: int, outputs: int, device: str) -> None:
+    x = torch.randn(2, rows, 5, device=device, requires_grad=True)
+    w = torch.randn(outputs, 5, device=device, requires_grad=True)
+    bias = torch.randn(outputs, device=device, requires_grad=True)
+    y = linear_f32(x, w, bias)
+    expected = torch.nn.functional.linear(x, w, bias)
+    assert y.shape == expected.shape == (2, rows, outputs)
+    assert (y.dtype, y.device) == (expected.dtype, expected.device)
+    for ours, theirs in zip(
+        torch.autograd.grad(y.sum(), (x, w, bias)), torch.autograd.grad(expected.sum(), (x, w, bias)), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("device", each_device())
+def test_conv2d_f32_without_images_is_empty_and_needs_outputs(device: str) -> None:
+    w = torch.ones(3, 2, 3, 3, device=device)
+    assert conv2d_f32(torch.ones(0, 2, 4, 4, device=device), w).shape == (0, 3, 2, 2)
+    with pytest.raises(ValueError, match="conv2d_f32: out_channels must lie in"):
+        conv2d_f32(torch.ones(1, 2, 4, 4, device=device), w[:0])
+
+
+@pytest.mark.parametrize("device", each_device())
 @pytest.mark.parametrize("outputs", [6, 20])
 @pytest.mark.parametrize("padding", [0, (1, 0, 2, 1)])
 def test_conv2d_f32(padding: int | tuple[int, int, int, int], outputs: int, device: str) -> None:

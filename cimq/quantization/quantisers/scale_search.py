@@ -44,7 +44,9 @@ def mse_scales(values: Tensor, qmin: int, qmax: int, *, moments: tuple[Tensor, T
         exact = torch.arange(qmin, qmax + 1, dtype=torch.float64)
         moments = exact, exact * exact
     ordered = values.sort(dim=1).values.contiguous()
-    sums = torch.nn.functional.pad(ordered.double().cumsum(dim=1), (1, 0))
+    # On the CPU: CUDA adds them up in an order that changes from run to run, which deterministic algorithms refuse.
+    prefixes = ordered.cpu().double().cumsum(dim=1).to(ordered.device)
+    sums = torch.nn.functional.pad(prefixes, (1, 0))
     usable = largest.clamp_min(torch.finfo(torch.float32).tiny)
 
     coarse = torch.logspace(-1.7, 0.0, 16, dtype=torch.float64)

@@ -19,6 +19,9 @@ bool wants_gradient(const OptionalTensor& bias) {
   return found.defined() && found.requires_grad();
 }
 
+/// [..., values] as [rows, values], also where one of them is 0, which a reshape to [-1, values] cannot tell.
+at::Tensor as_rows(const at::Tensor& x) { return x.dim() == 1 ? x.unsqueeze(0) : x.flatten(0, -2); }
+
 class LinearF32 : public torch::autograd::Function<LinearF32> {
  public:
   static constexpr bool is_traceable = true;  // NOLINT(readability-identifier-naming): torch's name
@@ -33,10 +36,10 @@ class LinearF32 : public torch::autograd::Function<LinearF32> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const Variable& w = saved[1];
-    const Variable flat = grads[0].reshape({-1, w.size(0)});
+    const Variable flat = as_rows(grads[0]);
     variable_list result(3);
     if (ctx->needs_input_grad(0)) result[0] = at::matmul(grads[0], w);
-    if (ctx->needs_input_grad(1)) result[1] = at::mm(flat.t(), saved[0].reshape({-1, w.size(1)}));
+    if (ctx->needs_input_grad(1)) result[1] = at::mm(flat.t(), as_rows(saved[0]));
     if (ctx->saved_data["bias"].toBool()) result[2] = flat.sum(0);
     return result;
   }

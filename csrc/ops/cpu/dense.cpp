@@ -29,7 +29,8 @@ at::Tensor linear_f32_cpu(const at::Tensor& x, const at::Tensor& w, const std::o
   std::vector<std::int64_t> shape(x.sizes().begin(), x.sizes().end());
   shape.back() = outputs;
   at::Tensor y = at::empty(shape, source.options());
-  const std::int64_t grain = 1 + kWorkPerThread / (inputs * std::max<std::int64_t>(1, outputs));
+  if (y.numel() == 0) return y;
+  const std::int64_t grain = 1 + kWorkPerThread / (inputs * outputs);
   at::parallel_for(0, x.numel() / inputs, grain, [&](std::int64_t begin, std::int64_t end) {
     kernels::cpu::linear_f32(source.const_data_ptr<float>() + begin * inputs, weights.const_data_ptr<float>(),
                              added.data_or_null(), end - begin, inputs, outputs,
