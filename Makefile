@@ -139,6 +139,8 @@ endif
 
 # What another torch cannot change is left to the other lane.
 FOR_ONE_TORCH := tests/benchmarks tests/cli tests/onnx_import tests/packaging tests/report \
+  tests/bundle/test_hostile.py tests/bundle/test_run_command.py tests/test_energy.py tests/test_hardware.py \
+  tests/test_hardware_files.py tests/test_machine_parts.py tests/test_printable.py tests/test_structured_files.py \
   $(filter-out %/test_any_bits.py %/test_search.py %/test_workers.py,$(wildcard tests/policy_search/test_*.py))
 test-cuda: $(VENV_CUDA)/.built
 	@echo "== cimq: Python tests with the CUDA build of torch"
