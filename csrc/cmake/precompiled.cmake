@@ -4,9 +4,11 @@ set(CIMQ_TORCH_HEADERS <ATen/core/Tensor.h> <torch/library.h>)
 
 # cimq_precompile(target <header>...) or cimq_precompile(target REUSE_FROM other), whose flags must be the same.
 function(cimq_precompile target)
-  if(NOT CIMQ_PRECOMPILE)
+  if(NOT CIMQ_PRECOMPILE OR CMAKE_DISABLE_PRECOMPILE_HEADERS)
     return()
   endif()
+  # Where gcc cannot use one (it wants it at a fixed address), it says so and reads the headers.
+  target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-error=invalid-pch>)
   if(ARGV1 STREQUAL "REUSE_FROM")
     target_precompile_headers(${target} REUSE_FROM ${ARGV2})
   else()

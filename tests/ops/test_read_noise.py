@@ -101,6 +101,46 @@ def test_devices_draw_the_noise_of_the_cpu(device: str, read: dict[str, object],
     assert not torch.equal(counted.code_histogram, crossbar_diagnostics(x, w, still, **options).code_histogram)
 
 
+LONG = EVERYTHING.replace(adc={"bits": 5}, cell={"read": {"model": "constant", "sigma_levels": 0.3}}, rows=256)
+SMALL: dict[str, int] = {"weight_bits": 2, "act_bits": 1}
+
+
+@pytest.mark.parametrize("device", each_device("emulated", "cuda"))
+def test_gradients_on_devices_follow_the_accesses_of_the_call(device: str) -> None:
+    """More rows than a block of the backward has, from access 5 on: another access has other noise, and other masks."""
+    x, w = activations((65_600, 6), 1, False).double(), weights((1, 6), 2).double()
+    lsb = torch.full((LONG.weight_slices(2),), 0.4)
+    hardware = LONG.replace(adc={"range": "learned", "bits": 3}, wires={"word_line_ohm": 0.0, "bit_line_ohm": 0.0})
+
+    def gradient(on: str, first_access: int) -> torch.Tensor:
+        leaf = x.to(on, copy=True).requires_grad_()
+        steps = lsb.to(on, copy=True).requires_grad_()
+        y = crossbar_mvm(
+            leaf, w.to(on), hardware, **SMALL, first_access=first_access, adc_grad="clip",
+            adc_lo=torch.zeros(len(lsb), dtype=torch.int32), adc_lsb=steps,
+        )  # fmt: skip
+        y.sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad.cpu()
+
+    expected = gradient("cpu", 5)
+    assert torch.allclose(gradient(device, 5), expected, rtol=1e-11, atol=1e-12)
+    assert not torch.allclose(gradient("cpu", 6)[-64:], expected[-64:], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", each_device("emulated", "cuda"))
+def test_counts_of_convolutions_on_devices_go_on_from_image_to_image(device: str) -> None:
+    """Patches of two images are more than are made at once."""
+    x, w = activations((2, 64, 32, 31), 1, False), weights((1, 64, 16, 16), 2)
+    assert 2 * 17 * 16 * w[0].numel() > 1 << 23
+    counts = [
+        crossbar_diagnostics(x.to(on), w.to(on), LONG, **SMALL, stride=1, first_access=first).code_histogram
+        for on, first in (("cpu", 3), (device, 3), ("cpu", 4))
+    ]
+    assert torch.equal(counts[1], counts[0])
+    assert not torch.equal(counts[2], counts[0])
+
+
 SCRIPT = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])

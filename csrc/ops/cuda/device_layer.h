@@ -49,7 +49,7 @@ inline kernels::cuda::Accesses accesses_of(const CrossbarArgs& args) {
 constexpr CacheLimits kDeviceLayerLimits{std::size_t{64} << 20, std::size_t{1} << 13};
 
 /// The layer of a call on the device of `x`. `add_shape(key)` adds what it depends on besides the call; make() is the
-/// layer, Programming::kOnDevice. `call` has its ranges on the CPU (with_ranges_on_host).
+/// layer, Programming::kOnDevice. `call` has its ranges on the CPU (CrossbarOnDevice).
 template <typename Layer, typename AddShape, typename Make>
 std::shared_ptr<const DeviceLayer<Layer>> device_layer(ProgramCache<DeviceLayer<Layer>>& cache, const char* op,
                                                        const CrossbarCall& call, const CrossbarArgs& args,
