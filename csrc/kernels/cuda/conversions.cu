@@ -28,38 +28,18 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   MvmBlock<CountEpilogue<kCells, kByColumn>, GroupedRows>(arguments, rows, counts).run();
 }
 
-template <Cells kCells>
 auto shares_kernel(const MvmLayer& layer) {
-  return layer.plan().by_column() ? conversion_shares<kCells, true> : conversion_shares<kCells, false>;
+  const bool by_column = layer.plan().by_column();
+  return kernel_for(layer.cells(), [by_column](auto cells) {
+    return by_column ? conversion_shares<cells(), true> : conversion_shares<cells(), false>;
+  });
 }
 
-auto shares_kernel_of(const MvmLayer& layer) {
-  switch (layer.cells()) {
-    case Cells::kBytes:
-      return shares_kernel<Cells::kBytes>(layer);
-    case Cells::kWords:
-      return shares_kernel<Cells::kWords>(layer);
-    case Cells::kReads:
-      break;
-  }
-  return shares_kernel<Cells::kReads>(layer);
-}
-
-template <Cells kCells>
 auto counts_kernel(const MvmLayer& layer) {
-  return layer.plan().by_column() ? conversion_counts<kCells, true> : conversion_counts<kCells, false>;
-}
-
-auto counts_kernel_of(const MvmLayer& layer) {
-  switch (layer.cells()) {
-    case Cells::kBytes:
-      return counts_kernel<Cells::kBytes>(layer);
-    case Cells::kWords:
-      return counts_kernel<Cells::kWords>(layer);
-    case Cells::kReads:
-      break;
-  }
-  return counts_kernel<Cells::kReads>(layer);
+  const bool by_column = layer.plan().by_column();
+  return kernel_for(layer.cells(), [by_column](auto cells) {
+    return by_column ? conversion_counts<cells(), true> : conversion_counts<cells(), false>;
+  });
 }
 
 /// A block adds up what all blocks found of a slice.
@@ -129,7 +109,7 @@ void shares_of_conversions(const MvmLayer& layer, const DeviceImage& image, cons
   for (const std::int32_t weight : layer.plan().digit_weights) shares.digits += std::abs(weight);
   const Work work = work_of("conversion_shares", layer, arguments, image.chips);
   launch(work, grid_of_blocks(work, layer, arguments, image.chips, kShareBytes + read_key_bytes(layer.cells())), stream,
-         shares_kernel_of(layer), arguments, rows_of_groups(layer, x, arguments), shares);
+         shares_kernel(layer), arguments, rows_of_groups(layer, x, arguments), shares);
 }
 
 std::int64_t count_conversions_scratch(const MvmLayer& layer, int chips, std::int64_t rows) {
@@ -157,7 +137,7 @@ void count_conversions(const MvmLayer& layer, const DeviceImage& image, const st
   }
   Work work = work_of("conversion_counts", layer, arguments, image.chips);
   const Grid grid = grid_of_blocks(work, layer, arguments, image.chips, count_bytes(layer.cells(), plan.levels));
-  launch(work, grid, stream, counts_kernel_of(layer), arguments, rows_of_groups(layer, x, arguments), counts);
+  launch(work, grid, stream, counts_kernel(layer), arguments, rows_of_groups(layer, x, arguments), counts);
   work.kernel = "sum_errors";
   const std::int64_t blocks = blocks_of_matrix(arguments) * image.chips * layer.groups();
   launch(work,

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/crossbar_mvm.h"
@@ -113,6 +114,20 @@ class MvmLayer {
   std::size_t read_nodes_ = 0;
   int read_sample_bits_ = 0;
 };
+
+/// choose(std::integral_constant<Cells, cells>): the kernel for a kind of cells that is known when the program runs.
+template <typename Choose>
+auto kernel_for(Cells cells, const Choose& choose) {
+  switch (cells) {
+    case Cells::kBytes:
+      return choose(std::integral_constant<Cells, Cells::kBytes>{});
+    case Cells::kWords:
+      return choose(std::integral_constant<Cells, Cells::kWords>{});
+    case Cells::kReads:
+      break;
+  }
+  return choose(std::integral_constant<Cells, Cells::kReads>{});
+}
 
 /// Programs chip `chip` of `programmed` on the device, on `stream`: the cells of all groups and, for chip 0, the sums
 /// of weights. w [groups][outputs, inputs]; conductances [n_w][polarities][groups][outputs][inputs] of the chip where

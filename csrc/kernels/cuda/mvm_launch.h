@@ -19,27 +19,14 @@ __global__ void __launch_bounds__(kBlockThreads, 2)
   MvmBlock<ProductEpilogue<kCells, kConverter>, Operands>(arguments, operands).run();
 }
 
-/// Converters of any range, or none.
-template <Cells kCells, typename Operands>
-auto plain_product_of(const MvmLayer& layer) {
-  return layer.converter() == Converter::kNone ? crossbar_product<kCells, Converter::kNone, Operands>
-                                               : crossbar_product<kCells, Converter::kGeneral, Operands>;
-}
-
 template <typename Operands>
 auto product_of(const MvmLayer& layer) {
-  switch (layer.cells()) {
-    case Cells::kBytes:
-      if (layer.converter() == Converter::kShifted) {
-        return crossbar_product<Cells::kBytes, Converter::kShifted, Operands>;
-      }
-      return plain_product_of<Cells::kBytes, Operands>(layer);
-    case Cells::kWords:
-      return plain_product_of<Cells::kWords, Operands>(layer);
-    case Cells::kReads:
-      break;
-  }
-  return plain_product_of<Cells::kReads, Operands>(layer);
+  if (layer.converter() == Converter::kShifted) return crossbar_product<Cells::kBytes, Converter::kShifted, Operands>;
+  const bool converts = layer.converter() != Converter::kNone;
+  return kernel_for(layer.cells(), [converts](auto cells) {
+    return converts ? crossbar_product<cells(), Converter::kGeneral, Operands>
+                    : crossbar_product<cells(), Converter::kNone, Operands>;
+  });
 }
 
 /// `work`: operator and sizes for errors.
