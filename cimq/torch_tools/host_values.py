@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from cimq.torch_tools.private_names import WeakTensorKeyDictionary, writes_to
+from cimq.torch_tools.private_names import StateDictModule, WeakTensorKeyDictionary, writes_to
 
 
 class _Copy(NamedTuple):
@@ -42,16 +41,20 @@ def on_host(tensor: Tensor) -> Tensor:
     return known.value
 
 
-def forget_on_host(tensors: Iterable[Tensor]) -> None:
-    """Drops the copies of tensors that torch may swap with others, which it refuses for what is weakly referred to.
-
-    That is how a state is read under `torch.__future__.set_swap_module_params_on_conversion(True)`.
-    """
-    for tensor in tensors:
-        _copies.pop(tensor, None)  # type: ignore[no-untyped-call]
-
-
 def note_on_host(tensor: Tensor, value: Tensor) -> None:
     """Notes what a tensor holds now, for whoever has just written that to it and knows it without asking the device."""
     if tensor.device.type != "cpu" and not tensor.is_inference():
         _copies[tensor] = _Copy(writes_to(tensor), value)
+
+
+class ReadOnHost(StateDictModule):
+    """A layer whose buffers are read by `on_host`."""
+
+    def will_be_read(self) -> None:
+        """Drops the copies: torch may swap the buffers for those that are read, but not what is weakly referred to.
+
+        That is how a state is read under `torch.__future__.set_swap_module_params_on_conversion(True)`.
+        """
+        super().will_be_read()
+        for tensor in self.buffers(recurse=False):
+            _copies.pop(tensor, None)  # type: ignore[no-untyped-call]

@@ -25,8 +25,7 @@ from cimq.quantization.layers.weighted import QuantConv1d, QuantConv2d, QuantLin
 from cimq.quantization.quantisers.adc_ranges import needs_ranges
 from cimq.quantization.quantisers.kinds import input_quantiser
 from cimq.quantization.quantisers.quantiser import Quantiser
-from cimq.torch_tools.host_values import forget_on_host, on_host
-from cimq.torch_tools.private_names import StateDictModule
+from cimq.torch_tools.host_values import ReadOnHost, on_host
 
 Tap = Callable[["CrossbarLayer", Tensor], None]
 # Called instead of the quantised product: (layer, input, other arguments, function of the fp32 output) -> output.
@@ -51,7 +50,7 @@ class Geometry(NamedTuple):
     groups: int
 
 
-class CrossbarLayer(StateDictModule):
+class CrossbarLayer(ReadOnHost):
     """What converted layers have in common: y = float32(Y) * multiplier[o] + bias[o], each operation rounded once.
 
     Y is the crossbar product of `weight_q` and the integers clamp(rint(x / x_scale)). Inference only. Plain attributes
@@ -128,11 +127,6 @@ class CrossbarLayer(StateDictModule):
         self._observer: ConvertedObserver | None = None
         self._probe: ConvertedProbe | None = None
         show_attributes(self, layer)
-
-    def will_be_read(self) -> None:
-        """Its tensors may be swapped for those that are read."""
-        super().will_be_read()
-        forget_on_host(self.buffers(recurse=False))
 
     @property
     def weight(self) -> Tensor:

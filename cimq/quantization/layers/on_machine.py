@@ -22,11 +22,10 @@ from cimq.quantization.quantisers.adc_ranges import (
     needs_ranges,
     range_shape,
 )
-from cimq.torch_tools.host_values import forget_on_host, on_host
-from cimq.torch_tools.private_names import StateDictModule
+from cimq.torch_tools.host_values import ReadOnHost, on_host
 
 
-class OnMachine(StateDictModule):
+class OnMachine(ReadOnHost):
     """What a quantised layer knows of its machine; `LayerScales` has the scales that ranges are found with.
 
     Attributes:
@@ -148,11 +147,6 @@ class OnMachine(StateDictModule):
             f"layer {self.layer_name!r}: the converter ranges of this state are for {read}, and the layer has "
             f"{self.layer_machine}; call cimq.set_policy with the policy of the state before"
         )
-
-    def will_be_read(self) -> None:
-        """Its tensors may be swapped for those that are read."""
-        super().will_be_read()
-        forget_on_host(self.buffers(recurse=False))
 
     @torch.no_grad()
     def ensure_adc_range(self) -> None:
